@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+/// What kind of thing went wrong; each is one gRPC code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// A field does not hold what it must.
+    InvalidArgument,
+    /// There is no such thing in this namespace.
+    NotFound,
+    /// The thing is there already.
+    AlreadyExists,
+    /// The state of things does not allow it; repeating does not help.
+    FailedPrecondition,
+    /// A bound is reached; repeating later helps.
+    Exhausted,
+    /// Something that is needed does not answer; repeating is safe.
+    Unavailable,
+    /// The time given was not enough.
+    DeadlineExceeded,
+    /// The caller did not say who it is.
+    Unauthenticated,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// A fault of ours.
+    Internal,
+}
+
+/// The stable name of a cause: the closed list of `tidegate.v1.ErrorReason`, where each is explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "explained in proto/tidegate/v1/error.proto")]
+pub enum Reason {
+    InvalidField,
+    RunNotFound,
+    TransitionNotAllowed,
+    StaleEpoch,
+    IdempotencyKeyReused,
+    ParentEnded,
+    Overloaded,
+    DependencyUnavailable,
+    Draining,
+    ProtocolVersion,
+    Internal,
+    SessionLost,
+}
+
+impl Reason {
+    /// As in `google.rpc.ErrorInfo.reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidField => "INVALID_FIELD",
+            Self::RunNotFound => "RUN_NOT_FOUND",
+            Self::TransitionNotAllowed => "TRANSITION_NOT_ALLOWED",
+            Self::StaleEpoch => "STALE_EPOCH",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::ParentEnded => "PARENT_ENDED",
+            Self::Overloaded => "OVERLOADED",
+            Self::DependencyUnavailable => "DEPENDENCY_UNAVAILABLE",
+            Self::Draining => "DRAINING",
+            Self::ProtocolVersion => "PROTOCOL_VERSION",
+            Self::Internal => "INTERNAL",
+            Self::SessionLost => "SESSION_LOST",
+        }
+    }
+}
+
+/// One field that does not hold what it must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The path of the field in the request: `runs[3].name`.
+    pub field: String,
+    /// The value, the cause and the mend in one sentence.
+    pub description: String,
+}
+
+/// What every error of a use case can say about itself.
+pub trait ServiceError: std::error::Error {
+    /// What kind of thing went wrong.
+    fn code(&self) -> ErrorCode;
+    /// The stable name of the cause.
+    fn reason(&self) -> Reason;
+    /// When to come back, where coming back helps.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+    /// The fields that are wrong, for `InvalidArgument`.
+    fn field_violations(&self) -> &[FieldViolation] {
+        &[]
+    }
+    /// Further facts for machines: `("run_id", "0190…")`.
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}

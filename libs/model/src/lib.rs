@@ -1,0 +1,16 @@
+//! The shared vocabulary: ids, names, times, limits and error codes. No behaviour, no I/O.
+
+mod clock;
+mod error;
+mod id;
+pub mod limits;
+mod name;
+mod payload;
+mod time;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
+pub use id::{Epoch, InvalidId, RunId, SessionId};
+pub use name::{FunctionName, InvalidName, Namespace, QueueName, RunKind, WorkerId};
+pub use payload::Payload;
+pub use time::Timestamp;

@@ -1,0 +1,40 @@
+//! Bounds on what comes from outside. `SystemService.GetLimits` publishes them.
+
+use std::time::Duration;
+
+/// Items of one batch, on every hop.
+pub const MAX_BATCH_SIZE: usize = 1_000;
+/// Bytes of one gRPC message.
+pub const MAX_MESSAGE_SIZE: usize = 8 << 20;
+/// Bytes of one payload. Larger values need a claim check.
+pub const MAX_PAYLOAD_SIZE: usize = 2 << 20;
+/// Runs above a run.
+pub const MAX_TREE_DEPTH: u32 = 1_000;
+/// Tags of one run.
+pub const MAX_TAGS: usize = 50;
+/// Bytes of one tag.
+pub const MAX_TAG_SIZE: usize = 128;
+/// Bytes of a flow's, task's or run's name.
+pub const MAX_NAME_SIZE: usize = 256;
+/// Bytes of a queue's or namespace's name.
+pub const MAX_LABEL_SIZE: usize = 128;
+/// Bytes of an idempotency key.
+pub const MAX_IDEMPOTENCY_KEY_SIZE: usize = 512;
+/// Bytes of a filter.
+pub const MAX_FILTER_SIZE: usize = 4 << 10;
+/// How far ahead a run may be due.
+pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Bytes kept of a failure's type.
+pub const MAX_ERROR_TYPE_SIZE: usize = 256;
+/// Bytes kept of a failure's message.
+pub const MAX_ERROR_MESSAGE_SIZE: usize = 4 << 10;
+/// Bytes kept of a failure's traceback.
+pub const MAX_TRACEBACK_SIZE: usize = 32 << 10;
+/// Bytes kept of a reason or cause that people give.
+pub const MAX_REASON_SIZE: usize = 1 << 10;
+/// Runs named by one wait or watch.
+pub const MAX_WATCHED_RUNS: usize = 10_000;
+/// Items of one page, at most.
+pub const MAX_PAGE_SIZE: usize = 1_000;
+/// Items of one page where the caller does not say.
+pub const DEFAULT_PAGE_SIZE: usize = 50;

@@ -1,0 +1,135 @@
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::limits;
+
+/// A name that breaks its rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {what}: {rule}")]
+pub struct InvalidName {
+    what: &'static str,
+    rule: &'static str,
+    text: String,
+}
+
+const LABEL_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ - are allowed";
+const TEXT_RULE: &str = "1 to 256 bytes without control characters are allowed";
+
+fn is_label(text: &str) -> bool {
+    (1..=limits::MAX_LABEL_SIZE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=limits::MAX_NAME_SIZE).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $valid:ident, $rule:ident) => {
+        $(#[$doc])*
+        ///
+        /// Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                if $valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidName { what: $what, rule: $rule, text: text.chars().take(80).collect() })
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// The tenant boundary: 1 to 128 characters of `[A-Za-z0-9._-]`.
+    Namespace, "namespace", is_label, LABEL_RULE
+}
+name! {
+    /// A delivery channel: 1 to 128 characters of `[A-Za-z0-9._-]`.
+    QueueName, "queue name", is_label, LABEL_RULE
+}
+name! {
+    /// The name of a flow or task: 1 to 256 bytes, no control characters.
+    FunctionName, "flow or task name", is_text, TEXT_RULE
+}
+name! {
+    /// A worker process: 1 to 256 bytes, no control characters.
+    WorkerId, "worker id", is_text, TEXT_RULE
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// Tells flows from tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunKind {
+    /// A function that may start other work.
+    Flow,
+    /// A unit of work.
+    Task,
+}
+
+impl RunKind {
+    /// `flow` or `task`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Task => "task",
+        }
+    }
+}
+
+impl FromStr for RunKind {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "flow" => Ok(Self::Flow),
+            "task" => Ok(Self::Task),
+            _ => Err(InvalidName {
+                what: "run kind",
+                rule: "flow and task are allowed",
+                text: text.chars().take(80).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RunKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
