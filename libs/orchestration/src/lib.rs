@@ -1,1 +1,16 @@
-//! placeholder
+//! The rules of a run's life: states, events, retry and crash policy. Pure: no async, no I/O, no clock and
+//! no randomness of its own. The engine applies these rules to rows under locks.
+//!
+//! The heart is [`apply`]: a run and an event in, a [`Step`] or a [`Rejection`] out.
+
+mod create;
+mod policy;
+mod run;
+mod state;
+mod transition;
+
+pub use create::{Draft, create};
+pub use policy::{CrashPolicy, ParentPolicy, Policies, RetryPolicy};
+pub use run::{Failure, Holder, Placement, Run};
+pub use state::{Phase, State, StateName, StateType};
+pub use transition::{Effect, Event, Rejection, SILENT_HOLDER_GRACE, Step, apply};

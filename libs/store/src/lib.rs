@@ -1,1 +1,13 @@
-//! placeholder
+//! The ports of storage. Postgres and SQLite are adapters of them, held together by the conformance suites
+//! here. A store keeps rows and judges nothing: the rules are in `tidegate-orchestration`.
+
+mod error;
+mod filter;
+mod run_store;
+
+pub use error::StoreError;
+pub use filter::{Comparison, Field, Filter, Value};
+pub use run_store::{
+    EventRow, FeedCursor, FeedEvent, KeyOwner, KeyReservation, ListQuery, NewRun, RunDetail, RunStore, RunTx,
+    Session, Sweep,
+};

@@ -1,0 +1,125 @@
+use std::{fmt, str::FromStr};
+
+use tidegate_model::{
+    Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp, WorkerId,
+};
+
+use crate::{Policies, State};
+
+/// One execution of a flow or a task: all that the rules look at, without payloads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// Flow or task.
+    pub kind: RunKind,
+    /// What a worker serves.
+    pub name: FunctionName,
+    /// What people call it.
+    pub run_name: String,
+    /// Who executes it.
+    pub placement: Placement,
+    /// The run that started it.
+    pub parent: Option<RunId>,
+    /// The uppermost run above it; itself where there is none.
+    pub root: RunId,
+    /// How many runs are above it.
+    pub depth: u32,
+    /// Its rules.
+    pub policies: Policies,
+    /// Larger is served first; -100 to 100.
+    pub priority: i32,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// W3C trace context of the call that created it.
+    pub traceparent: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it may start, or might last.
+    pub due_at: Timestamp,
+    /// When the current or last attempt started.
+    pub started_at: Option<Timestamp>,
+    /// Where it stands.
+    pub state: State,
+    /// The fencing token.
+    pub epoch: Epoch,
+    /// The number of starts.
+    pub attempt: u32,
+    /// How often a process that held it went away.
+    pub crashes: u32,
+    /// How many retries were granted after failures.
+    pub retries: u32,
+    /// The number of its latest event.
+    pub event_seq: u64,
+    /// True while the ends of this run's children are still to be brought about.
+    pub cascade_pending: bool,
+}
+
+impl Run {
+    /// Who holds the run now.
+    pub fn holder(&self) -> Option<&Holder> {
+        self.state.phase.holder()
+    }
+
+    /// True for a run that executes inside the process that started it.
+    pub fn is_local(&self) -> bool {
+        matches!(self.placement, Placement::Session(_))
+    }
+}
+
+/// Who executes a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Any worker that serves this queue.
+    Queue(QueueName),
+    /// The process of this session.
+    Session(SessionId),
+}
+
+/// Who holds a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// A worker, by its stream.
+    Worker(WorkerId),
+    /// The process of a session.
+    Session(SessionId),
+}
+
+impl fmt::Display for Holder {
+    /// The text in the store and on the wire: `worker:<id>` or `session:<id>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker(worker) => write!(f, "worker:{worker}"),
+            Self::Session(session) => write!(f, "session:{session}"),
+        }
+    }
+}
+
+impl FromStr for Holder {
+    /// The text that is no holder.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let holder = match text.split_once(':') {
+            Some(("worker", id)) => id.parse().ok().map(Self::Worker),
+            Some(("session", id)) => id.parse().ok().map(Self::Session),
+            _ => None,
+        };
+        holder.ok_or_else(|| text.to_owned())
+    }
+}
+
+/// Why code did not return a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// What was raised.
+    pub error_type: String,
+    /// What it says of itself.
+    pub message: String,
+    /// The stack trace or chain of causes.
+    pub traceback: String,
+    /// True when a later attempt cannot succeed.
+    pub non_retryable: bool,
+}

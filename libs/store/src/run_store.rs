@@ -1,0 +1,293 @@
+use async_trait::async_trait;
+use tidegate_model::{Epoch, FunctionName, Namespace, Payload, RunId, RunKind, SessionId, Timestamp};
+use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
+use tokio::sync::watch;
+
+use crate::{Filter, StoreError};
+
+/// A run to be inserted, with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The row.
+    pub run: Run,
+    /// What it is called with.
+    pub parameters: Option<Payload>,
+    /// When it was handed to delivery; `None`: the scheduler's sweep is to hand it over.
+    pub enqueued_at: Option<Timestamp>,
+}
+
+/// A use of an idempotency key. Unique by (namespace, scope, key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReservation {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// What the key is unique in: `run:<parent id>`, or `flow:<name>`, `task:<name>`.
+    pub scope: String,
+    /// The caller's key.
+    pub key: String,
+    /// The run that is to own it.
+    pub run_id: RunId,
+    /// A hash of the parameters, to tell a repeat from a misuse.
+    pub params_hash: [u8; 32],
+    /// When the key may be used anew.
+    pub expires_at: Timestamp,
+}
+
+/// Who owns an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyOwner {
+    /// The run that owns it: that of the reservation, or an earlier one.
+    pub run_id: RunId,
+    /// The hash of the owner's parameters.
+    pub params_hash: [u8; 32],
+}
+
+/// One event to be appended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// The run.
+    pub run_id: RunId,
+    /// The uppermost run above it.
+    pub root: RunId,
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// Flow or task.
+    pub kind: RunKind,
+    /// The flow's or task's name.
+    pub name: FunctionName,
+    /// 1, 2, 3, … within the run.
+    pub seq: u64,
+    /// The type of the state that was entered.
+    pub state_type: StateType,
+    /// Its name.
+    pub state_name: StateName,
+    /// Its message.
+    pub message: String,
+    /// When it was entered.
+    pub at: Timestamp,
+    /// Who holds the run after the event, or, where nobody does, who held it before.
+    pub holder: Option<Holder>,
+    /// The attempts started by then.
+    pub attempt: u32,
+    /// The epoch after the event.
+    pub epoch: Epoch,
+    /// True when the run came to its end with it.
+    pub ended: bool,
+}
+
+/// A position in the feed of all events: everything before it has been read, in an order in which no
+/// event can appear behind a reader. Opaque text, stable over restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FeedCursor(pub String);
+
+/// An event of the feed, with the position just after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedEvent {
+    /// The event.
+    pub event: EventRow,
+    /// Where to go on after it.
+    pub cursor: FeedCursor,
+}
+
+/// A run with its payloads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunDetail {
+    /// The row.
+    pub run: Run,
+    /// What it was called with.
+    pub parameters: Option<Payload>,
+    /// What it returned.
+    pub result: Option<Payload>,
+    /// Why its last failed attempt failed.
+    pub failure: Option<Failure>,
+}
+
+/// A page of runs, newest first (by id, descending).
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// Which.
+    pub filter: Filter,
+    /// Only ids smaller than this: the last of the page before.
+    pub before: Option<RunId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// The session of an SDK process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// Host, process id, program, for people.
+    pub identity: String,
+    /// When it is lost unless renewed.
+    pub expires_at: Timestamp,
+}
+
+/// Work that time has made due. Each variant names the index that serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Queued SCHEDULED runs that are due by `due_before` and were never handed over, by due time.
+    NeverEnqueued {
+        /// Due by then.
+        due_before: Timestamp,
+    },
+    /// Queued SCHEDULED runs that are due by `due_before` and were handed over before `enqueued_before`, oldest first.
+    EnqueuedBefore {
+        /// Due by then.
+        due_before: Timestamp,
+        /// Handed over before then.
+        enqueued_before: Timestamp,
+    },
+    /// PENDING, RUNNING and CANCELLING runs whose timer has come, by timer.
+    Timers {
+        /// The time now.
+        now: Timestamp,
+    },
+    /// Runs whose children's ends are still to be brought about (`cascade_pending`).
+    Cascades,
+    /// PENDING, RUNNING, CANCELLING and SCHEDULED local runs of sessions that expired by `now`.
+    LostSessions {
+        /// The time now.
+        now: Timestamp,
+    },
+}
+
+/// Storage of runs. Every read is by namespace, but for those that serve the system itself.
+///
+/// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
+#[async_trait]
+pub trait RunStore: Send + Sync + 'static {
+    /// Begins a transaction. Dropping it without a commit undoes everything.
+    async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
+
+    /// The runs that exist of these ids, in any order; of one namespace, or of all for the system itself.
+    async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
+
+    /// The same with payloads.
+    async fn get_details(
+        &self,
+        namespace: Option<&Namespace>,
+        ids: &[RunId],
+    ) -> Result<Vec<RunDetail>, StoreError>;
+
+    /// A page of runs.
+    async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError>;
+
+    /// The events of a run after `after_seq`, oldest first.
+    async fn list_events(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, StoreError>;
+
+    /// Events of all runs (or of those below and with `root`) after `cursor`, in feed order; only those that no
+    /// transaction still under way can precede.
+    async fn read_feed(
+        &self,
+        cursor: &FeedCursor,
+        root: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError>;
+
+    /// The position after all that `read_feed` would give now.
+    async fn feed_end(&self) -> Result<FeedCursor, StoreError>;
+
+    /// The position before the first event of this run.
+    async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError>;
+
+    /// Changes whenever events were committed, here or by another process. A hint: a slow poll stands behind it.
+    fn commits(&self) -> watch::Receiver<u64>;
+
+    /// Held queued runs (PENDING, RUNNING, CANCELLING) with ids after `after`, by id; for the check of leases.
+    /// Only runs that entered their state before `entered_before`.
+    async fn held_runs(
+        &self,
+        after: Option<RunId>,
+        entered_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Run>, StoreError>;
+
+    /// Notes when SCHEDULED runs were handed to delivery; `None` has the sweep do it again. Runs whose epoch has
+    /// changed since are left alone.
+    async fn mark_enqueued(
+        &self,
+        runs: &[(RunId, Epoch)],
+        enqueued_at: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
+
+    /// Opens a session, or renews it with a new end. False: it is there and has expired, or is another namespace's.
+    async fn put_session(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Ends a session now, so that the sweep takes its runs.
+    async fn end_session(
+        &self,
+        namespace: &Namespace,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency keys that
+    /// expired before `now`; both up to `limit`. Gives how many rows went.
+    async fn purge(&self, ended_before: Timestamp, now: Timestamp, limit: usize)
+    -> Result<usize, StoreError>;
+
+    /// `postgres` or `sqlite`.
+    fn kind(&self) -> &'static str;
+
+    /// The version of the schema.
+    fn schema_version(&self) -> u32;
+}
+
+/// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
+#[async_trait]
+pub trait RunTx: Send {
+    /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
+    async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
+
+    /// Reads the runs that exist of these ids and keeps their rows from changing until the commit.
+    async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
+
+    /// Locks and reads up to `limit` runs of a sweep, leaving out rows that another transaction has locked.
+    async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError>;
+
+    /// Locks and reads up to `limit` children of `parents` that have not ended, are not CANCELLING and are not
+    /// detached, leaving out none. Ordered by id.
+    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError>;
+
+    /// Reserves keys, and tells who owns each, in their order. A key that expired by `now` is given anew. Of two
+    /// reservations of one key in the slice the first wins. Waits for a concurrent transaction that reserves the same key.
+    async fn reserve_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<KeyOwner>, StoreError>;
+
+    /// Inserts runs with their parameters. False for an id that exists already, which changes nothing.
+    async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError>;
+
+    /// Writes the changeable part of locked runs: due time, start time, state with its data, epoch, attempt, crashes,
+    /// retries, event number, cascade flag, and when they were handed over (as in `NewRun::enqueued_at`).
+    async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError>;
+
+    /// Appends events. A number that the run has already is an error: P7.
+    async fn append_events(&mut self, events: &[EventRow]) -> Result<(), StoreError>;
+
+    /// Stores results; one that is there is replaced.
+    async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError>;
+
+    /// Stores the failure of an attempt; one that is there is replaced.
+    async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError>;
+
+    /// The parameters of runs that have some.
+    async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError>;
+
+    /// Makes it all durable, and wakes the readers of the feed.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
