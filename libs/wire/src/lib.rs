@@ -1,1 +1,16 @@
-//! placeholder
+//! The border between the wire and the rules: requests are checked and parsed here, runs and errors are
+//! turned into messages. A value past this point is valid.
+
+mod error;
+mod parse;
+mod report;
+mod run;
+mod time;
+
+pub use error::{invalid, invalid_field, to_status};
+pub use parse::{Violations, namespace, page_size, parse_draft, payload_from_proto, payload_to_proto};
+pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_report};
+pub use run::{
+    kind_from_proto, kind_to_proto, run_to_proto, state_parts_to_proto, state_to_proto, state_type_to_proto,
+};
+pub use time::{duration_from_proto, duration_to_proto, timestamp_from_proto, timestamp_to_proto};

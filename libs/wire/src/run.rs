@@ -1,0 +1,117 @@
+use tidegate_model::{RunKind, Timestamp};
+use tidegate_orchestration::{ParentPolicy, Placement, Policies, Run, State, StateName, StateType};
+use tidegate_proto::v1;
+
+use crate::{duration_to_proto, timestamp_to_proto};
+
+/// A run without payloads.
+pub fn run_to_proto(run: &Run) -> v1::Run {
+    let (queue, session_id) = match &run.placement {
+        Placement::Queue(queue) => (queue.to_string(), String::new()),
+        Placement::Session(session) => (String::new(), session.to_string()),
+    };
+    let state_type = run.state.state_type();
+    v1::Run {
+        id: run.id.to_string(),
+        namespace: run.namespace.to_string(),
+        kind: kind_to_proto(run.kind).into(),
+        name: run.name.to_string(),
+        run_name: run.run_name.clone(),
+        queue,
+        session_id,
+        parent_run_id: run.parent.map(|parent| parent.to_string()).unwrap_or_default(),
+        root_run_id: run.root.to_string(),
+        depth: run.depth,
+        state: Some(state_to_proto(&run.state)),
+        attempt: run.attempt,
+        epoch: run.epoch.0,
+        crashes: run.crashes,
+        retries: run.retries,
+        priority: run.priority,
+        tags: run.tags.clone(),
+        policies: Some(policies_to_proto(&run.policies)),
+        created_at: Some(timestamp_to_proto(run.created_at)),
+        due_at: Some(timestamp_to_proto(run.due_at)),
+        started_at: run.started_at.map(timestamp_to_proto),
+        ended_at: state_type.is_terminal().then(|| timestamp_to_proto(run.state.at)),
+        holder: run.holder().map(ToString::to_string).unwrap_or_default(),
+        traceparent: run.traceparent.clone().unwrap_or_default(),
+        parameters: None,
+        result: None,
+        failure: None,
+        event_seq: run.event_seq,
+    }
+}
+
+/// A state.
+pub fn state_to_proto(state: &State) -> v1::State {
+    state_parts_to_proto(state.state_type(), state.name, &state.message, state.at)
+}
+
+/// A state from its parts, as an event has them.
+pub fn state_parts_to_proto(
+    state_type: StateType,
+    name: StateName,
+    message: &str,
+    at: Timestamp,
+) -> v1::State {
+    v1::State {
+        r#type: state_type_to_proto(state_type).into(),
+        name: name.to_string(),
+        message: message.to_owned(),
+        occurred_at: Some(timestamp_to_proto(at)),
+    }
+}
+
+/// A state's type.
+pub const fn state_type_to_proto(state_type: StateType) -> v1::StateType {
+    match state_type {
+        StateType::Scheduled => v1::StateType::Scheduled,
+        StateType::Pending => v1::StateType::Pending,
+        StateType::Running => v1::StateType::Running,
+        StateType::Cancelling => v1::StateType::Cancelling,
+        StateType::Completed => v1::StateType::Completed,
+        StateType::Failed => v1::StateType::Failed,
+        StateType::Crashed => v1::StateType::Crashed,
+        StateType::Cancelled => v1::StateType::Cancelled,
+    }
+}
+
+/// A kind.
+pub const fn kind_to_proto(kind: RunKind) -> v1::RunKind {
+    match kind {
+        RunKind::Flow => v1::RunKind::Flow,
+        RunKind::Task => v1::RunKind::Task,
+    }
+}
+
+/// A kind. `None`: unspecified, or a number that is none.
+pub fn kind_from_proto(kind: i32) -> Option<RunKind> {
+    match v1::RunKind::try_from(kind).ok()? {
+        v1::RunKind::Flow => Some(RunKind::Flow),
+        v1::RunKind::Task => Some(RunKind::Task),
+        v1::RunKind::Unspecified => None,
+    }
+}
+
+fn policies_to_proto(policies: &Policies) -> v1::Policies {
+    let retry = &policies.retry;
+    v1::Policies {
+        retry: Some(v1::RetryPolicy {
+            max_retries: retry.max_retries,
+            delays: retry.delays.iter().copied().map(duration_to_proto).collect(),
+            backoff_factor: retry.backoff_factor,
+            max_delay: Some(duration_to_proto(retry.max_delay)),
+            jitter_factor: retry.jitter_factor,
+        }),
+        crash: Some(v1::CrashPolicy { max_crashes: Some(policies.crash.max_crashes) }),
+        run_timeout: policies.run_timeout.map(duration_to_proto),
+        start_timeout: Some(duration_to_proto(policies.start_timeout)),
+        cancel_grace: Some(duration_to_proto(policies.cancel_grace)),
+        parent: match policies.parent {
+            ParentPolicy::Cancel => v1::ParentPolicy::Cancel,
+            ParentPolicy::Detach => v1::ParentPolicy::Detach,
+        }
+        .into(),
+    }
+}
