@@ -1,0 +1,87 @@
+//! Logs and traces of a process.
+
+use anyhow::Context;
+use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+/// What libraries say below WARN helps nobody; the exporter says on every batch that the collector is away.
+const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,sqlx=warn,\
+     tokio_postgres=warn,opentelemetry=off";
+const EXPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Keeps the spans that are not yet exported. Call [`Telemetry::shutdown`] last of all.
+#[must_use = "spans that are not flushed are lost"]
+pub struct Telemetry(SdkTracerProvider);
+
+/// Sets up logs and traces for the whole process; call it once, inside the runtime.
+///
+/// Logs go to stderr: `TIDEGATE_LOG` (or `RUST_LOG`) filters them, `TIDEGATE_LOG_FORMAT=json` makes them JSON.
+/// Spans go to the OTLP collector at `OTEL_EXPORTER_OTLP_ENDPOINT`, under the name `service`; without it none
+/// are exported, and the trace of a caller is still passed on. `OTEL_TRACES_SAMPLER` is honoured.
+///
+/// # Errors
+/// A filter or an endpoint that cannot be read; a second call.
+pub fn init(service: &'static str) -> anyhow::Result<Telemetry> {
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|text| !text.is_empty());
+    let provider = SdkTracerProvider::builder().with_resource(
+        Resource::builder()
+            .with_service_name(service)
+            .with_attribute(KeyValue::new("service.namespace", "tidegate"))
+            .build(),
+    );
+    let provider = match endpoint {
+        Some(endpoint) => {
+            crate::trace::set_exporting();
+            let exporter = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(&endpoint)
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()
+                .with_context(|| format!("export spans to `{endpoint}`"))?;
+            provider.with_batch_exporter(exporter)
+        }
+        // Nothing is exported, and no trace begins here; one that comes in is carried on.
+        None => provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff))),
+    }
+    .build();
+
+    let filter = ["TIDEGATE_LOG", "RUST_LOG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+        .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
+    let filter = EnvFilter::try_new(&filter).with_context(|| format!("read the log filter `{filter}`"))?;
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match std::env::var("TIDEGATE_LOG_FORMAT").as_deref() {
+        Ok("json") => logs.json().boxed(),
+        _ => logs.boxed(),
+    };
+    // Only our own spans: the exporter's transport would trace itself. Not the log filter: quieter logs must
+    // not tear holes into traces.
+    let ours = filter_fn(|metadata| {
+        metadata.target().starts_with("tidegate") && *metadata.level() <= tracing::Level::INFO
+    });
+    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")).with_filter(ours);
+    tracing_subscriber::registry()
+        .with(logs.with_filter(filter))
+        .with(spans)
+        .try_init()
+        .context("set up logging")?;
+    Ok(Telemetry(provider))
+}
+
+impl Telemetry {
+    /// Exports what is left; waits at most a few seconds for the collector.
+    pub async fn shutdown(self) {
+        // `shutdown` blocks its thread. An unreachable collector is not worth a word at the end.
+        let _ = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
+    }
+}
