@@ -1,1 +1,186 @@
-//! placeholder
+//! Delivery state in the memory of one process: for `tidegate dev`, and for tests. A restart loses it, as
+//! losing Redis would, and the scheduler fills it again from the store.
+
+mod leases;
+mod queue;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tidegate_delivery::{
+    Delivery, Entry, EntryId, Error, Generation, Held, Hint, Hints, Lease, LeaseQuestion, QueueDepth,
+    QueueId, ReadyHint, Stop, Taken, Want, hint_channel,
+};
+use tidegate_model::{Clock, Namespace, Timestamp};
+use tokio::{sync::broadcast, time::Instant};
+
+use crate::{
+    leases::Leases,
+    queue::{OnEqualEpoch, Queue},
+};
+
+/// For how long a drained queue is still counted.
+const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
+
+/// Delivery state in memory. Its replicas are clones of one [`Arc`].
+pub struct MemoryDelivery {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    hints: broadcast::Sender<Hint>,
+}
+
+/// All that a wipe loses.
+struct State {
+    queues: HashMap<QueueId, Queue>,
+    leases: Leases,
+    born_at: Timestamp,
+    /// The same instant, on the clock that judges leases.
+    born: Instant,
+}
+
+impl MemoryDelivery {
+    /// An empty state, born now. `clock` gives the time of birth only; leases and claims are judged by the
+    /// runtime's monotonic clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let state = Mutex::new(State::born_now(&*clock));
+        Self { clock, state, hints: hint_channel() }
+    }
+
+    /// Loses everything, as `FLUSHALL` does on Redis: for tests.
+    pub fn wipe(&self) {
+        *self.state() = State::born_now(&*self.clock);
+    }
+
+    /// How many entries and leases are kept.
+    pub fn footprint(&self) -> usize {
+        let state = self.state();
+        state.queues.values().map(Queue::footprint).sum::<usize>() + state.leases.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in an operation may lose some of the state, which is allowed; the store knows it all.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, entries: &[Entry], now: Timestamp, on_equal: OnEqualEpoch) {
+        let mut hints: HashMap<&QueueId, Timestamp> = HashMap::new();
+        let mut state = self.state();
+        for entry in entries {
+            let queue = state.queues.entry(entry.id.queue.clone()).or_default();
+            queue.used_at(now);
+            if queue.place(entry, now, on_equal) {
+                let due_at = hints.entry(&entry.id.queue).or_insert(entry.due_at);
+                *due_at = entry.due_at.min(*due_at);
+            }
+        }
+        drop(state);
+        if !hints.is_empty() {
+            let ready = |(queue, due_at): (&QueueId, Timestamp)| ReadyHint { queue: queue.clone(), due_at };
+            // No listener is no error.
+            let _ = self.hints.send(Hint::Ready(hints.into_iter().map(ready).collect()));
+        }
+    }
+}
+
+impl State {
+    fn born_now(clock: &dyn Clock) -> Self {
+        Self { queues: HashMap::new(), leases: Leases::default(), born_at: clock.now(), born: Instant::now() }
+    }
+}
+
+#[async_trait]
+impl Delivery for MemoryDelivery {
+    async fn enqueue(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
+        self.place(entries, now, OnEqualEpoch::Keep);
+        Ok(())
+    }
+
+    async fn take(&self, want: Want<'_>) -> Result<Taken, Error> {
+        let mut state = self.state();
+        let Some(queue) = state.queues.get_mut(want.queue) else { return Ok(Taken::default()) };
+        Ok(queue.take(want))
+    }
+
+    async fn put_back(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
+        self.place(entries, now, OnEqualEpoch::Replace);
+        Ok(())
+    }
+
+    async fn forget(&self, entries: &[EntryId]) -> Result<(), Error> {
+        let mut state = self.state();
+        for entry in entries {
+            if let Some(queue) = state.queues.get_mut(&entry.queue) {
+                queue.forget(entry.run_id, entry.epoch);
+            }
+        }
+        Ok(())
+    }
+
+    async fn lease(&self, leases: &[Lease], duration: Duration) -> Result<(), Error> {
+        let mut state = self.state();
+        for lease in leases {
+            state.leases.grant(lease, Instant::now() + duration);
+        }
+        Ok(())
+    }
+
+    async fn renew(
+        &self,
+        namespace: &Namespace,
+        held: &[Held],
+        duration: Duration,
+    ) -> Result<Vec<bool>, Error> {
+        let mut state = self.state();
+        let expires = Instant::now() + duration;
+        Ok(held.iter().map(|held| state.leases.renew(namespace, *held, expires)).collect())
+    }
+
+    async fn release(&self, held: &[Held]) -> Result<(), Error> {
+        let mut state = self.state();
+        for held in held {
+            state.leases.release(*held);
+        }
+        Ok(())
+    }
+
+    async fn expired(&self, limit: usize, judge_for: Duration) -> Result<Vec<Lease>, Error> {
+        Ok(self.state().leases.expired(limit, judge_for))
+    }
+
+    async fn check(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, Error> {
+        let state = self.state();
+        let is_held = |question: &LeaseQuestion| {
+            let queue = state.queues.get(&question.queue);
+            state.leases.is_held(question.held) || queue.is_some_and(|queue| queue.is_claimed(question.held))
+        };
+        Ok(questions.iter().map(is_held).collect())
+    }
+
+    async fn generation(&self) -> Result<Generation, Error> {
+        let state = self.state();
+        Ok(Generation { born_at: state.born_at, age: state.born.elapsed() })
+    }
+
+    async fn stop(&self, stops: &[Stop]) -> Result<(), Error> {
+        if !stops.is_empty() {
+            // No listener is no error.
+            let _ = self.hints.send(Hint::Stop(stops.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn hints(&self) -> Hints {
+        self.hints.subscribe().into()
+    }
+
+    async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {
+        let mut state = self.state();
+        let oldest = now - KEPT_IN_DEPTHS;
+        state.queues.retain(|_, queue| queue.footprint() > 0 || queue.last_used_at() >= oldest);
+        Ok(state.queues.iter().map(|(id, queue)| queue.depth(id.clone())).collect())
+    }
+}

@@ -1,1 +1,15 @@
-//! placeholder
+//! Delivery state in Redis, shared by any number of task-queue replicas.
+//!
+//! The key names are in `keys`, the scripts in `scripts/`. Each script touches keys of one slot only and
+//! gets all of them as `KEYS`, so the layout suits a Redis Cluster. Time: whether an entry is due is judged
+//! by the caller's clock, claims and leases by the server's.
+
+mod codec;
+mod connection;
+mod delivery;
+mod keys;
+mod listener;
+mod scripts;
+
+pub use connection::RedisOptions;
+pub use delivery::RedisDelivery;

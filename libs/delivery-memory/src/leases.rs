@@ -1,0 +1,71 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tidegate_delivery::{Held, Lease};
+use tidegate_model::{Namespace, RunId};
+use tokio::time::Instant;
+
+/// Who holds what, and until when.
+#[derive(Default)]
+pub(crate) struct Leases {
+    by_run: HashMap<RunId, (Lease, Instant)>,
+    by_expiry: BTreeSet<(Instant, RunId)>,
+}
+
+impl Leases {
+    pub(crate) fn grant(&mut self, lease: &Lease, expires: Instant) {
+        let run_id = lease.held.run_id;
+        if let Some((known, old_expiry)) = self.by_run.get(&run_id) {
+            if known.held.epoch > lease.held.epoch {
+                return;
+            }
+            self.by_expiry.remove(&(*old_expiry, run_id));
+        }
+        self.by_run.insert(run_id, (lease.clone(), expires));
+        self.by_expiry.insert((expires, run_id));
+    }
+
+    pub(crate) fn renew(&mut self, namespace: &Namespace, held: Held, expires: Instant) -> bool {
+        let Some((lease, expiry)) = self.by_run.get_mut(&held.run_id) else { return false };
+        if lease.held != held || lease.namespace != *namespace {
+            return false;
+        }
+        self.by_expiry.remove(&(*expiry, held.run_id));
+        *expiry = expires;
+        self.by_expiry.insert((expires, held.run_id))
+    }
+
+    pub(crate) fn release(&mut self, held: Held) {
+        if let Some((lease, expiry)) = self.by_run.get(&held.run_id)
+            && lease.held.epoch <= held.epoch
+        {
+            self.by_expiry.remove(&(*expiry, held.run_id));
+            self.by_run.remove(&held.run_id);
+        }
+    }
+
+    pub(crate) fn expired(&mut self, limit: usize, judge_for: Duration) -> Vec<Lease> {
+        let now = Instant::now();
+        let due = self.by_expiry.iter().take_while(|(expiry, _)| *expiry <= now).take(limit);
+        let due: Vec<_> = due.copied().collect();
+        let mut leases = Vec::with_capacity(due.len());
+        for (expiry, run_id) in due {
+            self.by_expiry.remove(&(expiry, run_id));
+            let (lease, expires) = self.by_run.get_mut(&run_id).expect("an expiry belongs to a lease");
+            *expires = now + judge_for;
+            self.by_expiry.insert((*expires, run_id));
+            leases.push(lease.clone());
+        }
+        leases
+    }
+
+    pub(crate) fn is_held(&self, held: Held) -> bool {
+        self.by_run.get(&held.run_id).is_some_and(|(lease, _)| lease.held == held)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_run.len()
+    }
+}

@@ -1,0 +1,133 @@
+//! What values and messages look like. All numbers in messages are big-endian.
+//!
+//! ```text
+//! holder    epoch LF namespace LF worker        (none of them can contain a line feed)
+//! message   'r' { length u16, queue, due_at i64 µs }…
+//!           's' { run id 16 bytes, epoch u64, grace u64 ms, length u32, message }…
+//! ```
+
+use std::time::Duration;
+
+use tidegate_delivery::{Function, Held, Hint, Lease, QueueId, ReadyHint, Stop};
+use tidegate_model::{Epoch, RunId, RunKind, Timestamp};
+use uuid::Uuid;
+
+const READY: u8 = b'r';
+const STOP: u8 = b's';
+
+pub(crate) fn run_id(bytes: &[u8]) -> Option<RunId> {
+    Uuid::from_slice(bytes).ok().map(RunId::from_uuid)
+}
+
+pub(crate) fn queue(text: &str) -> Option<QueueId> {
+    let (namespace, queue) = text.split_once('/')?;
+    Some(QueueId { namespace: namespace.parse().ok()?, queue: queue.parse().ok()? })
+}
+
+pub(crate) fn function(text: &str) -> Option<Function> {
+    let (kind, name) = text.split_once(':')?;
+    Some(Function { kind: kind.parse::<RunKind>().ok()?, name: name.parse().ok()? })
+}
+
+pub(crate) fn holder(lease: &Lease) -> String {
+    format!("{}\n{}\n{}", lease.held.epoch, lease.namespace, lease.worker_id)
+}
+
+pub(crate) fn lease(run: &[u8], holder: &[u8]) -> Option<Lease> {
+    let mut lines = std::str::from_utf8(holder).ok()?.splitn(3, '\n');
+    let epoch = Epoch(lines.next()?.parse().ok()?);
+    let held = Held { run_id: run_id(run)?, epoch };
+    Some(Lease { held, namespace: lines.next()?.parse().ok()?, worker_id: lines.next()?.parse().ok()? })
+}
+
+/// The epoch at the beginning of a holder or a claim.
+pub(crate) fn epoch(value: &[u8]) -> Option<Epoch> {
+    let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok().map(Epoch)
+}
+
+pub(crate) fn encode_ready<'a>(hints: impl Iterator<Item = (&'a QueueId, Timestamp)>) -> Vec<u8> {
+    let mut message = vec![READY];
+    for (queue, due_at) in hints {
+        let queue = queue.to_string();
+        // Two names of at most 128 bytes each.
+        message.extend(u16::try_from(queue.len()).unwrap_or(u16::MAX).to_be_bytes());
+        message.extend(queue.as_bytes());
+        message.extend(due_at.as_micros().to_be_bytes());
+    }
+    message
+}
+
+pub(crate) fn encode_stop(stops: &[Stop]) -> Vec<u8> {
+    let mut message = vec![STOP];
+    for stop in stops {
+        message.extend(stop.run_id.as_uuid().as_bytes());
+        message.extend(stop.epoch.0.to_be_bytes());
+        let grace_ms = u64::try_from(stop.grace.as_millis()).unwrap_or(u64::MAX);
+        message.extend(grace_ms.to_be_bytes());
+        let text = stop.message.as_bytes();
+        message.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        message.extend(text);
+    }
+    message
+}
+
+/// None for what another version of us, or someone else, has said.
+pub(crate) fn decode(message: &[u8]) -> Option<Hint> {
+    let (kind, mut rest) = message.split_first()?;
+    match *kind {
+        READY => {
+            let mut hints = Vec::new();
+            while !rest.is_empty() {
+                hints.push(decode_ready(&mut rest)?);
+            }
+            Some(Hint::Ready(hints))
+        }
+        STOP => {
+            let mut stops = Vec::new();
+            while !rest.is_empty() {
+                stops.push(decode_stop(&mut rest)?);
+            }
+            Some(Hint::Stop(stops))
+        }
+        _ => None,
+    }
+}
+
+fn decode_ready(rest: &mut &[u8]) -> Option<ReadyHint> {
+    let length = u16::from_be_bytes(*rest.split_off(..2)?.as_array()?);
+    let text = std::str::from_utf8(rest.split_off(..usize::from(length))?).ok()?;
+    let due_at = i64::from_be_bytes(*rest.split_off(..8)?.as_array()?);
+    Some(ReadyHint { queue: queue(text)?, due_at: Timestamp::from_micros(due_at) })
+}
+
+fn decode_stop(rest: &mut &[u8]) -> Option<Stop> {
+    let run_id = run_id(rest.split_off(..16)?)?;
+    let epoch = Epoch(u64::from_be_bytes(*rest.split_off(..8)?.as_array()?));
+    let grace = Duration::from_millis(u64::from_be_bytes(*rest.split_off(..8)?.as_array()?));
+    let length = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
+    let text = rest.split_off(..usize::try_from(length).ok()?)?;
+    Some(Stop { run_id, epoch, grace, message: String::from_utf8(text.to_vec()).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_or_strange_is_no_hint() {
+        let stop = Stop {
+            run_id: RunId::new(),
+            epoch: Epoch(3),
+            grace: Duration::from_secs(1),
+            message: "why".to_owned(),
+        };
+        let message = encode_stop(std::slice::from_ref(&stop));
+        assert_eq!(decode(&message), Some(Hint::Stop(vec![stop])));
+        for length in 2..message.len() {
+            assert_eq!(decode(&message[..length]), None, "{length}");
+        }
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"?"), None);
+    }
+}

@@ -1,0 +1,400 @@
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use async_trait::async_trait;
+use redis::{Client, Pipeline, ScriptInvocation};
+use tidegate_delivery::{
+    Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
+    QueueDepth, QueueId, Stop, Taken, Want, hint_channel,
+};
+use tidegate_model::{Epoch, Namespace, RunId, Timestamp};
+use tokio::{sync::broadcast, task::JoinSet};
+
+use crate::{
+    codec,
+    connection::{Connection, RedisOptions, unavailable},
+    keys::{Keys, LEASE_PARTS},
+    listener,
+    scripts::{RANK_OF_PRIORITY, Scripts},
+};
+
+/// The most entries that one call of a script is given, so that Redis is never busy for long.
+const ENTRIES_PER_CALL: usize = 500;
+/// Of one function, at most so many entries become ready in one take.
+const MOVED_PER_TAKE: usize = 1_000;
+/// From so many functions on, a take asks first which of them have entries.
+const MANY_FUNCTIONS: usize = 16;
+/// For how long a drained queue is still counted.
+const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
+
+/// Delivery state in Redis.
+pub struct RedisDelivery {
+    connection: Connection,
+    keys: Keys,
+    scripts: Scripts,
+    hints: broadcast::Sender<Hint>,
+    /// Feeds `hints`; ends when this is dropped.
+    _listener: Mutex<JoinSet<()>>,
+}
+
+/// What [`Scripts::place`] does to an entry that is known under the same epoch.
+#[derive(Clone, Copy)]
+enum Mode {
+    New,
+    Back,
+}
+
+impl RedisDelivery {
+    /// Connects. Later failures of the connection mend themselves; this first one is an error, so that a
+    /// wrong address shows at once.
+    pub async fn connect(options: &RedisOptions) -> Result<Self, Error> {
+        let client = Client::open(options.url.as_str())
+            .map_err(|source| unavailable("read the address of Redis", source))?;
+        let keys = Keys::new(&options.prefix);
+        let connection = Connection::open(&client).await?;
+        let hints = hint_channel();
+        let subscription = listener::subscribe(&client, &keys.hints()).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener::listen(client, keys.hints(), subscription, hints.clone()));
+        Ok(Self { connection, keys, scripts: Scripts::new(), hints, _listener: Mutex::new(tasks) })
+    }
+
+    async fn place(&self, entries: &[Entry], now: Timestamp, mode: Mode) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut lanes: HashMap<(&QueueId, &Function), Vec<&Entry>> = HashMap::new();
+        let mut queues: HashMap<&QueueId, Timestamp> = HashMap::new();
+        for entry in entries {
+            lanes.entry((&entry.id.queue, &entry.id.function)).or_default().push(entry);
+            let due_at = queues.entry(&entry.id.queue).or_insert(entry.due_at);
+            *due_at = entry.due_at.min(*due_at);
+        }
+        let mut pipeline = Pipeline::new();
+        for queue in queues.keys() {
+            pipeline.cmd("ZADD").arg(self.keys.queues()).arg("GT").arg(millis(now)).arg(queue.to_string());
+            pipeline.ignore();
+        }
+        for ((queue, function), entries) in lanes {
+            for entries in entries.chunks(ENTRIES_PER_CALL) {
+                let mut call = self.lane_call(&self.scripts.place, queue, function);
+                call.arg(match mode {
+                    Mode::New => "new",
+                    Mode::Back => "back",
+                });
+                call.arg(millis(now)).arg(function.to_string());
+                for entry in entries {
+                    let (priority, due) = (entry.bounded_priority(), entry.due_at_millis());
+                    let rank = i64::from(100 - priority) * RANK_OF_PRIORITY + due;
+                    call.arg(&entry.id.run_id.as_uuid().as_bytes()[..]);
+                    call.arg(entry.id.epoch.0).arg(priority).arg(due).arg(rank);
+                }
+                pipeline.invoke_script(&call).ignore();
+            }
+        }
+        let message = codec::encode_ready(queues.into_iter());
+        pipeline.publish(self.keys.hints(), message).ignore();
+        self.connection.run("place entries", Some(&self.scripts.place), &pipeline).await
+    }
+
+    /// A call with the keys that `place` and `forget` take.
+    fn lane_call<'a>(
+        &self,
+        script: &'a redis::Script,
+        queue: &QueueId,
+        function: &Function,
+    ) -> ScriptInvocation<'a> {
+        let lane = self.keys.lane(queue, function);
+        let mut call = script.prepare_invoke();
+        call.key(lane.ready).key(lane.delayed).key(lane.taken).key(lane.facts);
+        call.key(self.keys.claims(queue)).key(self.keys.active(queue));
+        call
+    }
+
+    /// The functions that may have entries. One that is missed was empty a moment ago.
+    async fn with_entries<'a>(
+        &self,
+        queue: &QueueId,
+        functions: &'a [Function],
+    ) -> Result<Vec<&'a Function>, Error> {
+        if functions.len() < MANY_FUNCTIONS {
+            return Ok(functions.iter().collect());
+        }
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("SMISMEMBER").arg(self.keys.active(queue));
+        for function in functions {
+            pipeline.arg(function.to_string());
+        }
+        let (active,): (Vec<bool>,) = self.connection.run("look for entries", None, &pipeline).await?;
+        Ok(functions.iter().zip(active).filter(|(_, active)| *active).map(|(function, _)| function).collect())
+    }
+
+    /// Calls `script` once for each part of the leases that `runs` are in. Answers, per part, the positions
+    /// that belong to it and the answer.
+    async fn on_leases<T: redis::FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &redis::Script,
+        runs: impl Iterator<Item = RunId>,
+        mut arguments: impl FnMut(&mut ScriptInvocation<'_>, &[usize]),
+    ) -> Result<Vec<(Vec<usize>, T)>, Error> {
+        let mut parts = vec![Vec::new(); LEASE_PARTS];
+        for (position, run_id) in runs.enumerate() {
+            parts[Keys::lease_part(run_id)].push(position);
+        }
+        let mut asked = Vec::new();
+        let mut pipeline = Pipeline::new();
+        for (part, positions) in parts.into_iter().enumerate() {
+            for positions in positions.chunks(ENTRIES_PER_CALL) {
+                let mut call = script.prepare_invoke();
+                call.key(self.keys.expiry(part)).key(self.keys.holders(part));
+                arguments(&mut call, positions);
+                pipeline.invoke_script(&call);
+                asked.push(positions.to_vec());
+            }
+        }
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers: Vec<T> = self.connection.run(operation, Some(script), &pipeline).await?;
+        Ok(asked.into_iter().zip(answers).collect())
+    }
+}
+
+#[async_trait]
+impl Delivery for RedisDelivery {
+    async fn enqueue(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
+        self.place(entries, now, Mode::New).await
+    }
+
+    async fn take(&self, want: Want<'_>) -> Result<Taken, Error> {
+        let functions = self.with_entries(want.queue, want.functions).await?;
+        if functions.is_empty() || want.limit == 0 {
+            return Ok(Taken::default());
+        }
+        let mut call = self.scripts.take.prepare_invoke();
+        call.key(self.keys.claims(want.queue)).key(self.keys.active(want.queue));
+        call.arg(want.limit).arg(millis(want.now)).arg(duration_millis(want.claim_lease));
+        call.arg(MOVED_PER_TAKE).arg(RANK_OF_PRIORITY);
+        for function in &functions {
+            let lane = self.keys.lane(want.queue, function);
+            call.key(lane.ready).key(lane.delayed).key(lane.taken).key(lane.facts);
+            call.arg(function.to_string());
+        }
+        let mut pipeline = Pipeline::new();
+        pipeline.invoke_script(&call);
+        let (answer,): (Vec<redis::Value>,) =
+            self.connection.run("take entries", Some(&self.scripts.take), &pipeline).await?;
+        read_taken(want.queue, &functions, answer).ok_or_else(|| unreadable("take entries"))
+    }
+
+    async fn put_back(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
+        self.place(entries, now, Mode::Back).await
+    }
+
+    async fn forget(&self, entries: &[EntryId]) -> Result<(), Error> {
+        let mut lanes: HashMap<(&QueueId, &Function), Vec<&EntryId>> = HashMap::new();
+        for entry in entries {
+            lanes.entry((&entry.queue, &entry.function)).or_default().push(entry);
+        }
+        let mut pipeline = Pipeline::new();
+        for ((queue, function), entries) in lanes {
+            for entries in entries.chunks(ENTRIES_PER_CALL) {
+                let mut call = self.lane_call(&self.scripts.forget, queue, function);
+                call.arg(function.to_string());
+                for entry in entries {
+                    call.arg(&entry.run_id.as_uuid().as_bytes()[..]).arg(entry.epoch.0);
+                }
+                pipeline.invoke_script(&call).ignore();
+            }
+        }
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        self.connection.run("forget entries", Some(&self.scripts.forget), &pipeline).await
+    }
+
+    async fn lease(&self, leases: &[Lease], duration: Duration) -> Result<(), Error> {
+        let runs = leases.iter().map(|lease| lease.held.run_id);
+        let arguments = |call: &mut ScriptInvocation<'_>, positions: &[usize]| {
+            call.arg(duration_millis(duration));
+            for lease in positions.iter().map(|position| &leases[*position]) {
+                call.arg(&lease.held.run_id.as_uuid().as_bytes()[..]).arg(lease.held.epoch.0);
+                call.arg(codec::holder(lease));
+            }
+        };
+        self.on_leases::<()>("grant leases", &self.scripts.lease, runs, arguments).await.map(drop)
+    }
+
+    async fn renew(
+        &self,
+        namespace: &Namespace,
+        held: &[Held],
+        duration: Duration,
+    ) -> Result<Vec<bool>, Error> {
+        let runs = held.iter().map(|held| held.run_id);
+        let arguments = |call: &mut ScriptInvocation<'_>, positions: &[usize]| {
+            call.arg(duration_millis(duration)).arg(namespace.as_str());
+            for held in positions.iter().map(|position| &held[*position]) {
+                call.arg(&held.run_id.as_uuid().as_bytes()[..]).arg(held.epoch.0);
+            }
+        };
+        let answers: Vec<(_, Vec<bool>)> =
+            self.on_leases("renew leases", &self.scripts.renew, runs, arguments).await?;
+        let mut renewed = vec![false; held.len()];
+        for (positions, answers) in answers {
+            for (position, answer) in positions.into_iter().zip(answers) {
+                renewed[position] = answer;
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn release(&self, held: &[Held]) -> Result<(), Error> {
+        let runs = held.iter().map(|held| held.run_id);
+        let arguments = |call: &mut ScriptInvocation<'_>, positions: &[usize]| {
+            for held in positions.iter().map(|position| &held[*position]) {
+                call.arg(&held.run_id.as_uuid().as_bytes()[..]).arg(held.epoch.0);
+            }
+        };
+        self.on_leases::<()>("release leases", &self.scripts.release, runs, arguments).await.map(drop)
+    }
+
+    async fn expired(&self, limit: usize, judge_for: Duration) -> Result<Vec<Lease>, Error> {
+        let mut pipeline = Pipeline::new();
+        for part in 0..LEASE_PARTS {
+            let mut call = self.scripts.expired.prepare_invoke();
+            call.key(self.keys.expiry(part)).key(self.keys.holders(part));
+            call.arg(limit.div_ceil(LEASE_PARTS)).arg(duration_millis(judge_for));
+            pipeline.invoke_script(&call);
+        }
+        let answers: Vec<Vec<(Vec<u8>, Vec<u8>)>> =
+            self.connection.run("look for expired leases", Some(&self.scripts.expired), &pipeline).await?;
+        let leases = answers.iter().flatten().map(|(run_id, holder)| codec::lease(run_id, holder));
+        leases.collect::<Option<_>>().ok_or_else(|| unreadable("look for expired leases"))
+    }
+
+    async fn check(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, Error> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = Pipeline::new();
+        for LeaseQuestion { queue, held } in questions {
+            let run_id = held.run_id.as_uuid();
+            pipeline.hget(self.keys.holders(Keys::lease_part(held.run_id)), &run_id.as_bytes()[..]);
+            pipeline.hget(self.keys.claims(queue), &run_id.as_bytes()[..]);
+        }
+        let answers: Vec<Option<Vec<u8>>> = self.connection.run("check leases", None, &pipeline).await?;
+        let is_held = |(question, answers): (&LeaseQuestion, &[Option<Vec<u8>>])| {
+            let epoch_of = |answer: &Option<Vec<u8>>| answer.as_deref().and_then(codec::epoch);
+            let leased = answers.first().and_then(epoch_of) == Some(question.held.epoch);
+            let claimed = answers.get(1).and_then(epoch_of);
+            leased || claimed.is_some_and(|epoch| epoch <= question.held.epoch)
+        };
+        Ok(questions.iter().zip(answers.chunks(2)).map(is_held).collect())
+    }
+
+    async fn generation(&self) -> Result<Generation, Error> {
+        let mut call = self.scripts.generation.prepare_invoke();
+        call.key(self.keys.born_at());
+        let mut pipeline = Pipeline::new();
+        pipeline.invoke_script(&call);
+        let ((born, now),): ((i64, i64),) =
+            self.connection.run("read the generation", Some(&self.scripts.generation), &pipeline).await?;
+        let born_at = Timestamp::from_micros(born);
+        Ok(Generation { born_at, age: Timestamp::from_micros(now).since(born_at) })
+    }
+
+    async fn stop(&self, stops: &[Stop]) -> Result<(), Error> {
+        if stops.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = Pipeline::new();
+        pipeline.publish(self.keys.hints(), codec::encode_stop(stops)).ignore();
+        self.connection.run("tell holders to stop", None, &pipeline).await
+    }
+
+    fn hints(&self) -> Hints {
+        self.hints.subscribe().into()
+    }
+
+    async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zrange_withscores(self.keys.queues(), 0, -1);
+        let (queues,): (Vec<(String, f64)>,) = self.connection.run("list queues", None, &pipeline).await?;
+        let oldest = millis(now - KEPT_IN_DEPTHS) as f64;
+        let mut depths = Vec::new();
+        for (name, used_at) in queues {
+            let Some(queue) = codec::queue(&name) else { continue };
+            let depth = self.depth(queue).await?;
+            if used_at < oldest && depth.ready + depth.delayed + depth.claimed == 0 {
+                let mut pipeline = Pipeline::new();
+                pipeline.zrem(self.keys.queues(), name).ignore();
+                self.connection.run::<()>("drop an unused queue", None, &pipeline).await?;
+            } else {
+                depths.push(depth);
+            }
+        }
+        Ok(depths)
+    }
+}
+
+impl RedisDelivery {
+    async fn depth(&self, queue: QueueId) -> Result<QueueDepth, Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.smembers(self.keys.active(&queue));
+        let (active,): (Vec<String>,) = self.connection.run("list functions", None, &pipeline).await?;
+        let mut pipeline = Pipeline::new();
+        for function in active.iter().filter_map(|text| codec::function(text)) {
+            let lane = self.keys.lane(&queue, &function);
+            pipeline.zcard(lane.ready).zcard(lane.delayed).zcard(lane.taken);
+        }
+        let mut depth = QueueDepth { queue, ready: 0, delayed: 0, claimed: 0 };
+        if pipeline.is_empty() {
+            return Ok(depth);
+        }
+        let counts: Vec<u64> = self.connection.run("count entries", None, &pipeline).await?;
+        for counts in counts.chunks_exact(3) {
+            depth.ready += counts[0];
+            depth.delayed += counts[1];
+            depth.claimed += counts[2];
+        }
+        Ok(depth)
+    }
+}
+
+/// Reads the answer of `take.lua`. None where it does not hold what it must.
+fn read_taken(queue: &QueueId, functions: &[&Function], answer: Vec<redis::Value>) -> Option<Taken> {
+    let mut values = answer.into_iter();
+    let wait: i64 = redis::from_redis_value(values.next()?).ok()?;
+    let mut taken =
+        Taken { entries: Vec::new(), next_in: u64::try_from(wait).ok().map(Duration::from_millis) };
+    while let Some(number) = values.next() {
+        let number: usize = redis::from_redis_value(number).ok()?;
+        let run_id: Vec<u8> = redis::from_redis_value(values.next()?).ok()?;
+        let epoch: u64 = redis::from_redis_value(values.next()?).ok()?;
+        let priority: i32 = redis::from_redis_value(values.next()?).ok()?;
+        let due_at_millis: i64 = redis::from_redis_value(values.next()?).ok()?;
+        let id = EntryId {
+            queue: queue.clone(),
+            function: Function::clone(functions.get(number.checked_sub(1)?)?),
+            run_id: codec::run_id(&run_id)?,
+            epoch: Epoch(epoch),
+        };
+        let due_at = Timestamp::from_micros(due_at_millis.saturating_mul(1_000));
+        taken.entries.push(Entry { id, priority, due_at });
+    }
+    Some(taken)
+}
+
+fn unreadable(operation: &'static str) -> Error {
+    let kind = std::io::ErrorKind::InvalidData;
+    unavailable(operation, std::io::Error::new(kind, "the keys hold something else: is the prefix shared?"))
+}
+
+fn millis(time: Timestamp) -> i64 {
+    time.as_micros().div_euclid(1_000)
+}
+
+fn duration_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

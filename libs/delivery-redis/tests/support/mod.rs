@@ -1,0 +1,37 @@
+//! The server of the tests, and a prefix for each, so that they run side by side.
+#![allow(clippy::unwrap_used, reason = "tests only")]
+
+use redis::AsyncCommands;
+use tidegate_delivery_redis::RedisOptions;
+
+/// A state that nothing else uses.
+pub fn options() -> RedisOptions {
+    let url = std::env::var("TIDEGATE_TEST_REDIS_URL").expect(
+        "TIDEGATE_TEST_REDIS_URL names a Redis server that may be wiped; integration-tests/run starts one and sets it",
+    );
+    RedisOptions { url, prefix: format!("test-{}", uuid::Uuid::now_v7()) }
+}
+
+async fn keys(options: &RedisOptions) -> (redis::aio::MultiplexedConnection, Vec<String>) {
+    let client = redis::Client::open(options.url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = connection.keys(format!("*{}*", options.prefix)).await.unwrap();
+    (connection, keys)
+}
+
+/// Loses everything, as `FLUSHALL` does, but for this prefix only.
+#[allow(dead_code, reason = "not every test file looks at it")]
+pub async fn wipe(options: RedisOptions) {
+    let (mut connection, keys) = keys(&options).await;
+    if !keys.is_empty() {
+        let _: () = connection.del(keys).await.unwrap();
+    }
+}
+
+/// How many keys there are, apart from the names of queues and the generation.
+#[allow(dead_code, reason = "not every test file looks at it")]
+pub async fn footprint(options: RedisOptions) -> usize {
+    let lasting = ["queues", "born_at"].map(|part| format!("{}:v1:{part}", options.prefix));
+    let (_, keys) = keys(&options).await;
+    keys.iter().filter(|key| !lasting.contains(key)).count()
+}

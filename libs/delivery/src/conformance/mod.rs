@@ -1,0 +1,61 @@
+//! What every adapter does. An adapter calls [`conformance!`](crate::conformance) in a test file with a
+//! function that makes a [`Fixture`]; each case becomes a test of its own.
+
+mod claims;
+mod entries;
+mod hints;
+mod leases;
+mod support;
+
+pub use claims::*;
+pub use entries::*;
+pub use hints::*;
+pub use leases::*;
+pub use support::Fixture;
+
+/// Makes a test of each case. `$fixture` is an async function without arguments that gives a
+/// [`Fixture`](crate::conformance::Fixture) with a state of its own.
+#[macro_export]
+macro_rules! conformance {
+    ($fixture:path) => {
+        $crate::conformance!(@tests $fixture;
+            best_come_first_by_priority_then_time_then_id
+            order_holds_across_functions
+            the_same_entry_twice_is_once
+            a_higher_epoch_replaces_a_lower_one
+            functions_nobody_serves_block_nobody
+            kinds_queues_and_tenants_are_apart
+            delayed_entries_wait_until_they_are_due
+            a_delayed_entry_keeps_its_priority
+            any_name_that_the_model_allows_works
+            a_large_batch_goes_through
+            many_functions_can_be_served_at_once
+            forgotten_entries_are_gone_wherever_they_wait
+            depths_count_and_a_drained_queue_is_zero
+            each_entry_goes_to_one_taker
+            an_expired_claim_is_ready_again_as_it_was
+            a_claimed_entry_is_known
+            put_back_waits_for_its_new_time
+            put_back_never_brings_back_an_old_epoch
+            a_lease_lives_until_it_is_released
+            a_lease_under_an_older_epoch_changes_nothing
+            a_lease_is_renewed_for_its_holder_only
+            an_expired_lease_goes_to_one_judge_at_a_time
+            a_renewed_lease_does_not_expire
+            a_claim_under_way_counts_as_held
+            a_wipe_forgets_all_and_starts_a_generation
+            nothing_is_left_of_finished_runs
+            empty_batches_are_answered
+            hints_reach_every_replica
+            stops_reach_every_replica
+        );
+    };
+    (@tests $fixture:path; $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::conformance::$case($fixture().await).await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,88 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_model::{Namespace, Timestamp};
+
+use crate::{
+    Entry, EntryId, Error, Generation, Held, Hints, Lease, LeaseQuestion, QueueId, Stop, Taken, Want,
+};
+
+/// Where deliveries are kept.
+///
+/// Any number of replicas use one state at once; each operation is atomic per entry and per run, and
+/// may be repeated. All are batched: a call is one round trip, or a few. Dropping the future of a call
+/// leaves open whether it took effect.
+///
+/// **Clocks.** Whether an entry is due is judged by the caller's `now`: it is a hint, and the store
+/// judges it again. Claims and leases are judged by one clock for all replicas, the adapter's own, so
+/// callers give durations only.
+#[async_trait]
+pub trait Delivery: Send + Sync + 'static {
+    /// Makes runs wait for workers. The same run and epoch twice is one entry, also while it is
+    /// claimed; a higher epoch replaces a lower one; a lower one is ignored. Hints the listeners.
+    async fn enqueue(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error>;
+
+    /// Takes the best entries: larger priority first, then earlier due, then smaller run id. Each is
+    /// claimed: it stays known and is ready again when `claim_lease` is over, unless it was forgotten
+    /// or put back before. Of more than 1,000 entries of a function that have become due since the
+    /// last take, the earliest 1,000 compete.
+    async fn take(&self, want: Want<'_>) -> Result<Taken, Error>;
+
+    /// Ends claims and makes the entries wait until their `due_at`; also rescores entries that wait, and
+    /// makes entries that are unknown. One with a lower epoch than the known one is ignored. Hints the
+    /// listeners.
+    async fn put_back(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error>;
+
+    /// Forgets entries and claims of these runs under these epochs and lower ones. Unknown ones are no
+    /// error.
+    async fn forget(&self, entries: &[EntryId]) -> Result<(), Error>;
+
+    /// Grants leases for `duration` from now. One under a higher epoch replaces a lower one; under the
+    /// same epoch it is renewed; under a lower epoch it is ignored.
+    async fn lease(&self, leases: &[Lease], duration: Duration) -> Result<(), Error>;
+
+    /// Makes leases last for `duration` from now. Answers in order: false where there is no lease of this
+    /// tenant under this epoch. One that has expired and was not released yet is renewed, too.
+    async fn renew(
+        &self,
+        namespace: &Namespace,
+        held: &[Held],
+        duration: Duration,
+    ) -> Result<Vec<bool>, Error>;
+
+    /// Ends leases under these epochs and lower ones. Unknown ones are no error.
+    async fn release(&self, held: &[Held]) -> Result<(), Error>;
+
+    /// Hands out at most about `limit` leases that have expired, each to one judge at a time: it is handed
+    /// out again only when `judge_for` is over and it was neither released nor renewed.
+    async fn expired(&self, limit: usize, judge_for: Duration) -> Result<Vec<Lease>, Error>;
+
+    /// Answers in order: true where the run is leased under this epoch, or where a claim of it is under
+    /// way that may have led to this epoch.
+    async fn check(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, Error>;
+
+    /// The age of the state. The first call after a loss starts a new one.
+    async fn generation(&self) -> Result<Generation, Error>;
+
+    /// Tells all replicas, this one too, to stop runs.
+    async fn stop(&self, stops: &[Stop]) -> Result<(), Error>;
+
+    /// Listens to hints from now on.
+    fn hints(&self) -> Hints;
+
+    /// How much waits, per queue, with a zero for queues that were in use within the last hour.
+    async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error>;
+}
+
+/// How much waits in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The queue.
+    pub queue: QueueId,
+    /// Entries that a worker could take.
+    pub ready: u64,
+    /// Entries that wait for their time; an entry counts here until the first take after it is due.
+    pub delayed: u64,
+    /// Entries that were taken and are being claimed.
+    pub claimed: u64,
+}
