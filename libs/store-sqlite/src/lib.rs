@@ -1,1 +1,14 @@
-//! placeholder
+//! Storage of runs and logs in one SQLite file: what `tidegate dev` uses. One connection writes, several read
+//! (WAL). One process uses a file at a time; a second one would work, but would not be told of commits.
+
+mod error;
+mod filter;
+mod open;
+mod queries;
+mod row;
+mod store;
+mod tx;
+
+pub use error::OpenError;
+pub use open::SqliteStore;
+pub use queries::STATEMENTS;

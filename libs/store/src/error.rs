@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The connection broke while the commit was under way: it may or may not have taken effect.
     #[error("the store broke off during a commit")]
     CommitUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The text is no position of this store's feed.
+    #[error("`{0}` is no position in the feed of events: use one that was given out, unchanged")]
+    InvalidCursor(String),
     /// A statement failed or a row does not read: a fault of ours.
     #[error("the store failed: {0}")]
     Internal(String),
@@ -20,6 +23,7 @@ impl ServiceError for StoreError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Unavailable(_) | Self::CommitUnknown(_) => ErrorCode::Unavailable,
+            Self::InvalidCursor(_) => ErrorCode::InvalidArgument,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -27,6 +31,7 @@ impl ServiceError for StoreError {
     fn reason(&self) -> Reason {
         match self {
             Self::Unavailable(_) | Self::CommitUnknown(_) => Reason::DependencyUnavailable,
+            Self::InvalidCursor(_) => Reason::InvalidField,
             Self::Internal(_) => Reason::Internal,
         }
     }

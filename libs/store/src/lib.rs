@@ -1,6 +1,9 @@
 //! The ports of storage. Postgres and SQLite are adapters of them, held together by the conformance suites
 //! here. A store keeps rows and judges nothing: the rules are in `tidegate-orchestration`.
 
+pub mod adapter;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod filter;
 mod run_store;

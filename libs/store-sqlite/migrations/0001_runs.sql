@@ -1,0 +1,129 @@
+-- Instants and spans are microseconds; ids are the 16 bytes of a UUID, so that their order is the order of time.
+
+CREATE TABLE runs (
+    id BLOB NOT NULL PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    run_name TEXT NOT NULL,
+    queue TEXT,
+    session_id BLOB,
+    parent_id BLOB,
+    root_id BLOB NOT NULL,
+    depth INTEGER NOT NULL,
+    policies TEXT NOT NULL, -- a JSON object
+    priority INTEGER NOT NULL,
+    tags TEXT NOT NULL, -- a JSON array
+    traceparent TEXT,
+    created_at INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    started_at INTEGER,
+    state TEXT NOT NULL,
+    state_name TEXT NOT NULL,
+    state_message TEXT NOT NULL,
+    state_at INTEGER NOT NULL,
+    holder TEXT, -- `worker:<id>` or `session:<id>`
+    timer_at INTEGER, -- when the scheduler has to look at a held run
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    event_seq INTEGER NOT NULL,
+    cascade_pending INTEGER NOT NULL,
+    ended_at INTEGER,
+    enqueued_at INTEGER, -- when delivery was told; unset: the sweep is to do it
+    CONSTRAINT runs_queue_or_session CHECK ((queue IS NULL) <> (session_id IS NULL)),
+    CONSTRAINT runs_ended_at_iff_terminal
+        CHECK ((ended_at IS NOT NULL) = (state IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))),
+    CONSTRAINT runs_holder_iff_held
+        CHECK ((holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
+    CONSTRAINT runs_timer_only_if_held CHECK (timer_at IS NULL OR holder IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+-- list.sql: a page of a namespace, newest first
+CREATE INDEX runs_by_namespace ON runs (namespace, id);
+-- list.sql with `root_run_id`: a tree; an uppermost run is found by its id
+CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
+-- list.sql with `parent_run_id`: all children
+CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
+-- lock_open_children.sql
+CREATE INDEX runs_open_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL AND ended_at IS NULL;
+-- sweep_lost_sessions.sql and sessions/purge.sql
+CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
+-- sweep_never_enqueued.sql
+CREATE INDEX runs_never_enqueued ON runs (due_at)
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NULL;
+-- sweep_enqueued_before.sql
+CREATE INDEX runs_enqueued ON runs (enqueued_at, due_at)
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL;
+-- sweep_timers.sql
+CREATE INDEX runs_timers ON runs (timer_at) WHERE timer_at IS NOT NULL;
+-- sweep_cascades.sql
+CREATE INDEX runs_cascades ON runs (id) WHERE cascade_pending;
+-- held.sql
+CREATE INDEX runs_held ON runs (id) WHERE queue IS NOT NULL AND holder IS NOT NULL;
+
+-- Encoded tidegate.v1.Payload messages, which no statement looks into.
+CREATE TABLE run_payloads (
+    run_id BLOB NOT NULL,
+    kind TEXT NOT NULL CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result')),
+    data BLOB NOT NULL,
+    PRIMARY KEY (run_id, kind)
+) STRICT;
+
+CREATE TABLE run_failures (
+    run_id BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    error_type TEXT NOT NULL,
+    message TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    non_retryable INTEGER NOT NULL,
+    PRIMARY KEY (run_id, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- Append-only. There is one writer, so the order of `position` is the order of commits: a reader that has seen
+-- a position never misses one below it. AUTOINCREMENT: a number is not used again after retention took its row.
+CREATE TABLE run_events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    root_id BLOB NOT NULL,
+    namespace TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    state_name TEXT NOT NULL,
+    message TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    holder TEXT,
+    attempt INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    CONSTRAINT run_events_gapless UNIQUE (run_id, seq)
+) STRICT;
+
+-- read_feed_of_root.sql
+CREATE INDEX run_events_by_root ON run_events (root_id, position);
+
+CREATE TABLE idempotency_keys (
+    namespace TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id BLOB NOT NULL,
+    params_hash BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, scope, key)
+) STRICT, WITHOUT ROWID;
+
+-- idempotency_keys/purge.sql
+CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+
+CREATE TABLE sessions (
+    id BLOB NOT NULL PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- sweep_lost_sessions.sql and sessions/purge.sql
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);

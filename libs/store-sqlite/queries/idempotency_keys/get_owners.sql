@@ -1,0 +1,6 @@
+SELECT owned.namespace, owned.scope, owned.key, owned.run_id, owned.params_hash
+FROM json_each(?1) AS asked
+JOIN idempotency_keys AS owned
+    ON owned.namespace = asked.value ->> 0
+    AND owned.scope = asked.value ->> 1
+    AND owned.key = asked.value ->> 2

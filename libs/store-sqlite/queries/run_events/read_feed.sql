@@ -1,0 +1,3 @@
+WHERE position > ?1
+ORDER BY position
+LIMIT ?2

@@ -1,0 +1,4 @@
+FROM runs
+WHERE runs.cascade_pending
+ORDER BY runs.id
+LIMIT ?1

@@ -1,0 +1,5 @@
+FROM runs
+WHERE runs.timer_at IS NOT NULL
+    AND runs.timer_at <= ?1
+ORDER BY runs.timer_at
+LIMIT ?2

@@ -1,0 +1,225 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+use sqlx::{Sqlite, Transaction, query, sqlite::SqliteRow};
+use tidegate_model::{Payload, RunId, Timestamp};
+use tidegate_orchestration::{Failure, Run};
+use tidegate_store::{
+    EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
+    adapter::{self, first_reservations, key_name},
+};
+use tokio::sync::watch;
+
+use crate::{error::store_error, queries, row};
+
+/// A transaction that holds the one writer, so that every row is locked.
+pub(crate) struct SqliteTx {
+    tx: Transaction<'static, Sqlite>,
+    commits: Arc<watch::Sender<u64>>,
+    appended_events: bool,
+}
+
+impl SqliteTx {
+    pub(crate) fn new(tx: Transaction<'static, Sqlite>, commits: Arc<watch::Sender<u64>>) -> Self {
+        Self { tx, commits, appended_events: false }
+    }
+
+    async fn put_payloads(
+        &mut self,
+        kind: &'static str,
+        payloads: impl Iterator<Item = (RunId, &Payload)> + Send,
+    ) -> Result<(), StoreError> {
+        // One by one: a blob is no JSON.
+        for (run, payload) in payloads {
+            query(queries::PUT_PAYLOAD.sql())
+                .bind(run.as_uuid())
+                .bind(kind)
+                .bind(payload.0.to_vec())
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(())
+    }
+}
+
+fn runs(rows: &[SqliteRow]) -> Result<Vec<Run>, StoreError> {
+    rows.iter().map(row::run).collect()
+}
+
+#[async_trait]
+impl RunTx for SqliteTx {
+    async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::GET_RUNS.sql())
+            .bind(row::ids(ids))
+            .bind(None::<&str>)
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        self.lock_runs(ids).await
+    }
+
+    async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
+        let query = match sweep {
+            Sweep::NeverEnqueued { due_before } => {
+                query(queries::SWEEP_NEVER_ENQUEUED.sql()).bind(due_before.as_micros())
+            }
+            Sweep::EnqueuedBefore { due_before, enqueued_before } => {
+                query(queries::SWEEP_ENQUEUED_BEFORE.sql())
+                    .bind(due_before.as_micros())
+                    .bind(enqueued_before.as_micros())
+            }
+            Sweep::Timers { now } => query(queries::SWEEP_TIMERS.sql()).bind(now.as_micros()),
+            Sweep::Cascades => query(queries::SWEEP_CASCADES.sql()),
+            Sweep::LostSessions { now } => query(queries::SWEEP_LOST_SESSIONS.sql()).bind(now.as_micros()),
+        };
+        let rows = query.bind(adapter::limit(limit)).fetch_all(&mut *self.tx).await.map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::LOCK_OPEN_CHILDREN.sql())
+            .bind(row::ids(parents))
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn reserve_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<KeyOwner>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Json::from_iter(first_reservations(keys).values().map(|key| {
+            json!([
+                key.namespace.as_str(),
+                key.scope,
+                key.key,
+                key.run_id.as_uuid().simple().to_string(),
+                hex(&key.params_hash),
+                key.expires_at.as_micros(),
+            ])
+        }))
+        .to_string();
+        query(queries::RESERVE_KEYS.sql())
+            .bind(&rows)
+            .bind(now.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let rows = query(queries::GET_KEY_OWNERS.sql())
+            .bind(&rows)
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut owners = HashMap::new();
+        for owned in &rows {
+            let name: (&str, &str, &str) =
+                (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
+            let hash: &[u8] = row::column(owned, 4)?;
+            let params_hash =
+                hash.try_into().map_err(|_| adapter::unreadable("params_hash", format!("{hash:?}")))?;
+            owners.insert(name, KeyOwner { run_id: row::run_id(owned, 3)?, params_hash });
+        }
+        keys.iter()
+            .map(|key| {
+                let owner = owners.get(&key_name(key)).copied();
+                owner.ok_or_else(|| StoreError::Internal(format!("key `{}` has no owner", key.key)))
+            })
+            .collect()
+    }
+
+    async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {
+        let mut seen = HashSet::new();
+        let first: Vec<&NewRun> = runs.iter().filter(|new| seen.insert(new.run.id)).collect();
+        let rows = query(queries::INSERT_RUNS.sql())
+            .bind(row::new_runs(&first))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut inserted = rows.iter().map(|row| row::run_id(row, 0)).collect::<Result<HashSet<_>, _>>()?;
+        let with_parameters = first.iter().filter(|new| inserted.contains(&new.run.id));
+        let parameters = with_parameters.filter_map(|new| Some((new.run.id, new.parameters.as_ref()?)));
+        let parameters: Vec<_> = parameters.collect();
+        self.put_payloads("parameters", parameters.into_iter()).await?;
+        // Taken out once: a second use of the id in the slice did not insert it.
+        Ok(runs.iter().map(|new| inserted.remove(&new.run.id)).collect())
+    }
+
+    async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError> {
+        query(queries::UPDATE_RUNS.sql())
+            .bind(row::changed_runs(runs))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn append_events(&mut self, events: &[EventRow]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        query(queries::APPEND_EVENTS.sql())
+            .bind(row::events(events))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        self.appended_events = true;
+        Ok(())
+    }
+
+    async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError> {
+        self.put_payloads("result", results.iter().map(|(run, payload)| (*run, payload))).await
+    }
+
+    async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
+        query(queries::PUT_FAILURES.sql())
+            .bind(row::failures(failures))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
+        let rows = query(queries::GET_PARAMETERS.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| Ok((row::run_id(row, 0)?, Payload(row::column::<Vec<u8>>(row, 1)?.into()))))
+            .collect()
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        // A commit that SQLite refuses has not happened; the file is no remote server.
+        self.tx.commit().await.map_err(store_error)?;
+        if self.appended_events {
+            self.commits.send_modify(|n_commits| *n_commits += 1);
+        }
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all");
+        text
+    })
+}

@@ -1,0 +1,191 @@
+//! What the adapters share: how values become columns and come back, and which statements ran.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt::Display,
+    str::FromStr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tidegate_model::{QueueName, SessionId, Timestamp};
+use tidegate_orchestration::{Holder, Phase, Placement, Run, StateType};
+
+use crate::{Comparison, Field, KeyReservation, StoreError, Value};
+
+/// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
+/// test can tell which query files no conformance case reaches.
+#[derive(Debug)]
+pub struct Statement {
+    name: &'static str,
+    sql: &'static str,
+    used: AtomicBool,
+}
+
+impl Statement {
+    /// `name` is the path of the file below `queries/`.
+    pub const fn new(name: &'static str, sql: &'static str) -> Self {
+        Self { name, sql, used: AtomicBool::new(false) }
+    }
+
+    /// The path of the file below `queries/`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its text, to be executed.
+    pub fn sql(&self) -> &'static str {
+        self.used.store(true, Ordering::Relaxed);
+        self.sql
+    }
+
+    /// Whether it was executed in this process.
+    pub fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// The error for a column that holds what it must not.
+pub fn unreadable(column: &'static str, value: impl Display) -> StoreError {
+    StoreError::Internal(format!("column {column} holds `{value}`"))
+}
+
+/// Reads a column by the rule of its type.
+pub fn parse<T: FromStr>(column: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| unreadable(column, text))
+}
+
+/// Reads a number that is kept in a signed or wider column.
+pub fn number<T: TryFrom<i64>>(column: &'static str, value: i64) -> Result<T, StoreError> {
+    T::try_from(value).map_err(|_| unreadable(column, value))
+}
+
+/// A number for a signed column. Counters of runs stay far below its bound.
+pub fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A span in microseconds, the store's resolution; finer parts are cut off.
+pub fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Reads a span in microseconds.
+pub fn span(column: &'static str, micros: i64) -> Result<Duration, StoreError> {
+    Ok(Duration::from_micros(number(column, micros)?))
+}
+
+/// A limit for SQL.
+pub fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Text from users' programs as the databases take it: Postgres refuses NUL, and one such text would fail a
+/// whole batch.
+pub fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+/// When the run ended: the time of a terminal state.
+pub fn ended_at(run: &Run) -> Option<Timestamp> {
+    run.state.state_type().is_terminal().then_some(run.state.at)
+}
+
+/// The queue and the session of a placement: exactly one is there.
+pub fn placement_columns(placement: &Placement) -> (Option<&str>, Option<SessionId>) {
+    match placement {
+        Placement::Queue(queue) => (Some(queue.as_str()), None),
+        Placement::Session(session) => (None, Some(*session)),
+    }
+}
+
+/// Reads a placement.
+pub fn placement(queue: Option<&str>, session: Option<SessionId>) -> Result<Placement, StoreError> {
+    match (queue, session) {
+        (Some(queue), None) => Ok(Placement::Queue(parse::<QueueName>("queue", queue)?)),
+        (None, Some(session)) => Ok(Placement::Session(session)),
+        _ => Err(unreadable("queue", "both or none of queue and session")),
+    }
+}
+
+/// Reads a phase from the columns `state`, `holder` and `timer_at`.
+pub fn phase(state: &str, holder: Option<&str>, timer_at: Option<i64>) -> Result<Phase, StoreError> {
+    let timer = timer_at.map(Timestamp::from_micros);
+    let held = || -> Result<Holder, StoreError> {
+        parse("holder", holder.ok_or_else(|| unreadable("holder", "nothing though the run is held"))?)
+    };
+    Ok(match parse("state", state)? {
+        StateType::Scheduled => Phase::Scheduled,
+        StateType::Pending => Phase::Pending { holder: held()?, start_by: timer },
+        StateType::Running => Phase::Running { holder: held()?, deadline: timer },
+        StateType::Cancelling => Phase::Cancelling {
+            holder: held()?,
+            close_at: timer.ok_or_else(|| unreadable("timer_at", "nothing though the run is cancelling"))?,
+        },
+        StateType::Completed => Phase::Completed,
+        StateType::Failed => Phase::Failed,
+        StateType::Crashed => Phase::Crashed,
+        StateType::Cancelled => Phase::Cancelled,
+    })
+}
+
+/// What an idempotency key is unique by: namespace, scope, key.
+pub type KeyName<'a> = (&'a str, &'a str, &'a str);
+
+/// The first reservation of each key, in the order in which all adapters take the keys' locks.
+pub fn first_reservations(keys: &[KeyReservation]) -> BTreeMap<KeyName<'_>, &KeyReservation> {
+    let mut first = BTreeMap::new();
+    for key in keys {
+        first.entry(key_name(key)).or_insert(key);
+    }
+    first
+}
+
+/// The name of a reservation's key.
+pub fn key_name(key: &KeyReservation) -> KeyName<'_> {
+    (key.namespace.as_str(), &key.scope, &key.key)
+}
+
+/// The column of a field, after a check that the comparison and the value fit it.
+pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result<&'static str, StoreError> {
+    use Comparison::{Equal, Has, NotEqual, StartsWith};
+
+    let (column, fits) = match field {
+        Field::State => ("runs.state", matches!((comparison, value), (Equal | NotEqual, Value::State(_)))),
+        Field::Kind => ("runs.kind", matches!((comparison, value), (Equal | NotEqual, Value::Kind(_)))),
+        Field::Parent => ("runs.parent_id", matches!((comparison, value), (Equal | NotEqual, Value::Run(_)))),
+        Field::Root => ("runs.root_id", matches!((comparison, value), (Equal | NotEqual, Value::Run(_)))),
+        Field::Tags => ("runs.tags", matches!((comparison, value), (Has, Value::Text(_)))),
+        Field::StateName => ("runs.state_name", comparison != Has && matches!(value, Value::Text(_))),
+        Field::Name => ("runs.name", comparison != Has && matches!(value, Value::Text(_))),
+        Field::RunName => ("runs.run_name", comparison != Has && matches!(value, Value::Text(_))),
+        Field::Queue => ("runs.queue", comparison != Has && matches!(value, Value::Text(_))),
+        Field::Attempt => ("runs.attempt", is_ordering(comparison) && matches!(value, Value::Number(_))),
+        Field::Priority => ("runs.priority", is_ordering(comparison) && matches!(value, Value::Number(_))),
+        Field::CreatedAt => ("runs.created_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
+        Field::DueAt => ("runs.due_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
+        Field::StartedAt => ("runs.started_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
+        Field::EndedAt => ("runs.ended_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
+    };
+    return if fits {
+        Ok(column)
+    } else {
+        Err(StoreError::Internal(format!("a filter compares {field:?} by {comparison:?} with {value:?}")))
+    };
+
+    fn is_ordering(comparison: Comparison) -> bool {
+        !matches!(comparison, Has | StartsWith)
+    }
+}
+
+/// The operator of a comparison that is one in SQL; `NotEqual`, `Has` and `StartsWith` are written by the adapters.
+pub fn operator(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+        Comparison::Equal | Comparison::NotEqual | Comparison::Has | Comparison::StartsWith => "=",
+    }
+}

@@ -1,0 +1,284 @@
+//! Runs as rows.
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_model::{Epoch, Payload, RunKind, SessionId};
+use tidegate_orchestration::{
+    CrashPolicy, Draft, Failure, Holder, ParentPolicy, Phase, Placement, Policies, RetryPolicy, Run, State,
+    StateName, StateType, create,
+};
+
+use super::fixture::*;
+use crate::{NewRun, RunStore};
+
+/// A run in which no two fields are alike and none is at its default.
+fn full() -> Run {
+    let parent = queued();
+    let policies = Policies {
+        retry: RetryPolicy {
+            max_retries: 7,
+            delays: vec![Duration::from_millis(250), Duration::from_secs(9)],
+            backoff_factor: 1.75,
+            max_delay: Duration::from_secs(1_234),
+            jitter_factor: 0.3,
+        },
+        crash: CrashPolicy { max_crashes: 11 },
+        run_timeout: Some(Duration::from_secs(77)),
+        start_timeout: Duration::from_secs(12),
+        cancel_grace: Duration::from_micros(5_000_001),
+        parent: ParentPolicy::Detach,
+    };
+    let run = create(
+        Draft {
+            namespace: elsewhere(),
+            kind: RunKind::Flow,
+            name: "größe / \"quoted\" \\ 'single'".parse().unwrap(),
+            run_name: "nightly, {a} \"b\" \\c 東京".to_owned(),
+            placement: Placement::Queue("gpu.large".parse().unwrap()),
+            parent: Some(parent.id),
+            policies,
+            priority: -42,
+            tags: ["a", "", "with, comma", "{brace}", "\"quote\"", "back\\slash", "NULL", "ü"]
+                .map(str::to_owned)
+                .to_vec(),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            due_at: Some(after(60)),
+            ..draft()
+        },
+        Some(&parent),
+        T0,
+    );
+    Run {
+        started_at: Some(after(1)),
+        state: State::new(Phase::Running { holder: worker(), deadline: Some(after(100)) }, after(2))
+            .described(StateName::Retrying, "the second attempt's \"message\""),
+        epoch: Epoch(9),
+        attempt: 2,
+        crashes: 1,
+        retries: 3,
+        event_seq: 8,
+        cascade_pending: true,
+        ..run.unwrap().run
+    }
+}
+
+/// Every field and policy is read back as it was written, by each way of reading.
+pub async fn every_field_survives(store: Arc<dyn RunStore>) {
+    let full = full();
+    let bare = queued();
+    insert(&store, &[&full, &bare]).await;
+
+    assert_eq!(get(&store, full.id).await, full);
+    assert_eq!(get(&store, bare.id).await, bare);
+    let details = store.get_details(None, &[full.id]).await.unwrap();
+    assert_eq!(details[0].run, full);
+    let mut tx = store.begin().await.unwrap();
+    let full = [full];
+    assert_eq!(tx.lock_runs(&[full[0].id]).await.unwrap(), full);
+    assert_eq!(tx.share_runs(&[full[0].id]).await.unwrap(), full);
+}
+
+/// Every phase is read back with its data, for queued and local runs.
+pub async fn every_phase_survives(store: Arc<dyn RunStore>) {
+    let session = Holder::Session(SessionId::new());
+    let phases = [
+        Phase::Scheduled,
+        Phase::Pending { holder: worker(), start_by: Some(after(5)) },
+        Phase::Pending { holder: session.clone(), start_by: None },
+        Phase::Running { holder: worker(), deadline: Some(after(6)) },
+        Phase::Running { holder: session, deadline: None },
+        Phase::Cancelling { holder: worker(), close_at: after(7) },
+        Phase::Completed,
+        Phase::Failed,
+        Phase::Crashed,
+        Phase::Cancelled,
+    ];
+    for phase in phases {
+        let inserted = entered(&queued(), phase.clone(), after(3));
+        insert(&store, &[&inserted]).await;
+        assert_eq!(get(&store, inserted.id).await, inserted);
+
+        let updated = queued();
+        insert(&store, &[&updated]).await;
+        let updated = entered(&updated, phase, after(4));
+        update(&store, &[(updated.clone(), None)]).await;
+        assert_eq!(get(&store, updated.id).await, updated);
+    }
+    for name in StateName::ALL {
+        let run = queued();
+        let state = State::new(Phase::Scheduled, T0).described(*name, "");
+        let run = Run { state, ..run };
+        insert(&store, &[&run]).await;
+        assert_eq!(get(&store, run.id).await.state.name, *name);
+    }
+    assert_eq!(StateType::ALL.len(), 8, "a new state type needs a phase above");
+}
+
+/// An id that is there already is told, and neither row nor parameters change; also within one slice.
+pub async fn an_existing_id_is_not_inserted(store: Arc<dyn RunStore>) {
+    let first = queued();
+    let other = queued();
+    let with = |run: &Run, bytes: &'static [u8]| NewRun { parameters: Some(payload(bytes)), ..bare(run) };
+    let mut tx = store.begin().await.unwrap();
+    let changed = Run { priority: 5, ..first.clone() };
+    let inserted = tx.insert_runs(&[with(&first, b"first"), with(&changed, b"changed")]).await.unwrap();
+    assert_eq!(inserted, [true, false]);
+    tx.commit().await.unwrap();
+
+    let mut tx = store.begin().await.unwrap();
+    let inserted = tx.insert_runs(&[with(&changed, b"late"), with(&other, b"other")]).await.unwrap();
+    assert_eq!(inserted, [false, true]);
+    tx.commit().await.unwrap();
+
+    let details = store.get_details(None, &[first.id]).await.unwrap();
+    assert_eq!((&details[0].run, &details[0].parameters), (&first, &Some(payload(b"first"))));
+    assert_eq!(get(&store, other.id).await, other);
+}
+
+/// An update writes what may change, and leaves other runs alone.
+pub async fn an_update_changes_what_may_change(store: Arc<dyn RunStore>) {
+    let (before, bystander) = (queued(), queued());
+    insert(&store, &[&before, &bystander]).await;
+    let changed = Run {
+        due_at: after(10),
+        started_at: Some(after(11)),
+        state: State::new(Phase::Failed, after(12)).described(StateName::TimedOut, "took too long"),
+        epoch: Epoch(3),
+        attempt: 4,
+        crashes: 5,
+        retries: 6,
+        event_seq: 7,
+        cascade_pending: true,
+        ..before.clone()
+    };
+    update(&store, &[(changed.clone(), Some(after(13)))]).await;
+    assert_eq!(get(&store, before.id).await, changed);
+    assert_eq!(get(&store, bystander.id).await, bystander);
+    update(&store, &[]).await;
+}
+
+/// Details have parameters, result and the failure of the last failed attempt; what is stored anew replaces.
+pub async fn details_have_payloads_and_the_last_failure(store: Arc<dyn RunStore>) {
+    let (run, other) = (queued(), queued());
+    let failure = |message: &str| Failure {
+        error_type: "ValueError".to_owned(),
+        message: message.to_owned(),
+        traceback: "Traceback:\n  line 1".to_owned(),
+        non_retryable: message == "third",
+    };
+    let mut tx = store.begin().await.unwrap();
+    let parameters = NewRun { parameters: Some(payload(b"\x00\xff parameters")), ..bare(&run) };
+    tx.insert_runs(&[parameters, bare(&other)]).await.unwrap();
+    assert_eq!(
+        tx.get_parameters(&[run.id, other.id]).await.unwrap(),
+        [(run.id, payload(b"\x00\xff parameters"))]
+    );
+    tx.put_results(&[(run.id, payload(b"early"))]).await.unwrap();
+    tx.put_results(&[(run.id, payload(b"result"))]).await.unwrap();
+    tx.put_failures(&[(run.id, 9, failure("second")), (run.id, 10, failure("replaced"))]).await.unwrap();
+    tx.put_failures(&[(run.id, 10, failure("third"))]).await.unwrap();
+    tx.put_results(&[]).await.unwrap();
+    tx.put_failures(&[]).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut details = store.get_details(None, &[run.id, other.id]).await.unwrap();
+    details.sort_by_key(|detail| detail.run.id);
+    assert_eq!(details.len(), 2);
+    assert_eq!(details[0].parameters, Some(payload(b"\x00\xff parameters")));
+    assert_eq!(details[0].result, Some(payload(b"result")));
+    assert_eq!(details[0].failure, Some(failure("third")));
+    assert_eq!(
+        (&details[1].parameters, &details[1].result, &details[1].failure),
+        (&None::<Payload>, &None, &None)
+    );
+}
+
+/// What a transaction did is gone when it is dropped, and the next one goes on.
+pub async fn a_dropped_transaction_changes_nothing(store: Arc<dyn RunStore>) {
+    let (kept, dropped) = (queued(), queued());
+    insert(&store, &[&kept]).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.insert_runs(&[bare(&dropped)]).await.unwrap();
+    tx.lock_runs(&[kept.id]).await.unwrap();
+    tx.update_runs(&[(Run { attempt: 5, ..kept.clone() }, None)]).await.unwrap();
+    drop(tx);
+
+    let mut tx = within(store.begin()).await.unwrap();
+    assert_eq!(within(tx.lock_runs(&[kept.id, dropped.id])).await.unwrap(), [kept]);
+}
+
+/// NUL in texts from programs, which Postgres cannot keep, costs the character and not the batch.
+pub async fn text_with_nul_does_not_fail_the_batch(store: Arc<dyn RunStore>) {
+    let run = Run {
+        run_name: "a\0b".to_owned(),
+        tags: vec!["t\0".to_owned()],
+        state: State::new(Phase::Scheduled, T0).described(StateName::Scheduled, "m\0"),
+        ..queued()
+    };
+    insert(&store, &[&run]).await;
+    update(&store, &[(run.clone(), None)]).await;
+    append(&store, &[event(&run, 1)]).await;
+    let failure = Failure {
+        error_type: "E\0".into(),
+        message: "\0".into(),
+        traceback: "x\0y".into(),
+        non_retryable: false,
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.put_failures(&[(run.id, 1, failure)]).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let detail = store.get_details(None, &[run.id]).await.unwrap().remove(0);
+    assert_eq!(detail.run.run_name, "a\u{fffd}b");
+    assert_eq!(detail.run.tags, ["t\u{fffd}"]);
+    assert_eq!(detail.run.state.message, "m\u{fffd}");
+    assert_eq!(detail.failure.unwrap().traceback, "x\u{fffd}y");
+}
+
+/// A read by namespace gives nothing of another one.
+pub async fn reads_keep_to_their_namespace(store: Arc<dyn RunStore>) {
+    let run = queued();
+    insert(&store, &[&run]).await;
+    append(&store, &[event(&run, 1)]).await;
+    let (own, other) = (&run.namespace, &elsewhere());
+    for (namespace, n) in [(own, 1), (other, 0)] {
+        assert_eq!(store.get_runs(Some(namespace), &[run.id]).await.unwrap().len(), n);
+        assert_eq!(store.get_details(Some(namespace), &[run.id]).await.unwrap().len(), n);
+        assert_eq!(store.list_events(namespace, run.id, 0, 10).await.unwrap().len(), n);
+        let list = crate::ListQuery {
+            namespace: namespace.clone(),
+            filter: crate::Filter::And(Vec::new()),
+            before: None,
+            limit: 10,
+        };
+        assert_eq!(store.list_runs(&list).await.unwrap().len(), n);
+    }
+    assert_eq!(store.get_runs(None, &[]).await.unwrap(), []);
+}
+
+/// A batch of the largest size goes through every call.
+pub async fn a_large_batch_survives(store: Arc<dyn RunStore>) {
+    let runs: Vec<Run> = (0..tidegate_model::limits::MAX_BATCH_SIZE).map(|_| queued()).collect();
+    let new: Vec<NewRun> =
+        runs.iter().map(|run| NewRun { parameters: Some(payload(b"p")), ..bare(run) }).collect();
+    let ids = ids(&runs);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.insert_runs(&new).await.unwrap().iter().all(|inserted| *inserted));
+    tx.append_events(&runs.iter().map(|run| event(run, 1)).collect::<Vec<_>>()).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut tx = store.begin().await.unwrap();
+    let locked = tx.lock_runs(&ids).await.unwrap();
+    assert_eq!(locked, runs);
+    let done: Vec<_> =
+        locked.iter().map(|run| (entered(run, Phase::Completed, after(1)), Some(T0))).collect();
+    tx.update_runs(&done).await.unwrap();
+    tx.put_results(&ids.iter().map(|id| (*id, payload(b"r"))).collect::<Vec<_>>()).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let details = store.get_details(None, &ids).await.unwrap();
+    assert_eq!(details.len(), runs.len());
+    assert!(details.iter().all(|detail| detail.run.state.state_type() == StateType::Completed
+        && detail.parameters == Some(payload(b"p"))
+        && detail.result == Some(payload(b"r"))));
+}
