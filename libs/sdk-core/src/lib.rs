@@ -1,1 +1,36 @@
-//! placeholder
+//! The connection core of Tidegate's SDKs: one for Rust and Python.
+//!
+//! [`Client`] creates runs and waits for them, [`Session`] reports runs that execute in this process,
+//! [`Worker`] takes queued runs, [`LogWriter`] carries log lines. All of it runs on a thread of its own
+//! ([`runtime`]), so that user code which blocks for minutes never delays a heartbeat.
+//!
+//! **Invariant:** no task of this crate ever waits for user code.
+
+mod client;
+mod clock;
+mod connection;
+mod creates;
+mod error;
+mod follow;
+mod link;
+mod logs;
+mod options;
+pub mod payload;
+mod reports;
+mod retry;
+pub mod runtime;
+mod session;
+mod stop;
+pub mod trace;
+mod waits;
+mod worker;
+
+pub use client::{Client, CreatedRun, new_run_id};
+pub use clock::{timestamp_of, wall_clock};
+pub use error::{Error, ErrorKind};
+pub use logs::{LogLine, LogWriter};
+pub use options::{DEFAULT_ADDRESS, Options};
+pub use session::{LocalRun, Session, Verdict};
+pub use stop::{Stop, StopSignal};
+pub use tidegate_proto::v1 as proto;
+pub use worker::{Attempt, Attempts, End, Worker, WorkerOptions, WorkerStatus};

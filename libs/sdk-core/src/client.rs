@@ -1,0 +1,333 @@
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures::Stream;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::{
+    Error, ErrorKind, LogWriter, Options, Session,
+    connection::{Connection, MAX_READ_SIZE},
+    creates::Creates,
+    follow,
+    proto::{self, run_service_client::RunServiceClient},
+    runtime, trace,
+    waits::Waits,
+};
+
+/// A new run id: a UUIDv7 in canonical text form. Ids are made here, so that a repeated create names the
+/// same run.
+pub fn new_run_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// A run that exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreatedRun {
+    /// Its id: the one asked for, or of the run that the idempotency key had made before.
+    pub id: String,
+    /// False when it was there before.
+    pub created: bool,
+    /// Its state.
+    pub state: proto::State,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// Speaks to one Tidegate. Cheap to clone; all clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Arc<Connection>,
+    creates: Creates,
+    waits: Waits,
+    session: OnceLock<Session>,
+    logs: OnceLock<LogWriter>,
+    pid: u32,
+}
+
+impl Client {
+    /// A client that connects with its first call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong address; `Internal` when the connection thread does not start.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let runtime = runtime::handle()?;
+        let connection = Arc::new(Connection::new(options, runtime)?);
+        let shared = Shared {
+            creates: Creates::start(Arc::clone(&connection)),
+            waits: Waits::start(Arc::clone(&connection)),
+            session: OnceLock::new(),
+            logs: OnceLock::new(),
+            pid: std::process::id(),
+            connection,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How it connects.
+    pub fn options(&self) -> &Options {
+        &self.shared.connection.options
+    }
+
+    /// False in a forked child: its connections belong to the parent, and it must make a new client.
+    pub fn is_of_this_process(&self) -> bool {
+        runtime::is_of_this_process(self.shared.pid)
+    }
+
+    /// The core's runtime, to wait for this client's futures from code that is not async.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.shared.connection.runtime
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.shared.connection
+    }
+
+    fn runs(channel: Channel) -> RunServiceClient<Channel> {
+        RunServiceClient::new(channel).max_decoding_message_size(MAX_READ_SIZE)
+    }
+
+    fn namespace(&self, given: &mut String) {
+        if given.is_empty() {
+            given.clone_from(&self.options().namespace);
+        }
+    }
+
+    /// Creates one run; it is durable when this returns. Concurrent calls travel together.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `AlreadyExists`, `FailedPrecondition` (the parent has ended), `Unavailable`.
+    pub async fn create_run(&self, mut run: proto::NewRun) -> Result<CreatedRun, Error> {
+        let span = trace::Span::of_create(&run.name, &run.traceparent);
+        run.traceparent = span.traceparent();
+        let created = self.shared.creates.create(run).await;
+        span.end(created.as_ref().err().map(Error::message));
+        created
+    }
+
+    /// Creates many runs under one span; each has its own outcome, in order.
+    pub async fn create_runs(&self, mut runs: Vec<proto::NewRun>) -> Vec<Result<CreatedRun, Error>> {
+        let Some(first) = runs.first() else { return Vec::new() };
+        let span = trace::Span::of_create(&first.name, &first.traceparent);
+        let traceparent = span.traceparent();
+        for run in &mut runs {
+            run.traceparent.clone_from(&traceparent);
+        }
+        let outcomes = self.shared.creates.create_all(runs).await;
+        let failed = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        span.end(failed.map(Error::message));
+        outcomes
+    }
+
+    /// The run in full.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn get_run(&self, run_id: &str) -> Result<proto::Run, Error> {
+        let request =
+            proto::GetRunRequest { namespace: self.options().namespace.clone(), run_id: run_id.to_owned() };
+        let connection = &self.shared.connection;
+        let response = connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).get_run(request).await }
+            })
+            .await?;
+        response.run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))
+    }
+
+    /// A page of runs.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong filter, `Unavailable`.
+    pub async fn list_runs(
+        &self,
+        mut request: proto::ListRunsRequest,
+    ) -> Result<proto::ListRunsResponse, Error> {
+        self.namespace(&mut request.namespace);
+        let connection = &self.shared.connection;
+        connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).list_runs(request).await }
+            })
+            .await
+    }
+
+    /// The run in full, once it has ended. All waits of a process share few streams. Wrap it in a timeout to
+    /// bound it; dropping it is safe.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Unavailable` when the server stayed away for longer than `outage_patience`.
+    pub async fn wait(&self, run_id: &str) -> Result<Arc<proto::Run>, Error> {
+        self.shared.waits.wait(run_id).await
+    }
+
+    /// As [`Client::wait`] for each of `run_ids`, in order.
+    pub async fn wait_many(&self, run_ids: &[String]) -> Vec<Result<Arc<proto::Run>, Error>> {
+        self.shared.waits.wait_many(run_ids).await
+    }
+
+    /// Events as they happen. A broken stream is resumed where it broke; the stream ends only with an error,
+    /// or, with `until_ended`, with the last run.
+    pub fn watch(
+        &self,
+        mut request: proto::WatchRunsRequest,
+    ) -> impl Stream<Item = Result<proto::WatchRunsResponse, Error>> + Send + use<> {
+        self.namespace(&mut request.namespace);
+        follow::watch(Arc::clone(&self.shared.connection), request)
+    }
+
+    /// Cancels a run and its descendants.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn cancel_run(&self, run_id: &str, reason: &str) -> Result<proto::CancelRunResponse, Error> {
+        let request = proto::CancelRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            reason: reason.to_owned(),
+            request_id: new_run_id(),
+        };
+        let connection = &self.shared.connection;
+        connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).cancel_run(request).await }
+            })
+            .await
+    }
+
+    /// A page of a run's history.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn list_run_events(
+        &self,
+        mut request: proto::ListRunEventsRequest,
+    ) -> Result<proto::ListRunEventsResponse, Error> {
+        self.namespace(&mut request.namespace);
+        let connection = &self.shared.connection;
+        connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).list_run_events(request).await }
+            })
+            .await
+    }
+
+    /// The whole history of a run, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn history(&self, run_id: &str) -> Result<Vec<proto::RunEvent>, Error> {
+        let mut events = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = proto::ListRunEventsRequest {
+                run_id: run_id.to_owned(),
+                page_size: 1_000,
+                page_token,
+                ..Default::default()
+            };
+            let page = self.list_run_events(request).await?;
+            events.extend(page.events);
+            if page.next_page_token.is_empty() {
+                return Ok(events);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// A page of log lines.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unavailable`.
+    pub async fn query_logs(
+        &self,
+        mut request: proto::QueryLogsRequest,
+    ) -> Result<proto::QueryLogsResponse, Error> {
+        self.namespace(&mut request.namespace);
+        follow::query_logs(&self.shared.connection, request).await
+    }
+
+    /// Log lines as they come. A broken stream is resumed where it broke.
+    pub fn tail_logs(
+        &self,
+        mut request: proto::TailLogsRequest,
+    ) -> impl Stream<Item = Result<proto::TailLogsResponse, Error>> + Send + use<> {
+        self.namespace(&mut request.namespace);
+        follow::tail_logs(Arc::clone(&self.shared.connection), request)
+    }
+
+    /// What the server is.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn version(&self) -> Result<proto::GetVersionResponse, Error> {
+        self.shared
+            .connection
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel)
+                    .get_version(proto::GetVersionRequest {})
+                    .await
+            })
+            .await
+    }
+
+    /// The bounds that requests are held to.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn limits(&self) -> Result<proto::GetLimitsResponse, Error> {
+        self.shared
+            .connection
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel)
+                    .get_limits(proto::GetLimitsRequest {})
+                    .await
+            })
+            .await
+    }
+
+    /// The session of this process; it opens with its first local run.
+    pub fn session(&self) -> &Session {
+        self.shared
+            .session
+            .get_or_init(|| Session::start(Arc::clone(&self.shared.connection), self.shared.creates.clone()))
+    }
+
+    /// The log writer of this process; it connects with its first line.
+    pub fn logs(&self) -> &LogWriter {
+        self.shared.logs.get_or_init(|| LogWriter::start(Arc::clone(&self.shared.connection)))
+    }
+
+    /// Flushes logs and reports and ends the session in order, within `deadline`.
+    pub async fn close(&self, deadline: Duration) {
+        let session = async {
+            if let Some(session) = self.shared.session.get() {
+                session.close(deadline).await;
+            }
+        };
+        let logs = async {
+            if let Some(logs) = self.shared.logs.get()
+                && !logs.flush(deadline).await
+            {
+                tracing::warn!("not all log lines reached the server within {deadline:?}");
+            }
+        };
+        futures::join!(session, logs);
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("address", &self.options().address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+use std::{
+    future::Future,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{Error, ErrorKind, Options, proto, retry::Backoff, trace};
+
+/// The largest message that is read: above any that the server sends.
+pub(crate) const MAX_READ_SIZE: usize = 64 << 20;
+/// How long one try of a unary call may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The connections of one process: to the api, and to task-queue and log-ingest where those are elsewhere.
+pub(crate) struct Connection {
+    pub(crate) options: Options,
+    pub(crate) runtime: Handle,
+    pub(crate) api: Channel,
+    reached: AtomicBool,
+    /// Channels by address, so that a role that moved back finds its old one.
+    peers: Mutex<Vec<(String, Channel)>>,
+}
+
+/// Which service a stream goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    TaskQueue,
+    LogIngest,
+}
+
+impl Connection {
+    pub(crate) fn new(options: Options, runtime: Handle) -> Result<Self, Error> {
+        let api = open(&options.address, &runtime)?;
+        Ok(Self { options, runtime, api, reached: AtomicBool::new(false), peers: Mutex::new(Vec::new()) })
+    }
+
+    /// A server has answered once.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes one unary call, and repeats it while the server is unavailable or full: after the delay that the
+    /// server asks for, else with backoff, until the call's deadline. `make` must be safe to repeat.
+    pub(crate) async fn call<T, F, Fut>(&self, make: F) -> Result<T, Error>
+    where
+        F: Fn(Channel) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let start = Instant::now();
+        let mut backoff = Backoff::standard();
+        loop {
+            let error = match timeout(TRY_TIMEOUT, make(self.api.clone())).await {
+                Ok(Ok(response)) => {
+                    self.note_reached();
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) => Error::from_status(&status),
+                Err(_) => Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("{} did not answer within {TRY_TIMEOUT:?}", self.options.address),
+                ),
+            };
+            if !error.reason().is_empty() {
+                self.note_reached();
+            }
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            let patience =
+                if self.was_reached() { self.options.call_deadline } else { self.options.first_contact };
+            let pause = error.retry_after().unwrap_or_else(|| backoff.next());
+            if start.elapsed() + pause > patience {
+                return Err(self.explain(error));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Says "no server" where none was ever there.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        if error.is_retryable() && !self.was_reached() {
+            Error::no_server(&self.options.address)
+        } else {
+            error
+        }
+    }
+
+    /// A channel to `peer`, asked for anew each time: after a failure the service may be elsewhere.
+    pub(crate) async fn peer(&self, peer: Peer) -> Result<Channel, Error> {
+        let request = proto::GetEndpointsRequest {};
+        let endpoints = self
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel).get_endpoints(request).await
+            })
+            .await?;
+        let address = match peer {
+            Peer::TaskQueue => endpoints.task_queue_address,
+            Peer::LogIngest => endpoints.log_ingest_address,
+        };
+        // Worker and log streams get a connection apart from that of the calls: its flow control is its own.
+        let address = if address.is_empty() { self.options.address.clone() } else { address };
+        let key = format!("{peer:?} {address}");
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = peers.iter().find(|(known, _)| *known == key) {
+            return Ok(channel.clone());
+        }
+        let channel = open(&address, &self.runtime)?;
+        peers.push((key, channel.clone()));
+        Ok(channel)
+    }
+
+    /// `message` with the trace context of `traceparent`, or of the current span.
+    pub(crate) fn request<T>(&self, message: T, traceparent: Option<&str>) -> Request<T> {
+        let mut request = Request::new(message);
+        let current = || trace::current_traceparent().unwrap_or_default();
+        let traceparent = traceparent.map_or_else(current, str::to_owned);
+        if let Ok(value) = traceparent.parse()
+            && !traceparent.is_empty()
+        {
+            request.metadata_mut().insert("traceparent", value);
+        }
+        request
+    }
+}
+
+fn open(address: &str, runtime: &Handle) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| {
+        Error::new(ErrorKind::InvalidArgument, format!("`{address}` is no address of a server: {error}"))
+    })?;
+    let _inside = runtime.enter(); // the channel's own task lives on the core's thread
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .connect_lazy())
+}

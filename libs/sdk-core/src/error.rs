@@ -1,0 +1,300 @@
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::proto;
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// An argument is wrong.
+    InvalidArgument,
+    /// There is no such run.
+    NotFound,
+    /// The idempotency key or id was used for something else.
+    AlreadyExists,
+    /// The state of things does not allow it.
+    FailedPrecondition,
+    /// The server is at a bound; later it may work.
+    Exhausted,
+    /// No server answers.
+    Unavailable,
+    /// The time given was not enough.
+    DeadlineExceeded,
+    /// The server does not know who calls.
+    Unauthenticated,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// A fault of the server or of this library.
+    Internal,
+    /// The run ended as FAILED: its code raised.
+    RunFailed,
+    /// The run ended as CRASHED: its process went away.
+    RunCrashed,
+    /// The run ended as CANCELLED.
+    RunCancelled,
+    /// A value cannot be encoded or decoded.
+    Payload,
+}
+
+/// The one error of the SDKs.
+#[derive(Clone, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    reason: String,
+    retry_after: Option<Duration>,
+    metadata: HashMap<String, String>,
+    failure: Option<proto::Failure>,
+}
+
+impl Error {
+    /// An error of this side.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            reason: String::new(),
+            retry_after: None,
+            metadata: HashMap::new(),
+            failure: None,
+        }))
+    }
+
+    /// The error of one item of a batch.
+    pub(crate) fn of_item(reason: &str, message: &str) -> Self {
+        let mut error = Self::new(kind_of_reason(reason), message);
+        reason.clone_into(&mut error.0.reason);
+        error
+    }
+
+    /// No server has ever answered at `address`.
+    pub(crate) fn no_server(address: &str) -> Self {
+        Self::new(
+            ErrorKind::Unavailable,
+            format!(
+                "no Tidegate server answers at {address}: start one with `tidegate dev`, \
+                 or set TIDEGATE_ADDRESS to where one runs"
+            ),
+        )
+    }
+
+    /// What a run's end means to someone who wanted its result; `None` when it is COMPLETED.
+    pub fn of_ended_run(run: &proto::Run) -> Option<Self> {
+        let state = run.state.clone().unwrap_or_default();
+        let (kind, word) = match state.r#type() {
+            proto::StateType::Completed => return None,
+            proto::StateType::Failed => (ErrorKind::RunFailed, "failed"),
+            proto::StateType::Crashed => (ErrorKind::RunCrashed, "crashed"),
+            proto::StateType::Cancelled => (ErrorKind::RunCancelled, "was cancelled"),
+            other => {
+                let message = format!("run {} has not ended: it is {}", run.id, other.as_str_name());
+                return Some(Self::new(ErrorKind::FailedPrecondition, message));
+            }
+        };
+        let cause = match &run.failure {
+            Some(failure) if kind == ErrorKind::RunFailed && !failure.error_type.is_empty() => {
+                format!("{}: {}", failure.error_type, failure.message)
+            }
+            _ if state.message.is_empty() => state.name.clone(),
+            _ => state.message.clone(),
+        };
+        let mut error = Self::new(kind, format!("run {} ({}) {word}: {cause}", run.id, run.name));
+        error.0.failure.clone_from(&run.failure);
+        Some(error)
+    }
+
+    /// From a status off the wire, with its `google.rpc` details.
+    pub(crate) fn from_status(status: &Status) -> Self {
+        let details = status.get_error_details();
+        // A status that this side made from a broken connection has a source; one off the wire has none.
+        let broken_connection = std::error::Error::source(status).is_some();
+        let kind = match status.code() {
+            Code::Cancelled if status.message() == "Timeout expired" => ErrorKind::DeadlineExceeded,
+            Code::Unknown | Code::Internal | Code::Cancelled | Code::Unavailable if broken_connection => {
+                ErrorKind::Unavailable
+            }
+            code => kind_of_code(code),
+        };
+        let mut error = Self::new(kind, status.message());
+        if let Some(info) = details.error_info() {
+            error.0.reason.clone_from(&info.reason);
+            error.0.metadata.clone_from(&info.metadata);
+        }
+        if let Some(bad_request) = details.bad_request() {
+            for violation in &bad_request.field_violations {
+                error.0.message.push_str(&format!("; {}: {}", violation.field, violation.description));
+            }
+        }
+        error.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        error
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server's name of the cause, of the list `tidegate.v1.ErrorReason`: `STALE_EPOCH`. Else empty.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// One sentence for people.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// When the server wants the call repeated, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// A further fact from the server by its name, such as `run_id`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.0.metadata.get(key).map(String::as_str)
+    }
+
+    /// Why the run failed, where this is the error of a run.
+    pub fn failure(&self) -> Option<&proto::Failure> {
+        self.0.failure.as_ref()
+    }
+
+    /// There is no such run.
+    pub fn is_not_found(&self) -> bool {
+        self.0.kind == ErrorKind::NotFound
+    }
+
+    /// No server answers.
+    pub fn is_unavailable(&self) -> bool {
+        self.0.kind == ErrorKind::Unavailable
+    }
+
+    /// An argument is wrong.
+    pub fn is_invalid_argument(&self) -> bool {
+        self.0.kind == ErrorKind::InvalidArgument
+    }
+
+    /// The idempotency key or id was used for something else.
+    pub fn is_already_exists(&self) -> bool {
+        self.0.kind == ErrorKind::AlreadyExists
+    }
+
+    /// The time given was not enough.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.0.kind == ErrorKind::DeadlineExceeded
+    }
+
+    /// The run's code raised.
+    pub fn is_run_failed(&self) -> bool {
+        self.0.kind == ErrorKind::RunFailed
+    }
+
+    /// The run's process went away.
+    pub fn is_run_crashed(&self) -> bool {
+        self.0.kind == ErrorKind::RunCrashed
+    }
+
+    /// The run was cancelled.
+    pub fn is_run_cancelled(&self) -> bool {
+        self.0.kind == ErrorKind::RunCancelled
+    }
+
+    /// The session's lease was lost; its open runs are CRASHED.
+    pub fn is_session_lost(&self) -> bool {
+        self.0.reason == "SESSION_LOST"
+    }
+
+    /// Repeating the same call later may succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Exhausted | ErrorKind::DeadlineExceeded)
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
+        if !self.0.reason.is_empty() {
+            write!(f, " ({})", self.0.reason)?;
+        }
+        Ok(())
+    }
+}
+
+fn kind_of_code(code: Code) -> ErrorKind {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidArgument,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::AlreadyExists,
+        Code::FailedPrecondition | Code::Aborted | Code::Unimplemented => ErrorKind::FailedPrecondition,
+        Code::ResourceExhausted => ErrorKind::Exhausted,
+        Code::Unavailable => ErrorKind::Unavailable,
+        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::PermissionDenied => ErrorKind::PermissionDenied,
+        Code::Ok | Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_reason(reason: &str) -> ErrorKind {
+    match reason {
+        "INVALID_FIELD" => ErrorKind::InvalidArgument,
+        "RUN_NOT_FOUND" => ErrorKind::NotFound,
+        "IDEMPOTENCY_KEY_REUSED" => ErrorKind::AlreadyExists,
+        "OVERLOADED" => ErrorKind::Exhausted,
+        "DEPENDENCY_UNAVAILABLE" | "DRAINING" => ErrorKind::Unavailable,
+        "TRANSITION_NOT_ALLOWED" | "STALE_EPOCH" | "PARENT_ENDED" | "PROTOCOL_VERSION" | "SESSION_LOST" => {
+            ErrorKind::FailedPrecondition
+        }
+        _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn details_of_a_status_are_kept() {
+        let mut details = ErrorDetails::with_error_info("OVERLOADED", "tidegate", []);
+        details.set_retry_info(Some(Duration::from_millis(70)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "full", details);
+        let error = Error::from_status(&status);
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert_eq!(error.reason(), "OVERLOADED");
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_named_with_its_cause() {
+        let run = proto::Run {
+            id: "r-1".into(),
+            name: "count".into(),
+            state: Some(proto::State { r#type: proto::StateType::Failed.into(), ..Default::default() }),
+            failure: Some(proto::Failure {
+                error_type: "ValueError".into(),
+                message: "no lines".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let error = Error::of_ended_run(&run).unwrap();
+        assert!(error.is_run_failed());
+        assert_eq!(error.to_string(), "run r-1 (count) failed: ValueError: no lines");
+    }
+
+    #[test]
+    fn a_missing_server_says_how_to_start_one() {
+        let error = Error::no_server("http://127.0.0.1:4400");
+        assert!(error.is_unavailable());
+        assert!(error.to_string().contains("tidegate dev"));
+    }
+}

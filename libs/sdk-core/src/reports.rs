@@ -1,0 +1,250 @@
+use std::collections::{HashMap, VecDeque};
+
+use prost::Message;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    proto::{Report, ReportOutcome, report},
+    retry::Backoff,
+};
+
+/// Bytes of one message beyond which no further report is added; a message may have 8 MiB, a report little over 2.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// The reports of one stream: kept until they are answered, sent again on a new stream, in order for each run.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    runs: HashMap<String, OfRun>,
+    /// Runs with something to send, in the order in which it happened.
+    ready: VecDeque<String>,
+    /// Runs whose report could not be taken for now, by when to repeat it.
+    later: Vec<(Instant, String)>,
+}
+
+#[derive(Debug)]
+struct OfRun {
+    entries: VecDeque<Entry>,
+    /// How many of the first entries are sent and unanswered.
+    n_sent: usize,
+    /// Outcomes still to come of sends that are to be repeated anyway.
+    n_ignored: usize,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct Entry {
+    report: Report,
+    reply: Option<oneshot::Sender<ReportOutcome>>,
+}
+
+impl Reports {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.runs.values().map(|run| run.entries.len()).sum()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, report: Report, reply: Option<oneshot::Sender<ReportOutcome>>) {
+        let run_id = report.run_id.clone();
+        let of_run = self.runs.entry(run_id.clone()).or_insert_with(|| OfRun {
+            entries: VecDeque::new(),
+            n_sent: 0,
+            n_ignored: 0,
+            backoff: Backoff::standard(),
+        });
+        of_run.entries.push_back(Entry { report, reply });
+        let waits = self.later.iter().any(|(_, later)| *later == run_id);
+        if !waits && !self.ready.contains_last(&run_id) {
+            self.ready.push_back(run_id);
+        }
+    }
+
+    /// Up to `max` reports to send now.
+    pub(crate) fn take(&mut self, max: usize) -> Vec<Report> {
+        let mut batch = Vec::new();
+        let mut n_bytes = 0;
+        while let Some(run_id) = self.ready.front() {
+            let Some(of_run) = self.runs.get_mut(run_id) else {
+                self.ready.pop_front();
+                continue;
+            };
+            while let Some(entry) = of_run.entries.get(of_run.n_sent) {
+                n_bytes += entry.report.encoded_len();
+                let is_full = batch.len() >= max || n_bytes > MAX_MESSAGE_BYTES;
+                if is_full && !batch.is_empty() {
+                    return batch;
+                }
+                batch.push(entry.report.clone());
+                of_run.n_sent += 1;
+            }
+            self.ready.pop_front();
+        }
+        batch
+    }
+
+    /// Takes the answer to the oldest unanswered report of its run. The report, when it is settled; `None` when it
+    /// is to be repeated, or when nothing waits for this answer.
+    pub(crate) fn answer(&mut self, outcome: &ReportOutcome) -> Option<Report> {
+        let of_run = self.runs.get_mut(&outcome.run_id)?;
+        if of_run.n_ignored > 0 {
+            of_run.n_ignored -= 1;
+            return None;
+        }
+        if of_run.n_sent == 0 {
+            return None;
+        }
+        let may_pass =
+            !outcome.accepted && matches!(outcome.reason.as_str(), "DEPENDENCY_UNAVAILABLE" | "OVERLOADED");
+        if may_pass {
+            // What was sent after it may have been refused only because this one was: repeat all, in order.
+            of_run.n_ignored = of_run.n_sent - 1;
+            of_run.n_sent = 0;
+            self.later.push((Instant::now() + of_run.backoff.next(), outcome.run_id.clone()));
+            return None;
+        }
+        of_run.n_sent -= 1;
+        let entry = of_run.entries.pop_front()?;
+        if of_run.entries.is_empty() {
+            self.runs.remove(&outcome.run_id);
+        }
+        if let Some(reply) = entry.reply {
+            let _ = reply.send(outcome.clone()); // who asked may have gone
+        }
+        Some(entry.report)
+    }
+
+    /// When the next repeat is due.
+    pub(crate) fn next_repeat(&self) -> Option<Instant> {
+        self.later.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Makes due repeats ready.
+    pub(crate) fn repeat_due(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        let due: Vec<(Instant, String)> = due;
+        self.ready.extend(due.into_iter().map(|(_, run_id)| run_id));
+    }
+
+    /// A new stream: everything unanswered is to be sent again.
+    pub(crate) fn resend_all(&mut self) {
+        self.later.clear();
+        let mut order: VecDeque<String> = VecDeque::new();
+        for (run_id, of_run) in &mut self.runs {
+            of_run.n_sent = 0;
+            of_run.n_ignored = 0;
+            if !self.ready.contains(run_id) {
+                order.push_back(run_id.clone());
+            }
+        }
+        // What had been sent happened before what had not.
+        order.append(&mut self.ready);
+        self.ready = order;
+    }
+
+    /// True when the end of the run is among the unanswered.
+    pub(crate) fn has_end_of(&self, run_id: &str) -> bool {
+        let is_end = |entry: &Entry| !matches!(entry.report.event, Some(report::Event::Started(_)));
+        self.runs.get(run_id).is_some_and(|of_run| of_run.entries.iter().any(is_end))
+    }
+
+    /// Forgets the reports of a run that is no longer ours.
+    pub(crate) fn forget(&mut self, run_id: &str) {
+        self.runs.remove(run_id);
+        self.ready.retain(|ready| ready != run_id);
+        self.later.retain(|(_, later)| later != run_id);
+    }
+
+    /// Forgets everything; who waits for an answer sees its channel closed.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+trait ContainsLast {
+    fn contains_last(&self, run_id: &str) -> bool;
+}
+
+impl ContainsLast for VecDeque<String> {
+    /// The usual case of a start and an end in a row, without a search of the whole queue. A run that is in it
+    /// twice is harmless: the second turn finds nothing to send.
+    fn contains_last(&self, run_id: &str) -> bool {
+        self.back().is_some_and(|last| last == run_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(run: &str) -> Report {
+        let event = Some(report::Event::Started(report::Started {}));
+        Report { run_id: run.into(), epoch: 1, event }
+    }
+
+    fn completed(run: &str) -> Report {
+        let event = Some(report::Event::Completed(report::Completed { result: None }));
+        Report { run_id: run.into(), epoch: 1, event }
+    }
+
+    fn accepted(run: &str) -> ReportOutcome {
+        ReportOutcome { run_id: run.into(), epoch: 1, accepted: true, ..Default::default() }
+    }
+
+    fn refused(run: &str, reason: &str) -> ReportOutcome {
+        ReportOutcome { run_id: run.into(), epoch: 1, reason: reason.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn reports_are_kept_until_answered_and_sent_again_in_order() {
+        let mut reports = Reports::default();
+        reports.push(started("a"), None);
+        reports.push(completed("a"), None);
+        assert_eq!(reports.take(10), [started("a"), completed("a")]);
+        assert!(reports.take(10).is_empty());
+        assert_eq!(reports.answer(&accepted("a")), Some(started("a")));
+        reports.resend_all();
+        assert_eq!(reports.take(10), [completed("a")]);
+        assert_eq!(reports.answer(&accepted("a")), Some(completed("a")));
+        assert!(reports.is_empty());
+    }
+
+    #[test]
+    fn a_fault_that_may_pass_repeats_the_report_and_all_after_it() {
+        let mut reports = Reports::default();
+        reports.push(started("a"), None);
+        reports.push(completed("a"), None);
+        assert_eq!(reports.take(10).len(), 2);
+        assert_eq!(reports.answer(&refused("a", "OVERLOADED")), None);
+        // The end had been refused because the start was missing; that answer counts for nothing.
+        assert_eq!(reports.answer(&refused("a", "TRANSITION_NOT_ALLOWED")), None);
+        assert!(reports.take(10).is_empty(), "not before its time");
+        reports.repeat_due(reports.next_repeat().unwrap());
+        assert_eq!(reports.take(10), [started("a"), completed("a")]);
+    }
+
+    #[test]
+    fn a_batch_has_at_most_as_many_as_the_service_takes() {
+        let mut reports = Reports::default();
+        for run in ["a", "b", "c"] {
+            reports.push(completed(run), None);
+        }
+        assert_eq!(reports.take(2), [completed("a"), completed("b")]);
+        assert_eq!(reports.take(2), [completed("c")]);
+    }
+
+    #[test]
+    fn a_final_refusal_settles_the_report() {
+        let mut reports = Reports::default();
+        reports.push(completed("a"), None);
+        reports.take(10);
+        assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")), Some(completed("a")));
+        assert!(reports.is_empty());
+    }
+}

@@ -1,0 +1,196 @@
+//! Reports runs that execute in this process (`SessionService.Session`).
+
+mod actor;
+mod local_run;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+pub use local_run::{LocalRun, Verdict};
+
+use crate::{Error, ErrorKind, connection::Connection, creates::Creates, proto, runtime, stop::StopSender};
+
+/// Commands that wait for the session's task, at most; callers beyond that wait.
+const QUEUE: usize = 1_024;
+
+/// The session of this process. It opens with its first local run.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Arc<Connection>,
+    creates: Creates,
+    opened: Mutex<Option<Opened>>,
+}
+
+#[derive(Clone)]
+struct Opened {
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<SessionState>,
+}
+
+/// How the session stands.
+#[derive(Clone, Debug)]
+enum SessionState {
+    Connecting,
+    /// The service knows the session of this id.
+    Open(String),
+    /// There is no server, or it refuses for good.
+    Refused(Error),
+}
+
+/// What is asked of the session's task.
+enum Command {
+    /// A run is about to be created in the session.
+    Track { run_id: String, session_id: String, stop: StopSender },
+    /// A run ended, or was not created after all.
+    Forget { run_id: String },
+    /// A report of a run of the session `session_id`.
+    Report { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
+    /// The service does not know this session any more.
+    Lost { session_id: String },
+    /// Say goodbye once all reports are answered.
+    Close { reply: oneshot::Sender<()> },
+}
+
+impl Session {
+    pub(crate) fn start(connection: Arc<Connection>, creates: Creates) -> Self {
+        Self { shared: Arc::new(Shared { connection, creates, opened: Mutex::new(None) }) }
+    }
+
+    fn opened(&self) -> Opened {
+        let mut opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = &*opened
+            && !opened.commands.is_closed()
+        {
+            return opened.clone();
+        }
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let (state_sender, state) = watch::channel(SessionState::Connecting);
+        let actor = actor::Actor::new(Arc::clone(&self.shared.connection), inbox, state_sender);
+        runtime::spawn(&self.shared.connection.runtime, "session", actor.run());
+        let fresh = Opened { commands, state };
+        *opened = Some(fresh.clone());
+        fresh
+    }
+
+    /// Creates a run that this process executes: durable when the returned future completes. The create is under
+    /// way once this has returned, so that many in a row travel together; it waits only while the queue is full
+    /// or the session is being opened.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no server.
+    pub async fn create(
+        &self,
+        run: proto::NewRun,
+    ) -> Result<impl Future<Output = Result<LocalRun, Error>> + Send + use<>, Error> {
+        let begun = self.begin(&run).await?;
+        let session = self.clone();
+        Ok(async move {
+            let mut begun = begun;
+            for _ in 0..3 {
+                match begun.finish().await {
+                    // The session was lost before the run was created in it: it goes into the next one.
+                    Err(error) if error.is_session_lost() => begun = session.begin(&run).await?,
+                    outcome => return outcome,
+                }
+            }
+            begun.finish().await
+        })
+    }
+
+    async fn begin(&self, run: &proto::NewRun) -> Result<Begun, Error> {
+        let opened = self.opened();
+        let session_id = opened.id().await?;
+        let mut run = run.clone();
+        if run.id.is_empty() {
+            run.id = crate::new_run_id();
+        }
+        let run_id = run.id.clone();
+        run.placement = Some(proto::new_run::Placement::SessionId(session_id.clone()));
+        let (stop, signal) = StopSender::new();
+        let track = Command::Track { run_id: run_id.clone(), session_id: session_id.clone(), stop };
+        opened.commands.send(track).await.map_err(|_| closed())?;
+        let outcome = self.shared.creates.enqueue(run).await;
+        Ok(Begun { opened, session_id, run_id, signal, outcome })
+    }
+
+    /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
+    /// session.
+    pub async fn close(&self, deadline: Duration) {
+        let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(opened) = opened else { return };
+        let (reply, done) = oneshot::channel();
+        let goodbye = async {
+            if opened.commands.send(Command::Close { reply }).await.is_ok() {
+                let _ = done.await;
+            }
+        };
+        if timeout(deadline, goodbye).await.is_err() {
+            tracing::warn!("not all reports of local runs were answered within {deadline:?}");
+        }
+    }
+}
+
+impl Opened {
+    async fn id(&self) -> Result<String, Error> {
+        let mut state = self.state.clone();
+        let known = state.wait_for(|state| !matches!(state, SessionState::Connecting)).await;
+        match known.map(|state| state.clone()) {
+            Ok(SessionState::Open(id)) => Ok(id),
+            Ok(SessionState::Refused(error)) => Err(error),
+            Ok(SessionState::Connecting) | Err(_) => Err(closed()),
+        }
+    }
+}
+
+/// A create that is under way.
+struct Begun {
+    opened: Opened,
+    session_id: String,
+    run_id: String,
+    signal: crate::StopSignal,
+    outcome: oneshot::Receiver<Result<crate::CreatedRun, Error>>,
+}
+
+impl Begun {
+    async fn finish(self) -> Result<LocalRun, Error> {
+        let outcome = self.outcome.await.unwrap_or_else(|_| Err(closed()));
+        let commands = self.opened.commands;
+        match outcome {
+            Ok(created) => {
+                if created.id != self.run_id {
+                    let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
+                }
+                Ok(LocalRun::new(created, self.session_id, self.run_id, self.signal, commands))
+            }
+            Err(error) => {
+                let _ = commands.send(Command::Forget { run_id: self.run_id }).await;
+                if error.is_session_lost() {
+                    let _ = commands.send(Command::Lost { session_id: self.session_id }).await;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Internal, "the session of this process is closed")
+}
+
+fn lost() -> Error {
+    Error::of_item(
+        "SESSION_LOST",
+        "the session of this process was lost: the server counts its open runs as crashed",
+    )
+}

@@ -1,0 +1,284 @@
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use uuid::Uuid;
+
+use super::{Command, SessionState};
+use crate::{
+    Error, ErrorKind, clock,
+    connection::{Connection, MAX_READ_SIZE},
+    link::{self, Event, Link, Live, OUTGOING, Terms},
+    proto::{
+        self, CancelCause, ReportOutcome, SessionRequest, SessionResponse, report, session_request,
+        session_response, session_service_client::SessionServiceClient,
+    },
+    reports::Reports,
+    stop::{Stop, StopSender},
+};
+
+/// How long the service may take to answer a hello.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Unanswered reports, at most; beyond that commands, and so the user's code, wait.
+const MAX_UNANSWERED: usize = 10_000;
+/// How long the stream may take to end after a goodbye.
+const CLOSING: Duration = Duration::from_secs(2);
+
+type SessionLink = Link<SessionRequest, SessionResponse>;
+
+/// The task that owns the session's stream. It never waits for user code.
+pub(super) struct Actor {
+    connection: Arc<Connection>,
+    inbox: mpsc::Receiver<Command>,
+    state: watch::Sender<SessionState>,
+    session_id: String,
+    runs: HashMap<String, StopSender>,
+    reports: Reports,
+    heartbeat_due: bool,
+    max_batch_size: usize,
+    close: Option<oneshot::Sender<()>>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        inbox: mpsc::Receiver<Command>,
+        state: watch::Sender<SessionState>,
+    ) -> Self {
+        Self {
+            connection,
+            inbox,
+            state,
+            session_id: new_session_id(),
+            runs: HashMap::new(),
+            reports: Reports::default(),
+            heartbeat_due: false,
+            max_batch_size: 1,
+            close: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut link = self.link();
+        let mut heartbeat = interval(Duration::from_secs(5));
+        loop {
+            if self.close.is_some() && self.reports.is_empty() {
+                return self.say_goodbye(link).await;
+            }
+            let has_something = self.heartbeat_due || self.reports.has_ready();
+            let outgoing = if has_something { link.outgoing() } else { None };
+            let repeat_at = self.reports.next_repeat();
+            let far = Instant::now() + Duration::from_secs(3_600);
+            let has_room = self.reports.len() < MAX_UNANSWERED;
+            tokio::select! {
+                event = link.next() => match event {
+                    Event::Up(terms) => self.on_up(terms, &mut heartbeat),
+                    Event::Message(response) => self.on_message(response, &mut link),
+                    Event::Down(error) => if self.on_down(error, &mut link).is_break() { return },
+                },
+                command = self.inbox.recv(), if has_room => {
+                    let Some(command) = command else { return self.say_goodbye(link).await };
+                    self.on_command(command, &mut link);
+                    for _ in 0..1_000 {
+                        let Ok(command) = self.inbox.try_recv() else { break };
+                        self.on_command(command, &mut link);
+                    }
+                }
+                permit = link::room(outgoing) => {
+                    if let Some(message) = self.next_message() {
+                        permit.send(SessionRequest { message: Some(message) });
+                    }
+                }
+                _ = heartbeat.tick(), if link.is_live() => self.heartbeat_due = true,
+                () = sleep_until(repeat_at.unwrap_or(far)), if repeat_at.is_some() => {
+                    self.reports.repeat_due(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn link(&self) -> SessionLink {
+        let options = &self.connection.options;
+        let hello = proto::SessionHello {
+            protocol_version: 1,
+            namespace: options.namespace.clone(),
+            session_id: self.session_id.clone(),
+            identity: options.identity.clone(),
+            sdk: options.sdk.clone(),
+        };
+        let connection = Arc::clone(&self.connection);
+        Link::new(move || Box::pin(dial(Arc::clone(&connection), hello.clone())))
+    }
+
+    fn on_up(&mut self, terms: Terms, heartbeat: &mut tokio::time::Interval) {
+        *heartbeat = interval(terms.heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.max_batch_size = terms.max_batch_size;
+        self.reports.resend_all();
+        self.heartbeat_due = true;
+        self.state.send_replace(SessionState::Open(self.session_id.clone()));
+    }
+
+    fn on_down(&mut self, error: Error, link: &mut SessionLink) -> std::ops::ControlFlow<()> {
+        if error.is_session_lost() {
+            self.lose(link);
+            return std::ops::ControlFlow::Continue(());
+        }
+        let is_final = !error.is_retryable() && error.kind() != ErrorKind::Internal;
+        if is_final || !self.connection.was_reached() {
+            // Who asked for the session hears why; the next local run tries anew.
+            self.lose_runs();
+            self.state.send_replace(SessionState::Refused(self.connection.explain(error)));
+            return std::ops::ControlFlow::Break(());
+        }
+        tracing::debug!("the session is not connected, and tries again: {error}");
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// The service has given this session up. Its runs are lost; a new one is opened for those to come.
+    fn lose(&mut self, link: &mut SessionLink) {
+        tracing::warn!("session {} was lost, and {} open runs with it", self.session_id, self.runs.len());
+        self.lose_runs();
+        self.session_id = new_session_id();
+        self.state.send_replace(SessionState::Connecting);
+        *link = self.link();
+    }
+
+    fn lose_runs(&mut self) {
+        for (_, stop) in self.runs.drain() {
+            stop.send(Stop::Lost { message: super::lost().message().to_owned() });
+        }
+        self.reports.clear();
+    }
+
+    fn on_message(&mut self, response: SessionResponse, link: &mut SessionLink) {
+        match response.message {
+            Some(session_response::Message::Outcomes(outcomes)) => {
+                for outcome in outcomes.outcomes {
+                    self.on_outcome(&outcome);
+                }
+            }
+            Some(session_response::Message::Cancels(cancels)) => {
+                for cancel in cancels.cancels {
+                    self.on_cancel(cancel);
+                }
+            }
+            Some(session_response::Message::Reconnect(reconnect)) => {
+                link.reconnect(clock::duration_of(reconnect.delay.as_ref()).unwrap_or_default());
+            }
+            Some(session_response::Message::Welcome(_)) | None => {}
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: &ReportOutcome) {
+        let Some(report) = self.reports.answer(outcome) else { return };
+        let state = outcome.state.as_ref().map_or(proto::StateType::Unspecified, proto::State::r#type);
+        let is_start = matches!(report.event, Some(report::Event::Started(_)));
+        let goes_on = state == proto::StateType::Scheduled || state == proto::StateType::Cancelling;
+        if outcome.accepted && is_start || goes_on {
+            return; // it goes on: as started, to be retried, or to be ended by the report of the cancel that crossed
+        }
+        let Some(stop) = self.runs.remove(&outcome.run_id) else { return };
+        if !outcome.accepted {
+            stop.send(Stop::Lost { message: outcome.message.clone() });
+        }
+    }
+
+    fn on_cancel(&self, cancel: proto::Cancel) {
+        let Some(stop) = self.runs.get(&cancel.run_id) else { return };
+        let grace = clock::duration_of(cancel.grace.as_ref()).unwrap_or(Duration::from_secs(30));
+        stop.send(match cancel.cause() {
+            CancelCause::Lost => Stop::Lost { message: cancel.message },
+            CancelCause::Requested | CancelCause::Unspecified => {
+                Stop::Cancel { message: cancel.message, grace }
+            }
+        });
+    }
+
+    fn on_command(&mut self, command: Command, link: &mut SessionLink) {
+        match command {
+            Command::Track { run_id, session_id, stop } if session_id == self.session_id => {
+                self.runs.insert(run_id, stop);
+            }
+            Command::Track { stop, .. } => {
+                stop.send(Stop::Lost { message: super::lost().message().to_owned() });
+            }
+            Command::Forget { run_id } => {
+                self.runs.remove(&run_id);
+            }
+            Command::Report { session_id, report, reply } if session_id == self.session_id => {
+                self.reports.push(report, Some(reply));
+            }
+            Command::Report { .. } => {} // of a lost session; the dropped reply says so
+            Command::Lost { session_id } if session_id == self.session_id => self.lose(link),
+            Command::Lost { .. } => {}
+            Command::Close { reply } => self.close = Some(reply),
+        }
+    }
+
+    fn next_message(&mut self) -> Option<session_request::Message> {
+        if std::mem::take(&mut self.heartbeat_due) {
+            return Some(session_request::Message::Heartbeat(proto::SessionHeartbeat {}));
+        }
+        let reports = self.reports.take(self.max_batch_size);
+        (!reports.is_empty()).then_some(session_request::Message::Reports(proto::Reports { reports }))
+    }
+
+    async fn say_goodbye(self, mut link: SessionLink) {
+        if let Some(outgoing) = link.outgoing() {
+            let message = Some(session_request::Message::Goodbye(proto::SessionGoodbye {}));
+            let _ = outgoing.send(SessionRequest { message }).await;
+            drop(outgoing);
+            link.half_close();
+            let ended = async { while !matches!(link.next().await, Event::Down(_)) {} };
+            let _ = timeout(CLOSING, ended).await;
+        }
+        if let Some(reply) = self.close {
+            let _ = reply.send(());
+        }
+    }
+}
+
+async fn dial(
+    connection: Arc<Connection>,
+    hello: proto::SessionHello,
+) -> Result<Live<SessionRequest, SessionResponse>, Error> {
+    // The first call is one that is repeated for a while: a server that is just starting is waited for.
+    if !connection.was_reached() {
+        connection
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel)
+                    .get_version(proto::GetVersionRequest {})
+                    .await
+            })
+            .await?;
+    }
+    let (outgoing, requests) = mpsc::channel(OUTGOING);
+    let _ = outgoing.try_send(SessionRequest { message: Some(session_request::Message::Hello(hello)) });
+    let opening = async {
+        let mut client =
+            SessionServiceClient::new(connection.api.clone()).max_decoding_message_size(MAX_READ_SIZE);
+        let request = connection.request(ReceiverStream::new(requests), Some(""));
+        let mut incoming = client.session(request).await?.into_inner();
+        let first = incoming.message().await?;
+        Ok::<(Streaming<SessionResponse>, Option<SessionResponse>), tonic::Status>((incoming, first))
+    };
+    let opened = timeout(WELCOME_TIMEOUT, opening).await.map_err(|_| {
+        Error::new(ErrorKind::Unavailable, format!("the api did not answer within {WELCOME_TIMEOUT:?}"))
+    })?;
+    let (incoming, first) = opened.map_err(|status| Error::from_status(&status))?;
+    let Some(session_response::Message::Welcome(welcome)) = first.and_then(|response| response.message)
+    else {
+        return Err(Error::new(ErrorKind::Unavailable, "the api closed the stream instead of a welcome"));
+    };
+    let terms = Terms::new(clock::duration_of(welcome.heartbeat_interval.as_ref()), welcome.max_batch_size);
+    Ok(Live { outgoing, incoming, terms })
+}
+
+fn new_session_id() -> String {
+    Uuid::now_v7().to_string()
+}

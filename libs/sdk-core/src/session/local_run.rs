@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Command;
+use crate::{
+    CreatedRun, End, Error, StopSignal, clock,
+    proto::{self, Report, ReportOutcome, StateType, report},
+};
+
+/// What the server says of an attempt's end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The run has ended in this state.
+    Ended(proto::State),
+    /// Another attempt follows after this time: wait, then start again.
+    Retry(Duration),
+}
+
+/// A run that this process executes.
+#[derive(Debug)]
+pub struct LocalRun {
+    id: String,
+    /// The run was there before, by its idempotency key: it is not ours to execute.
+    existing: bool,
+    state: proto::State,
+    session_id: String,
+    epoch: u64,
+    stop: StopSignal,
+    commands: mpsc::Sender<Command>,
+    ended: bool,
+}
+
+impl LocalRun {
+    pub(super) fn new(
+        created: CreatedRun,
+        session_id: String,
+        asked_id: String,
+        stop: StopSignal,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self {
+            existing: created.id != asked_id,
+            id: created.id,
+            state: created.state,
+            session_id,
+            epoch: created.epoch,
+            stop,
+            commands,
+            ended: false,
+        }
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// True when an earlier call with the same idempotency key had made the run: do not execute it; its result is
+    /// to be had by [`crate::Client::wait`].
+    pub fn is_existing(&self) -> bool {
+        self.existing
+    }
+
+    /// The run's state when it was created or found.
+    pub fn state(&self) -> &proto::State {
+        &self.state
+    }
+
+    /// Hears when to stop.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.stop.clone()
+    }
+
+    /// Says that the code starts now. Does not wait for the server, only for room in the queue.
+    pub async fn start(&self) {
+        drop(self.report(report::Event::Started(report::Started {})).await);
+    }
+
+    /// Reports the end of an attempt. The report is under way when this returns; await what it returns for the
+    /// verdict, or drop it where that does not matter.
+    pub async fn finish(&mut self, end: End) -> Outcome {
+        let answer = self.report(end.into()).await;
+        self.ended = true;
+        Outcome {
+            answer,
+            run_id: self.id.clone(),
+            epoch: self.epoch,
+            session_id: self.session_id.clone(),
+            commands: self.commands.clone(),
+        }
+    }
+
+    /// After [`Verdict::Retry`]: the next attempt reports under this epoch.
+    pub fn begin_again(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.ended = false;
+    }
+
+    async fn report(&self, event: report::Event) -> oneshot::Receiver<ReportOutcome> {
+        let (reply, answer) = oneshot::channel();
+        let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event) };
+        // A closed session drops the reply, which the receiver sees.
+        let _ =
+            self.commands.send(Command::Report { session_id: self.session_id.clone(), report, reply }).await;
+        answer
+    }
+}
+
+impl Drop for LocalRun {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Best effort: the session keeps the run until it ends itself, and then the run counts as crashed.
+            let _ = self.commands.try_send(Command::Forget { run_id: self.id.clone() });
+        }
+    }
+}
+
+/// An end that was reported.
+#[derive(Debug)]
+pub struct Outcome {
+    answer: oneshot::Receiver<ReportOutcome>,
+    run_id: String,
+    epoch: u64,
+    session_id: String,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Outcome {
+    /// Waits for the server's verdict, and the epoch that holds from then on.
+    ///
+    /// # Errors
+    /// `SESSION_LOST` when the server has given up the session, `STALE_EPOCH` when it has given up the run.
+    pub async fn verdict(self) -> Result<(Verdict, u64), Error> {
+        let outcome = self.answer.await.map_err(|_| super::lost())?;
+        let state = outcome.state.clone().unwrap_or_default();
+        if !outcome.accepted && state.r#type() == StateType::Cancelling {
+            // The end and the cancel crossed. A run that is being cancelled can only become CANCELLED.
+            let (reply, answer) = oneshot::channel();
+            let event = Some(report::Event::Cancelled(report::Cancelled {}));
+            let report = Report { run_id: self.run_id, epoch: self.epoch, event };
+            let _ = self.commands.send(Command::Report { session_id: self.session_id, report, reply }).await;
+            return verdict_of(&answer.await.map_err(|_| super::lost())?);
+        }
+        verdict_of(&outcome)
+    }
+}
+
+fn verdict_of(outcome: &ReportOutcome) -> Result<(Verdict, u64), Error> {
+    let state = outcome.state.clone().unwrap_or_default();
+    if !outcome.accepted {
+        // A run that someone else ended (a cancel, say) has its verdict all the same.
+        let is_over = matches!(
+            state.r#type(),
+            StateType::Cancelled | StateType::Failed | StateType::Crashed | StateType::Completed
+        );
+        if is_over {
+            return Ok((Verdict::Ended(state), outcome.current_epoch));
+        }
+        return Err(Error::of_item(&outcome.reason, &outcome.message));
+    }
+    let verdict = if state.r#type() == StateType::Scheduled {
+        Verdict::Retry(clock::between(state.occurred_at.as_ref(), outcome.due_at.as_ref()))
+    } else {
+        Verdict::Ended(state)
+    };
+    Ok((verdict, outcome.current_epoch))
+}

@@ -1,0 +1,415 @@
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Attempt, WorkerOptions, WorkerStatus, dial};
+use crate::{
+    Error, ErrorKind, clock,
+    connection::Connection,
+    link::{self, Event, Link, Terms},
+    proto::{
+        self, CancelCause, Report, ReportOutcome, RunKind, StateType, WorkRequest, WorkResponse, report,
+        work_request, work_response,
+    },
+    reports::Reports,
+    stop::{Stop, StopSender},
+};
+
+/// How long code that was told to stop at the end of the drain has before it is given up.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the last reports may take to be answered, and the stream to end.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What an attempt says to the worker.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) run_id: String,
+    pub(super) epoch: u64,
+    pub(super) kind: RunKind,
+    pub(super) event: report::Event,
+    pub(super) ends: bool,
+}
+
+/// A run that this worker holds: from its assignment until the report of its end is answered.
+struct Held {
+    epoch: u64,
+    stop: StopSender,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots {
+    tasks: u32,
+    flows: u32,
+}
+
+impl Slots {
+    fn of(&mut self, kind: RunKind) -> &mut u32 {
+        if kind == RunKind::Flow { &mut self.flows } else { &mut self.tasks }
+    }
+}
+
+/// Where the drain stands.
+enum Phase {
+    Working,
+    /// Running attempts may go on until then.
+    Draining(Instant),
+    /// They have been told to stop.
+    Stopping(Instant),
+    /// Only answers are awaited.
+    Closing(Instant),
+}
+
+/// The task that owns a worker's stream. It never waits for user code.
+pub(super) struct Actor {
+    connection: Arc<Connection>,
+    options: WorkerOptions,
+    worker_id: String,
+    commands: mpsc::UnboundedReceiver<Command>, // bounded by the slots: an attempt sends two
+    commands_sender: mpsc::UnboundedSender<Command>,
+    attempts: mpsc::Sender<Attempt>,
+    drain: CancellationToken,
+    status: watch::Sender<WorkerStatus>,
+    held: HashMap<String, Held>,
+    reports: Reports,
+    /// Slots whose attempts have not ended.
+    busy: Slots,
+    /// Credits given on this stream and not used.
+    outstanding: Slots,
+    heartbeat_due: bool,
+    max_batch_size: usize,
+    phase: Phase,
+}
+
+impl Actor {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        options: WorkerOptions,
+        worker_id: String,
+        attempts: mpsc::Sender<Attempt>,
+        drain: CancellationToken,
+        status: watch::Sender<WorkerStatus>,
+    ) -> Self {
+        let (commands_sender, commands) = mpsc::unbounded_channel();
+        Self {
+            connection,
+            options,
+            worker_id,
+            commands,
+            commands_sender,
+            attempts,
+            drain,
+            status,
+            held: HashMap::new(),
+            reports: Reports::default(),
+            busy: Slots::default(),
+            outstanding: Slots::default(),
+            heartbeat_due: false,
+            max_batch_size: 1,
+            phase: Phase::Working,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        let mut link = self.link();
+        let mut heartbeat = interval(Duration::from_secs(5));
+        loop {
+            if self.may_close() {
+                return self.close(link).await;
+            }
+            let outgoing = if self.has_something_to_say() { link.outgoing() } else { None };
+            let drain = self.drain.clone();
+            let is_working = matches!(self.phase, Phase::Working);
+            let phase_ends = match self.phase {
+                Phase::Working => None,
+                Phase::Draining(at) | Phase::Stopping(at) | Phase::Closing(at) => Some(at),
+            };
+            let repeat_at = self.reports.next_repeat();
+            let far = Instant::now() + Duration::from_secs(3_600);
+            tokio::select! {
+                event = link.next() => match event {
+                    Event::Up(terms) => self.on_up(terms, &mut heartbeat),
+                    Event::Message(response) => self.on_message(response, &mut link),
+                    Event::Down(error) => self.on_down(error)?,
+                },
+                Some(command) = self.commands.recv() => {
+                    self.on_command(command);
+                    while let Ok(command) = self.commands.try_recv() {
+                        self.on_command(command);
+                    }
+                }
+                permit = link::room(outgoing) => {
+                    if let Some(message) = self.next_message() {
+                        permit.send(WorkRequest { message: Some(message) });
+                    }
+                }
+                _ = heartbeat.tick(), if link.is_live() => self.heartbeat_due = true,
+                () = sleep_until(repeat_at.unwrap_or(far)), if repeat_at.is_some() => {
+                    self.reports.repeat_due(Instant::now());
+                }
+                () = drain.cancelled(), if is_working => {
+                    self.phase = Phase::Draining(Instant::now() + self.options.drain_grace);
+                }
+                () = sleep_until(phase_ends.unwrap_or(far)), if phase_ends.is_some() => self.next_phase(),
+            }
+            self.status.send_if_modified(|status| {
+                let now = WorkerStatus {
+                    connected: link.is_live(),
+                    n_running: self.busy.tasks + self.busy.flows,
+                    n_finished: status.n_finished,
+                };
+                let changed = now != *status;
+                *status = now;
+                changed
+            });
+        }
+    }
+
+    fn link(&self) -> Link<WorkRequest, WorkResponse> {
+        let hello = proto::Hello {
+            protocol_version: 1,
+            namespace: self.connection.options.namespace.clone(),
+            worker_id: self.worker_id.clone(),
+            queues: self.options.queues.clone(),
+            functions: self.options.functions.clone(),
+            sdk: self.connection.options.sdk.clone(),
+        };
+        let connection = Arc::clone(&self.connection);
+        Link::new(move || Box::pin(dial::dial(Arc::clone(&connection), hello.clone())))
+    }
+
+    fn on_up(&mut self, terms: Terms, heartbeat: &mut tokio::time::Interval) {
+        *heartbeat = interval(terms.heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.max_batch_size = terms.max_batch_size;
+        self.outstanding = Slots::default();
+        self.reports.resend_all();
+        self.heartbeat_due = true; // the new stream learns at once what is held
+        tracing::info!("worker {} is connected", self.worker_id);
+    }
+
+    fn on_down(&mut self, error: Error) -> Result<(), Error> {
+        self.outstanding = Slots::default();
+        match error.kind() {
+            ErrorKind::InvalidArgument
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::Unauthenticated
+            | ErrorKind::PermissionDenied => {
+                for held in self.held.values() {
+                    held.stop.send(Stop::Lost { message: format!("the worker was refused: {error}") });
+                }
+                Err(error)
+            }
+            _ => {
+                let error = self.connection.explain(error);
+                tracing::warn!("worker {} is not connected, and tries again: {error}", self.worker_id);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_message(&mut self, response: WorkResponse, link: &mut Link<WorkRequest, WorkResponse>) {
+        match response.message {
+            Some(work_response::Message::Assignments(assignments)) => {
+                for assign in assignments.assigns {
+                    self.take(assign);
+                }
+            }
+            Some(work_response::Message::Outcomes(outcomes)) => {
+                for outcome in outcomes.outcomes {
+                    self.on_outcome(&outcome);
+                }
+            }
+            Some(work_response::Message::Cancels(cancels)) => {
+                for cancel in cancels.cancels {
+                    self.on_cancel(cancel);
+                }
+            }
+            Some(work_response::Message::Reconnect(reconnect)) => {
+                link.reconnect(clock::duration_of(reconnect.delay.as_ref()).unwrap_or_default());
+            }
+            Some(work_response::Message::Welcome(_)) | None => {}
+        }
+    }
+
+    fn take(&mut self, assign: proto::Assign) {
+        let kind = assign.kind();
+        let outstanding = self.outstanding.of(kind);
+        *outstanding = outstanding.saturating_sub(1);
+        *self.busy.of(kind) += 1;
+        let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
+        let (attempt, stop) = Attempt::new(assign, self.commands_sender.clone());
+        let earlier = self.held.insert(run_id.clone(), Held { epoch, stop });
+        if let Some(earlier) = earlier.filter(|earlier| earlier.epoch != epoch) {
+            earlier.stop.send(Stop::Lost { message: "the run was delivered again".into() });
+            self.reports.forget(&run_id);
+        }
+        // Where nobody takes it any more, the attempt is dropped, and that gives it back.
+        if self.is_draining() {
+            drop(attempt);
+        } else if let Err(error) = self.attempts.try_send(attempt) {
+            tracing::debug!("run {run_id} is given back: {error}");
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        if command.ends {
+            let busy = self.busy.of(command.kind);
+            *busy = busy.saturating_sub(1);
+            self.status.send_modify(|status| status.n_finished += 1);
+        }
+        let is_held = self.held.get(&command.run_id).is_some_and(|held| held.epoch == command.epoch);
+        if is_held {
+            let report = Report { run_id: command.run_id, epoch: command.epoch, event: Some(command.event) };
+            self.reports.push(report, None);
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: &ReportOutcome) {
+        let Some(report) = self.reports.answer(outcome) else { return };
+        let is_start = matches!(report.event, Some(report::Event::Started(_)));
+        if outcome.accepted {
+            if !is_start {
+                self.held.remove(&outcome.run_id);
+            }
+            return;
+        }
+        let is_cancelling =
+            outcome.state.as_ref().is_some_and(|state| state.r#type() == StateType::Cancelling);
+        let is_cancelled = matches!(report.event, Some(report::Event::Cancelled(_)));
+        if is_cancelling && !is_start && !is_cancelled {
+            // The end and the cancel crossed. A run that is being cancelled can only become CANCELLED.
+            let event = Some(report::Event::Cancelled(report::Cancelled {}));
+            self.reports.push(Report { event, ..report }, None);
+            return;
+        }
+        if is_cancelling && is_start {
+            return; // the cancel itself is on its way
+        }
+        tracing::info!("the report of run {} was refused: {}", outcome.run_id, outcome.message);
+        self.lose(&outcome.run_id, report.epoch, &outcome.message);
+    }
+
+    fn on_cancel(&mut self, cancel: proto::Cancel) {
+        let Some(held) = self.held.get(&cancel.run_id).filter(|held| held.epoch == cancel.epoch) else {
+            return;
+        };
+        match cancel.cause() {
+            CancelCause::Lost => self.lose(&cancel.run_id, cancel.epoch, &cancel.message),
+            CancelCause::Requested | CancelCause::Unspecified => {
+                let grace = clock::duration_of(cancel.grace.as_ref()).unwrap_or(Duration::from_secs(30));
+                held.stop.send(Stop::Cancel { message: cancel.message, grace });
+            }
+        }
+    }
+
+    fn lose(&mut self, run_id: &str, epoch: u64, message: &str) {
+        if self.held.get(run_id).is_some_and(|held| held.epoch == epoch)
+            && let Some(held) = self.held.remove(run_id)
+        {
+            held.stop.send(Stop::Lost { message: message.to_owned() });
+            self.reports.forget(run_id);
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        !matches!(self.phase, Phase::Working)
+    }
+
+    fn free(&self) -> Slots {
+        if self.is_draining() {
+            return Slots::default();
+        }
+        let free = |slots: u32, busy: u32, outstanding: u32| slots.saturating_sub(busy + outstanding);
+        Slots {
+            tasks: free(self.options.task_slots, self.busy.tasks, self.outstanding.tasks),
+            flows: free(self.options.flow_slots, self.busy.flows, self.outstanding.flows),
+        }
+    }
+
+    fn has_something_to_say(&self) -> bool {
+        let free = self.free();
+        self.heartbeat_due || self.reports.has_ready() || free.tasks + free.flows > 0
+    }
+
+    fn next_message(&mut self) -> Option<work_request::Message> {
+        if std::mem::take(&mut self.heartbeat_due) {
+            let held = |(run_id, held): (&String, &Held)| proto::HeldRun {
+                run_id: run_id.clone(),
+                epoch: held.epoch,
+            };
+            let runs = self.held.iter().map(held).collect();
+            return Some(work_request::Message::Heartbeat(proto::Heartbeat { runs }));
+        }
+        let reports = self.reports.take(self.max_batch_size);
+        if !reports.is_empty() {
+            return Some(work_request::Message::Reports(proto::Reports { reports }));
+        }
+        let free = self.free();
+        if free.tasks + free.flows == 0 {
+            return None;
+        }
+        self.outstanding.tasks += free.tasks;
+        self.outstanding.flows += free.flows;
+        Some(work_request::Message::Credits(proto::Credits { tasks: free.tasks, flows: free.flows }))
+    }
+
+    fn may_close(&self) -> bool {
+        self.is_draining()
+            && self.busy.tasks + self.busy.flows == 0
+            && self.reports.is_empty()
+            && self.held.is_empty()
+            || matches!(self.phase, Phase::Closing(at) if Instant::now() >= at)
+    }
+
+    fn next_phase(&mut self) {
+        self.phase = match self.phase {
+            Phase::Working => Phase::Working,
+            Phase::Draining(_) => {
+                for held in self.held.values() {
+                    held.stop.send(Stop::Shutdown);
+                }
+                Phase::Stopping(Instant::now() + LAST_WORDS)
+            }
+            Phase::Stopping(_) => {
+                self.give_up();
+                Phase::Closing(Instant::now() + CLOSING)
+            }
+            Phase::Closing(at) => Phase::Closing(at), // ended by may_close
+        };
+    }
+
+    /// What has not ended by now goes down with the process.
+    fn give_up(&mut self) {
+        let grace = self.options.drain_grace;
+        let cause = format!("shutdown: the worker ended and the run did not end within {grace:?}");
+        let unreported: Vec<(String, u64)> = self
+            .held
+            .iter()
+            .filter(|(run_id, _)| !self.reports.has_end_of(run_id))
+            .map(|(run_id, held)| (run_id.clone(), held.epoch))
+            .collect();
+        for (run_id, epoch) in unreported {
+            let event = Some(report::Event::Crashed(report::Crashed { cause: cause.clone() }));
+            self.reports.push(Report { run_id, epoch, event }, None);
+        }
+        self.busy = Slots::default();
+    }
+
+    async fn close(mut self, mut link: Link<WorkRequest, WorkResponse>) -> Result<(), Error> {
+        self.attempts = mpsc::channel(1).0;
+        link.half_close();
+        if link.is_live() {
+            let ended = async { while !matches!(link.next().await, Event::Down(_)) {} };
+            let _ = timeout(CLOSING, ended).await;
+        }
+        if self.reports.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{} reports were not answered before the worker ended", self.reports.len());
+        Err(Error::new(ErrorKind::DeadlineExceeded, message))
+    }
+}

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::actor::Command;
+use crate::{
+    clock,
+    proto::{self, Assign, report},
+    stop::{Stop, StopSender, StopSignal},
+};
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The code returned.
+    Completed(Option<proto::Payload>),
+    /// The code raised.
+    Failed(proto::Failure),
+    /// Its time was over and it was stopped.
+    TimedOut,
+    /// A cancel was asked and it was stopped.
+    Cancelled,
+    /// The process that executed it went away, for this cause.
+    Crashed(String),
+    /// It was not started and is given back.
+    Released,
+}
+
+impl From<End> for report::Event {
+    fn from(end: End) -> Self {
+        match end {
+            End::Completed(result) => Self::Completed(report::Completed { result }),
+            End::Failed(failure) => Self::Failed(failure),
+            End::TimedOut => Self::TimedOut(report::TimedOut {}),
+            End::Cancelled => Self::Cancelled(report::Cancelled {}),
+            End::Crashed(cause) => Self::Crashed(report::Crashed { cause }),
+            End::Released => Self::Released(report::Released {}),
+        }
+    }
+}
+
+/// The attempts that a worker was given.
+#[derive(Debug)]
+pub struct Attempts {
+    inbox: mpsc::Receiver<Attempt>,
+    drain: CancellationToken,
+}
+
+impl Attempts {
+    pub(super) fn new(inbox: mpsc::Receiver<Attempt>, drain: CancellationToken) -> Self {
+        Self { inbox, drain }
+    }
+
+    /// The next attempt; `None` once the worker drains. Cancellation-safe.
+    pub async fn next(&mut self) -> Option<Attempt> {
+        if let Some(attempt) = self.drain.run_until_cancelled(self.inbox.recv()).await.flatten() {
+            return Some(attempt);
+        }
+        // What was not taken is dropped, and so given back.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        None
+    }
+}
+
+/// One attempt of a run, in the executor's hands. It holds a slot until it is finished. Dropped unfinished, it is
+/// given back if it had not started, and else reported as crashed.
+#[derive(Debug)]
+pub struct Attempt {
+    assign: Assign,
+    stop: StopSignal,
+    stop_sender: StopSender,
+    commands: mpsc::UnboundedSender<Command>,
+    started: bool,
+    finished: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(assign: Assign, commands: mpsc::UnboundedSender<Command>) -> (Self, StopSender) {
+        let (stop_sender, stop) = StopSender::new();
+        let attempt = Self {
+            assign,
+            stop,
+            stop_sender: stop_sender.clone(),
+            commands,
+            started: false,
+            finished: false,
+        };
+        (attempt, stop_sender)
+    }
+
+    /// What to execute.
+    pub fn assign(&self) -> &Assign {
+        &self.assign
+    }
+
+    /// Hears when to stop.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.stop.clone()
+    }
+
+    /// Says that the code starts now, and starts its clock: when `run_timeout` is over, the stop signal says so.
+    /// Does not wait for the server: should the run have been taken away, the stop signal says `Lost`.
+    pub fn start(&mut self) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        self.send(report::Event::Started(report::Started {}), false);
+        if let Some(limit) = clock::duration_of(self.assign.run_timeout.as_ref())
+            && let Ok(runtime) = crate::runtime::handle()
+        {
+            let stop = self.stop_sender.clone();
+            crate::runtime::spawn(&runtime, "run timeout", time_out(stop, limit));
+        }
+    }
+
+    /// Reports the end and frees the slot. A run that was lost is not reported, whatever is given here.
+    pub fn finish(mut self, end: End) {
+        self.end(end);
+    }
+
+    fn end(&mut self, end: End) {
+        self.finished = true;
+        self.send(end.into(), true);
+    }
+
+    fn send(&self, event: report::Event, ends: bool) {
+        let command = Command {
+            run_id: self.assign.run_id.clone(),
+            epoch: self.assign.epoch,
+            kind: self.assign.kind(),
+            event,
+            ends,
+        };
+        let _ = self.commands.send(command); // the worker may have ended after its grace
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.finished {
+            let end =
+                if self.started { End::Crashed("the worker dropped the run".into()) } else { End::Released };
+            self.end(end);
+        }
+    }
+}
+
+async fn time_out(stop: StopSender, limit: Duration) {
+    tokio::select! {
+        () = sleep(limit) => stop.send(Stop::TimedOut),
+        () = stop.nobody_listens() => {}
+    }
+}

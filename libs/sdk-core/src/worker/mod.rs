@@ -1,0 +1,134 @@
+//! Takes queued runs and reports what became of them (`WorkerService.Work`).
+
+mod actor;
+mod attempt;
+mod dial;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use attempt::{Attempt, Attempts, End};
+
+use crate::{Client, Error, ErrorKind, options, proto, runtime};
+
+/// Free slots that a worker may have, at most, of each kind: the bound of the protocol.
+const MAX_SLOTS: u32 = 10_000;
+
+/// What a worker serves.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The queues. 1 to 64.
+    pub queues: Vec<String>,
+    /// The flows and tasks. 1 to 10,000.
+    pub functions: Vec<proto::Function>,
+    /// Tasks at once. At most 10,000.
+    pub task_slots: u32,
+    /// Flows at once; they mostly wait for their children. At most 10,000.
+    pub flow_slots: u32,
+    /// How long running attempts may go on after [`Worker::drain`].
+    pub drain_grace: Duration,
+}
+
+/// How a worker stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Its stream is open.
+    pub connected: bool,
+    /// Attempts that the executor has and has not ended.
+    pub n_running: u32,
+    /// Attempts that it has ended since the start.
+    pub n_finished: u64,
+}
+
+/// A worker that takes runs until it is drained. Dropping it drains it.
+#[derive(Debug)]
+pub struct Worker {
+    id: String,
+    drain: CancellationToken,
+    status: watch::Receiver<WorkerStatus>,
+    done: watch::Receiver<Option<Result<(), Error>>>,
+}
+
+impl Worker {
+    /// Connects and begins to take runs, which come out of [`Attempts`]. A server that is away is tried again for
+    /// ever, with the held runs kept.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the options are out of bounds.
+    pub fn start(client: &Client, options: WorkerOptions) -> Result<(Self, Attempts), Error> {
+        validate(&options)?;
+        let id = format!("{}:{}:{:08x}", options::host(), std::process::id(), rand::random::<u32>());
+        let drain = CancellationToken::new();
+        let (done_sender, done) = watch::channel(None);
+        let (status_sender, status) = watch::channel(WorkerStatus::default());
+        // Credits bound what is in it, so sending never finds it full.
+        let n_slots = usize::try_from(options.task_slots + options.flow_slots).unwrap_or(usize::MAX);
+        let (attempts, inbox) = mpsc::channel(n_slots);
+        let actor = actor::Actor::new(
+            client.connection().clone(),
+            options,
+            id.clone(),
+            attempts,
+            drain.clone(),
+            status_sender,
+        );
+        runtime::spawn(client.runtime(), "worker", async move {
+            let result = actor.run().await;
+            done_sender.send_replace(Some(result));
+        });
+        Ok((Self { id, drain: drain.clone(), status, done }, Attempts::new(inbox, drain)))
+    }
+
+    /// Its name: host, process id and a random part.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes no more runs, gives back what was not started, and gives the rest `drain_grace` to end.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// How it stands; follow it for changes.
+    pub fn status(&self) -> watch::Receiver<WorkerStatus> {
+        self.status.clone()
+    }
+
+    /// Completes when the worker has ended: after [`Worker::drain`], or because it was refused for good.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn stopped(&self) -> Result<(), Error> {
+        let mut done = self.done.clone();
+        let ended = done.wait_for(Option::is_some).await.map(|result| result.clone());
+        match ended {
+            Ok(Some(result)) => result,
+            _ => Err(Error::new(ErrorKind::Internal, "the connection thread is gone")),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.drain.cancel();
+    }
+}
+
+fn validate(options: &WorkerOptions) -> Result<(), Error> {
+    let wrong = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
+    if options.functions.is_empty() {
+        return wrong("the worker serves no flow and no task: give it at least one");
+    }
+    if options.queues.is_empty() || options.queues.len() > 64 {
+        return wrong("a worker serves 1 to 64 queues");
+    }
+    if options.task_slots > MAX_SLOTS || options.flow_slots > MAX_SLOTS {
+        return wrong("a worker has at most 10,000 slots for tasks and as many for flows");
+    }
+    if options.task_slots + options.flow_slots == 0 {
+        return wrong("a worker needs at least one slot");
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use tidegate_sdk_core::{
+    self as core, Error,
+    proto::{self, NewRun, ParentPolicy, RetryPolicy, RunKind, new_run},
+};
+
+use crate::{Client, RunHandle, json};
+
+/// A call of a flow or task by its name: set the options, then [`Call::delay`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is started before `.delay(...)`"]
+pub struct Call {
+    client: Client,
+    run: NewRun,
+    queue: String,
+    children: Option<Children>,
+}
+
+/// Numbers the calls of each function under one attempt, so that a parent that is run again finds the children of
+/// its earlier attempt by their keys (promise P4).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Children(Arc<Mutex<HashMap<(i32, String), u64>>>);
+
+impl Children {
+    /// The automatic key of the next call of this function.
+    fn next_key(&self, kind: RunKind, name: &str) -> String {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = counts.entry((kind.into(), name.to_owned())).or_default();
+        *n += 1;
+        let kind = if kind == RunKind::Flow { "flow" } else { "task" };
+        format!("auto:{kind}:{name}:{n}")
+    }
+}
+
+impl Call {
+    pub(crate) fn new(client: Client, kind: RunKind, name: String) -> Self {
+        let run = NewRun { kind: kind.into(), name, ..Default::default() };
+        Self { client, run, queue: "default".into(), children: None }
+    }
+
+    pub(crate) fn below(mut self, parent_run_id: &str, traceparent: String, children: Children) -> Self {
+        parent_run_id.clone_into(&mut self.run.parent_run_id);
+        self.run.traceparent = traceparent;
+        self.children = Some(children);
+        self
+    }
+
+    fn policies(&mut self) -> &mut proto::Policies {
+        self.run.policies.get_or_insert_default()
+    }
+
+    fn retry(&mut self) -> &mut RetryPolicy {
+        self.policies().retry.get_or_insert_default()
+    }
+
+    /// The queue that delivers it. Default: `default`.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = queue.into();
+        self
+    }
+
+    /// Larger is served first within the queue. -100 to 100; default 0.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.run.priority = priority;
+        self
+    }
+
+    /// It starts not before then.
+    pub fn due_at(mut self, time: SystemTime) -> Self {
+        self.run.due_at = Some(core::timestamp_of(time));
+        self
+    }
+
+    /// It starts not before this time has passed.
+    pub fn due_in(self, delay: Duration) -> Self {
+        self.due_at(core::wall_clock() + delay)
+    }
+
+    /// How many further attempts follow when the code raises. Default: none.
+    pub fn retries(mut self, n: u32) -> Self {
+        self.retry().max_retries = n;
+        self
+    }
+
+    /// The delays before the first, second, … retry; the last one repeats. Default: none.
+    pub fn retry_delays(mut self, delays: impl IntoIterator<Item = Duration>) -> Self {
+        self.retry().delays = delays.into_iter().map(wire_duration).collect();
+        self
+    }
+
+    /// All about retries at once.
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.policies().retry = Some(policy);
+        self
+    }
+
+    /// How often it is delivered again when its worker dies. Default: 3.
+    pub fn max_crashes(mut self, n: u32) -> Self {
+        self.policies().crash.get_or_insert_default().max_crashes = Some(n);
+        self
+    }
+
+    /// How long one attempt may take. Default: no bound.
+    pub fn run_timeout(mut self, limit: Duration) -> Self {
+        self.policies().run_timeout = Some(wire_duration(limit));
+        self
+    }
+
+    /// How long the code has to end after a cancel. Default: 30 s.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.policies().cancel_grace = Some(wire_duration(grace));
+        self
+    }
+
+    /// Words to find it by.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.run.tags = tags.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// One key, one run: a second call with it gives the run of the first.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.run.idempotency_key = key.into();
+        self
+    }
+
+    /// With a used key and other parameters: take the run that is there instead of an error.
+    pub fn use_existing(mut self, yes: bool) -> Self {
+        self.run.use_existing = yes;
+        self
+    }
+
+    /// What people call this run.
+    pub fn run_name(mut self, name: impl Into<String>) -> Self {
+        self.run.run_name = name.into();
+        self
+    }
+
+    /// The run that it belongs to. A call made through a [`crate::Context`] belongs to that run already.
+    pub fn parent(mut self, run_id: impl Into<String>) -> Self {
+        self.run.parent_run_id = run_id.into();
+        self.children = None;
+        self
+    }
+
+    /// It goes on, whatever becomes of its parent.
+    pub fn detached(mut self) -> Self {
+        self.policies().parent = ParentPolicy::Detach.into();
+        self
+    }
+
+    /// Starts a run with `params`. When this returns the run is durable.
+    ///
+    /// # Errors
+    /// `Payload` when `params` cannot be written as JSON; `AlreadyExists`, `FailedPrecondition` (the parent has ended),
+    /// `InvalidArgument`, `Unavailable`.
+    pub async fn delay<P: Serialize + ?Sized>(self, params: &P) -> Result<RunHandle, Error> {
+        let run = self.new_run(params)?;
+        let created = self.client.core().create_run(run).await?;
+        Ok(RunHandle::new(self.client, created.id))
+    }
+
+    /// Starts a run for each of `params`, in one batch. An idempotency key must not be set: it would be that of all.
+    ///
+    /// # Errors
+    /// As for [`Call::delay`]: the first one. The other runs are started all the same.
+    pub async fn delay_many<P: Serialize>(self, params: &[P]) -> Result<Vec<RunHandle>, Error> {
+        let runs = params.iter().map(|params| self.new_run(params)).collect::<Result<Vec<_>, Error>>()?;
+        let created = self.client.core().create_runs(runs).await;
+        created
+            .into_iter()
+            .map(|created| created.map(|created| RunHandle::new(self.client.clone(), created.id)))
+            .collect()
+    }
+
+    fn new_run<P: Serialize + ?Sized>(&self, params: &P) -> Result<NewRun, Error> {
+        let mut run = self.run.clone();
+        run.id = core::new_run_id();
+        run.placement = Some(new_run::Placement::Queue(self.queue.clone()));
+        run.parameters = Some(json::to_payload(params)?);
+        if let Some(children) = &self.children
+            && run.idempotency_key.is_empty()
+        {
+            run.idempotency_key = children.next_key(run.kind(), &run.name);
+            run.use_existing = true;
+        }
+        Ok(run)
+    }
+}
+
+/// `duration` as it travels; the server refuses what is out of its bounds.
+fn wire_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Client::connect("http://127.0.0.1:1", "").unwrap().task("count")
+    }
+
+    #[test]
+    fn children_of_an_attempt_are_numbered_by_function() {
+        let children = Children::default();
+        let parent = core::new_run_id();
+        let key = |name: &str| {
+            let call = Client::connect("http://127.0.0.1:1", "").unwrap().task(name);
+            call.below(&parent, String::new(), children.clone()).new_run(&()).unwrap().idempotency_key
+        };
+        assert_eq!(key("a"), "auto:task:a:1");
+        assert_eq!(key("b"), "auto:task:b:1");
+        assert_eq!(key("a"), "auto:task:a:2");
+    }
+
+    #[test]
+    fn a_key_of_the_caller_is_kept() {
+        let call = call().idempotency_key("mine").below("p", String::new(), Children::default());
+        let run = call.new_run(&()).unwrap();
+        assert_eq!((run.idempotency_key.as_str(), run.use_existing), ("mine", false));
+    }
+
+    #[test]
+    fn options_reach_the_run() {
+        let call = call().retries(3).retry_delays([Duration::from_millis(1_500)]).max_crashes(0).detached();
+        let policies = call.new_run(&()).unwrap().policies.unwrap();
+        let retry = policies.retry.unwrap();
+        assert_eq!(retry.max_retries, 3);
+        assert_eq!(retry.delays, [prost_types::Duration { seconds: 1, nanos: 500_000_000 }]);
+        assert_eq!(policies.crash.unwrap().max_crashes, Some(0));
+        assert_eq!(policies.parent, i32::from(ParentPolicy::Detach));
+    }
+}

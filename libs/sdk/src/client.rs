@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use tidegate_sdk_core::{self as core, Error, Options, proto::RunKind};
+
+use crate::{Call, RunHandle};
+
+/// Starts runs and finds them again. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    core: core::Client,
+}
+
+impl Client {
+    /// A client for the server at TIDEGATE_ADDRESS (default `http://127.0.0.1:4400`) and the namespace
+    /// TIDEGATE_NAMESPACE (default `default`). It connects with its first call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the address is none.
+    pub fn connect_from_env() -> Result<Self, Error> {
+        Self::with_options(Options::from_env()?)
+    }
+
+    /// A client for the server at `address`, such as `http://127.0.0.1:4400`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the address is none.
+    pub fn connect(address: &str, namespace: &str) -> Result<Self, Error> {
+        Self::with_options(Options::new(address, namespace)?)
+    }
+
+    /// A client with other bounds than the default ones.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the address is none.
+    pub fn with_options(mut options: Options) -> Result<Self, Error> {
+        options.sdk = concat!("tidegate-rust/", env!("CARGO_PKG_VERSION")).into();
+        Ok(Self { core: core::Client::new(options)? })
+    }
+
+    /// A call of the task `name`.
+    pub fn task(&self, name: impl Into<String>) -> Call {
+        Call::new(self.clone(), RunKind::Task, name.into())
+    }
+
+    /// A call of the flow `name`.
+    pub fn flow(&self, name: impl Into<String>) -> Call {
+        Call::new(self.clone(), RunKind::Flow, name.into())
+    }
+
+    /// A run that is there already, started by whatever process.
+    pub fn handle(&self, run_id: impl Into<String>) -> RunHandle {
+        RunHandle::new(self.clone(), run_id.into())
+    }
+
+    /// The whole public API: lists, watches, cancels, history, logs.
+    pub fn core(&self) -> &core::Client {
+        &self.core
+    }
+
+    /// Flushes logs and reports within `deadline`. Call it before the process ends.
+    pub async fn close(&self, deadline: Duration) {
+        self.core.close(deadline).await;
+    }
+}

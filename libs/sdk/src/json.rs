@@ -1,0 +1,53 @@
+use serde::{Serialize, de::DeserializeOwned};
+use tidegate_sdk_core::{Error, ErrorKind, payload, proto::Payload};
+
+/// `value` as a payload of JSON.
+pub(crate) fn to_payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, Error> {
+    let text = serde_json::to_vec(value).map_err(|error| {
+        let name = std::any::type_name::<T>();
+        Error::new(ErrorKind::Payload, format!("a value of type {name} cannot be written as JSON: {error}"))
+    })?;
+    Ok(payload::json(text))
+}
+
+/// The value in `payload`; a missing one reads as `null`.
+pub(crate) fn from_payload<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Error> {
+    let name = std::any::type_name::<T>();
+    let empty = Payload::default();
+    let payload = payload.unwrap_or(&empty);
+    let text: &[u8] = match payload::encoding(payload) {
+        payload::JSON => &payload.data,
+        payload::NULL => b"null",
+        other => {
+            let message =
+                format!("the value is encoded as `{other}`, which cannot be read as {name}: only JSON can");
+            return Err(Error::new(ErrorKind::Payload, message));
+        }
+    };
+    serde_json::from_slice(text)
+        .map_err(|error| Error::new(ErrorKind::Payload, format!("the value is no {name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_survives_its_payload() {
+        let payload = to_payload(&("a", 1_u8)).unwrap();
+        assert_eq!(from_payload::<(String, u8)>(Some(&payload)).unwrap(), ("a".to_owned(), 1));
+    }
+
+    #[test]
+    fn no_payload_is_nothing() {
+        from_payload::<()>(None).unwrap();
+        assert!(from_payload::<Option<u8>>(None).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_pickle_is_refused_by_its_name() {
+        let pickle = payload::encoded(payload::PICKLE, "x");
+        let error = from_payload::<u8>(Some(&pickle)).unwrap_err();
+        assert!(error.to_string().contains("python/pickle"), "{error}");
+    }
+}
