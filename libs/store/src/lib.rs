@@ -6,6 +6,7 @@ pub mod adapter;
 pub mod conformance;
 mod error;
 mod filter;
+pub mod log;
 mod run_store;
 
 pub use error::StoreError;
