@@ -1,1 +1,25 @@
-//! placeholder
+//! The shell of the rules: it locks rows, applies the rules of `tidegate-orchestration` to them, and writes row
+//! and events in one transaction. Concurrent requests share transactions (group commit).
+//!
+//! Every service that changes runs has an [`Engine`] of its own over the same store; row locks keep them from
+//! treading on each other.
+
+mod cascade;
+mod create;
+mod dispatch;
+mod engine;
+mod error;
+mod event;
+mod feed;
+mod lane;
+mod metrics;
+mod operate;
+mod sweep;
+mod wait;
+
+pub use create::{Create, Created};
+pub use dispatch::{Dispatch, DispatchError, LeaseQuestion, StopOrder};
+pub use engine::{BackgroundTask, Engine, Options};
+pub use error::EngineError;
+pub use operate::{Operated, Operation};
+pub use wait::WaitSet;

@@ -1,1 +1,80 @@
-//! placeholder
+//! The public gRPC: creates runs, takes reports, answers queries and waits. It owns run state in Postgres and
+//! never talks to a worker.
+
+mod config;
+mod convert;
+mod engine_service;
+mod filter;
+mod outcome;
+mod run_service;
+mod session_service;
+mod stream;
+mod system_service;
+mod wait;
+mod watch;
+
+use std::sync::Arc;
+
+use tidegate_dispatch::GrpcDispatch;
+use tidegate_engine::Engine;
+use tidegate_model::{SystemClock, limits};
+use tidegate_proto::{
+    internal::run_engine_service_server::RunEngineServiceServer,
+    v1::{
+        run_service_server::RunServiceServer, session_service_server::SessionServiceServer,
+        system_service_server::SystemServiceServer,
+    },
+};
+use tidegate_service_kit::{GrpcRoutes, Supervisor};
+use tidegate_store::RunStore;
+use tonic::{codec::CompressionEncoding, transport::Channel};
+
+pub use config::{Config, EndpointsConfig, EngineConfig, PostgresConfig, SessionConfig};
+
+/// Adds the services and background tasks of the api; opens no port.
+///
+/// `delivery` leads to task-queue's `DeliveryService` and may be lazy.
+pub async fn start(
+    config: &Config,
+    store: Arc<dyn RunStore>,
+    delivery: Channel,
+    tasks: &Supervisor,
+    grpc: &mut GrpcRoutes,
+) -> anyhow::Result<()> {
+    let dispatch = Arc::new(GrpcDispatch::new(delivery));
+    let (engine, engine_tasks) =
+        Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), config.engine.options());
+    for (name, task) in engine_tasks {
+        tasks.essential(name, |_stop| async {
+            task.await;
+            Ok(())
+        });
+    }
+    let (feeder, cascader) = (engine.clone(), engine.clone());
+    tasks.essential("feed", |stop| async {
+        feeder.run_feed(stop).await;
+        Ok(())
+    });
+    tasks.essential("cascades", |stop| async {
+        cascader.run_cascades(stop).await;
+        Ok(())
+    });
+    let stop = tasks.stop_token();
+    let run_service = run_service::Service::new(engine.clone(), stop.clone());
+    let session_service = session_service::Service::new(engine.clone(), config.session.clone(), stop);
+    let engine_service = engine_service::Service::new(engine);
+    let system_service = system_service::Service::new(config.endpoints.clone(), store);
+    grpc.add(
+        RunServiceServer::new(run_service)
+            .max_decoding_message_size(limits::MAX_MESSAGE_SIZE)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip),
+    );
+    grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
+    grpc.add(SystemServiceServer::new(system_service));
+    grpc.add(RunEngineServiceServer::new(engine_service).max_decoding_message_size(INTERNAL_MESSAGE_SIZE));
+    Ok(())
+}
+
+/// A batch of task-queue gathers the reports of many workers, each of which was within its own bound.
+const INTERNAL_MESSAGE_SIZE: usize = 16 * limits::MAX_MESSAGE_SIZE;

@@ -1,1 +1,108 @@
-//! placeholder
+//! Owns time: hands over runs that are due or whose delivery was lost, fires timeouts, closes what was left open.
+//! It holds no state of its own, so two replicas are as safe as one: sweeps skip rows that another has locked.
+
+mod config;
+mod metrics;
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_dispatch::GrpcDispatch;
+use tidegate_engine::{Engine, EngineError, Options};
+use tidegate_model::SystemClock;
+use tidegate_service_kit::Supervisor;
+use tidegate_store::RunStore;
+use tonic::transport::Channel;
+
+pub use config::{Config, PostgresConfig, SweepsConfig};
+
+/// Sessions are kept this long after their end, so that a process that comes back late is told.
+const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
+
+/// Starts the sweeps of the scheduler. It has no gRPC service of its own.
+///
+/// `delivery` leads to task-queue's `DeliveryService` and may be lazy.
+pub async fn start(
+    config: &Config,
+    store: Arc<dyn RunStore>,
+    delivery: Channel,
+    tasks: &Supervisor,
+) -> anyhow::Result<()> {
+    metrics::describe();
+    let dispatch = Arc::new(GrpcDispatch::new(delivery));
+    let (engine, engine_tasks) = Engine::new(store, dispatch, Arc::new(SystemClock), Options::default());
+    for (name, task) in engine_tasks {
+        tasks.essential(name, |_stop| async {
+            task.await;
+            Ok(())
+        });
+    }
+    let sweeps = &config.sweeps;
+    let batch = sweeps.batch.get();
+    let spawn_sweep = |name, period: Duration, turn: Turn| {
+        let engine = engine.clone();
+        sweep::spawn(tasks, name, period, batch, move || turn(engine.clone()));
+    };
+    let reconcile_after = *sweeps.reconcile_after;
+    spawn_sweep(
+        "due-runs",
+        *sweeps.due_runs_interval,
+        Box::new(move |engine| Box::pin(enqueue_due(engine, reconcile_after, batch))),
+    );
+    spawn_sweep(
+        "timers",
+        *sweeps.timers_interval,
+        Box::new(move |engine| Box::pin(async move { engine.fire_timers(batch).await })),
+    );
+    spawn_sweep(
+        "sessions",
+        *sweeps.sessions_interval,
+        Box::new(move |engine| Box::pin(async move { engine.crash_lost_sessions(batch).await })),
+    );
+    spawn_sweep(
+        "cascades",
+        *sweeps.cascades_interval,
+        Box::new(|engine| Box::pin(async move { engine.cascade_all().await })),
+    );
+    let leases_after = *sweeps.leases_after;
+    spawn_sweep(
+        "leases",
+        *sweeps.leases_interval,
+        Box::new(move |engine| {
+            Box::pin(async move {
+                let entered_before = engine.clock().now() - leases_after;
+                engine.crash_unleased(entered_before, batch).await
+            })
+        }),
+    );
+    spawn_sweep(
+        "purge",
+        *sweeps.purge_interval,
+        Box::new(move |engine| {
+            Box::pin(async move {
+                let now = engine.clock().now();
+                Ok(engine.store().purge(now - SESSION_RETENTION, now, batch).await?)
+            })
+        }),
+    );
+    Ok(())
+}
+
+type Turn = Box<
+    dyn Fn(Engine) -> std::pin::Pin<Box<dyn Future<Output = Result<usize, EngineError>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// A delivery made before the delivery state was born is lost for certain; an older one may be.
+async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) -> Result<usize, EngineError> {
+    let reconcile_before = engine.clock().now() - reconcile_after;
+    let enqueued_before = match engine.dispatch().born_at().await {
+        Ok(born_at) => born_at.max(reconcile_before),
+        Err(error) => {
+            tracing::warn!(%error, "nothing can be handed over");
+            return Ok(0);
+        }
+    };
+    engine.enqueue_due(enqueued_before, batch).await
+}

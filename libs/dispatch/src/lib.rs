@@ -1,0 +1,119 @@
+//! The engine's way to delivery: a client of task-queue's `DeliveryService`. Shared by api and scheduler, which
+//! both have an engine.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_engine::{Dispatch, DispatchError, LeaseQuestion, StopOrder};
+use tidegate_model::Timestamp;
+use tidegate_orchestration::{Placement, Run};
+use tidegate_proto::internal::{self, delivery_service_client::DeliveryServiceClient};
+use tidegate_service_kit::trace;
+use tidegate_wire::{duration_to_proto, kind_to_proto, timestamp_from_proto, timestamp_to_proto};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
+
+/// What is not done by then is left to the sweeps.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+type Client =
+    DeliveryServiceClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
+
+/// Delivery over gRPC.
+#[derive(Clone)]
+pub struct GrpcDispatch {
+    client: Client,
+}
+
+impl GrpcDispatch {
+    /// Over a channel to task-queue; it may be lazy.
+    pub fn new(channel: Channel) -> Self {
+        let inject: fn(Request<()>) -> Result<Request<()>, Status> = trace::inject;
+        Self { client: DeliveryServiceClient::with_interceptor(channel, inject) }
+    }
+}
+
+#[async_trait]
+impl Dispatch for GrpcDispatch {
+    async fn enqueue(&self, runs: &[Run]) -> Result<(), DispatchError> {
+        let deliveries = runs.iter().filter_map(delivery).collect();
+        let request = with_deadline(internal::EnqueueRunsRequest { deliveries });
+        self.client.clone().enqueue_runs(request).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn stop(&self, orders: &[StopOrder]) -> Result<(), DispatchError> {
+        let runs = orders.iter().map(cancelled_run).collect();
+        let request = with_deadline(internal::CancelRunsRequest { runs });
+        self.client.clone().cancel_runs(request).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError> {
+        let n_questions = questions.len();
+        let questions = questions
+            .iter()
+            .map(|question| internal::LeaseQuestion {
+                namespace: question.namespace.to_string(),
+                queue: question.queue.to_string(),
+                run_id: question.run_id.to_string(),
+                epoch: question.epoch.0,
+            })
+            .collect();
+        let request = with_deadline(internal::CheckLeasesRequest { questions });
+        let leased = self.client.clone().check_leases(request).await.map_err(failed)?.into_inner().leased;
+        if leased.len() != n_questions {
+            return Err(DispatchError {
+                cause: format!("{} answers to {n_questions} questions", leased.len()),
+            });
+        }
+        Ok(leased)
+    }
+
+    async fn born_at(&self) -> Result<Timestamp, DispatchError> {
+        let request = with_deadline(internal::GetGenerationRequest {});
+        let answer = self.client.clone().get_generation(request).await.map_err(failed)?.into_inner();
+        answer
+            .born_at
+            .as_ref()
+            .and_then(timestamp_from_proto)
+            .ok_or_else(|| DispatchError { cause: "an answer without a valid born_at".to_owned() })
+    }
+}
+
+fn delivery(run: &Run) -> Option<internal::Delivery> {
+    let Placement::Queue(queue) = &run.placement else { return None };
+    Some(internal::Delivery {
+        namespace: run.namespace.to_string(),
+        queue: queue.to_string(),
+        kind: kind_to_proto(run.kind).into(),
+        name: run.name.to_string(),
+        run_id: run.id.to_string(),
+        epoch: run.epoch.0,
+        priority: run.priority,
+        due_at: Some(timestamp_to_proto(run.due_at)),
+    })
+}
+
+fn cancelled_run(order: &StopOrder) -> internal::CancelledRun {
+    internal::CancelledRun {
+        namespace: order.namespace.to_string(),
+        queue: order.queue.to_string(),
+        run_id: order.run_id.to_string(),
+        epoch: order.epoch.0,
+        grace: order.grace.map(duration_to_proto),
+        message: order.message.clone(),
+        kind: kind_to_proto(order.kind).into(),
+        name: order.name.to_string(),
+    }
+}
+
+fn with_deadline<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(status: Status) -> DispatchError {
+    DispatchError { cause: format!("{:?}: {}", status.code(), status.message()) }
+}

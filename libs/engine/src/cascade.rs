@@ -1,0 +1,115 @@
+use tidegate_model::RunId;
+use tidegate_orchestration::{Event, Run, StateType, apply};
+use tidegate_store::{StoreError, Sweep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Engine, EngineError, lane::with_retries, operate::Changes};
+
+/// Parents of one transaction, and their children at most.
+const N_PARENTS: usize = 100;
+const N_CHILDREN: usize = 1_000;
+
+impl Engine {
+    /// Cancels the open children of a run that was cancelled, and theirs, level by level. Gives how many runs it
+    /// cancelled. Dying in the middle loses nothing: the flags in the rows have the sweep go on.
+    pub async fn cascade_from(&self, run_id: RunId) -> Result<usize, EngineError> {
+        let mut n_cancelled = 0;
+        let mut level = vec![run_id];
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for parents in level.chunks(N_PARENTS) {
+                loop {
+                    let step = with_retries(|| self.cascade_step(Some(parents))).await?;
+                    n_cancelled += step.cancelled.len();
+                    next.extend(step.cancelled);
+                    if step.is_done {
+                        break;
+                    }
+                }
+            }
+            level = next;
+        }
+        Ok(n_cancelled)
+    }
+
+    /// Brings about all ends of children that are due, whoever left them. Gives how many runs it cancelled.
+    pub async fn cascade_all(&self) -> Result<usize, EngineError> {
+        let mut n_cancelled = 0;
+        loop {
+            let step = with_retries(|| self.cascade_step(None)).await?;
+            n_cancelled += step.cancelled.len();
+            if step.n_parents == 0 {
+                return Ok(n_cancelled);
+            }
+        }
+    }
+
+    /// Runs cascades as soon as a run of this process leaves one, until `stop`.
+    pub async fn run_cascades(self, stop: CancellationToken) {
+        let woken = self.inner.cascades.clone();
+        while stop.run_until_cancelled(woken.notified()).await.is_some() {
+            if let Err(error) = self.cascade_all().await {
+                tracing::warn!(%error, "children were not cancelled; the scheduler's sweep will do it");
+            }
+        }
+    }
+
+    async fn cascade_step(&self, parents: Option<&[RunId]>) -> Result<CascadeStep, StoreError> {
+        let now = self.inner.clock.now();
+        let mut tx = self.inner.store.begin().await?;
+        let parents: Vec<Run> = match parents {
+            Some(ids) => tx.lock_runs(ids).await?.into_iter().filter(|run| run.cascade_pending).collect(),
+            None => tx.sweep(&Sweep::Cascades, N_PARENTS).await?,
+        };
+        if parents.is_empty() {
+            return Ok(CascadeStep { cancelled: Vec::new(), n_parents: 0, is_done: true });
+        }
+        let ids: Vec<RunId> = parents.iter().map(|run| run.id).collect();
+        let children = tx.lock_open_children(&ids, N_CHILDREN).await?;
+        let is_done = children.len() < N_CHILDREN;
+        let mut cancelled = Vec::with_capacity(children.len());
+        let mut changes = Changes::new(Vec::new());
+        for child in children {
+            let parent = parents.iter().find(|parent| Some(parent.id) == child.parent);
+            let event = Event::CancelRequested { reason: reason(parent) };
+            if let Ok(step) = apply(&child, None, &event, now, 0.5)
+                && !step.transitions.is_empty()
+            {
+                cancelled.push(child.id);
+                changes.take(&child, &event, step, now);
+            }
+        }
+        let n_parents = parents.len();
+        if is_done {
+            for mut parent in parents {
+                // A parent may itself be a child that was cancelled just now; that change must not be undone.
+                if let Some(changed) = changes.run(parent.id) {
+                    parent = changed.clone();
+                }
+                parent.cascade_pending = false;
+                changes.note(parent);
+            }
+        }
+        changes.write(&mut *tx).await?;
+        tx.commit().await?;
+        self.send(changes.outbound);
+        Ok(CascadeStep { cancelled, n_parents, is_done })
+    }
+}
+
+struct CascadeStep {
+    cancelled: Vec<RunId>,
+    n_parents: usize,
+    /// False: the parents have further open children.
+    is_done: bool,
+}
+
+fn reason(parent: Option<&Run>) -> String {
+    let Some(parent) = parent else { return "its parent ended".to_owned() };
+    let how = match parent.state.state_type() {
+        StateType::Failed => "failed",
+        StateType::Crashed => "crashed",
+        _ => "was cancelled",
+    };
+    format!("its parent {} ({}) {how}", parent.run_name, parent.id)
+}

@@ -1,0 +1,151 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tidegate_model::{Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_orchestration::{Effect, Placement, Run, Step};
+use tidegate_store::RunStore;
+use tokio::sync::mpsc;
+
+/// How far ahead a run may be due to be handed to delivery at once. Later ones wait in the store, so that
+/// delivery holds only what is near.
+const HORIZON: Duration = Duration::from_secs(60);
+
+/// The way to delivery. All of it is a hint: the store is the authority.
+#[async_trait]
+pub trait Dispatch: Send + Sync + 'static {
+    /// Hands over SCHEDULED queued runs. At most 1,000.
+    async fn enqueue(&self, runs: &[Run]) -> Result<(), DispatchError>;
+    /// Forgets deliveries and stops the workers that hold the runs. At most 1,000.
+    async fn stop(&self, orders: &[StopOrder]) -> Result<(), DispatchError>;
+    /// Which runs have a lease, in the order of the questions. At most 1,000.
+    async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError>;
+    /// Since when the delivery state has existed without being lost as a whole.
+    async fn born_at(&self) -> Result<Timestamp, DispatchError>;
+}
+
+/// Delivery does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("task-queue does not answer: {cause}")]
+pub struct DispatchError {
+    /// What it said.
+    pub cause: String,
+}
+
+/// A run that is no longer to be executed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StopOrder {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The queue it came through.
+    pub queue: QueueName,
+    /// Flow or task.
+    pub kind: RunKind,
+    /// The flow's or task's name.
+    pub name: FunctionName,
+    /// The run.
+    pub run_id: RunId,
+    /// The epoch under which it is held or enqueued.
+    pub epoch: Epoch,
+    /// How long the code has to end; `None`: the run is no longer the holder's at all.
+    pub grace: Option<Duration>,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// Asks whether a held run has a lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseQuestion {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The queue it came through.
+    pub queue: QueueName,
+    /// The run.
+    pub run_id: RunId,
+    /// The epoch under which it is held.
+    pub epoch: Epoch,
+}
+
+/// What a committed batch leaves to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    pub enqueue: Vec<Run>,
+    pub stop: Vec<StopOrder>,
+    pub cascade: bool,
+}
+
+impl Outbound {
+    /// Notes the effects of a step, and gives the time of handing over that belongs into the row.
+    pub fn add(&mut self, step: &Step, now: Timestamp) -> Option<Timestamp> {
+        let mut enqueued_at = None;
+        for effect in &step.effects {
+            match effect {
+                Effect::Enqueue if step.run.due_at <= now + HORIZON => {
+                    enqueued_at = Some(now);
+                    self.enqueue.push(step.run.clone());
+                }
+                Effect::Enqueue => {}
+                Effect::Stop { epoch, lost } => self.stop.extend(stop_order(&step.run, *epoch, *lost)),
+                Effect::Cascade => self.cascade = true,
+            }
+        }
+        enqueued_at
+    }
+}
+
+/// Local runs have none: the session's stream follows the feed.
+fn stop_order(run: &Run, epoch: Epoch, lost: bool) -> Option<StopOrder> {
+    let Placement::Queue(queue) = &run.placement else { return None };
+    Some(StopOrder {
+        namespace: run.namespace.clone(),
+        queue: queue.clone(),
+        kind: run.kind,
+        name: run.name.clone(),
+        run_id: run.id,
+        epoch,
+        grace: (!lost).then_some(run.policies.cancel_grace),
+        message: run.state.message.clone(),
+    })
+}
+
+/// How far ahead the scheduler hands over runs that are not due yet: half of what creates do, so that none is missed.
+pub(crate) fn sweep_horizon(now: Timestamp) -> Timestamp {
+    now + HORIZON / 2
+}
+
+/// Carries out what committed batches leave to be done. A hand-over that fails is left to the sweep.
+pub(crate) async fn run_dispatcher(
+    mut outbound: mpsc::Receiver<Outbound>,
+    dispatch: Arc<dyn Dispatch>,
+    store: Arc<dyn RunStore>,
+) {
+    let mut waiting = Vec::new();
+    while outbound.recv_many(&mut waiting, 64).await > 0 {
+        let (mut enqueue, mut stop) = (Vec::new(), Vec::new());
+        for one in waiting.drain(..) {
+            enqueue.extend(one.enqueue);
+            stop.extend(one.stop);
+        }
+        // Side by side: a cancel does not wait for a long batch of deliveries.
+        tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop));
+    }
+}
+
+/// Enqueues runs in batches; where that fails, marks them for the sweep.
+pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, runs: &[Run]) {
+    for batch in runs.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        let Err(error) = dispatch.enqueue(batch).await else { continue };
+        tracing::warn!(n_runs = batch.len(), %error, "runs were not handed over; the scheduler's sweep will do it");
+        let marks: Vec<_> = batch.iter().map(|run| (run.id, run.epoch)).collect();
+        if let Err(error) = store.mark_enqueued(&marks, None).await {
+            tracing::warn!(n_runs = batch.len(), %error, "nor marked; the sweep finds them by age");
+        }
+    }
+}
+
+async fn stop_all(dispatch: &dyn Dispatch, orders: &[StopOrder]) {
+    for batch in orders.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        if let Err(error) = dispatch.stop(batch).await {
+            tracing::warn!(n_runs = batch.len(), %error, "workers were not told to stop; heartbeats will tell them");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+use std::{future::Future, num::NonZeroUsize, pin::Pin, sync::Arc, time::Duration};
+
+use tidegate_model::{Clock, Namespace, RunId};
+use tidegate_orchestration::Run;
+use tidegate_store::{RunDetail, RunStore};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Create, Created, Dispatch, EngineError, Operated, Operation,
+    create::run_create_lane,
+    dispatch::{Outbound, run_dispatcher},
+    lane::Lanes,
+    metrics,
+    operate::run_operate_lane,
+    wait::Waits,
+};
+
+/// How the engine writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Transactions at a time for creates, and as many for operations. On SQLite more than 1 gains nothing.
+    pub n_lanes: NonZeroUsize,
+    /// Requests that may wait in each lane; beyond that callers get `Overloaded`.
+    pub lane_capacity: NonZeroUsize,
+    /// How long an idempotency key is kept.
+    pub key_retention: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            n_lanes: const { NonZeroUsize::new(2).expect("2 is not 0") },
+            lane_capacity: const { NonZeroUsize::new(20_000).expect("20,000 is not 0") },
+            key_retention: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+/// A task that the engine needs to have run beside it, by name. It ends when the last [`Engine`] is dropped, so
+/// that requests under way are finished first.
+pub type BackgroundTask = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// The one way to change runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub store: Arc<dyn RunStore>,
+    pub clock: Arc<dyn Clock>,
+    pub dispatch: Arc<dyn Dispatch>,
+    creates: Lanes<Create, Created>,
+    operations: Lanes<Operation, Operated>,
+    outbound: mpsc::Sender<Outbound>,
+    /// Wakes the cascade task.
+    pub cascades: Arc<Notify>,
+    pub waits: Waits,
+}
+
+impl Engine {
+    /// An engine over a store, with the tasks that its owner has to run.
+    pub fn new(
+        store: Arc<dyn RunStore>,
+        dispatch: Arc<dyn Dispatch>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> (Self, Vec<BackgroundTask>) {
+        metrics::describe();
+        let (creates, create_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
+        let (operations, operate_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
+        let (outbound, outbound_queue) = mpsc::channel(1_024);
+        let cascades = Arc::new(Notify::new());
+        let mut tasks: Vec<BackgroundTask> = Vec::new();
+        for queue in create_queues {
+            let lane = Lane::new(&store, &clock, &outbound, &cascades, options);
+            tasks.push(("engine-creates", Box::pin(run_create_lane(queue, lane))));
+        }
+        for queue in operate_queues {
+            let lane = Lane::new(&store, &clock, &outbound, &cascades, options);
+            tasks.push(("engine-operations", Box::pin(run_operate_lane(queue, lane))));
+        }
+        {
+            let (dispatch, store) = (Arc::clone(&dispatch), Arc::clone(&store));
+            tasks.push(("engine-dispatch", Box::pin(run_dispatcher(outbound_queue, dispatch, store))));
+        }
+        let inner = Inner {
+            store,
+            clock,
+            dispatch,
+            creates,
+            operations,
+            outbound,
+            cascades,
+            waits: Waits::default(),
+        };
+        (Self { inner: Arc::new(inner) }, tasks)
+    }
+
+    /// Creates a run, or finds the one that its key or id has made before. Durable when it returns (P1).
+    pub fn create(&self, create: Create) -> impl Future<Output = Result<Created, EngineError>> + use<> {
+        self.inner.creates.submit(create.draft.id, create)
+    }
+
+    /// Applies one operation to one run. Operations on the same run are applied in the order of the calls.
+    pub fn operate(
+        &self,
+        operation: Operation,
+    ) -> impl Future<Output = Result<Operated, EngineError>> + use<> {
+        self.inner.operations.submit(operation.run_id(), operation)
+    }
+
+    /// One run with its payloads.
+    pub async fn get(&self, namespace: &Namespace, run_id: RunId) -> Result<RunDetail, EngineError> {
+        let found = self.inner.store.get_details(Some(namespace), &[run_id]).await?;
+        found.into_iter().next().ok_or(EngineError::NotFound { run_id })
+    }
+
+    /// Runs without payloads, in the order of the ids; one that is missing is an error.
+    pub async fn get_all(&self, namespace: &Namespace, ids: &[RunId]) -> Result<Vec<Run>, EngineError> {
+        let found = self.inner.store.get_runs(Some(namespace), ids).await?;
+        let mut by_id: std::collections::HashMap<_, _> = found.into_iter().map(|run| (run.id, run)).collect();
+        let mut runs = Vec::with_capacity(ids.len());
+        for id in ids {
+            runs.push(by_id.remove(id).ok_or(EngineError::NotFound { run_id: *id })?);
+        }
+        Ok(runs)
+    }
+
+    /// The store, for reads.
+    pub fn store(&self) -> &Arc<dyn RunStore> {
+        &self.inner.store
+    }
+
+    /// The clock by which due times and timers are judged.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The way to delivery.
+    pub fn dispatch(&self) -> &Arc<dyn Dispatch> {
+        &self.inner.dispatch
+    }
+
+    /// Follows the feed of all events and wakes those who wait in this process, until `stop`. Without it waits are
+    /// slow polls.
+    pub async fn run_feed(self, stop: CancellationToken) {
+        crate::feed::run(&*self.inner.store, &self.inner.waits, stop).await;
+    }
+
+    pub(crate) fn send(&self, outbound: Outbound) {
+        send(&self.inner.outbound, &self.inner.cascades, outbound);
+    }
+}
+
+/// What a writer lane needs.
+pub(crate) struct Lane {
+    pub store: Arc<dyn RunStore>,
+    pub clock: Arc<dyn Clock>,
+    pub options: Options,
+    outbound: mpsc::WeakSender<Outbound>,
+    cascades: Arc<Notify>,
+}
+
+impl Lane {
+    fn new(
+        store: &Arc<dyn RunStore>,
+        clock: &Arc<dyn Clock>,
+        outbound: &mpsc::Sender<Outbound>,
+        cascades: &Arc<Notify>,
+        options: Options,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            options,
+            // Weak: the dispatcher ends with the last engine, not with the last lane.
+            outbound: outbound.downgrade(),
+            cascades: Arc::clone(cascades),
+        }
+    }
+
+    pub fn send(&self, outbound: Outbound) {
+        if let Some(sender) = self.outbound.upgrade() {
+            send(&sender, &self.cascades, outbound);
+        }
+    }
+}
+
+fn send(sender: &mpsc::Sender<Outbound>, cascades: &Notify, outbound: Outbound) {
+    if outbound.cascade {
+        cascades.notify_one();
+    }
+    if outbound.enqueue.is_empty() && outbound.stop.is_empty() {
+        return;
+    }
+    // Delivery that cannot keep up does not hold back the store: the scheduler's sweep hands over what is dropped here.
+    if sender.try_send(outbound).is_err() {
+        ::metrics::counter!(metrics::DISPATCH_DROPPED).increment(1);
+    }
+}

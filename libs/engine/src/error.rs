@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use tidegate_model::{ErrorCode, Reason, RunId, ServiceError};
+use tidegate_orchestration::Rejection;
+use tidegate_store::StoreError;
+
+/// Why the engine did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such run in this namespace.
+    #[error("there is no run {run_id} in this namespace")]
+    NotFound {
+        /// The id that was asked for.
+        run_id: RunId,
+    },
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The idempotency key was used with other parameters.
+    #[error(
+        "the idempotency key made run {run_id} with other parameters: use another key, or set use_existing to get that run"
+    )]
+    KeyReused {
+        /// The run that the key made.
+        run_id: RunId,
+    },
+    /// The run's id was used for something else.
+    #[error("the id {run_id} belongs to another run: leave `id` empty or make a new UUIDv7")]
+    IdReused {
+        /// The id.
+        run_id: RunId,
+    },
+    /// The session that is to execute the run is unknown, or was lost.
+    #[error("the session of this run is unknown or was lost: open a new one")]
+    SessionLost,
+    /// The queue of requests is full.
+    #[error("too many requests are waiting for the store; come back a little later")]
+    Overloaded,
+    /// The process is shutting down.
+    #[error("the service is shutting down; another replica will take the request")]
+    Draining,
+    /// The store does not answer.
+    #[error("the store does not answer: {cause}")]
+    StoreUnavailable {
+        /// What it said, for people.
+        cause: String,
+    },
+    /// A fault of ours.
+    #[error("{cause}")]
+    Internal {
+        /// What went wrong, for the log.
+        cause: String,
+    },
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) | StoreError::CommitUnknown(cause) => {
+                Self::StoreUnavailable { cause: cause.to_string() }
+            }
+            StoreError::InvalidCursor(cause) | StoreError::Internal(cause) => Self::Internal { cause },
+        }
+    }
+}
+
+impl ServiceError for EngineError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::Rejected(Rejection::TooDeep { .. }) => ErrorCode::InvalidArgument,
+            Self::Rejected(_) | Self::SessionLost => ErrorCode::FailedPrecondition,
+            Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
+            Self::Overloaded => ErrorCode::Exhausted,
+            Self::Draining | Self::StoreUnavailable { .. } => ErrorCode::Unavailable,
+            Self::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NotFound { .. } => Reason::RunNotFound,
+            Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
+            Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
+            Self::Rejected(Rejection::TooDeep { .. }) => Reason::InvalidField,
+            Self::Rejected(Rejection::NotAllowed { .. } | Rejection::NotDue { .. }) => {
+                Reason::TransitionNotAllowed
+            }
+            Self::SessionLost => Reason::SessionLost,
+            Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
+            Self::Overloaded => Reason::Overloaded,
+            Self::Draining => Reason::Draining,
+            Self::StoreUnavailable { .. } => Reason::DependencyUnavailable,
+            Self::Internal { .. } => Reason::Internal,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded => Some(Duration::from_millis(200)),
+            Self::StoreUnavailable { .. } => Some(Duration::from_millis(500)),
+            _ => None,
+        }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NotFound { run_id } | Self::KeyReused { run_id } | Self::IdReused { run_id } => {
+                vec![("run_id", run_id.to_string())]
+            }
+            Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
+            Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
+            Self::Rejected(Rejection::ParentEnded { parent, state }) => {
+                vec![("run_id", parent.to_string()), ("state", state.to_string())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
+use tidegate_orchestration::{Event, Failure, Holder, Run, Step, apply};
+use tidegate_store::{EventRow, RunStore, RunTx, StoreError};
+use tokio::sync::mpsc;
+
+use crate::{
+    EngineError,
+    dispatch::Outbound,
+    engine::Lane,
+    event,
+    lane::{Item, next_batch, with_retries},
+    metrics::{BATCH_SECONDS, BATCH_SIZE},
+};
+
+/// What is to be done to a run.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// A worker with a free slot takes it.
+    Claim {
+        /// The tenant.
+        namespace: Namespace,
+        /// The run.
+        run_id: RunId,
+        /// The epoch of the delivery.
+        epoch: Epoch,
+        /// The worker.
+        holder: Holder,
+    },
+    /// Its holder reports.
+    Report {
+        /// The tenant.
+        namespace: Namespace,
+        /// The run.
+        run_id: RunId,
+        /// The epoch under which it is held.
+        epoch: Epoch,
+        /// What happened.
+        event: Event,
+        /// What the code returned.
+        result: Option<Payload>,
+    },
+    /// Someone asks for its end.
+    Cancel {
+        /// The tenant.
+        namespace: Namespace,
+        /// The run.
+        run_id: RunId,
+        /// Why; may be empty.
+        reason: String,
+    },
+}
+
+impl Operation {
+    /// The run.
+    pub const fn run_id(&self) -> RunId {
+        match self {
+            Self::Claim { run_id, .. } | Self::Report { run_id, .. } | Self::Cancel { run_id, .. } => *run_id,
+        }
+    }
+
+    const fn namespace(&self) -> &Namespace {
+        match self {
+            Self::Claim { namespace, .. }
+            | Self::Report { namespace, .. }
+            | Self::Cancel { namespace, .. } => namespace,
+        }
+    }
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug)]
+pub struct Operated {
+    /// The run afterwards.
+    pub run: Run,
+    /// False for a repeat of what was done before.
+    pub changed: bool,
+    /// For a claim: what the run is called with.
+    pub parameters: Option<Payload>,
+}
+
+type Outcome = Result<Operated, EngineError>;
+
+pub(crate) async fn run_operate_lane(mut queue: mpsc::Receiver<Item<Operation, Operated>>, lane: Lane) {
+    while let Some(batch) = next_batch(&mut queue, tidegate_model::limits::MAX_BATCH_SIZE).await {
+        let (operations, replies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|item| (item.request, item.reply)).unzip();
+        let started = tokio::time::Instant::now();
+        let written = with_retries(|| write(&*lane.store, &operations, lane.clock.now())).await;
+        ::metrics::histogram!(BATCH_SIZE, "lane" => "operations").record(operations.len() as f64);
+        ::metrics::histogram!(BATCH_SECONDS, "lane" => "operations").record(started.elapsed());
+        match written {
+            Ok((outcomes, outbound)) => {
+                lane.send(outbound);
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    let _ = reply.send(outcome);
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+async fn write(
+    store: &dyn RunStore,
+    operations: &[Operation],
+    now: Timestamp,
+) -> Result<(Vec<Outcome>, Outbound), StoreError> {
+    let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
+    let mut tx = store.begin().await?;
+    let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let mut changes = Changes::new(locked);
+    let mut outcomes: Vec<Outcome> = operations.iter().map(|one| changes.operate(one, now)).collect();
+    changes.write(&mut *tx).await?;
+
+    let claimed: Vec<RunId> = operations
+        .iter()
+        .zip(&outcomes)
+        .filter(|(operation, outcome)| matches!(operation, Operation::Claim { .. }) && outcome.is_ok())
+        .map(|(operation, _)| operation.run_id())
+        .collect();
+    if !claimed.is_empty() {
+        let mut parameters: HashMap<_, _> = tx.get_parameters(&claimed).await?.into_iter().collect();
+        for outcome in outcomes.iter_mut().flatten() {
+            outcome.parameters = parameters.remove(&outcome.run.id);
+        }
+    }
+    if changes.is_empty() {
+        // Nothing to commit: repeats and refusals only.
+        drop(tx);
+    } else {
+        tx.commit().await?;
+    }
+    Ok((outcomes, changes.outbound))
+}
+
+/// Locked runs and what a transaction does to them.
+pub(crate) struct Changes {
+    runs: HashMap<RunId, Run>,
+    /// In the order of their first change.
+    changed: Vec<RunId>,
+    is_changed: HashSet<RunId>,
+    enqueued_at: HashMap<RunId, Timestamp>,
+    events: Vec<EventRow>,
+    results: Vec<(RunId, Payload)>,
+    failures: Vec<(RunId, u32, Failure)>,
+    pub outbound: Outbound,
+}
+
+impl Changes {
+    pub fn new(locked: Vec<Run>) -> Self {
+        Self {
+            runs: locked.into_iter().map(|run| (run.id, run)).collect(),
+            changed: Vec::new(),
+            is_changed: HashSet::new(),
+            enqueued_at: HashMap::new(),
+            events: Vec::new(),
+            results: Vec::new(),
+            failures: Vec::new(),
+            outbound: Outbound::default(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
+        let run_id = operation.run_id();
+        let run = self
+            .runs
+            .get(&run_id)
+            .filter(|run| run.namespace == *operation.namespace())
+            .ok_or(EngineError::NotFound { run_id })?
+            .clone();
+        let (epoch, event) = match operation {
+            Operation::Claim { epoch, holder, .. } => {
+                (Some(*epoch), Event::Claimed { holder: holder.clone() })
+            }
+            Operation::Report { epoch, event, .. } => (Some(*epoch), event.clone()),
+            Operation::Cancel { reason, .. } => (None, Event::CancelRequested { reason: reason.clone() }),
+        };
+        let step = apply(&run, epoch, &event, now, rand::random())?;
+        let changed = !step.transitions.is_empty();
+        if changed {
+            if let Operation::Report { result: Some(result), .. } = operation
+                && step.run.state.state_type() == tidegate_orchestration::StateType::Completed
+            {
+                self.results.push((run_id, result.clone()));
+            }
+            self.take(&run, &event, step, now);
+        }
+        Ok(Operated { run: self.runs.get(&run_id).unwrap_or(&run).clone(), changed, parameters: None })
+    }
+
+    /// Notes a step of a locked run.
+    pub fn take(&mut self, before: &Run, event: &Event, step: Step, now: Timestamp) {
+        let id = before.id;
+        if let Event::Failed(failure) = event {
+            self.failures.push((id, before.attempt, failure.clone()));
+        }
+        self.events.extend(event::rows(&step, before.holder()));
+        match self.outbound.add(&step, now) {
+            Some(enqueued_at) => self.enqueued_at.insert(id, enqueued_at),
+            None => self.enqueued_at.remove(&id),
+        };
+        self.note(step.run);
+    }
+
+    /// Notes a change that is no transition.
+    pub fn note(&mut self, run: Run) {
+        if self.is_changed.insert(run.id) {
+            self.changed.push(run.id);
+        }
+        self.runs.insert(run.id, run);
+    }
+
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.get(&id)
+    }
+
+    pub async fn write(&mut self, tx: &mut dyn RunTx) -> Result<(), StoreError> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = self
+            .changed
+            .iter()
+            .filter_map(|id| Some((self.runs.get(id)?.clone(), self.enqueued_at.get(id).copied())))
+            .collect();
+        tx.update_runs(&rows).await?;
+        if !self.events.is_empty() {
+            tx.append_events(&self.events).await?;
+        }
+        if !self.results.is_empty() {
+            tx.put_results(&self.results).await?;
+        }
+        if !self.failures.is_empty() {
+            tx.put_failures(&self.failures).await?;
+        }
+        // A run that was claimed or ended later in the same batch is not to be delivered.
+        let runs = &self.runs;
+        self.outbound.enqueue.retain(|run| {
+            runs.get(&run.id).is_some_and(|now| {
+                now.epoch == run.epoch
+                    && now.state.state_type() == tidegate_orchestration::StateType::Scheduled
+            })
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+use tidegate_model::RunId;
+use tidegate_orchestration::StateType;
+use tidegate_proto::v1;
+use tidegate_store::{EventRow, RunDetail};
+use tidegate_wire::{
+    Violations, failure_to_proto, invalid, kind_to_proto, payload_to_proto, run_to_proto,
+    state_parts_to_proto,
+};
+use tonic::Status;
+
+/// A run in full.
+pub(crate) fn detail_to_proto(detail: &RunDetail) -> v1::Run {
+    let mut run = run_to_proto(&detail.run);
+    run.parameters = detail.parameters.as_ref().map(payload_to_proto);
+    if detail.run.state.state_type() == StateType::Completed {
+        run.result = detail.result.as_ref().map(payload_to_proto);
+    }
+    run.failure = detail.failure.as_ref().map(failure_to_proto);
+    run
+}
+
+/// An event.
+pub(crate) fn event_to_proto(event: &EventRow) -> v1::RunEvent {
+    v1::RunEvent {
+        run_id: event.run_id.to_string(),
+        seq: event.seq,
+        state: Some(state_parts_to_proto(event.state_type, event.state_name, &event.message, event.at)),
+        attempt: event.attempt,
+        epoch: event.epoch.0,
+        holder: event.holder.as_ref().map(ToString::to_string).unwrap_or_default(),
+        root_run_id: event.root.to_string(),
+        kind: kind_to_proto(event.kind).into(),
+        name: event.name.to_string(),
+        ended: event.ended,
+    }
+}
+
+/// The id in a required field.
+pub(crate) fn run_id(field: &str, text: &str) -> Result<RunId, Status> {
+    let mut violations = Violations::default();
+    violations.parse(field, text).ok_or_else(|| invalid(violations.into_vec()))
+}
+
+/// The ids in a repeated field of 1 to `most` entries.
+pub(crate) fn run_ids(field: &str, texts: &[String], most: usize) -> Result<Vec<RunId>, Status> {
+    let mut violations = Violations::default();
+    if texts.len() > most {
+        violations.add(field, format!("has {} ids; at most {most} are allowed", texts.len()));
+        return Err(invalid(violations.into_vec()));
+    }
+    let ids = texts
+        .iter()
+        .enumerate()
+        .filter_map(|(idx, text)| violations.parse(&format!("{field}[{idx}]"), text))
+        .collect();
+    if violations.is_empty() { Ok(ids) } else { Err(invalid(violations.into_vec())) }
+}

@@ -1,0 +1,17 @@
+//! The `filter` of lists: AIP-160, typed against the fields of a run. As AIP-160 has it, OR binds stronger than AND,
+//! and comparisons that merely follow each other are joined by AND.
+
+mod parser;
+mod token;
+mod typed;
+
+pub(crate) use parser::parse;
+
+/// What is wrong with a filter, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at column {column}: {message}")]
+pub(crate) struct Error {
+    /// In characters, from 1.
+    pub column: usize,
+    pub message: String,
+}

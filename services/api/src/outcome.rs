@@ -1,0 +1,117 @@
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use tidegate_engine::{Engine, EngineError, Operated, Operation};
+use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceError as _};
+use tidegate_orchestration::{Run, StateType};
+use tidegate_proto::v1;
+use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_proto};
+
+/// Applies reports in their order and answers each, in that order.
+///
+/// The reports are queued before the returned future is first polled, so that batches that are handed over one
+/// after the other keep their order without waiting for each other.
+pub(crate) fn report_all(
+    engine: &Engine,
+    reports: Vec<(Result<Namespace, Vec<FieldViolation>>, v1::Report)>,
+) -> impl Future<Output = Vec<v1::ReportOutcome>> + Send + use<> {
+    let engine = engine.clone();
+    let mut pending = Vec::with_capacity(reports.len());
+    for (namespace, report) in reports {
+        let (run_id, epoch) = (report.run_id.clone(), report.epoch);
+        let parsed = namespace.and_then(|namespace| Ok((namespace, parse_report(report)?)));
+        let submitted = parsed.map(|(namespace, parsed)| {
+            let id = parsed.run_id;
+            (namespace.clone(), id, engine.operate(operation(namespace, parsed)))
+        });
+        pending.push(async move {
+            match submitted {
+                Ok((namespace, id, operated)) => {
+                    Answered { run_id, epoch, checked: Some((namespace, id)), result: Ok(operated.await) }
+                }
+                Err(violations) => Answered { run_id, epoch, checked: None, result: Err(violations) },
+            }
+        });
+    }
+    async move {
+        let answered = join_all(pending).await;
+        let current = current_runs(&engine, &answered).await;
+        answered.into_iter().map(|answered| outcome(answered, &current)).collect()
+    }
+}
+
+struct Answered {
+    run_id: String,
+    epoch: u64,
+    checked: Option<(Namespace, RunId)>,
+    result: Result<Result<Operated, EngineError>, Vec<FieldViolation>>,
+}
+
+fn operation(namespace: Namespace, report: ParsedReport) -> Operation {
+    Operation::Report {
+        namespace,
+        run_id: report.run_id,
+        epoch: report.epoch,
+        event: report.event,
+        result: report.result,
+    }
+}
+
+/// The rows of refused reports, so that their holders learn how things stand. A read that fails leaves that out.
+async fn current_runs(engine: &Engine, answered: &[Answered]) -> HashMap<RunId, Run> {
+    let ids: Vec<RunId> = answered
+        .iter()
+        .filter(|answered| matches!(answered.result, Ok(Err(EngineError::Rejected(_)))))
+        .filter_map(|answered| answered.checked.as_ref().map(|(_, id)| *id))
+        .collect();
+    if ids.is_empty() {
+        return HashMap::new();
+    }
+    let found = engine.store().get_runs(None, &ids).await.unwrap_or_default();
+    found.into_iter().map(|run| (run.id, run)).collect()
+}
+
+fn outcome(answered: Answered, current: &HashMap<RunId, Run>) -> v1::ReportOutcome {
+    let base =
+        v1::ReportOutcome { run_id: answered.run_id, epoch: answered.epoch, ..v1::ReportOutcome::default() };
+    match answered.result {
+        Ok(Ok(operated)) => v1::ReportOutcome { accepted: true, ..standing(base, &operated.run) },
+        Ok(Err(error)) => {
+            let known = answered
+                .checked
+                .and_then(|(namespace, id)| current.get(&id).filter(|run| run.namespace == namespace));
+            let base = match known {
+                Some(run) => standing(base, run),
+                None => base,
+            };
+            v1::ReportOutcome {
+                reason: error.reason().as_str().to_owned(),
+                message: error.to_string(),
+                ..base
+            }
+        }
+        Err(violations) => {
+            let message: Vec<_> = violations
+                .iter()
+                .map(|violation| format!("{}: {}", violation.field, violation.description))
+                .collect();
+            v1::ReportOutcome {
+                reason: Reason::InvalidField.as_str().to_owned(),
+                message: message.join("; "),
+                ..base
+            }
+        }
+    }
+}
+
+fn standing(outcome: v1::ReportOutcome, run: &Run) -> v1::ReportOutcome {
+    let Epoch(current_epoch) = run.epoch;
+    let is_scheduled = run.state.state_type() == StateType::Scheduled;
+    v1::ReportOutcome {
+        state: Some(state_to_proto(&run.state)),
+        due_at: is_scheduled.then(|| timestamp_to_proto(run.due_at)),
+        current_epoch,
+        attempt: run.attempt,
+        ..outcome
+    }
+}

@@ -1,0 +1,291 @@
+use futures::future::join_all;
+use sha2::{Digest as _, Sha256};
+use tidegate_engine::{Create, Created, Engine, EngineError, Operation};
+use tidegate_model::{FieldViolation, Namespace, Payload, RunId, ServiceError as _, limits};
+use tidegate_proto::v1::{self, run_service_server::RunService};
+use tidegate_service_kit::trace;
+use tidegate_store::{Filter, ListQuery};
+use tidegate_wire::{
+    Violations, invalid, invalid_field, namespace, page_size, parse_draft, run_to_proto, state_to_proto,
+    to_status,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use crate::{
+    convert::{detail_to_proto, event_to_proto, run_id},
+    filter,
+    stream::ResponseStream,
+    wait, watch,
+};
+
+/// `RunService` over an engine.
+pub(crate) struct Service {
+    engine: Engine,
+    stop: CancellationToken,
+}
+
+impl Service {
+    pub fn new(engine: Engine, stop: CancellationToken) -> Self {
+        Self { engine, stop }
+    }
+}
+
+#[tonic::async_trait]
+impl RunService for Service {
+    async fn create_run(
+        &self,
+        request: Request<v1::CreateRunRequest>,
+    ) -> Result<Response<v1::CreateRunResponse>, Status> {
+        let caller = caller_traceparent(request.metadata());
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let id = request_id(&request.request_id)?;
+        let new = request.run.ok_or_else(|| invalid_field("run", "is not set: say what is to run"))?;
+        let create = parse_create(&namespace, new, id, "run.", caller.as_deref()).map_err(invalid)?;
+        let created = self.engine.create(create).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::CreateRunResponse {
+            run: Some(run_to_proto(&created.run)),
+            created: created.created,
+        }))
+    }
+
+    async fn create_runs(
+        &self,
+        request: Request<v1::CreateRunsRequest>,
+    ) -> Result<Response<v1::CreateRunsResponse>, Status> {
+        let caller = caller_traceparent(request.metadata());
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let n_runs = request.runs.len();
+        if !(1..=limits::MAX_BATCH_SIZE).contains(&n_runs) {
+            let message = format!("has {n_runs} runs; 1 to {} are allowed", limits::MAX_BATCH_SIZE);
+            return Err(invalid_field("runs", message));
+        }
+        let submitted: Vec<_> = request
+            .runs
+            .into_iter()
+            .map(|new| {
+                parse_create(&namespace, new, RunId::new(), "", caller.as_deref())
+                    .map(|create| self.engine.create(create))
+            })
+            .collect();
+        let outcomes = join_all(submitted.into_iter().map(|submitted| async {
+            match submitted {
+                Ok(created) => create_outcome(created.await),
+                Err(violations) => refused_outcome(&violations),
+            }
+        }))
+        .await;
+        Ok(Response::new(v1::CreateRunsResponse { outcomes }))
+    }
+
+    async fn get_run(
+        &self,
+        request: Request<v1::GetRunRequest>,
+    ) -> Result<Response<v1::GetRunResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let run_id = run_id("run_id", &request.run_id)?;
+        let detail = self.engine.get(&namespace, run_id).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::GetRunResponse { run: Some(detail_to_proto(&detail)) }))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let query = ListQuery {
+            namespace: namespace(&request.namespace)?,
+            filter: parse_filter(&request.filter)?,
+            before: page_token(&request.page_token)?,
+            limit,
+        };
+        let runs = self.engine.store().list_runs(&query).await.map_err(|error| to_status(&error))?;
+        let next_page_token = match runs.last() {
+            Some(last) if runs.len() == limit => last.id.to_string(),
+            _ => String::new(),
+        };
+        Ok(Response::new(v1::ListRunsResponse {
+            runs: runs.iter().map(run_to_proto).collect(),
+            next_page_token,
+        }))
+    }
+
+    type WaitRunsStream = ResponseStream<v1::WaitRunsResponse>;
+
+    async fn wait_runs(
+        &self,
+        request: Request<v1::WaitRunsRequest>,
+    ) -> Result<Response<Self::WaitRunsStream>, Status> {
+        let stream = wait::open(&self.engine, request.into_inner(), self.stop.clone()).await?;
+        Ok(Response::new(stream))
+    }
+
+    type WatchRunsStream = ResponseStream<v1::WatchRunsResponse>;
+
+    async fn watch_runs(
+        &self,
+        request: Request<v1::WatchRunsRequest>,
+    ) -> Result<Response<Self::WatchRunsStream>, Status> {
+        let stream = watch::open(&self.engine, request.into_inner(), self.stop.clone()).await?;
+        Ok(Response::new(stream))
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::CancelRunResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let run_id = run_id("run_id", &request.run_id)?;
+        request_id(&request.request_id)?;
+        if request.reason.len() > limits::MAX_REASON_SIZE {
+            let message = format!(
+                "has {} bytes; at most {} are allowed",
+                request.reason.len(),
+                limits::MAX_REASON_SIZE
+            );
+            return Err(invalid_field("reason", message));
+        }
+        let operation = Operation::Cancel { namespace: namespace.clone(), run_id, reason: request.reason };
+        let operated = self.engine.operate(operation).await.map_err(|error| to_status(&error))?;
+        // Also where this call changed nothing: an earlier one may have died before it had told the children.
+        let n_below = self.engine.cascade_from(run_id).await.map_err(|error| to_status(&error))?;
+        let n_cancelled = n_below + usize::from(operated.changed);
+        Ok(Response::new(v1::CancelRunResponse {
+            run: Some(run_to_proto(&operated.run)),
+            n_cancelled: u32::try_from(n_cancelled).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn list_run_events(
+        &self,
+        request: Request<v1::ListRunEventsRequest>,
+    ) -> Result<Response<v1::ListRunEventsResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let run_id = run_id("run_id", &request.run_id)?;
+        let limit = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let after_seq = match request.page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| invalid_token())?,
+        };
+        self.engine.get_all(&namespace, &[run_id]).await.map_err(|error| to_status(&error))?;
+        let events = self
+            .engine
+            .store()
+            .list_events(&namespace, run_id, after_seq, limit)
+            .await
+            .map_err(|error| to_status(&error))?;
+        let next_page_token = match events.last() {
+            Some(last) if events.len() == limit => last.seq.to_string(),
+            _ => String::new(),
+        };
+        let events = events.iter().map(event_to_proto).collect();
+        Ok(Response::new(v1::ListRunEventsResponse { events, next_page_token }))
+    }
+}
+
+/// The W3C trace context that the caller sent, for services without an exporter.
+fn caller_traceparent(metadata: &MetadataMap) -> Option<String> {
+    trace::current_traceparent()
+        .or_else(|| metadata.get("traceparent").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned))
+}
+
+fn parse_create(
+    namespace: &Namespace,
+    new: v1::NewRun,
+    id: RunId,
+    prefix: &str,
+    caller_traceparent: Option<&str>,
+) -> Result<Create, Vec<FieldViolation>> {
+    let mut violations = Violations::below(prefix);
+    let Some((mut draft, parameters)) = parse_draft(namespace, &new, id, &mut violations) else {
+        return Err(violations.into_vec());
+    };
+    draft.traceparent = match draft.traceparent {
+        // A batch has runs of many callers: each gets a span of the api in its own trace.
+        Some(own) => {
+            let span = tracing::info_span!("create run", otel.kind = "internal", run.id = %draft.id, run.name = %draft.name);
+            trace::set_parent(&span, &own);
+            Some(span.in_scope(trace::current_traceparent).unwrap_or(own))
+        }
+        None => caller_traceparent.map(ToOwned::to_owned),
+    };
+    Ok(Create {
+        draft,
+        params_hash: hash(parameters.as_ref()),
+        parameters,
+        idempotency_key: (!new.idempotency_key.is_empty()).then_some(new.idempotency_key),
+        use_existing: new.use_existing,
+    })
+}
+
+fn hash(parameters: Option<&Payload>) -> [u8; 32] {
+    Sha256::digest(parameters.map(|payload| payload.0.as_ref()).unwrap_or_default()).into()
+}
+
+fn create_outcome(outcome: Result<Created, EngineError>) -> v1::CreateRunOutcome {
+    match outcome {
+        Ok(created) => v1::CreateRunOutcome {
+            run_id: created.run.id.to_string(),
+            created: created.created,
+            state: Some(state_to_proto(&created.run.state)),
+            epoch: created.run.epoch.0,
+            ..v1::CreateRunOutcome::default()
+        },
+        Err(error) => {
+            // As for a single create: the text of an internal error goes to the log.
+            let status = to_status(&error);
+            let run_id = match error {
+                EngineError::KeyReused { run_id } | EngineError::IdReused { run_id } => run_id.to_string(),
+                _ => String::new(),
+            };
+            v1::CreateRunOutcome {
+                run_id,
+                error_reason: error.reason().as_str().to_owned(),
+                error_message: status.message().to_owned(),
+                ..v1::CreateRunOutcome::default()
+            }
+        }
+    }
+}
+
+fn refused_outcome(violations: &[FieldViolation]) -> v1::CreateRunOutcome {
+    let status = invalid(violations.to_vec());
+    v1::CreateRunOutcome {
+        error_reason: tidegate_model::Reason::InvalidField.as_str().to_owned(),
+        error_message: status.message().to_owned(),
+        ..v1::CreateRunOutcome::default()
+    }
+}
+
+/// A `request_id` serves as the id of a run that has none.
+fn request_id(text: &str) -> Result<RunId, Status> {
+    if text.is_empty() {
+        return Ok(RunId::new());
+    }
+    text.parse::<RunId>().map_err(|error| invalid_field("request_id", error.to_string()))
+}
+
+fn parse_filter(text: &str) -> Result<Filter, Status> {
+    if text.len() > limits::MAX_FILTER_SIZE {
+        let message = format!("has {} bytes; at most {} are allowed", text.len(), limits::MAX_FILTER_SIZE);
+        return Err(invalid_field("filter", message));
+    }
+    filter::parse(text).map_err(|error| invalid_field("filter", error.to_string()))
+}
+
+fn page_token(token: &str) -> Result<Option<RunId>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    token.parse().map(Some).map_err(|_| invalid_token())
+}
+
+fn invalid_token() -> Status {
+    invalid_field("page_token", "is not a next_page_token of this call")
+}

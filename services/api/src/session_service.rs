@@ -1,0 +1,280 @@
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream::FuturesOrdered};
+use tidegate_engine::{Engine, EngineError};
+use tidegate_model::{ErrorCode, Namespace, Reason, RunId, ServiceError, SessionId, limits};
+use tidegate_orchestration::{Holder, StateType};
+use tidegate_proto::v1::{self, session_request, session_response, session_service_server::SessionService};
+use tidegate_store::{EventRow, Session};
+use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, namespace, to_status};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{SessionConfig, outcome::report_all};
+
+/// The version of the protocol that this service speaks.
+const PROTOCOL_VERSION: u32 = 1;
+/// How often a session looks for cancels itself, behind the wake-ups, which may be lost.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Batches of reports under way for one stream; beyond that it is not read.
+const MAX_BATCHES: usize = 8;
+
+/// `SessionService` over an engine.
+pub(crate) struct Service {
+    engine: Engine,
+    config: SessionConfig,
+    stop: CancellationToken,
+    streams: TaskTracker,
+}
+
+impl Service {
+    pub fn new(engine: Engine, config: SessionConfig, stop: CancellationToken) -> Self {
+        Self { engine, config, stop, streams: TaskTracker::new() }
+    }
+}
+
+#[tonic::async_trait]
+impl SessionService for Service {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut inbound = request.into_inner();
+        let first = inbound.message().await?.and_then(|request| request.message);
+        let Some(session_request::Message::Hello(hello)) = first else {
+            return Err(invalid_field("hello", "is missing: the first message introduces the process"));
+        };
+        let session = parse_hello(hello)?;
+        // Subscribed before the session is opened, so that no cancel falls between.
+        let stops = self.engine.session_stops();
+        let (sender, receiver) = mpsc::channel(64);
+        let mut actor = Actor {
+            engine: self.engine.clone(),
+            config: self.config.clone(),
+            session,
+            sender,
+            stops,
+            open: HashSet::new(),
+        };
+        actor.renew().await?;
+        let welcome = session_response::Message::Welcome(v1::SessionWelcome {
+            lease_duration: Some(duration_to_proto(*self.config.lease_duration)),
+            heartbeat_interval: Some(duration_to_proto(*self.config.heartbeat_interval)),
+            max_batch_size: u32::try_from(limits::MAX_BATCH_SIZE).unwrap_or(u32::MAX),
+        });
+        actor.send(welcome).await;
+        let stop = self.stop.clone();
+        self.streams.spawn(async move {
+            if let Err(status) = actor.run(inbound, stop).await {
+                let _ = actor.sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+fn parse_hello(hello: v1::SessionHello) -> Result<Session, Status> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(to_status(&UnknownProtocol { asked: hello.protocol_version }));
+    }
+    let namespace = namespace(&hello.namespace)?;
+    let mut violations = Violations::below("hello.");
+    let id: Option<SessionId> = violations.parse("session_id", &hello.session_id);
+    if hello.identity.len() > limits::MAX_NAME_SIZE {
+        violations.add(
+            "identity",
+            format!("has {} bytes; at most {} are allowed", hello.identity.len(), limits::MAX_NAME_SIZE),
+        );
+    }
+    match id {
+        Some(id) if violations.is_empty() => {
+            let expires_at = id.created_at();
+            Ok(Session { id, namespace, identity: hello.identity, expires_at })
+        }
+        _ => Err(invalid(violations.into_vec())),
+    }
+}
+
+/// One stream.
+struct Actor {
+    engine: Engine,
+    config: SessionConfig,
+    session: Session,
+    sender: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    stops: broadcast::Receiver<Arc<EventRow>>,
+    /// Runs that the process has started and not ended, by its reports.
+    open: HashSet<RunId>,
+}
+
+impl Actor {
+    async fn run(
+        &mut self,
+        mut inbound: Streaming<v1::SessionRequest>,
+        stop: CancellationToken,
+    ) -> Result<(), Status> {
+        let mut polls = interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        polls.reset();
+        let mut under_way = FuturesOrdered::new();
+        // Reports that were read are answered before the stream ends.
+        let mut is_open = true;
+        while is_open || !under_way.is_empty() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if is_open => {
+                    is_open = false;
+                    let delay = Some(duration_to_proto(Duration::from_millis(500).mul_f64(0.5 + rand::random::<f64>())));
+                    self.send(session_response::Message::Reconnect(v1::Reconnect { delay })).await;
+                }
+                Some(outcomes) = under_way.next(), if !under_way.is_empty() => self.answer(outcomes).await,
+                message = inbound.message(), if is_open && under_way.len() < MAX_BATCHES => {
+                    match message?.map(|request| request.message) {
+                        None => is_open = false,
+                        Some(Some(session_request::Message::Reports(reports))) => {
+                            under_way.push_back(self.report(reports)?);
+                        }
+                        Some(Some(session_request::Message::Heartbeat(_))) => self.renew().await?,
+                        Some(Some(session_request::Message::Goodbye(_))) => {
+                            while let Some(outcomes) = under_way.next().await {
+                                self.answer(outcomes).await;
+                            }
+                            return self.end().await;
+                        }
+                        Some(Some(session_request::Message::Hello(_))) => {
+                            return Err(invalid_field("hello", "comes a second time: it is the first message only"));
+                        }
+                        Some(None) => return Err(invalid_field("message", "is not set")),
+                    }
+                }
+                event = self.stops.recv() => match event {
+                    Ok(event) => self.forward_stop(&event).await,
+                    // Some were missed: look for them.
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.poll_stops().await?,
+                    Err(broadcast::error::RecvError::Closed) => return Err(to_status(&EngineError::Draining)),
+                },
+                _ = polls.tick() => self.poll_stops().await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn report(
+        &mut self,
+        reports: v1::Reports,
+    ) -> Result<impl Future<Output = Vec<v1::ReportOutcome>> + Send + use<>, Status> {
+        let reports = reports.reports;
+        if reports.len() > limits::MAX_BATCH_SIZE {
+            let message =
+                format!("has {} items; at most {} are allowed", reports.len(), limits::MAX_BATCH_SIZE);
+            return Err(invalid_field("reports", message));
+        }
+        let namespace = &self.session.namespace;
+        let reports = reports.into_iter().map(|report| (Ok(namespace.clone()), report)).collect();
+        Ok(report_all(&self.engine, reports))
+    }
+
+    async fn answer(&mut self, outcomes: Vec<v1::ReportOutcome>) {
+        for outcome in &outcomes {
+            let Ok(id) = outcome.run_id.parse() else { continue };
+            let state_type = outcome.state.as_ref().map(v1::State::r#type);
+            if matches!(state_type, Some(v1::StateType::Running | v1::StateType::Cancelling)) {
+                self.open.insert(id);
+            } else {
+                self.open.remove(&id);
+            }
+        }
+        self.send(session_response::Message::Outcomes(v1::ReportOutcomes { outcomes })).await;
+    }
+
+    /// Opens or renews the session.
+    async fn renew(&mut self) -> Result<(), Status> {
+        let now = self.engine.clock().now();
+        self.session.expires_at = now + *self.config.lease_duration;
+        let is_alive =
+            self.engine.store().put_session(&self.session, now).await.map_err(|error| to_status(&error))?;
+        if is_alive { Ok(()) } else { Err(to_status(&EngineError::SessionLost)) }
+    }
+
+    async fn end(&mut self) -> Result<(), Status> {
+        let now = self.engine.clock().now();
+        let Session { namespace, id, .. } = &self.session;
+        self.engine.store().end_session(namespace, *id, now).await.map_err(|error| to_status(&error))
+    }
+
+    async fn forward_stop(&mut self, event: &EventRow) {
+        if event.holder == Some(Holder::Session(self.session.id)) {
+            // A run that was CANCELLED before it ran is no longer the session's.
+            let is_lost = event.state_type == StateType::Cancelled && !self.open.contains(&event.run_id);
+            self.send_cancel(event.run_id, event.epoch.0, is_lost, &event.message, None).await;
+        }
+    }
+
+    async fn poll_stops(&mut self) -> Result<(), Status> {
+        let ids: Vec<RunId> = self.open.iter().copied().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let namespace: Namespace = self.session.namespace.clone();
+        let store = Arc::clone(self.engine.store());
+        for run in store.get_runs(Some(&namespace), &ids).await.map_err(|error| to_status(&error))? {
+            let state_type = run.state.state_type();
+            if state_type == StateType::Cancelling {
+                let grace = Some(run.policies.cancel_grace);
+                self.send_cancel(run.id, run.epoch.0, false, &run.state.message, grace).await;
+            } else if state_type.is_terminal() {
+                self.open.remove(&run.id);
+                self.send_cancel(run.id, run.epoch.0, true, &run.state.message, None).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_cancel(
+        &self,
+        id: RunId,
+        epoch: u64,
+        is_lost: bool,
+        message: &str,
+        grace: Option<Duration>,
+    ) {
+        let cause = if is_lost { v1::CancelCause::Lost } else { v1::CancelCause::Requested };
+        let cancel = v1::Cancel {
+            run_id: id.to_string(),
+            epoch,
+            cause: cause.into(),
+            message: message.to_owned(),
+            grace: grace.map(duration_to_proto),
+        };
+        self.send(session_response::Message::Cancels(v1::Cancels { cancels: vec![cancel] })).await;
+    }
+
+    /// A process that does not read is not waited for longer than its lease.
+    async fn send(&self, message: session_response::Message) {
+        let response = v1::SessionResponse { message: Some(message) };
+        let deadline = Instant::now() + *self.config.lease_duration;
+        let _ = tokio::time::timeout_at(deadline, self.sender.send(Ok(response))).await;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("hello.protocol_version is {asked}; this service speaks {PROTOCOL_VERSION}: use a matching SDK")]
+struct UnknownProtocol {
+    asked: u32,
+}
+
+impl ServiceError for UnknownProtocol {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::FailedPrecondition
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::ProtocolVersion
+    }
+}

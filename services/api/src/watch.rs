@@ -1,0 +1,166 @@
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tidegate_engine::Engine;
+use tidegate_model::{Namespace, RunId, limits};
+use tidegate_proto::v1;
+use tidegate_store::{EventRow, FeedCursor};
+use tidegate_wire::{invalid_field, namespace, to_status};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    convert::{event_to_proto, run_id, run_ids},
+    stream::{Pull, ResponseStream, pulled},
+};
+
+const PAGE_SIZE: usize = 500;
+/// The slow poll behind the wake-ups, which may be lost.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Opens a `WatchRuns` stream.
+pub(crate) async fn open(
+    engine: &Engine,
+    request: v1::WatchRunsRequest,
+    stop: CancellationToken,
+) -> Result<ResponseStream<v1::WatchRunsResponse>, Status> {
+    let namespace = namespace(&request.namespace)?;
+    let ids = run_ids("run_ids", &request.run_ids, limits::MAX_WATCHED_RUNS)?;
+    let root = match request.root_run_id.as_str() {
+        "" => None,
+        text => Some(run_id("root_run_id", text)?),
+    };
+    if root.is_some() && !ids.is_empty() {
+        return Err(invalid_field("root_run_id", "is set beside run_ids: choose one"));
+    }
+    let named: Vec<RunId> = if ids.is_empty() { root.into_iter().collect() } else { ids.clone() };
+    if named.is_empty() && (request.from_start || request.until_ended) {
+        let field = if request.from_start { "from_start" } else { "until_ended" };
+        return Err(invalid_field(field, "needs run_ids or root_run_id"));
+    }
+    let commits = engine.store().commits();
+    let is_resumed = !request.resume_token.is_empty();
+    let cursor = if is_resumed {
+        FeedCursor(request.resume_token)
+    } else {
+        match root {
+            Some(root) if request.from_start => engine.store().feed_start(root).await,
+            _ => engine.store().feed_end().await,
+        }
+        .map_err(|error| to_status(&error))?
+    };
+    // After the cursor was taken, so that no end falls between.
+    let runs = engine.get_all(&namespace, &named).await.map_err(|error| to_status(&error))?;
+    let open = runs.iter().filter(|run| !run.state.state_type().is_terminal()).map(|run| run.id).collect();
+    let state = Watch {
+        engine: engine.clone(),
+        namespace,
+        // The past of single runs is read from their histories: the feed has everybody's events.
+        histories: if request.from_start && !is_resumed { ids.clone() } else { Vec::new() },
+        ids: ids.into_iter().collect(),
+        root,
+        cursor,
+        commits,
+        seen: HashMap::new(),
+        open,
+        until_ended: request.until_ended,
+        has_caught_up: false,
+    };
+    Ok(pulled(state, stop))
+}
+
+struct Watch {
+    engine: Engine,
+    namespace: Namespace,
+    /// Runs whose past is still to be sent.
+    histories: Vec<RunId>,
+    ids: HashSet<RunId>,
+    root: Option<RunId>,
+    cursor: FeedCursor,
+    commits: watch::Receiver<u64>,
+    /// The last event that was sent of each run whose past was sent.
+    seen: HashMap<RunId, u64>,
+    /// Named runs that have not ended, as far as is known.
+    open: HashSet<RunId>,
+    until_ended: bool,
+    /// True once all that was there at the opening has been read.
+    has_caught_up: bool,
+}
+
+impl Pull<v1::WatchRunsResponse> for Watch {
+    async fn pull(&mut self) -> Result<Option<v1::WatchRunsResponse>, Status> {
+        loop {
+            let events = if let Some(run) = self.histories.last().copied() {
+                self.read_history(run).await?
+            } else {
+                if self.until_ended && self.has_caught_up && self.open.is_empty() {
+                    return Ok(None);
+                }
+                self.read_feed().await?
+            };
+            if !events.is_empty() {
+                let events = events.iter().map(event_to_proto).collect();
+                return Ok(Some(v1::WatchRunsResponse { events, resume_token: self.cursor.0.clone() }));
+            }
+        }
+    }
+}
+
+impl Watch {
+    async fn read_history(&mut self, run: RunId) -> Result<Vec<EventRow>, Status> {
+        let after = self.seen.get(&run).copied().unwrap_or(0);
+        let store = self.engine.store();
+        let events = store
+            .list_events(&self.namespace, run, after, PAGE_SIZE)
+            .await
+            .map_err(|error| to_status(&error))?;
+        if events.len() < PAGE_SIZE {
+            self.histories.pop();
+        }
+        for event in &events {
+            self.note(event);
+        }
+        Ok(events)
+    }
+
+    /// The next events that are wanted; empty: look again. Waits where there is nothing new.
+    async fn read_feed(&mut self) -> Result<Vec<EventRow>, Status> {
+        self.commits.mark_unchanged();
+        let store = self.engine.store();
+        let page =
+            store.read_feed(&self.cursor, self.root, PAGE_SIZE).await.map_err(|error| to_status(&error))?;
+        let is_end = page.len() < PAGE_SIZE;
+        let mut wanted = Vec::new();
+        for event in page {
+            self.cursor = event.cursor;
+            let event = event.event;
+            let is_wanted = event.namespace == self.namespace
+                && (self.ids.is_empty() || self.ids.contains(&event.run_id))
+                && self.seen.get(&event.run_id).is_none_or(|seen| event.seq > *seen);
+            if is_wanted {
+                self.note(&event);
+                wanted.push(event);
+            }
+        }
+        if is_end {
+            let is_over = self.until_ended && self.open.is_empty();
+            if wanted.is_empty() && self.has_caught_up && !is_over {
+                let _ = timeout(POLL_INTERVAL, self.commits.changed()).await;
+            }
+            self.has_caught_up = true;
+        }
+        Ok(wanted)
+    }
+
+    fn note(&mut self, event: &EventRow) {
+        if !self.ids.is_empty() {
+            self.seen.insert(event.run_id, event.seq);
+        }
+        if event.ended {
+            self.open.remove(&event.run_id);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tidegate_model::limits;
+use tidegate_service_kit::{HumanDuration, SecretUrl, ServiceConfig};
+
+/// The scheduler's configuration. Each key is explained in `config.default.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub delivery_address: String,
+    pub shutdown_grace: HumanDuration,
+    pub postgres: PostgresConfig,
+    pub sweeps: SweepsConfig,
+}
+
+/// Section `postgres`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct PostgresConfig {
+    pub url: SecretUrl,
+    pub max_connections: u32,
+}
+
+/// Section `sweeps`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct SweepsConfig {
+    pub batch: NonZeroUsize,
+    pub due_runs_interval: HumanDuration,
+    pub reconcile_after: HumanDuration,
+    pub timers_interval: HumanDuration,
+    pub sessions_interval: HumanDuration,
+    pub cascades_interval: HumanDuration,
+    pub leases_interval: HumanDuration,
+    pub leases_after: HumanDuration,
+    pub purge_interval: HumanDuration,
+}
+
+impl ServiceConfig for Config {
+    const DEFAULT_TOML: &'static str = include_str!("../config.default.toml");
+
+    fn validate(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let sweeps = &self.sweeps;
+        if sweeps.batch.get() > limits::MAX_BATCH_SIZE {
+            faults.push(format!(
+                "sweeps.batch is {}; at most {} are allowed",
+                sweeps.batch,
+                limits::MAX_BATCH_SIZE
+            ));
+        }
+        let intervals = [
+            ("due_runs_interval", *sweeps.due_runs_interval),
+            ("timers_interval", *sweeps.timers_interval),
+            ("sessions_interval", *sweeps.sessions_interval),
+            ("cascades_interval", *sweeps.cascades_interval),
+            ("leases_interval", *sweeps.leases_interval),
+            ("purge_interval", *sweeps.purge_interval),
+        ];
+        for (name, interval) in intervals {
+            if !(Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&interval) {
+                faults.push(format!("sweeps.{name} is {interval:?}; 10ms to 1h are allowed"));
+            }
+        }
+        if *sweeps.due_runs_interval > Duration::from_secs(15) {
+            faults.push(format!(
+                "sweeps.due_runs_interval is {:?}; above 15s runs would be handed over after they are due",
+                *sweeps.due_runs_interval
+            ));
+        }
+        faults
+    }
+
+    fn shutdown_grace(&self) -> Duration {
+        *self.shutdown_grace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = tidegate_service_kit::config::defaults::<Config>();
+        assert_eq!(config.validate(), Vec::<String>::new());
+    }
+}
