@@ -151,8 +151,12 @@ pub fn apply(
         (Phase::Scheduled, Event::Claimed { holder }) => claim(run, holder, now),
         (Phase::Scheduled, Event::Started) if run.is_local() => start_local_retry(run, now),
         (Phase::Pending { holder, .. }, Event::Started) => Ok(start(run, holder.clone(), now)),
-        (Phase::Pending { .. }, Event::Released) => Ok(release(run, "given back before it was started", now)),
-        (Phase::Pending { start_by: Some(start_by), .. }, Event::TimerFired) if *start_by <= now => {
+        (Phase::Pending { .. }, Event::Released) if !run.is_local() => {
+            Ok(release(run, "given back before it was started", now))
+        }
+        (Phase::Pending { start_by: Some(start_by), .. }, Event::TimerFired)
+            if *start_by <= now && !run.is_local() =>
+        {
             let mut step = release(run, "its worker did not start it in time", now);
             step.effects.push(Effect::Stop { epoch: run.epoch, lost: true });
             Ok(step)
@@ -226,7 +230,9 @@ fn repeats_earlier(run: &Run, epoch: Epoch, event: &Event) -> bool {
         }
         Event::Started | Event::Failed(_) | Event::TimedOut => run.state.name == StateName::AwaitingRetry,
         Event::Released => run.state.name == StateName::Released,
-        Event::Crashed { .. } => matches!(run.state.name, StateName::Rescheduled | StateName::Crashed),
+        Event::Crashed { .. } => {
+            matches!(run.state.name, StateName::Rescheduled | StateName::Crashed | StateName::Cancelled)
+        }
         _ => false,
     }
 }
