@@ -1,0 +1,351 @@
+//! A server that does what the test tells it: each call and stream comes out of a channel, and the test answers.
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{pin::Pin, time::Duration};
+
+use tidegate_proto::v1::{self as proto, *};
+use tidegate_sdk_core::{Client, Options};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+type Answer<T> = oneshot::Sender<Result<T, Status>>;
+type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// One open stream of the client's.
+pub struct Conn<In, Out> {
+    pub requests: Streaming<In>,
+    pub responses: mpsc::Sender<Result<Out, Status>>,
+}
+
+impl<In, Out> Conn<In, Out> {
+    /// The client's next message.
+    pub async fn next(&mut self) -> In {
+        soon(self.requests.message()).await.unwrap().expect("the client ended the stream")
+    }
+
+    pub async fn say(&self, message: Out) {
+        soon(self.responses.send(Ok(message))).await.unwrap();
+    }
+
+    /// Ends the stream as a server that goes away does.
+    pub async fn break_off(self) {
+        let _ = self.responses.send(Err(Status::unavailable("gone"))).await;
+    }
+}
+
+/// Fails the test instead of letting it hang.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(20), future).await.expect("it did not happen in time")
+}
+
+/// What the client asks for, as it comes.
+pub struct Fake {
+    pub address: String,
+    pub creates: mpsc::Receiver<(CreateRunsRequest, Answer<CreateRunsResponse>)>,
+    pub waits: mpsc::Receiver<(WaitRunsRequest, mpsc::Sender<Result<WaitRunsResponse, Status>>)>,
+    pub workers: mpsc::Receiver<Conn<WorkRequest, WorkResponse>>,
+    pub sessions: mpsc::Receiver<Conn<SessionRequest, SessionResponse>>,
+    pub logs: mpsc::Receiver<Conn<IngestLogsRequest, IngestLogsResponse>>,
+}
+
+struct Service {
+    creates: mpsc::Sender<(CreateRunsRequest, Answer<CreateRunsResponse>)>,
+    waits: mpsc::Sender<(WaitRunsRequest, mpsc::Sender<Result<WaitRunsResponse, Status>>)>,
+    workers: mpsc::Sender<Conn<WorkRequest, WorkResponse>>,
+    sessions: mpsc::Sender<Conn<SessionRequest, SessionResponse>>,
+    logs: mpsc::Sender<Conn<IngestLogsRequest, IngestLogsResponse>>,
+}
+
+impl Fake {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (creates_in, creates) = mpsc::channel(64);
+        let (waits_in, waits) = mpsc::channel(64);
+        let (workers_in, workers) = mpsc::channel(64);
+        let (sessions_in, sessions) = mpsc::channel(64);
+        let (logs_in, logs) = mpsc::channel(64);
+        let service = std::sync::Arc::new(Service {
+            creates: creates_in,
+            waits: waits_in,
+            workers: workers_in,
+            sessions: sessions_in,
+            logs: logs_in,
+        });
+        let server = tonic::transport::Server::builder()
+            .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
+            .add_service(system_service_server::SystemServiceServer::from_arc(service.clone()))
+            .add_service(worker_service_server::WorkerServiceServer::from_arc(service.clone()))
+            .add_service(session_service_server::SessionServiceServer::from_arc(service.clone()))
+            .add_service(log_service_server::LogServiceServer::from_arc(service))
+            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+        tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
+        Self { address, creates, waits, workers, sessions, logs }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(Options::new(&self.address, "test").unwrap()).unwrap()
+    }
+
+    /// The next worker stream, after its hello and the welcome.
+    pub async fn worker(&mut self) -> Conn<WorkRequest, WorkResponse> {
+        let mut conn = soon(self.workers.recv()).await.unwrap();
+        let hello = conn.next().await.message;
+        assert!(matches!(hello, Some(work_request::Message::Hello(_))), "{hello:?}");
+        let welcome = Welcome {
+            lease_duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            heartbeat_interval: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }),
+            max_batch_size: 1_000,
+        };
+        conn.say(WorkResponse { message: Some(work_response::Message::Welcome(welcome)) }).await;
+        conn
+    }
+
+    /// The next session stream, after its hello, with the id of the session.
+    pub async fn session(&mut self) -> (Conn<SessionRequest, SessionResponse>, String) {
+        let mut conn = soon(self.sessions.recv()).await.unwrap();
+        let Some(session_request::Message::Hello(hello)) = conn.next().await.message else {
+            panic!("the first message is no hello")
+        };
+        let welcome = SessionWelcome {
+            lease_duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            heartbeat_interval: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }),
+            max_batch_size: 1_000,
+        };
+        conn.say(SessionResponse { message: Some(session_response::Message::Welcome(welcome)) }).await;
+        (conn, hello.session_id)
+    }
+
+    /// Accepts the next batch of creates; gives its runs.
+    pub async fn accept_creates(&mut self) -> Vec<NewRun> {
+        let (request, answer) = soon(self.creates.recv()).await.unwrap();
+        let outcome = |run: &NewRun| CreateRunOutcome {
+            run_id: run.id.clone(),
+            created: true,
+            epoch: 1,
+            ..Default::default()
+        };
+        let outcomes = request.runs.iter().map(outcome).collect();
+        answer.send(Ok(CreateRunsResponse { outcomes })).unwrap();
+        request.runs
+    }
+}
+
+impl Conn<WorkRequest, WorkResponse> {
+    /// The client's next reports; credits and heartbeats are passed over.
+    pub async fn reports(&mut self) -> Vec<Report> {
+        loop {
+            if let Some(work_request::Message::Reports(reports)) = self.next().await.message {
+                return reports.reports;
+            }
+        }
+    }
+
+    /// The client's next heartbeat.
+    pub async fn heartbeat(&mut self) -> Vec<HeldRun> {
+        loop {
+            if let Some(work_request::Message::Heartbeat(heartbeat)) = self.next().await.message {
+                return heartbeat.runs;
+            }
+        }
+    }
+
+    /// The client's next credits.
+    pub async fn credits(&mut self) -> Credits {
+        loop {
+            if let Some(work_request::Message::Credits(credits)) = self.next().await.message {
+                return credits;
+            }
+        }
+    }
+
+    pub async fn assign(&self, assign: Assign) {
+        let assigns = Assignments { assigns: vec![assign] };
+        self.say(WorkResponse { message: Some(work_response::Message::Assignments(assigns)) }).await;
+    }
+
+    pub async fn answer(&self, outcomes: Vec<ReportOutcome>) {
+        let outcomes = ReportOutcomes { outcomes };
+        self.say(WorkResponse { message: Some(work_response::Message::Outcomes(outcomes)) }).await;
+    }
+
+    pub async fn cancel(&self, cancel: Cancel) {
+        let cancels = Cancels { cancels: vec![cancel] };
+        self.say(WorkResponse { message: Some(work_response::Message::Cancels(cancels)) }).await;
+    }
+}
+
+impl Conn<SessionRequest, SessionResponse> {
+    pub async fn reports(&mut self) -> Vec<Report> {
+        loop {
+            if let Some(session_request::Message::Reports(reports)) = self.next().await.message {
+                return reports.reports;
+            }
+        }
+    }
+
+    pub async fn answer(&self, outcomes: Vec<ReportOutcome>) {
+        let outcomes = ReportOutcomes { outcomes };
+        self.say(SessionResponse { message: Some(session_response::Message::Outcomes(outcomes)) }).await;
+    }
+}
+
+/// The outcome of an accepted report.
+pub fn accepted(report: &Report) -> ReportOutcome {
+    ReportOutcome {
+        run_id: report.run_id.clone(),
+        epoch: report.epoch,
+        accepted: true,
+        current_epoch: report.epoch,
+        ..Default::default()
+    }
+}
+
+pub fn ended(run_id: &str) -> Run {
+    let state = State { r#type: StateType::Completed.into(), ..Default::default() };
+    Run { id: run_id.into(), state: Some(state), ..Default::default() }
+}
+
+fn not_asked<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("no test asks for this"))
+}
+
+#[tonic::async_trait]
+impl system_service_server::SystemService for Service {
+    async fn get_endpoints(
+        &self,
+        _: Request<GetEndpointsRequest>,
+    ) -> Result<Response<GetEndpointsResponse>, Status> {
+        Ok(Response::new(GetEndpointsResponse::default()))
+    }
+
+    async fn get_version(
+        &self,
+        _: Request<GetVersionRequest>,
+    ) -> Result<Response<GetVersionResponse>, Status> {
+        Ok(Response::new(GetVersionResponse::default()))
+    }
+
+    async fn get_limits(&self, _: Request<GetLimitsRequest>) -> Result<Response<GetLimitsResponse>, Status> {
+        Ok(Response::new(GetLimitsResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl run_service_server::RunService for Service {
+    async fn create_run(&self, _: Request<CreateRunRequest>) -> Result<Response<CreateRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn create_runs(
+        &self,
+        request: Request<CreateRunsRequest>,
+    ) -> Result<Response<CreateRunsResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.creates.send((request.into_inner(), answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
+    }
+
+    async fn get_run(&self, _: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_runs(&self, _: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+        not_asked()
+    }
+
+    type WaitRunsStream = Out<WaitRunsResponse>;
+
+    async fn wait_runs(
+        &self,
+        request: Request<WaitRunsRequest>,
+    ) -> Result<Response<Out<WaitRunsResponse>>, Status> {
+        let (responses, stream) = mpsc::channel(64);
+        let _ = self.waits.send((request.into_inner(), responses)).await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    type WatchRunsStream = Out<WatchRunsResponse>;
+
+    async fn watch_runs(
+        &self,
+        _: Request<WatchRunsRequest>,
+    ) -> Result<Response<Out<WatchRunsResponse>>, Status> {
+        not_asked()
+    }
+
+    async fn cancel_run(&self, _: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_run_events(
+        &self,
+        _: Request<ListRunEventsRequest>,
+    ) -> Result<Response<ListRunEventsResponse>, Status> {
+        not_asked()
+    }
+}
+
+#[tonic::async_trait]
+impl worker_service_server::WorkerService for Service {
+    type WorkStream = Out<WorkResponse>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<WorkRequest>>,
+    ) -> Result<Response<Out<WorkResponse>>, Status> {
+        let (responses, stream) = mpsc::channel(64);
+        let _ = self.workers.send(Conn { requests: request.into_inner(), responses }).await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[tonic::async_trait]
+impl session_service_server::SessionService for Service {
+    type SessionStream = Out<SessionResponse>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Out<SessionResponse>>, Status> {
+        let (responses, stream) = mpsc::channel(64);
+        let _ = self.sessions.send(Conn { requests: request.into_inner(), responses }).await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[tonic::async_trait]
+impl log_service_server::LogService for Service {
+    type IngestLogsStream = Out<IngestLogsResponse>;
+
+    async fn ingest_logs(
+        &self,
+        request: Request<Streaming<IngestLogsRequest>>,
+    ) -> Result<Response<Out<IngestLogsResponse>>, Status> {
+        let (responses, stream) = mpsc::channel(64);
+        let _ = self.logs.send(Conn { requests: request.into_inner(), responses }).await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn query_logs(&self, _: Request<QueryLogsRequest>) -> Result<Response<QueryLogsResponse>, Status> {
+        not_asked()
+    }
+
+    type TailLogsStream = Out<TailLogsResponse>;
+
+    async fn tail_logs(
+        &self,
+        _: Request<TailLogsRequest>,
+    ) -> Result<Response<Out<TailLogsResponse>>, Status> {
+        not_asked()
+    }
+}
+
+/// Shorthand of the tests.
+pub use proto::report::Event;

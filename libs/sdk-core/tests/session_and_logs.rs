@@ -1,0 +1,135 @@
+//! Local runs and log lines against a server that breaks their streams.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{Event, Fake, accepted, soon};
+use tidegate_proto::v1::{self as proto, IngestLogsResponse, NewRun, State, StateType};
+use tidegate_sdk_core::{End, LocalRun, LogLine, Session, Stop, Verdict, new_run_id, wall_clock};
+use tonic_types::{ErrorDetails, StatusExt};
+
+fn task(name: &str) -> NewRun {
+    NewRun { name: name.into(), ..Default::default() }
+}
+
+async fn create(session: &Session, name: &str) -> LocalRun {
+    session.create(task(name)).await.unwrap().await.unwrap()
+}
+
+#[tokio::test]
+async fn local_runs_are_reported_in_order_and_again_after_a_break() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, session_id) = fake.session().await;
+    let created = fake.accept_creates().await;
+    assert_eq!(created[0].placement, Some(proto::new_run::Placement::SessionId(session_id.clone())));
+    let mut run = soon(creating.join_all()).await.remove(0);
+    run.start().await;
+    let outcome = run.finish(End::Completed(None)).await;
+    let mut first = conn.reports().await;
+    if first.len() == 1 {
+        first.extend(conn.reports().await);
+    }
+    assert!(matches!(first[0].event, Some(Event::Started(_))));
+    assert!(matches!(first[1].event, Some(Event::Completed(_))));
+    conn.break_off().await;
+
+    let (mut conn, resumed_id) = fake.session().await;
+    assert_eq!(resumed_id, session_id);
+    let second = conn.reports().await;
+    assert_eq!(first, second);
+    let mut outcomes: Vec<_> = second.iter().map(accepted).collect();
+    outcomes[1].state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    conn.answer(outcomes).await;
+    let (verdict, _) = soon(outcome.verdict()).await.unwrap();
+    assert!(matches!(verdict, Verdict::Ended(state) if state.r#type() == StateType::Completed));
+}
+
+#[tokio::test]
+async fn a_retry_waits_as_long_as_the_server_says() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    let outcome = run.finish(End::Failed(proto::Failure::default())).await;
+    let failed = conn.reports().await;
+    // Its clock is a day off ours; only the difference of its own two times counts.
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let mut answer = accepted(&failed[0]);
+    answer.state =
+        Some(State { r#type: StateType::Scheduled.into(), occurred_at: at(1_000), ..Default::default() });
+    answer.due_at = at(1_007);
+    answer.current_epoch = 2;
+    conn.answer(vec![answer]).await;
+    assert_eq!(soon(outcome.verdict()).await.unwrap(), (Verdict::Retry(Duration::from_secs(7)), 2));
+    run.begin_again(2);
+    run.start().await;
+    assert_eq!(conn.reports().await[0].epoch, 2);
+}
+
+#[tokio::test]
+async fn a_lost_session_tells_its_runs_and_is_followed_by_another() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (conn, first_id) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    run.start().await;
+    let outcome = run.finish(End::Completed(None)).await;
+    conn.break_off().await;
+    let conn = soon(fake.sessions.recv()).await.unwrap();
+    let details = ErrorDetails::with_error_info("SESSION_LOST", "tidegate", []);
+    let lost = tonic::Status::with_error_details(tonic::Code::FailedPrecondition, "lease expired", details);
+    conn.responses.send(Err(lost)).await.unwrap();
+    assert!(matches!(soon(run.stop_signal().next()).await, Stop::Lost { .. }));
+    assert!(soon(outcome.verdict()).await.unwrap_err().is_session_lost());
+    let (_conn, second_id) = fake.session().await;
+    assert_ne!(first_id, second_id);
+}
+
+#[tokio::test]
+async fn log_lines_are_sent_again_under_the_same_numbers() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let run_id = new_run_id();
+    let write = |message: &str| {
+        client.logs().write(LogLine {
+            run_id: run_id.clone(),
+            root_run_id: run_id.clone(),
+            attempt: 1,
+            level: proto::LogLevel::Info,
+            logger: "count".into(),
+            message: message.into(),
+            logged_at: wall_clock(),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        });
+    };
+    write("one");
+    let mut conn = soon(fake.logs.recv()).await.unwrap();
+    let first = conn.next().await;
+    assert_eq!((first.batch_seq, first.entries[0].message.as_str()), (1, "one"));
+    assert_eq!(first.entries[0].trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+    conn.break_off().await;
+    write("two");
+    let mut conn = soon(fake.logs.recv()).await.unwrap();
+    let again = conn.next().await;
+    assert_eq!((again.batch_seq, &again.entries), (1, &first.entries));
+    assert_eq!(again.writer_id, first.writer_id);
+    let next = conn.next().await;
+    assert_eq!((next.batch_seq, next.entries[0].message.as_str()), (2, "two"));
+    conn.say(IngestLogsResponse { acked_batch_seq: 2 }).await;
+    assert!(client.logs().flush(Duration::from_secs(10)).await);
+    write("three");
+    assert_eq!(conn.next().await.batch_seq, 3);
+    assert!(!client.logs().flush(Duration::from_millis(1)).await, "not acknowledged");
+}

@@ -1,0 +1,209 @@
+//! A worker against a service that breaks its stream, cancels, and drains.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{Event, Fake, accepted, soon};
+use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
+use tidegate_sdk_core::{Attempts, End, Stop, Worker, WorkerOptions, new_run_id};
+
+fn options(task_slots: u32) -> WorkerOptions {
+    WorkerOptions {
+        queues: vec!["default".into()],
+        functions: vec![Function { kind: RunKind::Task.into(), name: "count".into() }],
+        task_slots,
+        flow_slots: 0,
+        drain_grace: Duration::from_secs(5),
+    }
+}
+
+fn start(fake: &Fake, task_slots: u32) -> (Worker, Attempts) {
+    Worker::start(&fake.client(), options(task_slots)).unwrap()
+}
+
+fn assign(run_id: &str) -> Assign {
+    Assign {
+        run_id: run_id.into(),
+        epoch: 3,
+        kind: RunKind::Task.into(),
+        name: "count".into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_report_is_kept_over_a_broken_stream_until_it_is_answered() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 2);
+    let mut conn = fake.worker().await;
+    assert_eq!(conn.credits().await.tasks, 2);
+    let run_id = new_run_id();
+    conn.assign(assign(&run_id)).await;
+    let mut attempt = soon(attempts.next()).await.unwrap();
+    attempt.start();
+    let started = conn.reports().await;
+    assert!(matches!(started[0].event, Some(Event::Started(_))));
+    conn.answer(vec![accepted(&started[0])]).await;
+    attempt.finish(End::Completed(None));
+    let first = conn.reports().await;
+    conn.break_off().await; // not answered
+
+    let mut conn = fake.worker().await;
+    let held = conn.heartbeat().await;
+    assert_eq!(
+        (held[0].run_id.as_str(), held[0].epoch),
+        (run_id.as_str(), 3),
+        "still held, and said so at once"
+    );
+    let second = conn.reports().await;
+    assert_eq!(first, second);
+    assert!(matches!(second[0].event, Some(Event::Completed(_))));
+    conn.answer(vec![accepted(&second[0])]).await;
+    while !conn.heartbeat().await.is_empty() {} // no longer held once it is answered
+}
+
+#[test]
+fn heartbeats_go_on_while_the_executor_blocks_its_thread() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (n_heartbeats, enough) = std::sync::mpsc::channel();
+    let (client_sender, client) = std::sync::mpsc::channel();
+    // The service has a thread of its own, since that of the executor will block.
+    let service = std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let mut fake = Fake::start().await;
+            client_sender.send(fake.client()).unwrap();
+            let mut conn = fake.worker().await;
+            conn.assign(assign(&new_run_id())).await;
+            let mut n_seen = 0;
+            while n_seen < 5 {
+                n_seen += conn.heartbeat().await.len();
+            }
+            n_heartbeats.send(n_seen).unwrap();
+        });
+    });
+    let client = client.recv().unwrap();
+    runtime().block_on(async move {
+        let (_worker, mut attempts) = Worker::start(&client, options(1)).unwrap();
+        let attempt = soon(attempts.next()).await.unwrap();
+        assert_eq!(enough.recv_timeout(Duration::from_secs(20)), Ok(5)); // blocks the runtime of the executor
+        attempt.finish(End::Completed(None));
+    });
+    service.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_lost_lease_reach_the_executor() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 2);
+    let mut conn = fake.worker().await;
+    let (asked, lost) = (new_run_id(), new_run_id());
+    conn.assign(assign(&asked)).await;
+    conn.assign(assign(&lost)).await;
+    let mut first = soon(attempts.next()).await.unwrap();
+    let mut second = soon(attempts.next()).await.unwrap();
+    first.start();
+    second.start();
+    let cancel = |run_id: &str, epoch, cause: CancelCause| Cancel {
+        run_id: run_id.into(),
+        epoch,
+        cause: cause.into(),
+        message: "because".into(),
+        grace: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+    };
+    conn.cancel(cancel(&asked, 2, CancelCause::Lost)).await; // of an older epoch: not for this attempt
+    conn.cancel(cancel(&asked, 3, CancelCause::Requested)).await;
+    conn.cancel(cancel(&lost, 3, CancelCause::Lost)).await;
+    let grace = Duration::from_secs(7);
+    assert_eq!(soon(first.stop_signal().next()).await, Stop::Cancel { message: "because".into(), grace });
+    assert_eq!(soon(second.stop_signal().next()).await, Stop::Lost { message: "because".into() });
+    second.finish(End::Completed(None)); // nothing is to be reported of it
+    first.finish(End::Cancelled);
+    let mut ends = Vec::new();
+    while ends.is_empty() {
+        let reports = conn.reports().await;
+        ends.extend(reports.into_iter().filter(|report| !matches!(report.event, Some(Event::Started(_)))));
+    }
+    assert_eq!(ends.len(), 1);
+    assert_eq!(ends[0].run_id, asked);
+    assert!(matches!(ends[0].event, Some(Event::Cancelled(_))));
+}
+
+#[tokio::test]
+async fn an_attempt_hears_when_its_time_is_over() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let conn = fake.worker().await;
+    let run_timeout = Some(prost_types::Duration { seconds: 0, nanos: 30_000_000 });
+    conn.assign(Assign { run_timeout, ..assign(&new_run_id()) }).await;
+    let mut attempt = soon(attempts.next()).await.unwrap();
+    attempt.start();
+    assert_eq!(soon(attempt.stop_signal().next()).await, Stop::TimedOut);
+}
+
+#[tokio::test]
+async fn an_end_that_crosses_a_cancel_becomes_cancelled() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let mut conn = fake.worker().await;
+    conn.assign(assign(&new_run_id())).await;
+    let mut attempt = soon(attempts.next()).await.unwrap();
+    attempt.start();
+    let started = conn.reports().await;
+    conn.answer(vec![accepted(&started[0])]).await;
+    attempt.finish(End::Completed(None));
+    let completed = conn.reports().await;
+    let state = proto::State { r#type: proto::StateType::Cancelling.into(), ..Default::default() };
+    let refused = proto::ReportOutcome {
+        accepted: false,
+        reason: "TRANSITION_NOT_ALLOWED".into(),
+        state: Some(state),
+        ..accepted(&completed[0])
+    };
+    conn.answer(vec![refused]).await;
+    let cancelled = conn.reports().await;
+    assert!(matches!(cancelled[0].event, Some(Event::Cancelled(_))));
+}
+
+#[tokio::test]
+async fn a_drain_gives_back_what_was_not_started_and_lets_the_rest_end() {
+    let mut fake = Fake::start().await;
+    let (worker, mut attempts) = start(&fake, 2);
+    let mut conn = fake.worker().await;
+    let (running, waiting) = (new_run_id(), new_run_id());
+    conn.assign(assign(&running)).await;
+    let mut attempt = soon(attempts.next()).await.unwrap();
+    attempt.start();
+    let started = conn.reports().await;
+    conn.answer(vec![accepted(&started[0])]).await;
+    worker.drain();
+    conn.assign(assign(&waiting)).await;
+    assert!(soon(attempts.next()).await.is_none());
+    let released = conn.reports().await;
+    assert_eq!(released[0].run_id, waiting);
+    assert!(matches!(released[0].event, Some(Event::Released(_))));
+    conn.answer(vec![accepted(&released[0])]).await;
+    attempt.finish(End::Completed(None));
+    let completed = conn.reports().await;
+    assert_eq!(completed[0].run_id, running);
+    conn.answer(vec![accepted(&completed[0])]).await;
+    while soon(conn.requests.message()).await.unwrap().is_some() {} // the worker half-closes
+    drop(conn);
+    soon(worker.stopped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_worker_says_why() {
+    let mut fake = Fake::start().await;
+    let (worker, mut attempts) = start(&fake, 1);
+    let conn = soon(fake.workers.recv()).await.unwrap();
+    conn.responses
+        .send(Err(tonic::Status::failed_precondition("protocol version 1 is too old")))
+        .await
+        .unwrap();
+    let error = soon(worker.stopped()).await.unwrap_err();
+    assert!(error.to_string().contains("too old"), "{error}");
+    assert!(soon(attempts.next()).await.is_none());
+}
