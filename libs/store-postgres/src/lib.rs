@@ -1,1 +1,15 @@
-//! placeholder
+//! Storage of runs and logs in Postgres 15 or later. Statements take whole batches as arrays, so that a batch of
+//! any size is one prepared statement and one round trip.
+
+mod error;
+mod filter;
+mod follow;
+mod open;
+mod queries;
+mod row;
+mod store;
+mod tx;
+
+pub use error::OpenError;
+pub use open::{PgOptions, PgStore};
+pub use queries::STATEMENTS;

@@ -1,0 +1,159 @@
+-- Instants and spans are bigint microseconds, as in every adapter. Texts compare by their bytes (COLLATE "C"), so
+-- that lists order and compare alike on every server. Columns of fixed size come first: they are read fastest there.
+
+CREATE TABLE runs (
+    id uuid NOT NULL,
+    root_id uuid NOT NULL,
+    depth bigint NOT NULL,
+    priority integer NOT NULL,
+    created_at bigint NOT NULL,
+    due_at bigint NOT NULL,
+    state_at bigint NOT NULL,
+    epoch bigint NOT NULL,
+    attempt bigint NOT NULL,
+    crashes bigint NOT NULL,
+    retries bigint NOT NULL,
+    event_seq bigint NOT NULL,
+    cascade_pending boolean NOT NULL,
+    -- The policies: read by every transition, so columns and not a document.
+    detached boolean NOT NULL,
+    max_retries bigint NOT NULL,
+    backoff_factor double precision NOT NULL,
+    max_retry_delay bigint NOT NULL,
+    jitter_factor double precision NOT NULL,
+    max_crashes bigint NOT NULL,
+    start_timeout bigint NOT NULL,
+    cancel_grace bigint NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    run_name text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    state_name text COLLATE "C" NOT NULL,
+    state_message text COLLATE "C" NOT NULL,
+    tags text[] COLLATE "C" NOT NULL,
+    retry_delays bigint[] NOT NULL,
+    queue text COLLATE "C",
+    session_id uuid,
+    parent_id uuid,
+    run_timeout bigint,
+    started_at bigint,
+    ended_at bigint,
+    timer_at bigint, -- when the scheduler has to look at a held run
+    enqueued_at bigint, -- when delivery was told; NULL: the sweep is to do it
+    holder text COLLATE "C", -- `worker:<id>` or `session:<id>`
+    traceparent text COLLATE "C",
+    CONSTRAINT runs_pkey PRIMARY KEY (id),
+    CONSTRAINT runs_queue_or_session CHECK ((queue IS NULL) <> (session_id IS NULL)),
+    CONSTRAINT runs_ended_at_iff_terminal
+        CHECK ((ended_at IS NOT NULL) = (state IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))),
+    CONSTRAINT runs_holder_iff_held
+        CHECK ((holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
+    CONSTRAINT runs_timer_only_if_held CHECK (timer_at IS NULL OR holder IS NOT NULL)
+) WITH (
+    -- Room for the next version of a row on its own page. Every transition touches an indexed column, so dead
+    -- versions wait for a vacuum: it comes after one in fifty rows, not one in five.
+    fillfactor = 80,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- list: a page of a namespace, newest first
+CREATE INDEX runs_by_namespace ON runs (namespace, id);
+-- list with `root_run_id`: a tree; an uppermost run is found by its id
+CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
+-- list with `parent_run_id`: all children
+CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
+-- list with `tags`
+CREATE INDEX runs_by_tag ON runs USING gin (tags) WHERE tags <> '{}';
+-- runs/lock_open_children.sql
+CREATE INDEX runs_open_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL AND ended_at IS NULL;
+-- runs/sweep_lost_sessions.sql, sessions/purge.sql
+CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
+-- runs/sweep_never_enqueued.sql
+CREATE INDEX runs_never_enqueued ON runs (due_at)
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NULL;
+-- runs/sweep_enqueued_before.sql
+CREATE INDEX runs_enqueued ON runs (enqueued_at, due_at)
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL;
+-- runs/sweep_timers.sql
+CREATE INDEX runs_timers ON runs (timer_at) WHERE timer_at IS NOT NULL;
+-- runs/sweep_cascades.sql
+CREATE INDEX runs_cascades ON runs (id) WHERE cascade_pending;
+-- runs/held.sql
+CREATE INDEX runs_held ON runs (id) WHERE queue IS NOT NULL AND holder IS NOT NULL;
+
+-- Encoded tidegate.v1.Payload messages, which no statement looks into.
+CREATE TABLE run_payloads (
+    run_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    data bytea NOT NULL,
+    CONSTRAINT run_payloads_pkey PRIMARY KEY (run_id, kind),
+    CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result'))
+);
+
+CREATE TABLE run_failures (
+    run_id uuid NOT NULL,
+    attempt bigint NOT NULL,
+    non_retryable boolean NOT NULL,
+    error_type text COLLATE "C" NOT NULL,
+    message text COLLATE "C" NOT NULL,
+    traceback text COLLATE "C" NOT NULL,
+    CONSTRAINT run_failures_pkey PRIMARY KEY (run_id, attempt)
+);
+
+-- Append-only: the history of each run, and the feed of all.
+--
+-- The feed is ordered by (position, id). `position` is at least the id of the transaction that appended the event, so
+-- a reader that stops below the oldest transaction under way (pg_snapshot_xmin) never has an event appear behind it.
+-- It is also at least the id of every transaction that had ended by then: a transaction that began early and got the
+-- lock on a run late would else sort its events before those it waited for. See run_events/append.sql.
+CREATE TABLE run_events (
+    run_id uuid NOT NULL,
+    root_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    position bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    occurred_at bigint NOT NULL,
+    attempt bigint NOT NULL,
+    epoch bigint NOT NULL,
+    ended boolean NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    state_name text COLLATE "C" NOT NULL,
+    message text COLLATE "C" NOT NULL,
+    holder text COLLATE "C",
+    CONSTRAINT run_events_pkey PRIMARY KEY (run_id, seq)
+);
+
+-- run_events/read_feed.sql
+CREATE INDEX run_events_by_position ON run_events (position, id);
+-- run_events/read_feed_of_root.sql
+CREATE INDEX run_events_by_root ON run_events (root_id, position, id);
+
+CREATE TABLE idempotency_keys (
+    namespace text COLLATE "C" NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    run_id uuid NOT NULL,
+    expires_at bigint NOT NULL,
+    params_hash bytea NOT NULL,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (namespace, scope, key)
+);
+
+-- idempotency_keys/purge.sql
+CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+
+CREATE TABLE sessions (
+    id uuid NOT NULL,
+    expires_at bigint NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    identity text COLLATE "C" NOT NULL,
+    CONSTRAINT sessions_pkey PRIMARY KEY (id)
+) WITH (fillfactor = 50); -- a few rows, each renewed every some seconds
+
+-- runs/sweep_lost_sessions.sql, sessions/purge.sql
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);

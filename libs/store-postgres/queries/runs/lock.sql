@@ -1,0 +1,5 @@
+-- Locked in id order, so that two batches cannot deadlock: the locks are taken after the sort.
+FROM runs
+WHERE runs.id = ANY($1)
+ORDER BY runs.id
+FOR NO KEY UPDATE

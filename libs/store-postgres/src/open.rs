@@ -1,0 +1,200 @@
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{
+    Connection, PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+
+use crate::{OpenError, follow};
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// A connection that was idle for longer is asked for a sign of life before it is used: the server may have
+/// restarted. Busy ones save that round trip.
+const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+
+/// How to use a server.
+#[derive(Clone, Debug)]
+pub struct PgOptions {
+    /// Connections at most; one more listens for commits. Too few: batches queue up. Too many: the server has a
+    /// process for each.
+    pub max_connections: u32,
+    /// How long to wait for a free connection, and for a new one.
+    pub acquire_timeout: Duration,
+    /// When the server breaks off a statement.
+    pub statement_timeout: Duration,
+    /// When the server breaks off the wait for a lock.
+    pub lock_timeout: Duration,
+    /// What the server's own lists call us.
+    pub application_name: String,
+}
+
+impl Default for PgOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 16,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(15),
+            lock_timeout: Duration::from_secs(5),
+            application_name: "tidegate".to_owned(),
+        }
+    }
+}
+
+/// A Postgres database as the store. Cheap to clone; the last clone takes its background tasks with it.
+#[derive(Clone, Debug)]
+pub struct PgStore {
+    pub(crate) pool: PgPool,
+    pub(crate) signals: Arc<Signals>,
+    _tasks: Arc<JoinSet<()>>,
+}
+
+/// What is told after a commit.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// To the readers in this process.
+    pub(crate) commits: watch::Sender<u64>,
+    /// To the task that tells the other processes. Commits that come while it is at work are told as one.
+    pub(crate) tell_others: Notify,
+    /// To the task that watches over events that are committed and not yet readable.
+    pub(crate) look_for_hidden: Notify,
+}
+
+impl Signals {
+    /// This process has committed events.
+    pub(crate) fn committed(&self) {
+        self.heard();
+        self.tell_others.notify_one();
+    }
+
+    /// Some process has, or may have.
+    pub(crate) fn heard(&self) {
+        self.wake_readers();
+        self.look_for_hidden.notify_one();
+    }
+
+    pub(crate) fn wake_readers(&self) {
+        self.commits.send_modify(|n_commits| *n_commits = n_commits.wrapping_add(1));
+    }
+}
+
+impl PgStore {
+    /// Connects, and brings the schema up to date. Any number of processes may do that at once.
+    pub async fn connect(url: &str, options: &PgOptions) -> Result<Self, OpenError> {
+        let connect: PgConnectOptions = url.parse().map_err(url_error)?;
+        let connect = connect.application_name(&options.application_name).statement_cache_capacity(256);
+        let server = Server {
+            address: format!(
+                "{}:{}/{}",
+                connect.get_host(),
+                connect.get_port(),
+                connect.get_database().unwrap_or(connect.get_username())
+            ),
+            user: connect.get_username().to_owned(),
+        };
+        migrate(&connect, options, &server).await?;
+
+        // A listener sleeps, and would be no better for timeouts.
+        let listening = PgPoolOptions::new().max_connections(1).connect_lazy_with(connect.clone());
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(connect.options([
+                ("statement_timeout", format!("{}ms", options.statement_timeout.as_millis())),
+                ("lock_timeout", format!("{}ms", options.lock_timeout.as_millis())),
+            ]))
+            .await
+            .map_err(|error| server.unreachable(&error))?;
+
+        let signals = Arc::new(Signals {
+            commits: watch::Sender::new(0),
+            tell_others: Notify::new(),
+            look_for_hidden: Notify::new(),
+        });
+        let mut tasks = JoinSet::new();
+        follow::spawn(&mut tasks, &pool, listening, &signals);
+        Ok(Self { pool, signals, _tasks: Arc::new(tasks) })
+    }
+}
+
+/// The newest schema that this program knows.
+pub(crate) fn known_schema() -> u32 {
+    let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    u32::try_from(newest).unwrap_or(u32::MAX)
+}
+
+/// Runs the migrations on a connection without timeouts: they wait for another process that migrates (an advisory
+/// lock), and may take as long as they take.
+async fn migrate(connect: &PgConnectOptions, options: &PgOptions, server: &Server) -> Result<(), OpenError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_with(connect.clone())
+        .await
+        .map_err(|error| server.unreachable(&error))?;
+    MIGRATOR.run(&pool).await.map_err(|error| server.migrate_error(error))?;
+    pool.close().await;
+    Ok(())
+}
+
+fn url_error(error: sqlx::Error) -> OpenError {
+    // The parser's causes are fixed texts; other errors may quote the URL with its password.
+    let cause = match error {
+        sqlx::Error::Configuration(cause) => cause.to_string(),
+        _ => "it is not a URL".to_owned(),
+    };
+    OpenError::Url { cause }
+}
+
+/// Whom we talk to, for errors.
+struct Server {
+    address: String,
+    user: String,
+}
+
+impl Server {
+    fn unreachable(&self, error: &sqlx::Error) -> OpenError {
+        let cause = match error {
+            sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
+            sqlx::Error::Database(error) => error.message().to_owned(),
+            sqlx::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        OpenError::Unreachable { server: self.address.clone(), cause }
+    }
+
+    fn migrate_error(&self, error: MigrateError) -> OpenError {
+        const INSUFFICIENT_PRIVILEGE: &str = "42501";
+        let server = self.address.clone();
+        match error {
+            MigrateError::VersionMissing(found) => {
+                OpenError::NewerSchema { server, found, known: known_schema() }
+            }
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                match error.as_database_error() {
+                    Some(error) if error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE) => {
+                        let (user, cause) = (self.user.clone(), error.message().to_owned());
+                        OpenError::MissingRights { server, user, cause }
+                    }
+                    Some(error) => OpenError::Migration { server, cause: error.to_string() },
+                    None => self.unreachable(&error),
+                }
+            }
+            other => OpenError::Migration { server, cause: other.to_string() },
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The statements, from `queries/<table>/<verb>.sql`.
+
+use tidegate_store::adapter::Statement;
+
+macro_rules! statements {
+    ($($name:ident = $path:literal $(after $columns:literal)?;)*) => {
+        $(pub(crate) static $name: Statement = Statement::new(
+            $path,
+            concat!($(include_str!(concat!("../queries/", $columns)), "\n",)? include_str!(concat!("../queries/", $path))),
+        );)*
+
+        /// All statements, for the test that each of them is reached by the conformance suite.
+        pub static STATEMENTS: &[&Statement] = &[$(&$name),*];
+    };
+}
+
+statements! {
+    GET_RUNS = "runs/get.sql" after "runs/columns.sql";
+    GET_DETAILS = "runs/get_details.sql" after "runs/columns.sql";
+    HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
+    LOCK_RUNS = "runs/lock.sql" after "runs/columns.sql";
+    SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
+    LOCK_OPEN_CHILDREN = "runs/lock_open_children.sql" after "runs/columns.sql";
+    SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
+    SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";
+    SWEEP_TIMERS = "runs/sweep_timers.sql" after "runs/columns.sql";
+    SWEEP_CASCADES = "runs/sweep_cascades.sql" after "runs/columns.sql";
+    SWEEP_LOST_SESSIONS = "runs/sweep_lost_sessions.sql" after "runs/columns.sql";
+    INSERT_RUNS = "runs/insert.sql";
+    UPDATE_RUNS = "runs/update.sql";
+    MARK_ENQUEUED = "runs/mark_enqueued.sql";
+    LIST_EVENTS = "run_events/list.sql" after "run_events/columns.sql";
+    READ_FEED = "run_events/read_feed.sql" after "run_events/columns.sql";
+    READ_FEED_OF_ROOT = "run_events/read_feed_of_root.sql" after "run_events/columns.sql";
+    FEED_END = "run_events/feed_end.sql";
+    FEED_START = "run_events/feed_start.sql";
+    HIDDEN_EVENTS = "run_events/hidden.sql";
+    APPEND_EVENTS = "run_events/append.sql";
+    GET_PARAMETERS = "run_payloads/get_parameters.sql";
+    PUT_PAYLOADS = "run_payloads/put.sql";
+    PUT_FAILURES = "run_failures/put.sql";
+    RESERVE_KEYS = "idempotency_keys/reserve.sql";
+
+    PURGE_KEYS = "idempotency_keys/purge.sql";
+    PUT_SESSION = "sessions/put.sql";
+    END_SESSION = "sessions/end.sql";
+    PURGE_SESSIONS = "sessions/purge.sql";
+}
+
+/// What the statements that list runs begin with.
+pub(crate) const RUN_COLUMNS: &str = include_str!("../queries/runs/columns.sql");

@@ -1,0 +1,190 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::query;
+use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
+use tidegate_orchestration::Run;
+use tidegate_store::{
+    EventRow, FeedCursor, FeedEvent, ListQuery, RunDetail, RunStore, RunTx, Session, StoreError, adapter,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{PgStore, error::store_error, filter, open::known_schema, queries, row, tx::PgTx};
+
+#[async_trait]
+impl RunStore for PgStore {
+    async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        let tx = self.pool.begin().await.map_err(store_error)?;
+        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
+    }
+
+    async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::GET_RUNS.sql())
+            .bind(row::ids(ids))
+            .bind(namespace.map(Namespace::as_str))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::run).collect()
+    }
+
+    async fn get_details(
+        &self,
+        namespace: Option<&Namespace>,
+        ids: &[RunId],
+    ) -> Result<Vec<RunDetail>, StoreError> {
+        let rows = query(queries::GET_DETAILS.sql())
+            .bind(row::ids(ids))
+            .bind(namespace.map(Namespace::as_str))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::detail).collect()
+    }
+
+    async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
+        let rows = filter::list_runs(query)?.build().fetch_all(&self.pool).await.map_err(store_error)?;
+        rows.iter().map(row::run).collect()
+    }
+
+    async fn list_events(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        let rows = query(queries::LIST_EVENTS.sql())
+            .bind(run.as_uuid())
+            .bind(namespace.as_str())
+            .bind(adapter::signed(after_seq))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::event).collect()
+    }
+
+    async fn read_feed(
+        &self,
+        cursor: &FeedCursor,
+        root: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError> {
+        let (position, id) = row::parse_cursor(cursor)?;
+        let statement = if root.is_some() { &queries::READ_FEED_OF_ROOT } else { &queries::READ_FEED };
+        let mut query = query(statement.sql()).bind(position).bind(id).bind(adapter::limit(limit));
+        if let Some(root) = root {
+            query = query.bind(root.as_uuid());
+        }
+        let rows = query.fetch_all(&self.pool).await.map_err(store_error)?;
+        rows.iter().map(row::feed_event).collect()
+    }
+
+    async fn feed_end(&self) -> Result<FeedCursor, StoreError> {
+        let row = query(queries::FEED_END.sql()).fetch_one(&self.pool).await.map_err(store_error)?;
+        Ok(row::cursor(row::column(&row, 0)?, row::column(&row, 1)?))
+    }
+
+    async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError> {
+        let row = query(queries::FEED_START.sql())
+            .bind(run.as_uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let Some(row) = row else { return Ok(row::cursor(0, 0)) };
+        Ok(row::cursor(row::column(&row, 0)?, row::column(&row, 1)?))
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        self.signals.commits.subscribe()
+    }
+
+    async fn held_runs(
+        &self,
+        after: Option<RunId>,
+        entered_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::HELD_RUNS.sql())
+            .bind(after.map_or(Uuid::nil(), |id| id.as_uuid()))
+            .bind(entered_before.as_micros())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::run).collect()
+    }
+
+    async fn mark_enqueued(
+        &self,
+        runs: &[(RunId, Epoch)],
+        enqueued_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        query(queries::MARK_ENQUEUED.sql())
+            .bind(runs.iter().map(|(run, _)| run.as_uuid()).collect::<Vec<_>>())
+            .bind(runs.iter().map(|(_, epoch)| adapter::signed(epoch.0)).collect::<Vec<_>>())
+            .bind(enqueued_at.map(Timestamp::as_micros))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn put_session(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError> {
+        let done = query(queries::PUT_SESSION.sql())
+            .bind(session.id.as_uuid())
+            .bind(session.namespace.as_str())
+            .bind(adapter::text(&session.identity))
+            .bind(session.expires_at.as_micros())
+            .bind(now.as_micros())
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn end_session(
+        &self,
+        namespace: &Namespace,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        query(queries::END_SESSION.sql())
+            .bind(id.as_uuid())
+            .bind(namespace.as_str())
+            .bind(now.as_micros())
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn purge(
+        &self,
+        ended_before: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let mut n_purged = 0;
+        for (statement, before) in [(&queries::PURGE_SESSIONS, ended_before), (&queries::PURGE_KEYS, now)] {
+            let done = query(statement.sql())
+                .bind(before.as_micros())
+                .bind(adapter::limit(limit))
+                .execute(&self.pool)
+                .await
+                .map_err(store_error)?;
+            n_purged += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
+        }
+        Ok(n_purged)
+    }
+
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn schema_version(&self) -> u32 {
+        known_schema()
+    }
+}

@@ -1,0 +1,311 @@
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use sqlx::{Postgres, Transaction, postgres::PgRow, query};
+use tidegate_model::{Payload, RunId, Timestamp};
+use tidegate_orchestration::{Failure, ParentPolicy, Run};
+use tidegate_store::{
+    EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
+    adapter::{
+        self, ended_at, first_reservations, key_name, micros, placement_columns, signed, text, unreadable,
+    },
+};
+use uuid::Uuid;
+
+use crate::{
+    error::{commit_error, store_error},
+    open::Signals,
+    queries,
+    row::{self, number_array, optional_text, text_array},
+};
+
+pub(crate) struct PgTx {
+    tx: Transaction<'static, Postgres>,
+    signals: Arc<Signals>,
+    appended_events: bool,
+}
+
+impl PgTx {
+    pub(crate) fn new(tx: Transaction<'static, Postgres>, signals: Arc<Signals>) -> Self {
+        Self { tx, signals, appended_events: false }
+    }
+
+    async fn put_payloads(
+        &mut self,
+        kind: &'static str,
+        payloads: BTreeMap<RunId, &Payload>,
+    ) -> Result<(), StoreError> {
+        if payloads.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = payloads.keys().map(RunId::as_uuid).collect();
+        let data: Vec<&[u8]> = payloads.values().map(|payload| &payload.0[..]).collect();
+        query(queries::PUT_PAYLOADS.sql())
+            .bind(kind)
+            .bind(ids)
+            .bind(data)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+fn runs(rows: &[PgRow]) -> Result<Vec<Run>, StoreError> {
+    rows.iter().map(row::run).collect()
+}
+
+/// One array of a batch.
+macro_rules! each {
+    ($rows:expr, $row:pat => $value:expr) => {
+        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+    };
+}
+
+fn at(time: Timestamp) -> i64 {
+    time.as_micros()
+}
+
+#[async_trait]
+impl RunTx for PgTx {
+    async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::LOCK_RUNS.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::SHARE_RUNS.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
+        let query = match sweep {
+            Sweep::NeverEnqueued { due_before } => {
+                query(queries::SWEEP_NEVER_ENQUEUED.sql()).bind(at(*due_before))
+            }
+            Sweep::EnqueuedBefore { due_before, enqueued_before } => {
+                query(queries::SWEEP_ENQUEUED_BEFORE.sql()).bind(at(*due_before)).bind(at(*enqueued_before))
+            }
+            Sweep::Timers { now } => query(queries::SWEEP_TIMERS.sql()).bind(at(*now)),
+            Sweep::Cascades => query(queries::SWEEP_CASCADES.sql()),
+            Sweep::LostSessions { now } => query(queries::SWEEP_LOST_SESSIONS.sql()).bind(at(*now)),
+        };
+        let rows = query.bind(adapter::limit(limit)).fetch_all(&mut *self.tx).await.map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::LOCK_OPEN_CHILDREN.sql())
+            .bind(row::ids(parents))
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        runs(&rows)
+    }
+
+    async fn reserve_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<KeyOwner>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first: Vec<&KeyReservation> = first_reservations(keys).into_values().collect();
+        let rows = query(queries::RESERVE_KEYS.sql())
+            .bind(each!(first, key => key.namespace.as_str()))
+            .bind(each!(first, key => key.scope.as_str()))
+            .bind(each!(first, key => key.key.as_str()))
+            .bind(each!(first, key => key.run_id.as_uuid()))
+            .bind(each!(first, key => &key.params_hash[..]))
+            .bind(each!(first, key => at(key.expires_at)))
+            .bind(at(now))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut owners = HashMap::with_capacity(rows.len());
+        for owned in &rows {
+            let name: (&str, &str, &str) =
+                (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
+            let hash: &[u8] = row::column(owned, 4)?;
+            let params_hash = hash.try_into().map_err(|_| unreadable("params_hash", format!("{hash:?}")))?;
+            owners.insert(name, KeyOwner { run_id: row::run_id(owned, 3)?, params_hash });
+        }
+        keys.iter()
+            .map(|key| {
+                let owner = owners.get(&key_name(key)).copied();
+                owner.ok_or_else(|| StoreError::Internal(format!("key `{}` has no owner", key.key)))
+            })
+            .collect()
+    }
+
+    async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {
+        let mut seen = HashSet::with_capacity(runs.len());
+        let first: Vec<&NewRun> = runs.iter().filter(|new| seen.insert(new.run.id)).collect();
+        let rows = each!(first, new => &new.run);
+        let policies = each!(rows, run => &run.policies);
+        let inserted = query(queries::INSERT_RUNS.sql())
+            .bind(each!(rows, run => run.id.as_uuid()))
+            .bind(each!(rows, run => run.root.as_uuid()))
+            .bind(each!(rows, run => i64::from(run.depth)))
+            .bind(each!(rows, run => run.priority))
+            .bind(each!(rows, run => at(run.created_at)))
+            .bind(each!(rows, run => at(run.due_at)))
+            .bind(each!(rows, run => at(run.state.at)))
+            .bind(each!(rows, run => signed(run.epoch.0)))
+            .bind(each!(rows, run => i64::from(run.attempt)))
+            .bind(each!(rows, run => i64::from(run.crashes)))
+            .bind(each!(rows, run => i64::from(run.retries)))
+            .bind(each!(rows, run => signed(run.event_seq)))
+            .bind(each!(rows, run => run.cascade_pending))
+            .bind(each!(policies, policies => policies.parent == ParentPolicy::Detach))
+            .bind(each!(policies, policies => i64::from(policies.retry.max_retries)))
+            .bind(each!(policies, policies => policies.retry.backoff_factor))
+            .bind(each!(policies, policies => micros(policies.retry.max_delay)))
+            .bind(each!(policies, policies => policies.retry.jitter_factor))
+            .bind(each!(policies, policies => i64::from(policies.crash.max_crashes)))
+            .bind(each!(policies, policies => micros(policies.start_timeout)))
+            .bind(each!(policies, policies => micros(policies.cancel_grace)))
+            .bind(each!(rows, run => run.namespace.as_str()))
+            .bind(each!(rows, run => run.kind.as_str()))
+            .bind(each!(rows, run => run.name.as_str()))
+            .bind(each!(rows, run => text(&run.run_name)))
+            .bind(each!(rows, run => run.state.state_type().as_str()))
+            .bind(each!(rows, run => run.state.name.as_str()))
+            .bind(each!(rows, run => text(&run.state.message)))
+            .bind(each!(rows, run => text_array(&run.tags)))
+            .bind(each!(policies, policies => number_array(policies.retry.delays.iter().map(|delay| micros(*delay)))))
+            .bind(each!(rows, run => placement_columns(&run.placement).0))
+            .bind(each!(rows, run => placement_columns(&run.placement).1.map(|session| session.as_uuid())))
+            .bind(each!(rows, run => run.parent.map(|parent| parent.as_uuid())))
+            .bind(each!(policies, policies => policies.run_timeout.map(micros)))
+            .bind(each!(rows, run => run.started_at.map(at)))
+            .bind(each!(rows, run => run.state.phase.timer_at().map(at)))
+            .bind(each!(rows, run => run.holder().map(ToString::to_string)))
+            .bind(each!(rows, run => optional_text(run.traceparent.as_deref())))
+            .bind(each!(rows, run => ended_at(run).map(at)))
+            .bind(each!(first, new => new.enqueued_at.map(at)))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut inserted =
+            inserted.iter().map(|row| row::run_id(row, 0)).collect::<Result<HashSet<_>, _>>()?;
+        let parameters = first
+            .iter()
+            .filter(|new| inserted.contains(&new.run.id))
+            .filter_map(|new| Some((new.run.id, new.parameters.as_ref()?)))
+            .collect();
+        self.put_payloads("parameters", parameters).await?;
+        // Taken out once: a second use of the id in the slice did not insert it.
+        Ok(each!(runs, new => inserted.remove(&new.run.id)))
+    }
+
+    async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        query(queries::UPDATE_RUNS.sql())
+            .bind(each!(runs, (run, _) => run.id.as_uuid()))
+            .bind(each!(runs, (run, _) => at(run.due_at)))
+            .bind(each!(runs, (run, _) => at(run.state.at)))
+            .bind(each!(runs, (run, _) => signed(run.epoch.0)))
+            .bind(each!(runs, (run, _) => i64::from(run.attempt)))
+            .bind(each!(runs, (run, _) => i64::from(run.crashes)))
+            .bind(each!(runs, (run, _) => i64::from(run.retries)))
+            .bind(each!(runs, (run, _) => signed(run.event_seq)))
+            .bind(each!(runs, (run, _) => run.cascade_pending))
+            .bind(each!(runs, (run, _) => run.state.state_type().as_str()))
+            .bind(each!(runs, (run, _) => run.state.name.as_str()))
+            .bind(each!(runs, (run, _) => text(&run.state.message)))
+            .bind(each!(runs, (run, _) => run.started_at.map(at)))
+            .bind(each!(runs, (run, _) => run.state.phase.timer_at().map(at)))
+            .bind(each!(runs, (run, _) => run.holder().map(ToString::to_string)))
+            .bind(each!(runs, (run, _) => ended_at(run).map(at)))
+            .bind(each!(runs, (_, enqueued_at) => enqueued_at.map(at)))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn append_events(&mut self, events: &[EventRow]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        query(queries::APPEND_EVENTS.sql())
+            .bind(each!(events, event => event.run_id.as_uuid()))
+            .bind(each!(events, event => event.root.as_uuid()))
+            .bind(each!(events, event => signed(event.seq)))
+            .bind(each!(events, event => at(event.at)))
+            .bind(each!(events, event => i64::from(event.attempt)))
+            .bind(each!(events, event => signed(event.epoch.0)))
+            .bind(each!(events, event => event.ended))
+            .bind(each!(events, event => event.namespace.as_str()))
+            .bind(each!(events, event => event.kind.as_str()))
+            .bind(each!(events, event => event.name.as_str()))
+            .bind(each!(events, event => event.state_type.as_str()))
+            .bind(each!(events, event => event.state_name.as_str()))
+            .bind(each!(events, event => text(&event.message)))
+            .bind(each!(events, event => event.holder.as_ref().map(ToString::to_string)))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        self.appended_events = true;
+        Ok(())
+    }
+
+    async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError> {
+        self.put_payloads("result", results.iter().map(|(run, payload)| (*run, payload)).collect()).await
+    }
+
+    async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        // Each once: ON CONFLICT takes a row only once in a statement.
+        let failures: BTreeMap<(RunId, u32), &Failure> =
+            failures.iter().map(|(run, attempt, failure)| ((*run, *attempt), failure)).collect();
+        query(queries::PUT_FAILURES.sql())
+            .bind(each!(failures, ((run, _), _) => run.as_uuid()))
+            .bind(each!(failures, ((_, attempt), _) => i64::from(*attempt)))
+            .bind(each!(failures, (_, failure) => failure.non_retryable))
+            .bind(each!(failures, (_, failure) => text(&failure.error_type)))
+            .bind(each!(failures, (_, failure) => text(&failure.message)))
+            .bind(each!(failures, (_, failure) => text(&failure.traceback)))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
+        let rows = query(queries::GET_PARAMETERS.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| Ok((row::run_id(row, 0)?, Payload(row::column::<Vec<u8>>(row, 1)?.into()))))
+            .collect()
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.tx.commit().await.map_err(commit_error)?;
+        if self.appended_events {
+            self.signals.committed();
+        }
+        Ok(())
+    }
+}

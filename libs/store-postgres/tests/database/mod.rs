@@ -1,0 +1,44 @@
+//! A database for each test, on the server of `TIDEGATE_TEST_POSTGRES_URL`.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// An empty database.
+pub struct Database {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    /// Makes one. Its name is unique, so that tests run side by side.
+    pub async fn create() -> Self {
+        let server = std::env::var("TIDEGATE_TEST_POSTGRES_URL").expect(
+            "TIDEGATE_TEST_POSTGRES_URL names the Postgres to test against: integration-tests/run starts one and sets it",
+        );
+        let name = format!("t_{}", uuid::Uuid::now_v7().simple());
+        let (base, query) = server.split_once('?').map_or((server.as_str(), None), |(b, q)| (b, Some(q)));
+        let base = base.strip_suffix("/postgres").expect("the URL ends in /postgres");
+        let url = format!("{base}/{name}{}", query.map(|query| format!("?{query}")).unwrap_or_default());
+        let database = Self { server, name, url };
+        database.execute(format!("CREATE DATABASE {}", database.name)).await;
+        database
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Deletes it with its connections.
+    pub async fn remove(self) {
+        self.execute(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+
+    /// Runs a statement on the server, outside the database.
+    pub async fn execute(&self, statement: String) {
+        let mut server = PgConnection::connect(&self.server).await.expect("the server answers");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await.expect("the statement works");
+        server.close().await.expect("the connection closes");
+    }
+}
