@@ -113,7 +113,7 @@ impl LogStore for SqliteStore {
             Some(last) if is_full => last.position,
             _ => end.max(after),
         };
-        Ok(TailPage { lines, next, is_full })
+        Ok(TailPage { lines, next, is_full, more_soon: false })
     }
 
     async fn log_tail_end(&self) -> Result<LogPosition, StoreError> {
