@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tidegate_model::{Payload, RunId, Timestamp};
-use tidegate_orchestration::{Draft, Run, Step, create};
+use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_orchestration::{Draft, Placement, Run, Step, create};
 use tidegate_store::{KeyReservation, NewRun, RunStore, StoreError};
 use tokio::sync::mpsc;
 
@@ -89,7 +89,14 @@ async fn write(
         let ids: Vec<_> = parent_ids.into_iter().collect();
         tx.share_runs(&ids).await?.into_iter().map(|run| (run.id, run)).collect()
     };
-    let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &parents, now)).collect();
+    let sessions: BTreeSet<SessionId> = creates.iter().filter_map(|create| session(&create.draft)).collect();
+    let sessions: HashMap<SessionId, Namespace> = if sessions.is_empty() {
+        HashMap::new()
+    } else {
+        let ids: Vec<_> = sessions.into_iter().collect();
+        tx.live_sessions(&ids, now).await?.into_iter().collect()
+    };
+    let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &parents, &sessions, now)).collect();
 
     let keyed: Vec<usize> = (0..creates.len())
         .filter(|idx| creates[*idx].idempotency_key.is_some() && matches!(plans[*idx], Plan::Insert(_)))
@@ -140,8 +147,20 @@ async fn write(
     Ok((outcomes(store, creates, plans).await?, outbound))
 }
 
-fn plan(create_one: &Create, parents: &HashMap<RunId, Run>, now: Timestamp) -> Plan {
+fn session(draft: &Draft) -> Option<SessionId> {
+    if let Placement::Session(session) = draft.placement { Some(session) } else { None }
+}
+
+fn plan(
+    create_one: &Create,
+    parents: &HashMap<RunId, Run>,
+    sessions: &HashMap<SessionId, Namespace>,
+    now: Timestamp,
+) -> Plan {
     let draft = &create_one.draft;
+    if session(draft).is_some_and(|session| sessions.get(&session) != Some(&draft.namespace)) {
+        return Plan::Refused(EngineError::SessionLost);
+    }
     let parent = match draft.parent {
         None => None,
         Some(id) => match parents.get(&id).filter(|parent| parent.namespace == draft.namespace) {

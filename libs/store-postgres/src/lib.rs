@@ -4,7 +4,6 @@
 mod error;
 mod filter;
 mod follow;
-mod logs;
 mod open;
 mod queries;
 mod row;
@@ -12,6 +11,5 @@ mod store;
 mod tx;
 
 pub use error::OpenError;
-pub use logs::STATEMENTS as LOG_STATEMENTS;
 pub use open::{PgOptions, PgStore};
 pub use queries::STATEMENTS;

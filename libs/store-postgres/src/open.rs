@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{OpenError, follow, logs::PgLogs};
+use crate::{OpenError, follow};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -51,7 +51,6 @@ impl Default for PgOptions {
 pub struct PgStore {
     pub(crate) pool: PgPool,
     pub(crate) signals: Arc<Signals>,
-    pub(crate) logs: PgLogs,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -100,8 +99,8 @@ impl PgStore {
         };
         migrate(&connect, options, &server).await?;
 
-        // Listeners sleep, and would be no better for timeouts. One is for runs, one for logs.
-        let listening = PgPoolOptions::new().max_connections(2).connect_lazy_with(connect.clone());
+        // A listener sleeps, and would be no better for timeouts.
+        let listening = PgPoolOptions::new().max_connections(1).connect_lazy_with(connect.clone());
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -121,8 +120,6 @@ impl PgStore {
             .await
             .map_err(|error| server.unreachable(&error))?;
 
-        let logs =
-            PgLogs::new(url, pool.clone(), listening.clone()).map_err(|cause| OpenError::Url { cause })?;
         let signals = Arc::new(Signals {
             commits: watch::Sender::new(0),
             tell_others: Notify::new(),
@@ -130,7 +127,7 @@ impl PgStore {
         });
         let mut tasks = JoinSet::new();
         follow::spawn(&mut tasks, &pool, listening, &signals);
-        Ok(Self { pool, signals, logs, _tasks: Arc::new(tasks) })
+        Ok(Self { pool, signals, _tasks: Arc::new(tasks) })
     }
 }
 

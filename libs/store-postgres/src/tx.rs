@@ -5,7 +5,7 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction, postgres::PgRow, query};
-use tidegate_model::{Payload, RunId, Timestamp};
+use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, ParentPolicy, Run};
 use tidegate_store::{
     EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
@@ -288,6 +288,27 @@ impl RunTx for PgTx {
             .await
             .map_err(store_error)?;
         Ok(())
+    }
+
+    async fn live_sessions(
+        &mut self,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Namespace)>, StoreError> {
+        let rows = query(queries::LIVE_SESSIONS.sql())
+            .bind(ids.iter().map(SessionId::as_uuid).collect::<Vec<_>>())
+            .bind(now.as_micros())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    SessionId::from_uuid(row::column(row, 0)?),
+                    adapter::parse("namespace", row::column(row, 1)?)?,
+                ))
+            })
+            .collect()
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

@@ -41,6 +41,7 @@ statements! {
     PURGE_KEYS = "idempotency_keys/purge.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";
+    LIVE_SESSIONS = "sessions/live.sql";
     PURGE_SESSIONS = "sessions/purge.sql";
 }
 

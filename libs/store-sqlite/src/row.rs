@@ -82,8 +82,8 @@ fn at(time: Timestamp) -> i64 {
 }
 
 /// Ids as the parameter of `json_each`.
-pub(crate) fn ids(ids: &[RunId]) -> String {
-    Json::from_iter(ids.iter().map(|id| hex(id.as_uuid()))).to_string()
+pub(crate) fn ids(ids: impl Iterator<Item = Uuid>) -> String {
+    Json::from_iter(ids.map(hex)).to_string()
 }
 
 /// The rows of `runs/insert.sql`.

@@ -23,7 +23,7 @@ impl RunStore for SqliteStore {
 
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
         let rows = query(queries::GET_RUNS.sql())
-            .bind(row::ids(ids))
+            .bind(row::ids(ids.iter().map(RunId::as_uuid)))
             .bind(namespace.map(Namespace::as_str))
             .fetch_all(&self.readers)
             .await
@@ -37,7 +37,7 @@ impl RunStore for SqliteStore {
         ids: &[RunId],
     ) -> Result<Vec<RunDetail>, StoreError> {
         let rows = query(queries::GET_DETAILS.sql())
-            .bind(row::ids(ids))
+            .bind(row::ids(ids.iter().map(RunId::as_uuid)))
             .bind(namespace.map(Namespace::as_str))
             .fetch_all(&self.readers)
             .await

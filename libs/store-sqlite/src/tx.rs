@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{Sqlite, Transaction, query, sqlite::SqliteRow};
-use tidegate_model::{Payload, RunId, Timestamp};
+use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
     EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
@@ -55,7 +55,7 @@ fn runs(rows: &[SqliteRow]) -> Result<Vec<Run>, StoreError> {
 impl RunTx for SqliteTx {
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
         let rows = query(queries::GET_RUNS.sql())
-            .bind(row::ids(ids))
+            .bind(row::ids(ids.iter().map(RunId::as_uuid)))
             .bind(None::<&str>)
             .fetch_all(&mut *self.tx)
             .await
@@ -87,7 +87,7 @@ impl RunTx for SqliteTx {
 
     async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError> {
         let rows = query(queries::LOCK_OPEN_CHILDREN.sql())
-            .bind(row::ids(parents))
+            .bind(row::ids(parents.iter().map(RunId::as_uuid)))
             .bind(adapter::limit(limit))
             .fetch_all(&mut *self.tx)
             .await
@@ -194,9 +194,30 @@ impl RunTx for SqliteTx {
         Ok(())
     }
 
+    async fn live_sessions(
+        &mut self,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Namespace)>, StoreError> {
+        let rows = query(queries::LIVE_SESSIONS.sql())
+            .bind(row::ids(ids.iter().map(SessionId::as_uuid)))
+            .bind(now.as_micros())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    SessionId::from_uuid(row::column(row, 0)?),
+                    adapter::parse("namespace", row::column(row, 1)?)?,
+                ))
+            })
+            .collect()
+    }
+
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
         let rows = query(queries::GET_PARAMETERS.sql())
-            .bind(row::ids(ids))
+            .bind(row::ids(ids.iter().map(RunId::as_uuid)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -261,6 +261,13 @@ pub trait RunTx: Send {
     /// detached, leaving out none. Ordered by id.
     async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError>;
 
+    /// Those of these sessions that are there and have not expired by `now`, with their tenants.
+    async fn live_sessions(
+        &mut self,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Namespace)>, StoreError>;
+
     /// Reserves keys, and tells who owns each, in their order. A key that expired by `now` is given anew. Of two
     /// reservations of one key in the slice the first wins. Waits for a concurrent transaction that reserves the same key.
     async fn reserve_keys(

@@ -1,1 +1,5 @@
-//! placeholder
+//! What tests share: a clock that they set.
+
+mod clock;
+
+pub use clock::ManualClock;

@@ -8,6 +8,7 @@ mod filter;
 mod outcome;
 mod run_service;
 mod session_service;
+pub mod standalone;
 mod stream;
 mod system_service;
 mod wait;

@@ -3,6 +3,7 @@
 
 mod config;
 mod metrics;
+pub mod standalone;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};

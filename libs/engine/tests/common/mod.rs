@@ -1,0 +1,238 @@
+//! An engine over a SQLite store, with a clock that the test moves and a delivery that only takes notes.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tidegate_engine::{
+    Create, Created, Dispatch, DispatchError, Engine, EngineError, LeaseQuestion, Operated, Operation,
+    Options, StopOrder,
+};
+use tidegate_model::{Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
+use tidegate_orchestration::{Draft, Event, Holder, Placement, Policies, Run};
+use tidegate_store::{RunStore, Session};
+use tidegate_store_sqlite::SqliteStore;
+use tidegate_testkit::ManualClock;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A delivery that takes notes.
+#[derive(Default)]
+pub struct Notes {
+    pub enqueued: Mutex<Vec<(RunId, Epoch)>>,
+    pub stopped: Mutex<Vec<StopOrder>>,
+    /// While true every call fails.
+    pub is_down: std::sync::atomic::AtomicBool,
+    /// What `check_leases` answers.
+    pub has_leases: std::sync::atomic::AtomicBool,
+    pub changed: tokio::sync::Notify,
+}
+
+impl Notes {
+    fn check(&self) -> Result<(), DispatchError> {
+        if self.is_down.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(DispatchError { cause: "down for the test".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Dispatch for Notes {
+    async fn enqueue(&self, runs: &[Run]) -> Result<(), DispatchError> {
+        self.check()?;
+        self.enqueued
+            .lock()
+            .expect("no test panicked with it")
+            .extend(runs.iter().map(|run| (run.id, run.epoch)));
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn stop(&self, orders: &[StopOrder]) -> Result<(), DispatchError> {
+        self.check()?;
+        self.stopped.lock().expect("no test panicked with it").extend_from_slice(orders);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError> {
+        self.check()?;
+        Ok(vec![self.has_leases.load(std::sync::atomic::Ordering::SeqCst); questions.len()])
+    }
+
+    async fn born_at(&self) -> Result<Timestamp, DispatchError> {
+        self.check()?;
+        Ok(Timestamp::UNIX_EPOCH)
+    }
+}
+
+pub struct Fixture {
+    pub engine: Engine,
+    pub clock: Arc<ManualClock>,
+    pub notes: Arc<Notes>,
+    pub store: Arc<dyn RunStore>,
+    stop: CancellationToken,
+    _tasks: JoinSet<()>,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+        let (clock, notes) = (Arc::new(ManualClock::new()), Arc::new(Notes::default()));
+        let (engine, background) = Engine::new(
+            Arc::clone(&store),
+            Arc::clone(&notes) as Arc<dyn Dispatch>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Options::default(),
+        );
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        for (_, task) in background {
+            tasks.spawn(task);
+        }
+        tasks.spawn(engine.clone().run_feed(stop.clone()));
+        Self { engine, clock, notes, store, stop, _tasks: tasks }
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// A session that is open for 15 s.
+    pub async fn session(&self) -> SessionId {
+        let now = self.clock.now();
+        let session = Session {
+            id: SessionId::new(),
+            namespace: Namespace::default(),
+            identity: "host:1".to_owned(),
+            expires_at: now + Duration::from_secs(15),
+        };
+        assert!(self.store.put_session(&session, now).await.expect("the store answers"));
+        session.id
+    }
+
+    pub async fn create(&self, create: Create) -> Result<Created, EngineError> {
+        self.engine.create(create).await
+    }
+
+    /// A queued run that is there.
+    pub async fn queued(&self) -> Run {
+        self.create(task()).await.expect("is created").run
+    }
+
+    /// A child that is there.
+    pub async fn child_of(&self, parent: &Run) -> Run {
+        let mut create = task();
+        create.draft.parent = Some(parent.id);
+        self.create(create).await.expect("is created").run
+    }
+
+    pub async fn claim(&self, run: &Run, worker: &str) -> Result<Operated, EngineError> {
+        let holder = Holder::Worker(worker.parse().expect("is a worker id"));
+        let namespace = Namespace::default();
+        self.engine.operate(Operation::Claim { namespace, run_id: run.id, epoch: run.epoch, holder }).await
+    }
+
+    pub async fn report(&self, run: &Run, event: Event) -> Result<Operated, EngineError> {
+        self.report_with(run, event, None).await
+    }
+
+    pub async fn report_with(
+        &self,
+        run: &Run,
+        event: Event,
+        result: Option<Payload>,
+    ) -> Result<Operated, EngineError> {
+        let namespace = Namespace::default();
+        self.engine
+            .operate(Operation::Report { namespace, run_id: run.id, epoch: run.epoch, event, result })
+            .await
+    }
+
+    /// Claims and starts.
+    pub async fn start(&self, run: &Run) -> Run {
+        let claimed = self.claim(run, "w").await.expect("is claimed").run;
+        self.report(&claimed, Event::Started).await.expect("is started").run
+    }
+
+    pub async fn cancel(&self, run: &Run) -> Operated {
+        let (namespace, reason) = (Namespace::default(), "enough".to_owned());
+        self.engine
+            .operate(Operation::Cancel { namespace, run_id: run.id, reason })
+            .await
+            .expect("can be cancelled")
+    }
+
+    pub async fn get(&self, run: &Run) -> Run {
+        self.engine.get(&Namespace::default(), run.id).await.expect("is there").run
+    }
+
+    /// `state/name` of a run.
+    pub async fn state(&self, run: &Run) -> String {
+        let run = self.get(run).await;
+        format!("{}/{}", run.state.state_type(), run.state.name)
+    }
+
+    /// The numbers and states of its history.
+    pub async fn history(&self, run: &Run) -> Vec<(u64, String)> {
+        let events = self.store.list_events(&Namespace::default(), run.id, 0, 1_000).await.expect("reads");
+        events
+            .into_iter()
+            .map(|event| (event.seq, format!("{}/{}", event.state_type, event.state_name)))
+            .collect()
+    }
+
+    /// Waits until the notes of the delivery say so.
+    pub async fn until_noted(&self, is_so: impl Fn(&Notes) -> bool) {
+        let wait = async {
+            loop {
+                let changed = self.notes.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if is_so(&self.notes) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(Duration::from_secs(20), wait).await.expect("the delivery is told in time");
+    }
+}
+
+/// A task for the default queue.
+pub fn task() -> Create {
+    Create {
+        draft: Draft {
+            id: RunId::new(),
+            namespace: Namespace::default(),
+            kind: RunKind::Task,
+            name: "resize".parse().expect("is a name"),
+            run_name: String::new(),
+            placement: Placement::Queue(QueueName::default()),
+            parent: None,
+            policies: Policies::default(),
+            priority: 0,
+            tags: Vec::new(),
+            traceparent: None,
+            due_at: None,
+        },
+        parameters: None,
+        params_hash: [0; 32],
+        idempotency_key: None,
+        use_existing: false,
+    }
+}
+
+/// A task with an idempotency key.
+pub fn keyed_task(key: &str) -> Create {
+    Create { idempotency_key: Some(key.to_owned()), ..task() }
+}

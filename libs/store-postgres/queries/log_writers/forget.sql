@@ -1,1 +1,0 @@
-DELETE FROM log_writers WHERE stored_day < $1

@@ -1,1 +1,0 @@
-DELETE FROM logs_default WHERE stored_day < $1

@@ -1,1 +1,0 @@
-SELECT PG_NOTIFY('tidegate_logs', '')

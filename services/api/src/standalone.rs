@@ -1,0 +1,27 @@
+//! The api as a process of its own, over Postgres. The one place of this crate that names an adapter.
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use tidegate_service_kit::{GrpcRoutes, channel, serve_grpc};
+use tidegate_store_postgres::{PgOptions, PgStore};
+use tokio::net::TcpListener;
+
+use crate::Config;
+
+/// Runs until a signal. `args` are those after the program's name.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    tidegate_service_kit::run("tidegate-api", args, |config: Config, tasks| async move {
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+        let options = PgOptions {
+            max_connections: config.postgres.max_connections,
+            application_name: "tidegate-api".to_owned(),
+            ..PgOptions::default()
+        };
+        let store = Arc::new(PgStore::connect(config.postgres.url.expose(), &options).await?);
+        let mut grpc = GrpcRoutes::new();
+        crate::start(&config, store, channel(&config.delivery_address)?, &tasks, &mut grpc).await?;
+        serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await
+    })
+}
