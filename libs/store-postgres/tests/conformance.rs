@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use database::Database;
 use tidegate_store::{RunStore, conformance::Fixture};
-use tidegate_store_postgres::{PgOptions, PgStore};
+use tidegate_store_postgres::{PgOptions, PgStore, STATEMENTS};
 
 struct Postgres {
     store: PgStore,
@@ -31,4 +31,4 @@ impl Fixture for Postgres {
     }
 }
 
-tidegate_store::run_store_conformance!(Postgres);
+tidegate_store::run_store_conformance!(Postgres, STATEMENTS);

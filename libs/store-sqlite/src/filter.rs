@@ -81,7 +81,7 @@ fn push_comparison(
             // As runs_by_root has it: it leaves out uppermost runs.
             sql.push("(runs.id = ");
             push_value(sql, value);
-            sql.push(" OR runs.parent_id IS NOT NULL AND runs.root_id = ");
+            sql.push(" AND runs.parent_id IS NULL OR runs.parent_id IS NOT NULL AND runs.root_id = ");
             push_value(sql, value);
         }
         Comparison::Equal

@@ -74,7 +74,8 @@ impl RunStore for SqliteStore {
         root: Option<RunId>,
         limit: usize,
     ) -> Result<Vec<FeedEvent>, StoreError> {
-        let after: i64 = cursor.0.parse().map_err(|_| StoreError::InvalidCursor(cursor.0.clone()))?;
+        let after = cursor.0.parse::<u64>().ok().and_then(|after| i64::try_from(after).ok());
+        let after = after.ok_or_else(|| StoreError::InvalidCursor(cursor.0.clone()))?;
         let statement = if root.is_some() { &queries::READ_FEED_OF_ROOT } else { &queries::READ_FEED };
         let mut query = query(statement.sql()).bind(after).bind(adapter::limit(limit));
         if let Some(root) = root {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_store::{RunStore, conformance::Fixture};
-use tidegate_store_sqlite::SqliteStore;
+use tidegate_store_sqlite::{STATEMENTS, SqliteStore};
 
 struct InMemory(SqliteStore);
 
@@ -19,4 +19,4 @@ impl Fixture for InMemory {
     async fn close(self) {}
 }
 
-tidegate_store::run_store_conformance!(InMemory);
+tidegate_store::run_store_conformance!(InMemory, STATEMENTS);

@@ -2,12 +2,18 @@
 //! one line: `tidegate_store::run_store_conformance!(MyFixture);`.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub mod events;
 pub mod fixture;
+pub mod keys;
+pub mod lists;
+pub mod locks;
 pub mod rows;
+pub mod sessions;
+pub mod sweeps;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use crate::RunStore;
+use crate::{RunStore, adapter::Statement};
 
 /// A store of its own for each case.
 pub trait Fixture: Sized {
@@ -19,11 +25,34 @@ pub trait Fixture: Sized {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Makes a test of each case.
+/// The statements of `all` that no case has used so far in this process, and the files of their tables below `folder`
+/// that are no statement: both must be empty once every case has run.
+pub fn unreached(all: &[&Statement], folder: &std::path::Path) -> Vec<String> {
+    let unused = all.iter().filter(|statement| !statement.was_used());
+    let mut unreached: Vec<String> =
+        unused.map(|statement| format!("{}: no case", statement.name())).collect();
+    let tables: BTreeSet<&str> =
+        all.iter().map(|statement| statement.name().split_once('/').unwrap().0).collect();
+    for table in tables {
+        for file in std::fs::read_dir(folder.join(table)).unwrap() {
+            let file = file.unwrap().file_name();
+            let name = format!("{table}/{}", file.display());
+            // The columns are the beginning of other statements.
+            if file != "columns.sql" && !all.iter().any(|statement| statement.name() == name) {
+                unreached.push(format!("{name}: no statement"));
+            }
+        }
+    }
+    unreached
+}
+
+/// Makes a test of each case, and one that runs all of them to see that every query file is reached.
+///
+/// `$statements` are those of the adapter's `queries/` folder.
 #[macro_export]
 macro_rules! run_store_conformance {
-    ($fixture:ty) => {
-        $crate::run_store_conformance! { @cases $fixture,
+    ($fixture:ty, $statements:expr) => {
+        $crate::run_store_conformance! { @cases $fixture, $statements,
             rows::every_field_survives,
             rows::every_phase_survives,
             rows::an_existing_id_is_not_inserted,
@@ -33,9 +62,41 @@ macro_rules! run_store_conformance {
             rows::text_with_nul_does_not_fail_the_batch,
             rows::reads_keep_to_their_namespace,
             rows::a_large_batch_survives,
+            locks::a_locked_run_makes_the_second_wait,
+            locks::a_shared_run_makes_a_change_wait,
+            locks::locks_of_two_batches_do_not_cross,
+            locks::open_children_are_locked_by_id,
+            keys::the_first_reservation_owns_the_key,
+            keys::an_expired_key_is_given_anew,
+            keys::a_rolled_back_reservation_is_none,
+            keys::of_two_transactions_one_owns_the_key,
+            events::a_used_number_is_refused,
+            events::a_history_is_read_in_order,
+            events::the_feed_is_in_order_and_resumes,
+            events::the_feed_of_a_root_has_its_tree,
+            events::nothing_appears_behind_a_cursor,
+            events::the_events_of_a_run_stay_in_order_across_transactions,
+            events::a_foreign_cursor_is_refused,
+            events::a_commit_wakes,
+            sweeps::never_enqueued,
+            sweeps::enqueued_before,
+            sweeps::timers,
+            sweeps::cascades,
+            sweeps::lost_sessions,
+            sweeps::a_sweep_leaves_out_locked_runs,
+            sweeps::held_runs_are_paged_by_id,
+            sweeps::an_old_epoch_is_not_marked,
+            lists::every_field_and_comparison,
+            lists::nested_filters,
+            lists::a_wrong_comparison_is_an_error,
+            lists::pages_are_stable_under_inserts,
+            lists::values_are_no_sql,
+            sessions::a_session_lives_until_it_expires,
+            sessions::a_session_belongs_to_its_namespace,
+            sessions::purge_takes_what_is_over,
         }
     };
-    (@cases $fixture:ty, $($module:ident :: $case:ident,)*) => {
+    (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -44,5 +105,17 @@ macro_rules! run_store_conformance {
                 $crate::conformance::Fixture::close(fixture).await;
             }
         )*
+
+        #[tokio::test]
+        async fn every_query_file_is_reached() {
+            $(
+                let fixture = <$fixture as $crate::conformance::Fixture>::open().await;
+                $crate::conformance::$module::$case($crate::conformance::Fixture::store(&fixture)).await;
+                $crate::conformance::Fixture::close(fixture).await;
+            )*
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
+            let unreached = $crate::conformance::unreached($statements, &folder);
+            assert!(unreached.is_empty(), "{unreached:#?}");
+        }
     };
 }

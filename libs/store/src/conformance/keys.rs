@@ -1,0 +1,102 @@
+//! Idempotency keys: P4.
+
+use std::sync::Arc;
+
+use tidegate_model::{Namespace, RunId};
+use tokio::task::JoinSet;
+
+use super::fixture::*;
+use crate::{KeyOwner, KeyReservation, RunStore};
+
+fn reservation(scope: &str, key: &str) -> KeyReservation {
+    let run_id = RunId::new();
+    let mut params_hash = [7; 32];
+    params_hash[..16].copy_from_slice(run_id.as_uuid().as_bytes());
+    KeyReservation {
+        namespace: Namespace::default(),
+        scope: scope.to_owned(),
+        key: key.to_owned(),
+        run_id,
+        params_hash,
+        expires_at: after(100),
+    }
+}
+
+fn owner(key: &KeyReservation) -> KeyOwner {
+    KeyOwner { run_id: key.run_id, params_hash: key.params_hash }
+}
+
+async fn reserve(store: &Arc<dyn RunStore>, keys: &[KeyReservation], seconds: u64) -> Vec<KeyOwner> {
+    let mut tx = store.begin().await.unwrap();
+    let owners = tx.reserve_keys(keys, after(seconds)).await.unwrap();
+    tx.commit().await.unwrap();
+    owners
+}
+
+/// Answers come in the order of the slice; the first owns, within a slice too; namespace and scope tell keys apart.
+pub async fn the_first_reservation_owns_the_key(store: Arc<dyn RunStore>) {
+    let b = reservation("task:resize", "b's \"key\"");
+    let a = reservation("task:resize", "a");
+    let b_again = reservation("task:resize", "b's \"key\"");
+    let other_scope = reservation("task:other", "a");
+    let other_namespace = KeyReservation { namespace: elsewhere(), ..reservation("task:resize", "a") };
+    let keys = [b.clone(), a.clone(), b_again, other_scope.clone(), other_namespace.clone()];
+    let owners = reserve(&store, &keys, 0).await;
+    assert_eq!(owners, [owner(&b), owner(&a), owner(&b), owner(&other_scope), owner(&other_namespace)]);
+
+    let new = reservation("task:resize", "new");
+    let later = [reservation("task:resize", "a"), new.clone(), reservation("task:resize", "b's \"key\"")];
+    assert_eq!(reserve(&store, &later, 1).await, [owner(&a), owner(&new), owner(&b)]);
+    assert_eq!(reserve(&store, &[], 1).await, []);
+}
+
+/// At its expiry a key can be taken, and only then.
+pub async fn an_expired_key_is_given_anew(store: Arc<dyn RunStore>) {
+    let first = reservation("flow:etl", "daily");
+    reserve(&store, &[first.clone()], 0).await;
+    let second = KeyReservation { expires_at: after(200), ..reservation("flow:etl", "daily") };
+    assert_eq!(reserve(&store, &[second.clone()], 99).await, [owner(&first)]);
+    assert_eq!(reserve(&store, &[second.clone()], 100).await, [owner(&second)]);
+    // With the new owner's expiry.
+    assert_eq!(reserve(&store, &[first], 199).await, [owner(&second)]);
+}
+
+/// A reservation lives and dies with its transaction.
+pub async fn a_rolled_back_reservation_is_none(store: Arc<dyn RunStore>) {
+    let mut tx = store.begin().await.unwrap();
+    tx.reserve_keys(&[reservation("flow:etl", "daily")], T0).await.unwrap();
+    drop(tx);
+    let second = reservation("flow:etl", "daily");
+    assert_eq!(within(reserve(&store, &[second.clone()], 0)).await, [owner(&second)]);
+}
+
+/// A second transaction waits for the one that has reserved the key, and finds its owner; of many at once, with many
+/// keys in any order, one owns each.
+pub async fn of_two_transactions_one_owns_the_key(store: Arc<dyn RunStore>) {
+    let first = reservation("flow:etl", "daily");
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.reserve_keys(&[first.clone()], T0).await.unwrap(), [owner(&first)]);
+    let keys = [reservation("flow:etl", "daily")];
+    let mut second = Box::pin(reserve(&store, &keys, 0));
+    assert!(is_waiting(&mut second).await);
+    tx.commit().await.unwrap();
+    assert_eq!(within(second).await, [owner(&first)]);
+
+    let mut callers = JoinSet::new();
+    for caller in 0..6 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            let mut keys: Vec<_> = (0..20).map(|n| reservation("flow:etl", &format!("{n}"))).collect();
+            if caller % 2 == 0 {
+                keys.reverse();
+            }
+            let mut owners = reserve(&store, &keys, 0).await;
+            if caller % 2 == 0 {
+                owners.reverse();
+            }
+            owners
+        });
+    }
+    let answers = within(callers.join_all()).await;
+    assert!(answers.iter().all(|owners| *owners == answers[0]));
+}
