@@ -41,7 +41,7 @@ pub enum Operation {
         /// What the code returned.
         result: Option<Payload>,
     },
-    /// Someone asks for its end.
+    /// Someone asks for its end. To be followed by [`crate::Engine::cascade_from`].
     Cancel {
         /// The tenant.
         namespace: Namespace,
@@ -193,7 +193,12 @@ impl Changes {
             {
                 self.results.push((run_id, result.clone()));
             }
+            let is_cascade_known = self.outbound.cascade;
             self.take(&run, &event, step, now);
+            if matches!(operation, Operation::Cancel { .. }) {
+                // Who cancels cascades itself, level by level, to tell how many there were.
+                self.outbound.cascade = is_cascade_known;
+            }
         }
         Ok(Operated { run: self.runs.get(&run_id).unwrap_or(&run).clone(), changed, parameters: None })
     }

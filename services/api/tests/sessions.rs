@@ -1,0 +1,153 @@
+//! SessionService as an SDK process sees it.
+
+mod common;
+
+use common::{Api, payload, reason, report, task};
+use tidegate_proto::v1::{self, session_request, session_response};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+const SESSION_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+struct Session {
+    sender: mpsc::Sender<v1::SessionRequest>,
+    inbound: Streaming<v1::SessionResponse>,
+}
+
+impl Session {
+    async fn open(api: &Api) -> Self {
+        let (sender, receiver) = mpsc::channel(8);
+        let hello = v1::SessionHello {
+            protocol_version: 1,
+            session_id: SESSION_ID.to_owned(),
+            identity: "host:1".to_owned(),
+            ..Default::default()
+        };
+        let session = Self::send_to(&sender, session_request::Message::Hello(hello));
+        session.await;
+        let inbound = api.sessions.clone().session(ReceiverStream::new(receiver)).await.expect("opens");
+        let mut session = Self { sender, inbound: inbound.into_inner() };
+        assert!(matches!(session.next().await, session_response::Message::Welcome(_)));
+        session
+    }
+
+    async fn send_to(sender: &mpsc::Sender<v1::SessionRequest>, message: session_request::Message) {
+        sender.send(v1::SessionRequest { message: Some(message) }).await.expect("is open");
+    }
+
+    async fn next(&mut self) -> session_response::Message {
+        let message = self.inbound.message().await.expect("goes on").expect("is open");
+        message.message.expect("is set")
+    }
+
+    /// Reports and gives the outcomes.
+    async fn report(&mut self, reports: Vec<v1::Report>) -> Vec<v1::ReportOutcome> {
+        Self::send_to(&self.sender, session_request::Message::Reports(v1::Reports { reports })).await;
+        match self.next().await {
+            session_response::Message::Outcomes(outcomes) => outcomes.outcomes,
+            other => panic!("{other:?} instead of outcomes"),
+        }
+    }
+}
+
+fn local() -> v1::NewRun {
+    v1::NewRun { placement: Some(v1::new_run::Placement::SessionId(SESSION_ID.to_owned())), ..task() }
+}
+
+fn started() -> v1::report::Event {
+    v1::report::Event::Started(v1::report::Started {})
+}
+
+fn completed() -> v1::report::Event {
+    v1::report::Event::Completed(v1::report::Completed { result: Some(payload(b"1")) })
+}
+
+fn state_name(outcome: &v1::ReportOutcome) -> &str {
+    outcome.state.as_ref().map_or("", |state| state.name.as_str())
+}
+
+#[tokio::test]
+async fn a_process_reports_its_local_runs_in_batches() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    assert_eq!((run.epoch, run.session_id.as_str()), (1, SESSION_ID));
+    let outcomes = session.report(vec![report(&run.id, 1, started()), report(&run.id, 1, completed())]).await;
+    assert!(outcomes.iter().all(|outcome| outcome.accepted), "{outcomes:?}");
+    assert_eq!(outcomes.iter().map(state_name).collect::<Vec<_>>(), ["Running", "Completed"]);
+    // A repeat after a broken stream is answered alike.
+    let again = session.report(vec![report(&run.id, 1, completed())]).await;
+    assert!(again[0].accepted);
+}
+
+#[tokio::test]
+async fn a_retry_is_the_servers_verdict_and_the_process_carries_it_out() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let policies = v1::Policies {
+        retry: Some(v1::RetryPolicy { max_retries: 1, ..Default::default() }),
+        ..Default::default()
+    };
+    let run = api.created(v1::NewRun { policies: Some(policies), ..local() }).await;
+    let failure = v1::Failure { error_type: "ValueError".into(), ..Default::default() };
+    let failed = v1::report::Event::Failed(failure);
+    let outcomes =
+        session.report(vec![report(&run.id, 1, started()), report(&run.id, 1, failed.clone())]).await;
+    assert_eq!(state_name(&outcomes[1]), "AwaitingRetry");
+    assert!(outcomes[1].due_at.is_some());
+    let epoch = outcomes[1].current_epoch;
+    let outcomes =
+        session.report(vec![report(&run.id, epoch, started()), report(&run.id, epoch, failed)]).await;
+    assert_eq!(outcomes.iter().map(state_name).collect::<Vec<_>>(), ["Retrying", "Failed"]);
+    assert_eq!(outcomes[1].attempt, 2);
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_process() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    session.report(vec![report(&run.id, 1, started())]).await;
+    let request =
+        v1::CancelRunRequest { run_id: run.id.clone(), reason: "enough".into(), ..Default::default() };
+    api.runs.clone().cancel_run(request).await.expect("cancels");
+    let session_response::Message::Cancels(cancels) = session.next().await else { panic!("no cancel") };
+    assert_eq!((cancels.cancels[0].run_id.as_str(), cancels.cancels[0].epoch), (run.id.as_str(), 1));
+    assert_eq!(cancels.cancels[0].cause(), v1::CancelCause::Requested);
+    let cancelled = v1::report::Event::Cancelled(v1::report::Cancelled {});
+    let outcomes = session.report(vec![report(&run.id, 1, cancelled)]).await;
+    assert_eq!(state_name(&outcomes[0]), "Cancelled");
+}
+
+#[tokio::test]
+async fn a_bad_report_fails_alone_with_its_reason() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8058";
+    let outcomes = session
+        .report(vec![
+            report("x", 1, started()),
+            report(unknown, 1, started()),
+            report(&run.id, 7, started()),
+            report(&run.id, 1, completed()),
+            report(&run.id, 1, started()),
+        ])
+        .await;
+    let reasons: Vec<_> = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect();
+    assert_eq!(reasons, ["INVALID_FIELD", "RUN_NOT_FOUND", "STALE_EPOCH", "TRANSITION_NOT_ALLOWED", ""]);
+    assert_eq!(outcomes[2].current_epoch, 1, "a refused report tells how things stand");
+}
+
+#[tokio::test]
+async fn an_unknown_session_gets_no_runs_and_an_old_protocol_no_session() {
+    let api = Api::start().await;
+    let refused = api.create(local()).await.expect_err("is refused");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "SESSION_LOST"));
+
+    let hello = v1::SessionHello { protocol_version: 9, ..Default::default() };
+    let request = v1::SessionRequest { message: Some(session_request::Message::Hello(hello)) };
+    let refused = api.sessions.clone().session(tokio_stream::once(request)).await.expect_err("is refused");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "PROTOCOL_VERSION"));
+}
