@@ -1,6 +1,6 @@
 //! Idempotency keys: P4.
 
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc};
 
 use tidegate_model::{Namespace, RunId};
 use tokio::task::JoinSet;
@@ -53,10 +53,10 @@ pub async fn the_first_reservation_owns_the_key(store: Arc<dyn RunStore>) {
 /// At its expiry a key can be taken, and only then.
 pub async fn an_expired_key_is_given_anew(store: Arc<dyn RunStore>) {
     let first = reservation("flow:etl", "daily");
-    reserve(&store, &[first.clone()], 0).await;
+    reserve(&store, from_ref(&first), 0).await;
     let second = KeyReservation { expires_at: after(200), ..reservation("flow:etl", "daily") };
-    assert_eq!(reserve(&store, &[second.clone()], 99).await, [owner(&first)]);
-    assert_eq!(reserve(&store, &[second.clone()], 100).await, [owner(&second)]);
+    assert_eq!(reserve(&store, from_ref(&second), 99).await, [owner(&first)]);
+    assert_eq!(reserve(&store, from_ref(&second), 100).await, [owner(&second)]);
     // With the new owner's expiry.
     assert_eq!(reserve(&store, &[first], 199).await, [owner(&second)]);
 }
@@ -67,7 +67,7 @@ pub async fn a_rolled_back_reservation_is_none(store: Arc<dyn RunStore>) {
     tx.reserve_keys(&[reservation("flow:etl", "daily")], T0).await.unwrap();
     drop(tx);
     let second = reservation("flow:etl", "daily");
-    assert_eq!(within(reserve(&store, &[second.clone()], 0)).await, [owner(&second)]);
+    assert_eq!(within(reserve(&store, from_ref(&second), 0)).await, [owner(&second)]);
 }
 
 /// A second transaction waits for the one that has reserved the key, and finds its owner; of many at once, with many
@@ -75,7 +75,7 @@ pub async fn a_rolled_back_reservation_is_none(store: Arc<dyn RunStore>) {
 pub async fn of_two_transactions_one_owns_the_key(store: Arc<dyn RunStore>) {
     let first = reservation("flow:etl", "daily");
     let mut tx = store.begin().await.unwrap();
-    assert_eq!(tx.reserve_keys(&[first.clone()], T0).await.unwrap(), [owner(&first)]);
+    assert_eq!(tx.reserve_keys(from_ref(&first), T0).await.unwrap(), [owner(&first)]);
     let keys = [reservation("flow:etl", "daily")];
     let mut second = Box::pin(reserve(&store, &keys, 0));
     assert!(is_waiting(&mut second).await);

@@ -75,5 +75,8 @@ pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     assert!(store.put_session(&Session { expires_at: after(99), ..over }, after(50)).await.unwrap());
     let mut tx = store.begin().await.unwrap();
     let taken = key("d", 60);
-    assert_ne!(tx.reserve_keys(&[taken.clone()], after(50)).await.unwrap()[0].run_id, taken.run_id);
+    assert_ne!(
+        tx.reserve_keys(std::slice::from_ref(&taken), after(50)).await.unwrap()[0].run_id,
+        taken.run_id
+    );
 }
