@@ -93,6 +93,7 @@ macro_rules! run_store_conformance {
             lists::values_are_no_sql,
             sessions::a_session_lives_until_it_expires,
             sessions::a_session_belongs_to_its_namespace,
+            sessions::live_sessions_are_told_apart,
             sessions::purge_takes_what_is_over,
         }
     };

@@ -44,6 +44,22 @@ pub async fn a_session_belongs_to_its_namespace(store: Arc<dyn RunStore>) {
     assert!(store.put_session(&own, T0).await.unwrap());
 }
 
+/// Of several sessions those are told that are there and have not expired, each with its namespace.
+pub async fn live_sessions_are_told_apart(store: Arc<dyn RunStore>) {
+    let (alive, over) = (session(99), session(10));
+    let other = Session { namespace: elsewhere(), ..session(99) };
+    for session in [&alive, &over, &other] {
+        assert!(store.put_session(session, T0).await.unwrap());
+    }
+    let mut tx = store.begin().await.unwrap();
+    let asked = [alive.id, over.id, other.id, SessionId::new()];
+    let mut live = tx.live_sessions(&asked, after(10)).await.unwrap();
+    live.sort_by_key(|(id, _)| *id);
+    let mut expected = vec![(alive.id, alive.namespace), (other.id, other.namespace)];
+    expected.sort_by_key(|(id, _)| *id);
+    assert_eq!(live, expected);
+}
+
 /// Purge deletes sessions that ended and have no open runs, and expired keys, up to the limit.
 pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     let (over, with_open_run, with_ended_run, alive) = (session(10), session(10), session(10), session(99));
