@@ -4,6 +4,7 @@
 mod error;
 mod filter;
 mod follow;
+mod logs;
 mod open;
 mod queries;
 mod row;
@@ -11,5 +12,6 @@ mod store;
 mod tx;
 
 pub use error::OpenError;
+pub use logs::STATEMENTS as LOG_STATEMENTS;
 pub use open::{PgOptions, PgStore};
 pub use queries::STATEMENTS;

@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{OpenError, follow};
+use crate::{OpenError, follow, logs::PgLogs};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -51,6 +51,7 @@ impl Default for PgOptions {
 pub struct PgStore {
     pub(crate) pool: PgPool,
     pub(crate) signals: Arc<Signals>,
+    pub(crate) logs: PgLogs,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -99,8 +100,8 @@ impl PgStore {
         };
         migrate(&connect, options, &server).await?;
 
-        // A listener sleeps, and would be no better for timeouts.
-        let listening = PgPoolOptions::new().max_connections(1).connect_lazy_with(connect.clone());
+        // Listeners sleep, and would be no better for timeouts. One is for runs, one for logs.
+        let listening = PgPoolOptions::new().max_connections(2).connect_lazy_with(connect.clone());
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -120,6 +121,8 @@ impl PgStore {
             .await
             .map_err(|error| server.unreachable(&error))?;
 
+        let logs =
+            PgLogs::new(url, pool.clone(), listening.clone()).map_err(|cause| OpenError::Url { cause })?;
         let signals = Arc::new(Signals {
             commits: watch::Sender::new(0),
             tell_others: Notify::new(),
@@ -127,7 +130,7 @@ impl PgStore {
         });
         let mut tasks = JoinSet::new();
         follow::spawn(&mut tasks, &pool, listening, &signals);
-        Ok(Self { pool, signals, _tasks: Arc::new(tasks) })
+        Ok(Self { pool, signals, logs, _tasks: Arc::new(tasks) })
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod error;
 mod filter;
+mod logs;
 mod open;
 mod queries;
 mod row;
@@ -10,5 +11,6 @@ mod store;
 mod tx;
 
 pub use error::OpenError;
+pub use logs::STATEMENTS as LOG_STATEMENTS;
 pub use open::SqliteStore;
 pub use queries::STATEMENTS;

@@ -29,6 +29,7 @@ pub struct SqliteStore {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
     pub(crate) commits: Arc<watch::Sender<u64>>,
+    pub(crate) log_commits: Arc<watch::Sender<u64>>,
     /// Deletes an ephemeral database when the last clone of the store goes.
     _folder: Option<Arc<TempDir>>,
 }
@@ -83,7 +84,8 @@ impl SqliteStore {
             .await
             .map_err(open_error)?;
         let commits = Arc::new(watch::Sender::new(0));
-        Ok(Self { writer, readers, commits, _folder: folder.map(Arc::new) })
+        let log_commits = Arc::new(watch::Sender::new(0));
+        Ok(Self { writer, readers, commits, log_commits, _folder: folder.map(Arc::new) })
     }
 }
 

@@ -137,6 +137,9 @@ pub struct TailPage {
     pub next: LogPosition,
     /// Whether the limit was reached: there may be more at once.
     pub is_full: bool,
+    /// Whether lines are stored that a transaction under way holds back: there will be more in a moment, and
+    /// no commit of lines will announce it.
+    pub more_soon: bool,
 }
 
 /// Stores log lines. Every method may be called at any time from any number of tasks and processes.

@@ -1,3 +1,5 @@
+use std::{fmt, str::FromStr};
+
 /// The numbers that a writer has stored, kept as ranges: one range for a writer that counts up and repeats
 /// what was not acknowledged.
 ///
@@ -40,21 +42,42 @@ impl SeqSet {
         }
         true
     }
+}
 
-    /// As numbers for a column: first and last of each range in turn. The bits of a number above `i64::MAX`
-    /// come back as they were.
-    pub fn to_column(&self) -> Vec<i64> {
-        self.ranges.iter().flat_map(|&(first, last)| [first.cast_signed(), last.cast_signed()]).collect()
+/// As a column holds it: `1-15,17,20-21`.
+impl fmt::Display for SeqSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (range_idx, (first, last)) in self.ranges.iter().enumerate() {
+            let separator = if range_idx == 0 { "" } else { "," };
+            write!(f, "{separator}{first}")?;
+            if last > first {
+                write!(f, "-{last}")?;
+            }
+        }
+        Ok(())
     }
+}
 
-    /// From such a column; `None` where it does not read.
-    pub fn from_column(column: &[i64]) -> Option<Self> {
-        let (pairs, []) = column.as_chunks::<2>() else { return None };
-        let ranges: Vec<_> =
-            pairs.iter().map(|[first, last]| (first.cast_unsigned(), last.cast_unsigned())).collect();
-        let in_order = ranges.iter().all(|(first, last)| first <= last)
-            && ranges.windows(2).all(|pair| pair[0].1 < pair[1].0);
-        in_order.then_some(Self { ranges })
+/// A text that is no set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidSeqSet;
+
+impl FromStr for SeqSet {
+    type Err = InvalidSeqSet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSeqSet> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_| InvalidSeqSet);
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for part in text.split(',').filter(|_| !text.is_empty()) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range = (number(first)?, number(last)?);
+            let after_previous = ranges.last().is_none_or(|(_, last)| *last < range.0);
+            if range.0 > range.1 || !after_previous {
+                return Err(InvalidSeqSet);
+            }
+            ranges.push(range);
+        }
+        Ok(Self { ranges })
     }
 }
 
@@ -69,21 +92,21 @@ mod tests {
         let mut set = SeqSet::default();
         let new: Vec<u64> = (1..=10).chain(5..=15).filter(|seq| set.insert(*seq)).collect();
         assert_eq!(new, (1..=15).collect::<Vec<_>>());
-        assert_eq!(set.to_column(), [1, 15]);
+        assert_eq!(set.to_string(), "1-15");
     }
 
     #[test]
-    fn any_order_is_right_and_survives_the_column() {
+    fn any_order_is_right_and_survives_its_text() {
         let (mut set, mut expected) = (SeqSet::default(), BTreeSet::new());
         let mut seq: u64 = 7;
         for _ in 0..500 {
             seq = seq.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let small = (seq >> 33) % 100;
             assert_eq!(set.insert(small), expected.insert(small), "{small}");
-            assert_eq!(SeqSet::from_column(&set.to_column()), Some(set.clone()));
+            assert_eq!(set.to_string().parse(), Ok(set.clone()));
         }
         assert!(set.insert(u64::MAX) && !set.insert(u64::MAX));
-        assert_eq!(SeqSet::from_column(&set.to_column()), Some(set));
+        assert_eq!(set.to_string().parse(), Ok(set));
     }
 
     #[test]
@@ -92,15 +115,16 @@ mod tests {
         for seq in 0..1_000 {
             assert!(set.insert(seq * 2));
         }
-        assert_eq!(set.to_column().len(), SeqSet::MAX_RANGES * 2);
+        assert_eq!(set.to_string().split(',').count(), SeqSet::MAX_RANGES);
         assert!(!set.insert(1), "the lowest gaps count as stored");
         assert!(set.insert(1_997));
     }
 
     #[test]
-    fn a_column_that_is_none_is_refused() {
-        for column in [&[1_i64] as &[i64], &[3, 2], &[1, 5, 4, 9]] {
-            assert_eq!(SeqSet::from_column(column), None);
+    fn a_text_that_is_none_is_refused() {
+        assert_eq!("".parse(), Ok(SeqSet::default()));
+        for text in ["x", "1-", "3-2", "1-5,4-9", "1,1", ","] {
+            assert_eq!(text.parse::<SeqSet>(), Err(InvalidSeqSet), "{text}");
         }
     }
 }

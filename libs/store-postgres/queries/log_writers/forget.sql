@@ -1,0 +1,1 @@
+DELETE FROM log_writers WHERE stored_day < $1

@@ -1,0 +1,1 @@
+DELETE FROM logs_default WHERE stored_day < $1

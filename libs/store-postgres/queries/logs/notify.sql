@@ -1,0 +1,1 @@
+SELECT PG_NOTIFY('tidegate_logs', '')

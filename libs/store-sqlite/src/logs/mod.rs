@@ -1,0 +1,7 @@
+//! The log half of the store.
+
+mod queries;
+mod row;
+mod store;
+
+pub use queries::STATEMENTS;
