@@ -2,7 +2,7 @@ use std::{
     future::Future,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Error, ErrorKind, Options, proto, retry::Backoff, trace};
+use crate::{Error, ErrorKind, Options, ends::DEFAULT_MAX_PAYLOAD, proto, retry::Backoff, trace};
 
 /// The largest message that is read: above any that the server sends.
 pub(crate) const MAX_READ_SIZE: usize = 64 << 20;
@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     pub(crate) runtime: Handle,
     pub(crate) api: Channel,
     reached: AtomicBool,
+    max_payload: AtomicUsize,
+    limits_known: AtomicBool,
     /// Channels by address, so that a role that moved back finds its old one.
     peers: Mutex<Vec<(String, Channel)>>,
 }
@@ -43,7 +45,15 @@ pub(crate) enum Peer {
 impl Connection {
     pub(crate) fn new(options: Options, runtime: Handle) -> Result<Self, Error> {
         let api = open(&options.address, &runtime)?;
-        Ok(Self { options, runtime, api, reached: AtomicBool::new(false), peers: Mutex::new(Vec::new()) })
+        Ok(Self {
+            options,
+            runtime,
+            api,
+            reached: AtomicBool::new(false),
+            max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
+            limits_known: AtomicBool::new(false),
+            peers: Mutex::new(Vec::new()),
+        })
     }
 
     /// A server has answered once.
@@ -53,6 +63,27 @@ impl Connection {
 
     pub(crate) fn note_reached(&self) {
         self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of one payload that the server takes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.max_payload.load(Ordering::Relaxed)
+    }
+
+    /// Asks the server for its ends, once; until it has answered the defaults hold.
+    pub(crate) async fn learn_limits(&self) {
+        if self.limits_known.load(Ordering::Relaxed) {
+            return;
+        }
+        let request = proto::GetLimitsRequest {};
+        let mut client = proto::system_service_client::SystemServiceClient::new(self.api.clone());
+        let asked = timeout(TRY_TIMEOUT, client.get_limits(request)).await;
+        if let Ok(Ok(limits)) = asked {
+            self.limits_known.store(true, Ordering::Relaxed);
+            if let Ok(size @ 1..) = usize::try_from(limits.into_inner().max_payload_size_bytes) {
+                self.max_payload.store(size, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Makes one unary call, and repeats it while the server is unavailable or full: after the delay that the

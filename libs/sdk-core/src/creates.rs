@@ -10,6 +10,7 @@ use crate::{
     CreatedRun, Error, ErrorKind,
     client::new_run_id,
     connection::Connection,
+    ends,
     proto::{self, run_service_client::RunServiceClient},
     retry::Backoff,
     runtime,
@@ -28,6 +29,7 @@ const LANES: usize = 2;
 #[derive(Clone)]
 pub(crate) struct Creates {
     queue: mpsc::Sender<Item>,
+    connection: Arc<Connection>,
 }
 
 struct Item {
@@ -39,8 +41,8 @@ impl Creates {
     pub(crate) fn start(connection: Arc<Connection>) -> Self {
         let (queue, items) = mpsc::channel(QUEUE);
         let runtime = connection.runtime.clone();
-        runtime::spawn(&runtime, "creates", gather(connection, items));
-        Self { queue }
+        runtime::spawn(&runtime, "creates", gather(Arc::clone(&connection), items));
+        Self { queue, connection }
     }
 
     pub(crate) async fn create(&self, run: proto::NewRun) -> Result<CreatedRun, Error> {
@@ -68,6 +70,10 @@ impl Creates {
             run.id = new_run_id();
         }
         let (reply, outcome) = oneshot::channel();
+        if let Err(error) = ends::check_parameters(&run, self.connection.max_payload()) {
+            let _ = reply.send(Err(error));
+            return outcome;
+        }
         // A closed queue drops `reply`, which the receiver sees.
         let _ = self.queue.send(Item { run, reply }).await;
         outcome

@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod connection;
 mod creates;
+mod ends;
 mod error;
 mod follow;
 mod link;

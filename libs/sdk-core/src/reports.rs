@@ -88,9 +88,12 @@ impl Reports {
         batch
     }
 
-    /// Takes the answer to the oldest unanswered report of its run. The report, when it is settled; `None` when it
-    /// is to be repeated, or when nothing waits for this answer.
-    pub(crate) fn answer(&mut self, outcome: &ReportOutcome) -> Option<Report> {
+    /// Takes the answer to the oldest unanswered report of its run. The report, and who waits for the answer, when it
+    /// is settled; `None` when it is to be repeated, or when this is the answer to nothing.
+    pub(crate) fn answer(
+        &mut self,
+        outcome: &ReportOutcome,
+    ) -> Option<(Report, Option<oneshot::Sender<ReportOutcome>>)> {
         let of_run = self.runs.get_mut(&outcome.run_id)?;
         if of_run.n_ignored > 0 {
             of_run.n_ignored -= 1;
@@ -113,10 +116,7 @@ impl Reports {
         if of_run.entries.is_empty() {
             self.runs.remove(&outcome.run_id);
         }
-        if let Some(reply) = entry.reply {
-            let _ = reply.send(outcome.clone()); // who asked may have gone
-        }
-        Some(entry.report)
+        Some((entry.report, entry.reply))
     }
 
     /// When the next repeat is due.
@@ -208,10 +208,10 @@ mod tests {
         reports.push(completed("a"), None);
         assert_eq!(reports.take(10), [started("a"), completed("a")]);
         assert!(reports.take(10).is_empty());
-        assert_eq!(reports.answer(&accepted("a")), Some(started("a")));
+        assert_eq!(reports.answer(&accepted("a")).unwrap().0, started("a"));
         reports.resend_all();
         assert_eq!(reports.take(10), [completed("a")]);
-        assert_eq!(reports.answer(&accepted("a")), Some(completed("a")));
+        assert_eq!(reports.answer(&accepted("a")).unwrap().0, completed("a"));
         assert!(reports.is_empty());
     }
 
@@ -221,9 +221,9 @@ mod tests {
         reports.push(started("a"), None);
         reports.push(completed("a"), None);
         assert_eq!(reports.take(10).len(), 2);
-        assert_eq!(reports.answer(&refused("a", "OVERLOADED")), None);
+        assert!(reports.answer(&refused("a", "OVERLOADED")).is_none());
         // The end had been refused because the start was missing; that answer counts for nothing.
-        assert_eq!(reports.answer(&refused("a", "TRANSITION_NOT_ALLOWED")), None);
+        assert!(reports.answer(&refused("a", "TRANSITION_NOT_ALLOWED")).is_none());
         assert!(reports.take(10).is_empty(), "not before its time");
         reports.repeat_due(reports.next_repeat().unwrap());
         assert_eq!(reports.take(10), [started("a"), completed("a")]);
@@ -244,7 +244,7 @@ mod tests {
         let mut reports = Reports::default();
         reports.push(completed("a"), None);
         reports.take(10);
-        assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")), Some(completed("a")));
+        assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")).unwrap().0, completed("a"));
         assert!(reports.is_empty());
     }
 }

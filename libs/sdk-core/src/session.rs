@@ -15,7 +15,9 @@ use tokio::{
 
 pub use local_run::{LocalRun, Verdict};
 
-use crate::{Error, ErrorKind, connection::Connection, creates::Creates, proto, runtime, stop::StopSender};
+use crate::{
+    Error, ErrorKind, clock, connection::Connection, creates::Creates, proto, runtime, stop::StopSender,
+};
 
 /// Commands that wait for the session's task, at most; callers beyond that wait.
 const QUEUE: usize = 1_024;
@@ -118,10 +120,13 @@ impl Session {
         let run_id = run.id.clone();
         run.placement = Some(proto::new_run::Placement::SessionId(session_id.clone()));
         let (stop, signal) = StopSender::new();
-        let track = Command::Track { run_id: run_id.clone(), session_id: session_id.clone(), stop };
+        let track =
+            Command::Track { run_id: run_id.clone(), session_id: session_id.clone(), stop: stop.clone() };
+        let run_timeout =
+            run.policies.as_ref().and_then(|policies| clock::duration_of(policies.run_timeout.as_ref()));
         opened.commands.send(track).await.map_err(|_| closed())?;
         let outcome = self.shared.creates.enqueue(run).await;
-        Ok(Begun { opened, session_id, run_id, signal, outcome })
+        Ok(Begun { opened, session_id, run_id, stop: (stop, signal), run_timeout, outcome })
     }
 
     /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
@@ -158,7 +163,8 @@ struct Begun {
     opened: Opened,
     session_id: String,
     run_id: String,
-    signal: crate::StopSignal,
+    stop: (StopSender, crate::StopSignal),
+    run_timeout: Option<Duration>,
     outcome: oneshot::Receiver<Result<crate::CreatedRun, Error>>,
 }
 
@@ -171,7 +177,14 @@ impl Begun {
                 if created.id != self.run_id {
                     let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
                 }
-                Ok(LocalRun::new(created, self.session_id, self.run_id, self.signal, commands))
+                Ok(LocalRun::new(
+                    created,
+                    self.session_id,
+                    self.run_id,
+                    self.stop,
+                    self.run_timeout,
+                    commands,
+                ))
             }
             Err(error) => {
                 let _ = commands.send(Command::Forget { run_id: self.run_id }).await;

@@ -59,6 +59,16 @@ impl StopSender {
         });
     }
 
+    /// Forgets a timeout: another attempt begins.
+    pub(crate) fn clear_timeout(&self) {
+        self.0.send_if_modified(|current| {
+            if *current == Stop::TimedOut {
+                *current = Stop::Go;
+            }
+            false
+        });
+    }
+
     /// Completes when nobody listens any more: the attempt is over.
     pub(crate) async fn nobody_listens(&self) {
         self.0.closed().await;

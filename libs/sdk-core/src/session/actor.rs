@@ -12,6 +12,7 @@ use super::{Command, SessionState};
 use crate::{
     Error, ErrorKind, clock,
     connection::{Connection, MAX_READ_SIZE},
+    ends,
     link::{self, Event, Link, Live, OUTGOING, Terms},
     proto::{
         self, CancelCause, ReportOutcome, SessionRequest, SessionResponse, report, session_request,
@@ -175,7 +176,14 @@ impl Actor {
     }
 
     fn on_outcome(&mut self, outcome: &ReportOutcome) {
-        let Some(report) = self.reports.answer(outcome) else { return };
+        let Some((report, reply)) = self.reports.answer(outcome) else { return };
+        if let Some(next) = ends::follow_up(&report, outcome) {
+            self.reports.push(next, reply);
+            return;
+        }
+        if let Some(reply) = reply {
+            let _ = reply.send(outcome.clone()); // who asked may have gone
+        }
         let state = outcome.state.as_ref().map_or(proto::StateType::Unspecified, proto::State::r#type);
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
         let goes_on = state == proto::StateType::Scheduled || state == proto::StateType::Cancelling;
@@ -211,7 +219,9 @@ impl Actor {
                 self.runs.remove(&run_id);
             }
             Command::Report { session_id, report, reply } if session_id == self.session_id => {
-                self.reports.push(report, Some(reply));
+                let max_payload = self.connection.max_payload();
+                let event = report.event.map(|event| ends::bounded(event, max_payload));
+                self.reports.push(proto::Report { event, ..report }, Some(reply));
             }
             Command::Report { .. } => {} // of a lost session; the dropped reply says so
             Command::Lost { session_id } if session_id == self.session_id => self.lose(link),
@@ -257,6 +267,7 @@ async fn dial(
             })
             .await?;
     }
+    connection.learn_limits().await;
     let (outgoing, requests) = mpsc::channel(OUTGOING);
     let _ = outgoing.try_send(SessionRequest { message: Some(session_request::Message::Hello(hello)) });
     let opening = async {

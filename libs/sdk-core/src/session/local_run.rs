@@ -1,11 +1,16 @@
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Command;
 use crate::{
-    CreatedRun, End, Error, StopSignal, clock,
+    CreatedRun, End, Error, Stop, StopSignal, clock,
     proto::{self, Report, ReportOutcome, StateType, report},
+    stop::StopSender,
 };
 
 /// What the server says of an attempt's end.
@@ -27,6 +32,10 @@ pub struct LocalRun {
     session_id: String,
     epoch: u64,
     stop: StopSignal,
+    stop_sender: StopSender,
+    run_timeout: Option<Duration>,
+    /// Stops the clock of the present attempt when it is dropped.
+    clock: Option<DropGuard>,
     commands: mpsc::Sender<Command>,
     ended: bool,
 }
@@ -36,7 +45,8 @@ impl LocalRun {
         created: CreatedRun,
         session_id: String,
         asked_id: String,
-        stop: StopSignal,
+        (stop_sender, stop): (StopSender, StopSignal),
+        run_timeout: Option<Duration>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
         Self {
@@ -46,6 +56,9 @@ impl LocalRun {
             session_id,
             epoch: created.epoch,
             stop,
+            stop_sender,
+            run_timeout,
+            clock: None,
             commands,
             ended: false,
         }
@@ -72,9 +85,22 @@ impl LocalRun {
         self.stop.clone()
     }
 
-    /// Says that the code starts now. Does not wait for the server, only for room in the queue.
-    pub async fn start(&self) {
+    /// Says that the code starts now, and starts its clock: when the run's timeout is over, the stop signal says so.
+    /// Does not wait for the server, only for room in the queue.
+    pub async fn start(&mut self) {
         drop(self.report(report::Event::Started(report::Started {})).await);
+        if let Some(limit) = self.run_timeout
+            && let Ok(runtime) = crate::runtime::handle()
+        {
+            let over = CancellationToken::new();
+            self.clock = Some(over.clone().drop_guard());
+            let stop = self.stop_sender.clone();
+            crate::runtime::spawn(&runtime, "run timeout", async move {
+                if over.run_until_cancelled(sleep(limit)).await.is_some() {
+                    stop.send(Stop::TimedOut);
+                }
+            });
+        }
     }
 
     /// Reports the end of an attempt. The report is under way when this returns; await what it returns for the
@@ -82,17 +108,14 @@ impl LocalRun {
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
         self.ended = true;
-        Outcome {
-            answer,
-            run_id: self.id.clone(),
-            epoch: self.epoch,
-            session_id: self.session_id.clone(),
-            commands: self.commands.clone(),
-        }
+        self.clock = None;
+        Outcome(answer)
     }
 
     /// After [`Verdict::Retry`]: the next attempt reports under this epoch.
     pub fn begin_again(&mut self, epoch: u64) {
+        // A timeout of the attempt before is not one of the next.
+        self.stop_sender.clear_timeout();
         self.epoch = epoch;
         self.ended = false;
     }
@@ -118,13 +141,7 @@ impl Drop for LocalRun {
 
 /// An end that was reported.
 #[derive(Debug)]
-pub struct Outcome {
-    answer: oneshot::Receiver<ReportOutcome>,
-    run_id: String,
-    epoch: u64,
-    session_id: String,
-    commands: mpsc::Sender<Command>,
-}
+pub struct Outcome(oneshot::Receiver<ReportOutcome>);
 
 impl Outcome {
     /// Waits for the server's verdict, and the epoch that holds from then on.
@@ -132,17 +149,7 @@ impl Outcome {
     /// # Errors
     /// `SESSION_LOST` when the server has given up the session, `STALE_EPOCH` when it has given up the run.
     pub async fn verdict(self) -> Result<(Verdict, u64), Error> {
-        let outcome = self.answer.await.map_err(|_| super::lost())?;
-        let state = outcome.state.clone().unwrap_or_default();
-        if !outcome.accepted && state.r#type() == StateType::Cancelling {
-            // The end and the cancel crossed. A run that is being cancelled can only become CANCELLED.
-            let (reply, answer) = oneshot::channel();
-            let event = Some(report::Event::Cancelled(report::Cancelled {}));
-            let report = Report { run_id: self.run_id, epoch: self.epoch, event };
-            let _ = self.commands.send(Command::Report { session_id: self.session_id, report, reply }).await;
-            return verdict_of(&answer.await.map_err(|_| super::lost())?);
-        }
-        verdict_of(&outcome)
+        verdict_of(&self.0.await.map_err(|_| super::lost())?)
     }
 }
 

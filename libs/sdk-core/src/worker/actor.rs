@@ -10,10 +10,11 @@ use super::{Attempt, WorkerOptions, WorkerStatus, dial};
 use crate::{
     Error, ErrorKind, clock,
     connection::Connection,
+    ends,
     link::{self, Event, Link, Terms},
     proto::{
-        self, CancelCause, Report, ReportOutcome, RunKind, StateType, WorkRequest, WorkResponse, report,
-        work_request, work_response,
+        self, CancelCause, Report, ReportOutcome, RunKind, WorkRequest, WorkResponse, report, work_request,
+        work_response,
     },
     reports::Reports,
     stop::{Stop, StopSender},
@@ -263,13 +264,14 @@ impl Actor {
         }
         let is_held = self.held.get(&command.run_id).is_some_and(|held| held.epoch == command.epoch);
         if is_held {
-            let report = Report { run_id: command.run_id, epoch: command.epoch, event: Some(command.event) };
+            let event = Some(ends::bounded(command.event, self.connection.max_payload()));
+            let report = Report { run_id: command.run_id, epoch: command.epoch, event };
             self.reports.push(report, None);
         }
     }
 
     fn on_outcome(&mut self, outcome: &ReportOutcome) {
-        let Some(report) = self.reports.answer(outcome) else { return };
+        let Some((report, _)) = self.reports.answer(outcome) else { return };
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
         if outcome.accepted {
             if !is_start {
@@ -277,16 +279,11 @@ impl Actor {
             }
             return;
         }
-        let is_cancelling =
-            outcome.state.as_ref().is_some_and(|state| state.r#type() == StateType::Cancelling);
-        let is_cancelled = matches!(report.event, Some(report::Event::Cancelled(_)));
-        if is_cancelling && !is_start && !is_cancelled {
-            // The end and the cancel crossed. A run that is being cancelled can only become CANCELLED.
-            let event = Some(report::Event::Cancelled(report::Cancelled {}));
-            self.reports.push(Report { event, ..report }, None);
+        if let Some(next) = ends::follow_up(&report, outcome) {
+            self.reports.push(next, None);
             return;
         }
-        if is_cancelling && is_start {
+        if is_start && ends::is_cancelling(outcome) {
             return; // the cancel itself is on its way
         }
         tracing::info!("the report of run {} was refused: {}", outcome.run_id, outcome.message);

@@ -40,6 +40,7 @@ pub(super) async fn dial(
         return Err(Error::new(ErrorKind::Unavailable, "task-queue closed the stream instead of a welcome"));
     };
     connection.note_reached();
+    connection.learn_limits().await;
     let terms = Terms::new(clock::duration_of(welcome.heartbeat_interval.as_ref()), welcome.max_batch_size);
     Ok(Live { outgoing, incoming, terms })
 }

@@ -1,0 +1,69 @@
+"""Tidegate: workflows and background tasks that are never lost.
+
+    from tidegate import flow, task, serve
+
+    @task(retries=2)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    handle = add.delay(1, 2)      # durable once this returns; any worker that serves `add` executes it
+    print(handle.id, handle.result())
+
+    serve(add)                    # in another process: execute the runs of `add`
+"""
+
+from ._core import __version__
+from ._logging import get_run_logger
+from ._runtime import current_run
+from .errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NonRetryable,
+    NotFound,
+    PayloadError,
+    RunCancelled,
+    RunCrashed,
+    RunError,
+    RunFailed,
+    ServerUnavailable,
+    TidegateError,
+    UpstreamFailed,
+    WaitTimeout,
+)
+from .functions import Flow, Function, Task, flow, task
+from .futures import Future, as_completed, wait
+from .handles import RunHandle, gather, get_run
+from .serving import serve
+from .states import State
+
+__all__ = [
+    "AlreadyExists",
+    "Flow",
+    "Function",
+    "Future",
+    "InvalidArgument",
+    "NonRetryable",
+    "NotFound",
+    "PayloadError",
+    "RunCancelled",
+    "RunCrashed",
+    "RunError",
+    "RunFailed",
+    "RunHandle",
+    "ServerUnavailable",
+    "State",
+    "Task",
+    "TidegateError",
+    "UpstreamFailed",
+    "WaitTimeout",
+    "__version__",
+    "as_completed",
+    "current_run",
+    "flow",
+    "gather",
+    "get_run",
+    "get_run_logger",
+    "serve",
+    "task",
+    "wait",
+]

@@ -1,0 +1,113 @@
+"""The process's one connection, and the thread that hears from it.
+
+Everything here belongs to one process: a forked child forgets it and makes its own at first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from typing import Any, Optional
+
+from . import _core
+from .errors import WaitTimeout
+
+#: How long the end of the process waits for the last logs and reports, in seconds.
+CLOSE_SECONDS = 5.0
+#: How often a wait looks whether Python wants something (a signal, an interrupt), in seconds.
+SLICE_SECONDS = 0.1
+
+_lock = threading.Lock()
+_client: Optional[_core.Client] = None
+_exporter: Optional[_core.Exporter] = None
+_callbacks_running = False
+
+
+def client() -> _core.Client:
+    """The process's client; it connects with its first call."""
+    global _client, _exporter
+    if _client is None:
+        with _lock:
+            if _client is None:
+                _exporter = _core.Exporter.from_env(os.path.basename(sys.argv[0] or "python"))
+                _client = _core.Client()
+                _start_callbacks()
+    return _client
+
+
+def _start_callbacks() -> None:
+    global _callbacks_running
+    if not _callbacks_running:
+        _callbacks_running = True
+        threading.Thread(target=_run_callbacks, name="tidegate-callbacks", daemon=True).start()
+
+
+def _run_callbacks() -> None:
+    while True:
+        for callback, arguments in _core.next_callbacks(3600.0):
+            try:
+                callback(*arguments)
+            except Exception:  # one callback's fault is not the others'
+                sys.excepthook(*sys.exc_info())
+
+
+def block(op: _core.Op, timeout: Optional[float] = None, what: str = "") -> Any:
+    """Waits for an operation of the core, with Python's lock released, and gives its result.
+
+    It looks after signals and interrupts every tenth of a second.
+    """
+    if timeout is None:
+        while not op.wait(SLICE_SECONDS):
+            pass
+        return op.result()
+    left = timeout
+    while not op.wait(min(left, SLICE_SECONDS)):
+        left -= SLICE_SECONDS
+        if left <= 0:
+            raise WaitTimeout(f"{what or 'the operation'} has not ended within {timeout:g} s")
+    return op.result()
+
+
+async def awaited(op: _core.Op) -> Any:
+    """As :func:`block`, for async code: no thread waits."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def from_callbacks() -> None:
+        try:
+            loop.call_soon_threadsafe(wake)
+        except RuntimeError:
+            pass  # the loop has ended, and who waited with it
+
+    op.subscribe(from_callbacks)
+    await done
+    return op.result()
+
+
+def close(seconds: float = CLOSE_SECONDS) -> None:
+    """Flushes logs, reports and spans. Called when the process ends."""
+    if _client is not None:
+        block(_client.close(seconds))
+    if _exporter is not None:
+        _exporter.close(seconds)
+
+
+def _forget_after_fork() -> None:
+    global _client, _exporter, _callbacks_running, _lock
+    # Objects of the parent must not be dropped here: their threads are not in this process.
+    _inherited.append((_client, _exporter))
+    _lock = threading.Lock()
+    _client, _exporter, _callbacks_running = None, None, False
+
+
+_inherited: list[Any] = []
+atexit.register(close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

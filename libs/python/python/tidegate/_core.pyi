@@ -1,0 +1,148 @@
+from typing import Any, Callable, Optional
+
+__version__: str
+
+def next_callbacks(seconds: float) -> list[tuple[Callable[..., None], tuple[Any, ...]]]: ...
+
+class Op:
+    def wait(self, seconds: float) -> bool: ...
+    def subscribe(self, callback: Callable[[], None]) -> None: ...
+    def result(self) -> Any: ...
+
+class NewRun:
+    id: str
+    def __init__(
+        self,
+        *,
+        kind: str,
+        name: str,
+        encoding: str,
+        data: bytes,
+        run_name: str = "",
+        queue: Optional[str] = None,
+        parent: str = "",
+        traceparent: str = "",
+        tags: list[str] = ...,
+        key: str = "",
+        use_existing: bool = False,
+        priority: int = 0,
+        due_at: Optional[float] = None,
+        max_retries: int = 0,
+        delays: list[float] = ...,
+        backoff_factor: float = 0.0,
+        jitter: float = 0.0,
+        run_timeout: Optional[float] = None,
+        cancel_grace: Optional[float] = None,
+        max_crashes: Optional[int] = None,
+        detached: bool = False,
+    ) -> None: ...
+
+class Run:
+    id: str
+    kind: str
+    name: str
+    run_name: str
+    queue: str
+    parent_run_id: str
+    root_run_id: str
+    attempt: int
+    crashes: int
+    tags: list[str]
+    state: tuple[str, str, str]
+    parameters: Optional[tuple[str, bytes]]
+    result: Optional[tuple[str, bytes]]
+    failure: Optional[tuple[str, str, str]]
+
+class Client:
+    address: str
+    def __init__(self, address: Optional[str] = None, namespace: Optional[str] = None) -> None: ...
+    def create(self, runs: list[NewRun]) -> Op: ...
+    def create_local(self, run: NewRun) -> Op: ...
+    def get_run(self, run_id: str) -> Op: ...
+    def wait(self, run_id: str) -> Op: ...
+    def wait_many(self, run_ids: list[str]) -> Op: ...
+    def cancel(self, run_id: str, reason: str) -> Op: ...
+    def list_runs(self, filter: str, page_size: int, page_token: str) -> Op: ...
+    def query_logs(self, run_id: str) -> Op: ...
+    def log(
+        self,
+        *,
+        run_id: str,
+        root_run_id: str,
+        attempt: int,
+        level: int,
+        logger: str,
+        message: str,
+        traceparent: str,
+    ) -> None: ...
+    def flush_logs(self, seconds: float) -> Op: ...
+    def close(self, seconds: float) -> Op: ...
+
+class StopWatch: ...
+
+class LocalRun:
+    id: str
+    existing: bool
+    def on_stop(self, callback: Callable[[str, str, float], None]) -> StopWatch: ...
+    def start(self) -> None: ...
+    def begin_again(self, epoch: int) -> None: ...
+    def finish(
+        self,
+        end: str,
+        first: str = "",
+        second: str = "",
+        third: str = "",
+        data: bytes = b"",
+        non_retryable: bool = False,
+    ) -> Op: ...
+
+class Worker:
+    id: str
+    status: tuple[bool, int, int]
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queues: list[str],
+        functions: list[tuple[str, str]],
+        task_slots: int,
+        flow_slots: int,
+        drain_grace: float,
+    ) -> None: ...
+    def next(self, seconds: float) -> Optional[list[Attempt]]: ...
+    def drain(self) -> None: ...
+    def stopped(self, seconds: float) -> bool: ...
+
+class Attempt:
+    run_id: str
+    kind: str
+    name: str
+    run_name: str
+    attempt: int
+    queue: str
+    root_run_id: str
+    parent_run_id: str
+    traceparent: str
+    tags: list[str]
+    parameters: Optional[tuple[str, bytes]]
+    def on_stop(self, callback: Callable[[str, str, float], None]) -> StopWatch: ...
+    def start(self) -> None: ...
+    def finish(
+        self,
+        end: str,
+        first: str = "",
+        second: str = "",
+        third: str = "",
+        data: bytes = b"",
+        non_retryable: bool = False,
+    ) -> None: ...
+
+class Span:
+    traceparent: str
+    def __init__(self, name: str, run_id: str, attempt: int, traceparent: str) -> None: ...
+    def end(self, failure: Optional[str] = None) -> None: ...
+
+class Exporter:
+    @staticmethod
+    def from_env(service: str) -> Optional[Exporter]: ...
+    def close(self, seconds: float) -> None: ...

@@ -1,0 +1,444 @@
+"""Executing code: of local runs, which this process starts and reports, and of attempts that a worker was given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Generator, NamedTuple, Optional, Union
+
+from . import _core, _payload
+from ._connection import SLICE_SECONDS, awaited, block, client
+from ._interrupt import Control
+from ._runtime import DEFAULT_MAX_WORKERS, RunContext, _current, current_run
+from .errors import (
+    Interrupted,
+    NonRetryable,
+    PayloadError,
+    RunCancelled,
+    RunCrashed,
+    RunFailed,
+    TidegateError,
+    UpstreamFailed,
+    _of_ended_run,
+)
+from .futures import Dependency, Future, dependencies, resolve
+from .handles import RunHandle, _result
+
+if TYPE_CHECKING:
+    from .functions import Function
+
+#: How long an interrupted run waits for its children, which are interrupted as well, in seconds.
+_LAST_WORDS_SECONDS = 10.0
+
+
+class Outcome(NamedTuple):
+    """How the code of an attempt ended."""
+
+    #: ``completed``, ``failed`` or ``stopped``.
+    how: str
+    value: Any = None
+    error: Optional[BaseException] = None
+
+
+def execute(function: Function[Any, Any], arguments: Any, context: RunContext, control: Control) -> Outcome:
+    """Executes sync code in this thread, and waits for what it submitted."""
+    token = _current.set(context)
+    try:
+        try:
+            with control.thread():
+                try:
+                    value = function.call_with(arguments)
+                except Exception:
+                    _wait_for_children(context)
+                    raise
+                _check_children(context)
+                return Outcome("completed", value)
+        except Interrupted as error:
+            _wait_for_children(context, _LAST_WORDS_SECONDS)
+            return Outcome("stopped", error=error)
+        except BaseException as error:
+            return Outcome("failed", error=error)
+    finally:
+        context._close()
+        _current.reset(token)
+
+
+async def execute_async(
+    function: Function[Any, Any], arguments: Any, context: RunContext, control: Control
+) -> Outcome:
+    """As :func:`execute`, for async code."""
+
+    async def code() -> Any:
+        try:
+            value = await function.call_with(arguments)
+        finally:
+            for child in context._children_so_far():
+                await child._ended()
+        _check_children(context)
+        return value
+
+    token = _current.set(context)
+    try:
+        return Outcome("completed", await control.run(code()))
+    except Interrupted as error:
+        return Outcome("stopped", error=error)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return Outcome("failed", error=error)
+    finally:
+        context._close()
+        _current.reset(token)
+
+
+def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> None:
+    deadline = None if seconds is None else time.monotonic() + seconds
+    for child in context._children_so_far():
+        child._wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+
+def _check_children(context: RunContext) -> None:
+    """A run does not end before the work it submitted, and is not completed over failures that nobody looked at."""
+    _wait_for_children(context)
+    failed = [child for child in context._take_children() if child._error is not None and not child._seen]
+    if failed:
+        first = failed[0]._error
+        names = ", ".join(f"{child.name} ({child.id})" for child in failed[:10])
+        more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+        raise TidegateError(
+            f"{len(failed)} submitted runs failed and nobody asked for their results: {names}{more}; "
+            f"the first: {type(first).__name__}: {first}"
+        ) from first
+
+
+class End(NamedTuple):
+    """The end of an attempt, as the core's `finish` wants it."""
+
+    end: str
+    first: str = ""
+    second: str = ""
+    third: str = ""
+    data: bytes = b""
+    non_retryable: bool = False
+
+
+def end_of(outcome: Outcome, control: Control, name: str) -> End:
+    """What to report of an attempt."""
+    if outcome.how == "stopped":
+        kind = control.stopped[0] if control.stopped else "cancel"
+        if kind == "timed_out":
+            return End("timed_out")
+        if kind == "shutdown":
+            return End("crashed", "shutdown: the worker ended before the run did")
+        return End("cancelled")
+    error = outcome.error
+    if error is None:
+        try:
+            encoding, data = _payload.encode(outcome.value, f"the result of `{name}`")
+            return End("completed", encoding, data=data)
+        except PayloadError as unencodable:
+            error = NonRetryable(str(unencodable))
+    return End(
+        "failed",
+        error_type_of(error),
+        str(error) or repr(error),
+        "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+        non_retryable=isinstance(error, NonRetryable) or not isinstance(error, Exception),
+    )
+
+
+def error_type_of(error: BaseException) -> str:
+    """What was raised, as Python names it: ``ValueError``, ``requests.exceptions.Timeout``."""
+    kind = type(error)
+    plain = kind.__module__ in ("builtins", "__main__", "tidegate.errors")
+    return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+
+
+#: What a local run waits for: an operation of the core, a pause in seconds, or its code.
+Step = Union[_core.Op, float, tuple[RunContext, Control]]
+
+
+class LocalCall:
+    """One call of a function that this process executes, as a run of its own.
+
+    The run's life is written once, in :meth:`_steps`; sync and async code take the same steps.
+    """
+
+    def __init__(self, function: Function[Any, Any], arguments: dict[str, Any]) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.future: Optional[Future] = None
+        self.parent = current_run()
+        self._pending: Optional[_core.Op] = None
+
+    def create(self) -> None:
+        """Begins to create the run. Many in a row travel together."""
+        run = self.function._new_run(self._storable(), queued=False)
+        if self.future is not None:
+            self.future.id = run.id
+        self._pending = client().create_local(run)
+
+    def _storable(self) -> dict[str, Any]:
+        """What the history keeps of the arguments. The code gets them as they are, so one that cannot travel does not
+        matter here."""
+        try:
+            _payload.encode(self.arguments, "")
+            return self.arguments
+        except PayloadError:
+            return {name: repr(value)[:1_000] for name, value in self.arguments.items()}
+
+    def run(self) -> Any:
+        """Takes the steps in this thread."""
+        steps = self._steps()
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+            try:
+                if isinstance(step, tuple):
+                    answer = execute(self.function, self.arguments, *step)
+                elif isinstance(step, float):
+                    answer = _pause(step)
+                else:
+                    answer = block(step)
+            except BaseException as error:
+                answer = steps.throw(error)
+
+    async def coroutine(self) -> Any:
+        """Takes the steps in the running event loop."""
+        steps = self._steps()
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+            try:
+                if isinstance(step, tuple):
+                    answer = await execute_async(self.function, self.arguments, *step)
+                elif isinstance(step, float):
+                    answer = await asyncio.sleep(step)
+                else:
+                    answer = await awaited(step)
+            except BaseException as error:
+                answer = steps.throw(error)
+
+    def _steps(self) -> Generator[Step, Any, Any]:
+        function, parent = self.function, self.parent
+        if self._pending is None:
+            self.create()
+        assert self._pending is not None
+        local: _core.LocalRun = yield self._pending
+        if local.existing:
+            return _result((yield client().wait(local.id)), True)
+        attempt = 0
+        while True:
+            attempt += 1
+            control = Control()
+            watch = local.on_stop(control.stop)
+            traceparent = parent.traceparent if parent is not None else ""
+            span = _core.Span(function.name, local.id, attempt, traceparent)
+            context = RunContext(
+                run_id=local.id,
+                root_run_id=parent.root_run_id if parent is not None else local.id,
+                parent_run_id=parent.run_id if parent is not None else "",
+                kind=function.kind,
+                name=function.name,
+                attempt=attempt,
+                traceparent=span.traceparent,
+                tags=tuple(function.options.tags),
+                log_prints=function.options.log_prints,
+                max_workers=function.options.max_workers,
+            )
+            if self.future is not None:
+                self.future._running = True
+            local.start()
+            try:
+                outcome: Outcome = yield context, control
+            except asyncio.CancelledError as error:  # by who awaits this call: it is over
+                local.finish(*end_of(Outcome("failed", error=error), control, function.name))
+                span.end("cancelled by its caller")
+                raise
+            finally:
+                del watch
+            end = end_of(outcome, control, function.name)
+            if end.end == "failed" and outcome.error is None:
+                # It returned something that cannot be kept. Its caller is here and gets it all the same.
+                end = End("completed", _payload.NULL)
+            span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
+            if control.stopped is not None and control.stopped[0] == "lost":
+                raise self._lost_error((yield client().get_run(local.id)), control.stopped[1])
+            op = local.finish(*end)
+            if end.end == "completed":
+                if parent is None:
+                    yield op  # the end of a whole tree is durable before its caller goes on
+                return outcome.value
+            verdict, detail, epoch = yield op
+            if verdict == "retry":
+                yield float(detail)
+                local.begin_again(epoch)
+                continue
+            raise self._error(local.id, outcome, control, end)
+
+    def _error(self, run_id: str, outcome: Outcome, control: Control, end: End) -> BaseException:
+        what = f"run {run_id} ({self.function.name})"
+        if end.end == "timed_out":
+            limit = self.function.options.timeout_seconds
+            return RunFailed(f"{what} failed: it did not end within {limit:g} s", run_id, "TimedOut")
+        if outcome.error is not None and not isinstance(outcome.error, Interrupted):
+            return outcome.error
+        message = control.stopped[1] if control.stopped else ""
+        return RunCancelled(f"{what} was cancelled: {message}".rstrip(": "), run_id)
+
+    def _lost_error(self, run: _core.Run, message: str) -> BaseException:
+        error = _of_ended_run(run.id, run.name, run.state, run.failure)
+        if error is None or not isinstance(error, (RunCancelled, RunFailed)):
+            return RunCrashed(f"run {run.id} ({run.name}) is no longer of this process: {message}", run.id)
+        return error
+
+
+def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: list[Any]) -> Future:
+    """Starts a call in the background of the current run."""
+    parent = current_run()
+    future = Future(function.name)
+    call = LocalCall(function, arguments)
+    call.future = future
+    if parent is not None:
+        parent._add_child(future)
+    needed = dependencies(arguments) + dependencies(wait_for)
+    context = contextvars.copy_context()
+    if not needed:
+        call.create()
+        _launch(call, future, context)
+    else:
+        _when_ended(needed, lambda: context.run(_launch, call, future, context.copy(), needed))
+    return future
+
+
+def _launch(
+    call: LocalCall, future: Future, context: contextvars.Context, needed: Optional[list[Dependency]] = None
+) -> None:
+    if call.function.is_async:
+        asyncio.run_coroutine_threadsafe(_finish_async(call, future, context, needed), async_loop())
+        return
+    executor = call.parent._executor() if call.parent is not None else _root_executor()
+    try:
+        executor.submit(context.run, _finish, call, future, needed)
+    except RuntimeError as error:  # the run that submitted it was interrupted and has ended
+        future._finish(None, RunCancelled(f"`{call.function.name}` was not started: {error}"))
+
+
+def _finish(call: LocalCall, future: Future, needed: Optional[list[Dependency]]) -> None:
+    try:
+        if needed is not None:
+            _resolve_arguments(call, needed)
+        future._finish(call.run(), None)
+    except BaseException as error:
+        future._finish(None, error)
+
+
+async def _finish_async(
+    call: LocalCall, future: Future, context: contextvars.Context, needed: Optional[list[Dependency]]
+) -> None:
+    async def run() -> Any:
+        if needed is not None:
+            _resolve_arguments(call, needed)
+        return await call.coroutine()
+
+    try:
+        # The context of who submitted it, which Python 3.10 cannot give to a task.
+        task = context.run(asyncio.ensure_future, run())
+        future._finish(await task, None)
+    except BaseException as error:
+        future._finish(None, error)
+
+
+def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
+    """Puts results in the place of futures, which all have ended. Where one has failed, so has this call: it is
+    recorded as such and not executed."""
+    for dependency in needed:
+        upstream = dependency.result(raise_on_failure=False)
+        if isinstance(upstream, BaseException) and _has_failed(dependency):
+            message = f"not executed: it needs the result of run {dependency.id}, which failed: {upstream}"
+            call.arguments = {}
+            call.create()
+            assert call._pending is not None
+            local: _core.LocalRun = block(call._pending)
+            local.start()
+            block(local.finish("failed", "UpstreamFailed", message, "", b"", True))
+            raise UpstreamFailed(message, local.id, "UpstreamFailed", message) from upstream
+    call.arguments = resolve(call.arguments)
+
+
+def _has_failed(dependency: Dependency) -> bool:
+    if isinstance(dependency, Future):
+        return dependency._error is not None
+    return not dependency.state.is_completed()
+
+
+def _when_ended(needed: list[Dependency], then: Any) -> None:
+    """Calls `then` once all of `needed` have ended. No thread waits."""
+    lock = threading.Lock()
+    left = len(needed)
+
+    def one_ended(*_: Any) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            if left:
+                return
+        then()
+
+    for dependency in needed:
+        if isinstance(dependency, RunHandle):
+            client().wait(dependency.id).subscribe(one_ended)
+        else:
+            dependency.add_done_callback(one_ended)
+
+
+def _pause(seconds: float) -> None:
+    """Sleeps in slices, so that an interrupt is noticed."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, SLICE_SECONDS))
+
+
+_lock = threading.Lock()
+_root: Optional[ThreadPoolExecutor] = None
+_loop: Optional[asyncio.AbstractEventLoop] = None
+
+
+def _root_executor() -> ThreadPoolExecutor:
+    """For what is submitted outside of any run."""
+    global _root
+    with _lock:
+        if _root is None:
+            _root = ThreadPoolExecutor(DEFAULT_MAX_WORKERS, thread_name_prefix="tidegate")
+        return _root
+
+
+def async_loop() -> asyncio.AbstractEventLoop:
+    """The event loop, on a thread of its own, for async code that does not run in its caller's."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="tidegate-async", daemon=True).start()
+        return _loop
+
+
+def _forget_after_fork() -> None:
+    global _lock, _root, _loop
+    _lock = threading.Lock()
+    _root, _loop = None, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,96 @@
+"""The run that the present code belongs to."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from .futures import Future
+
+#: Submitted runs of one parent that execute at once, unless the function says otherwise.
+DEFAULT_MAX_WORKERS = 32
+
+
+class RunContext:
+    """What the code of an attempt can know of its run."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        root_run_id: str,
+        kind: str,
+        name: str,
+        attempt: int,
+        traceparent: str,
+        parent_run_id: str = "",
+        tags: tuple[str, ...] = (),
+        log_prints: bool = False,
+        max_workers: int = DEFAULT_MAX_WORKERS,
+    ) -> None:
+        #: The run's id.
+        self.run_id = run_id
+        #: The uppermost run above it; its own id where there is none.
+        self.root_run_id = root_run_id or run_id
+        #: The run that started it, or an empty string.
+        self.parent_run_id = parent_run_id
+        #: ``flow`` or ``task``.
+        self.kind = kind
+        #: The flow's or task's name.
+        self.name = name
+        #: The number of this attempt, from 1.
+        self.attempt = attempt
+        #: W3C trace context that calls from here continue.
+        self.traceparent = traceparent
+        #: The run's tags.
+        self.tags = tags
+        self._log_prints = log_prints
+        self._max_workers = max_workers
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._pool: Optional[ThreadPoolExecutor] = None
+        self._children: list[Future] = []
+
+    def _child_key(self, kind: str, name: str) -> str:
+        """The automatic key of the next call of this function: a parent that runs again finds its earlier children."""
+        with self._lock:
+            n = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
+        return f"auto:{kind}:{name}:{n}"
+
+    def _executor(self) -> ThreadPoolExecutor:
+        """Of this run alone: runs that wait for their own children can so never take each other's threads."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix=f"tidegate-{self.name}")
+            return self._pool
+
+    def _add_child(self, future: Future) -> None:
+        with self._lock:
+            self._children.append(future)
+
+    def _children_so_far(self) -> list[Future]:
+        """The children so far; they stay."""
+        with self._lock:
+            return list(self._children)
+
+    def _take_children(self) -> list[Future]:
+        with self._lock:
+            children, self._children = self._children, []
+            return children
+
+    def _close(self) -> None:
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
+
+_current: ContextVar[Optional[RunContext]] = ContextVar("tidegate_run", default=None)
+
+
+def current_run() -> Optional[RunContext]:
+    """The run that the calling code belongs to: its id, attempt, parent and so on. None outside of any run."""
+    return _current.get()

@@ -1,0 +1,131 @@
+"""All exceptions of Tidegate, under one base: :class:`TidegateError`."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class TidegateError(Exception):
+    """The base of all exceptions of this package.
+
+    `reason` is the server's name of the cause, such as ``STALE_EPOCH``, or empty.
+    """
+
+    reason: str = ""
+
+
+class ServerUnavailable(TidegateError):
+    """No server answers. The message says how to start one."""
+
+
+class NotFound(TidegateError):
+    """There is no such run."""
+
+
+class InvalidArgument(TidegateError, ValueError):
+    """An argument is wrong; the message says which, and how to mend it."""
+
+
+class AlreadyExists(TidegateError):
+    """The idempotency key was used before with other parameters."""
+
+
+class PayloadError(TidegateError):
+    """A value can be written neither as JSON nor as a pickle, or cannot be read back."""
+
+
+class WaitTimeout(TidegateError, TimeoutError):
+    """The run did not end within the given time. It goes on."""
+
+
+class NonRetryable(TidegateError):
+    """Raise it in a task or flow when a further attempt cannot succeed: no retry is made."""
+
+
+class RunError(TidegateError):
+    """A run ended without a result."""
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        super().__init__(message)
+        #: The run that ended so.
+        self.run_id = run_id
+
+
+class RunFailed(RunError):
+    """The code of a run raised, and no retry was left."""
+
+    def __init__(
+        self, message: str, run_id: str = "", error_type: str = "", error_message: str = "", traceback: str = ""
+    ) -> None:
+        super().__init__(message, run_id)
+        #: What was raised, as its language names it: ``ValueError``.
+        self.error_type = error_type
+        #: What the error said of itself.
+        self.error_message = error_message
+        #: The stack trace in the process that executed the run.
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n\nIn the process that executed it:\n{self.traceback}" if self.traceback else text
+
+
+class UpstreamFailed(RunFailed):
+    """A run was not executed because a run whose result it needs has failed."""
+
+
+class RunCrashed(RunError):
+    """The process that executed the run went away, and no redelivery was left."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+
+class Interrupted(BaseException):
+    """Raised inside running code that is to stop: its run was cancelled, lost, or is out of time.
+
+    It is no :class:`Exception`, so that an ``except Exception`` in user code does not swallow it.
+    """
+
+
+_KINDS: dict[str, type[TidegateError]] = {
+    "invalid_argument": InvalidArgument,
+    "not_found": NotFound,
+    "already_exists": AlreadyExists,
+    "unavailable": ServerUnavailable,
+    "exhausted": ServerUnavailable,
+    "deadline_exceeded": WaitTimeout,
+    "payload": PayloadError,
+}
+
+
+def _from_core(kind: str, reason: str, message: str) -> TidegateError:
+    """The exception for an error of the core."""
+    if reason == "SESSION_LOST":
+        error: TidegateError = RunCrashed(message)
+    else:
+        error = _KINDS.get(kind, TidegateError)(message)
+    error.reason = reason
+    return error
+
+
+def _of_ended_run(
+    run_id: str, name: str, state: tuple[str, str, str], failure: Optional[tuple[str, str, str]]
+) -> Optional[TidegateError]:
+    """What the end of a run means to someone who wants its result; None when it is COMPLETED."""
+    state_type, state_name, message = state
+    what = f"run {run_id} ({name})"
+    if state_type == "COMPLETED":
+        return None
+    if state_type == "FAILED":
+        if failure is None or state_name == "TimedOut":
+            return RunFailed(f"{what} failed: {message or state_name}", run_id, state_name, message)
+        error_type, error_message, traceback = failure
+        kind = UpstreamFailed if error_type == "UpstreamFailed" else RunFailed
+        return kind(f"{what} failed: {error_type}: {error_message}", run_id, error_type, error_message, traceback)
+    if state_type == "CRASHED":
+        return RunCrashed(f"{what} crashed: {message or state_name}", run_id)
+    if state_type == "CANCELLED":
+        return RunCancelled(f"{what} was cancelled: {message or state_name}", run_id)
+    return TidegateError(f"{what} has not ended: it is {state_type}")

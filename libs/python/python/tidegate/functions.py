@@ -1,0 +1,289 @@
+"""`@flow` and `@task`."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import update_wrapper
+from typing import Any, Callable, Generic, Iterable, Optional, ParamSpec, Sequence, TypeVar, Union, overload
+
+from . import _core, _logging, _payload
+from ._connection import block, client
+from ._runtime import DEFAULT_MAX_WORKERS, current_run
+from .errors import InvalidArgument
+from .futures import Future, resolve
+from .handles import RunHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Runs of one request, at most.
+_MAX_BATCH = 1_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that can be said of a flow or task, in the decorator or by :meth:`Function.with_options`."""
+
+    #: What workers know it by. Default: the function's name.
+    name: str = ""
+    #: What people call a run; may have parameters in braces: ``"count {path}"``. Default: the name and the end of the id.
+    run_name: str = ""
+    #: Further attempts when the code raises; the server decides, so they survive this process.
+    retries: int = 0
+    #: Seconds before each retry, or a list of them: the last one repeats.
+    retry_delay_seconds: Union[float, Sequence[float]] = 0.0
+    #: Each delay is drawn evenly from ``delay × (1 ± retry_jitter_factor)``. 0 to 1.
+    retry_jitter_factor: float = 0.0
+    #: How long one attempt may take, in seconds. Default: no bound.
+    timeout_seconds: Optional[float] = None
+    #: How long the code has to end after a cancel, in seconds. Default: 30.
+    cancel_grace_seconds: Optional[float] = None
+    #: How often a queued run is delivered again when its worker dies. Default: 3.
+    max_crashes: Optional[int] = None
+    #: Words to find the run by.
+    tags: Sequence[str] = ()
+    #: What the code prints goes to the run's log as well.
+    log_prints: bool = False
+    #: Submitted children of one run that execute at once.
+    max_workers: int = DEFAULT_MAX_WORKERS
+    #: For `.delay()`: the queue that delivers the run.
+    queue: str = "default"
+    #: For `.delay()`: larger is served first within the queue. -100 to 100.
+    priority: int = 0
+    #: For `.delay()`: not before this time.
+    eta: Optional[datetime] = None
+    #: For `.delay()`: not before so many seconds have passed.
+    countdown: Optional[float] = None
+    #: For `.delay()`: one key, one run; a second call with it gives the run of the first.
+    idempotency_key: str = ""
+    #: For `.delay()` with a used key and other parameters: take the run that is there instead of an error.
+    use_existing: bool = False
+    #: For `.delay()` inside a run: it goes on, whatever becomes of its parent.
+    detached: bool = False
+
+    def delays(self) -> list[float]:
+        """The retry delays as the server wants them."""
+        delays = self.retry_delay_seconds
+        return [float(delays)] if isinstance(delays, (int, float)) else [float(delay) for delay in delays]
+
+
+_OPTION_NAMES = frozenset(field.name for field in fields(Options))
+
+
+class Function(Generic[P, R]):
+    """A flow or task. Made by :func:`flow` and :func:`task`.
+
+    Call it to execute it here, as a run that the server keeps; `.submit()` it to do so in the background; `.delay()`
+    it to have a worker execute it.
+    """
+
+    #: ``flow`` or ``task``.
+    kind = "task"
+
+    def __init__(self, fn: Callable[P, R], options: Options) -> None:
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise InvalidArgument(
+                f"`{fn.__name__}` is a generator, which has no one result to keep: return a list instead"
+            )
+        #: The function as it was written.
+        self.fn = fn
+        #: What was said of it.
+        self.options = options
+        #: What workers know it by.
+        self.name = options.name or fn.__name__
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._signature = inspect.signature(fn)
+        if options.log_prints:
+            _logging.take_prints()
+        update_wrapper(self, fn)
+
+    def with_options(self, **changes: Any) -> Function[P, R]:
+        """The same function with other options; see :class:`Options`."""
+        return type(self)(self.fn, replace(self.options, **_checked(changes)))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Executes it here and now, as a run of its own; below the current run, where there is one.
+
+        An async function gives a coroutine to await, as usual.
+        """
+        from . import _execution
+
+        call = _execution.LocalCall(self, self.bind(args, kwargs))
+        result: R = call.coroutine() if self.is_async else call.run()  # type: ignore[assignment]
+        return result
+
+    def submit(self, *args: Any, wait_for: Iterable[Any] = (), **kwargs: Any) -> Future:
+        """Executes it in the background of this process and gives a future at once.
+
+        Futures and run handles among the arguments, also inside lists and dicts, are waited for and replaced by their
+        results; those in `wait_for` are only waited for. The run that submits does not end before it.
+        """
+        from . import _execution
+
+        return _execution.submit(self, self.bind(args, kwargs), list(wait_for))
+
+    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future]:
+        """Submits it once for each item of `iterables`, taken in step; keyword arguments are the same for all."""
+        return [self.submit(*items, **constants) for items in _in_step(iterables)]
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
+        """Has a worker execute it. When this returns the run is durable.
+
+        Inside a run the new one is its child. A parent that is run again finds the children of its earlier attempt by
+        the order of its calls, and their results.
+        """
+        return self._delay([self.bind(args, kwargs)])[0]
+
+    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle]:
+        """As :meth:`delay` for each item of `iterables`, taken in step, in few requests."""
+        return self._delay([self.bind(items, constants) for items in _in_step(iterables)])
+
+    def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle]:
+        runs = [self._new_run(resolve(arguments), queued=True) for arguments in calls]
+        ops = [client().create(runs[i : i + _MAX_BATCH]) for i in range(0, len(runs), _MAX_BATCH)]
+        return [RunHandle(run_id) for op in ops for run_id in block(op)]
+
+    def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by the names of the parameters."""
+        try:
+            return dict(self._signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise TypeError(f"{self.name}(): {error}") from None
+
+    def call_with(self, arguments: dict[str, Any]) -> Any:
+        """Calls the function as it was written, with arguments by the names of its parameters."""
+        bound = inspect.BoundArguments(self._signature, _ordered(self._signature, arguments))  # type: ignore[arg-type]
+        return self.fn(*bound.args, **bound.kwargs)
+
+    def arguments_of(self, parameters: Any) -> dict[str, Any]:
+        """The arguments in decoded parameters, which any language may have written."""
+        if isinstance(parameters, dict) and parameters.keys() <= self._signature.parameters.keys():
+            return parameters
+        names = list(self._signature.parameters)
+        if parameters is None and not names:
+            return {}
+        if len(names) == 1:  # another language's single parameter
+            return {names[0]: parameters}
+        raise InvalidArgument(
+            f"{self.name}({', '.join(names)}) was called with {_describe(parameters)}: send an object with these names"
+        )
+
+    def _new_run(self, arguments: dict[str, Any], *, queued: bool) -> _core.NewRun:
+        options = self.options
+        parent = current_run()
+        encoding, data = _payload.encode(arguments, f"the arguments of `{self.name}`")
+        key, use_existing = options.idempotency_key, options.use_existing
+        if queued and parent is not None and not key:
+            key, use_existing = parent._child_key(self.kind, self.name), True
+        due_at = options.eta.timestamp() if options.eta is not None else None
+        if options.countdown is not None:
+            due_at = time.time() + options.countdown
+        return _core.NewRun(
+            kind=self.kind,
+            name=self.name,
+            encoding=encoding,
+            data=data,
+            run_name=self._run_name(arguments),
+            queue=options.queue if queued else None,
+            parent=parent.run_id if parent is not None else "",
+            traceparent=parent.traceparent if parent is not None else "",
+            tags=list(options.tags),
+            key=key if queued else "",
+            use_existing=use_existing,
+            priority=options.priority,
+            due_at=due_at if queued else None,
+            max_retries=options.retries,
+            delays=options.delays(),
+            jitter=options.retry_jitter_factor,
+            run_timeout=options.timeout_seconds,
+            cancel_grace=options.cancel_grace_seconds,
+            max_crashes=options.max_crashes,
+            detached=options.detached,
+        )
+
+    def _run_name(self, arguments: dict[str, Any]) -> str:
+        template = self.options.run_name
+        if "{" not in template:
+            return template
+        defaults = {
+            name: parameter.default
+            for name, parameter in self._signature.parameters.items()
+            if parameter.default is not parameter.empty
+        }
+        try:
+            name = template.format(**{**defaults, **arguments})
+        except (KeyError, IndexError, AttributeError, ValueError) as error:
+            names = ", ".join(self._signature.parameters)
+            raise InvalidArgument(
+                f"the run_name {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"
+            ) from None
+        return name.encode()[:256].decode(errors="ignore")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+class Task(Function[P, R]):
+    """A unit of work; see :class:`Function`."""
+
+    kind = "task"
+
+
+class Flow(Function[P, R]):
+    """A function that may start other work; see :class:`Function`."""
+
+    kind = "flow"
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Any = None, /, **options: Any) -> Any:
+    """Makes a function a task: ``@task`` or ``@task(retries=3, timeout_seconds=60)``; see :class:`Options`."""
+    return _decorate(Task, fn, options)
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(**options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Any = None, /, **options: Any) -> Any:
+    """Makes a function a flow: ``@flow`` or ``@flow(name="nightly", log_prints=True)``; see :class:`Options`."""
+    return _decorate(Flow, fn, options)
+
+
+def _decorate(kind: Any, fn: Any, options: dict[str, Any]) -> Any:
+    checked = Options(**_checked(options))
+    if fn is None:
+        return lambda fn: kind(fn, checked)
+    if not callable(fn):
+        raise InvalidArgument(f"@{kind.kind} decorates a function, not {_describe(fn)}; give the name as `name=`")
+    return kind(fn, checked)
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(options.keys() - _OPTION_NAMES)
+    if unknown:
+        raise TypeError(f"unknown option `{unknown[0]}`; the options are {', '.join(sorted(_OPTION_NAMES))}")
+    return options
+
+
+def _in_step(iterables: Sequence[Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
+    return zip(*iterables, strict=True)
+
+
+def _ordered(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, Any]:
+    ordered = {}
+    for name, parameter in signature.parameters.items():
+        if name in arguments:
+            value = arguments[name]
+            ordered[name] = tuple(value) if parameter.kind is parameter.VAR_POSITIONAL else value
+    return ordered
+
+
+def _describe(value: Any) -> str:
+    return f"a {type(value).__name__}"

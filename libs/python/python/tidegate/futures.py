@@ -1,0 +1,200 @@
+"""Futures of submitted runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any, Callable, Generator, Iterable, Iterator, NamedTuple, Optional, Union
+
+from ._connection import SLICE_SECONDS
+from .errors import RunCancelled, RunCrashed, WaitTimeout
+from .handles import RunHandle
+from .states import State
+
+
+class Future:
+    """The outcome, to be, of a submitted run.
+
+    Where its run has raised, `result()` raises the same exception. A future that failed and that nobody has looked at
+    makes the run that submitted it fail.
+    """
+
+    def __init__(self, name: str) -> None:
+        #: The flow's or task's name.
+        self.name = name
+        #: The run's id; None while the run waits for what its arguments depend on.
+        self.id: Optional[str] = None
+        self._lock = threading.Lock()
+        self._finished = threading.Event()
+        self._callbacks: list[Callable[[Future], None]] = []
+        self._value: Any = None
+        self._error: Optional[BaseException] = None
+        self._running = False
+        self._seen = False
+
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        """What the run returned, once it has ended; `timeout` in seconds.
+
+        With `raise_on_failure=False` an exception of the run is returned instead of raised.
+        """
+        self._seen = True
+        if not self.wait(timeout):
+            raise WaitTimeout(f"`{self.name}` has not ended within {timeout:g} s")
+        if self._error is None:
+            return self._value
+        if raise_on_failure:
+            raise self._error
+        return self._error
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits for the run's end, however it ends; False when `timeout` seconds passed first."""
+        self._seen = True
+        return self._wait(timeout)
+
+    def _wait(self, timeout: Optional[float]) -> bool:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # In slices, so that an interrupt of this run is noticed.
+        while not self._finished.is_set():
+            left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            self._finished.wait(left)
+        return True
+
+    def done(self) -> bool:
+        """True when the run has ended."""
+        return self._finished.is_set()
+
+    @property
+    def state(self) -> State:
+        """Where the run stands now."""
+        self._seen = True
+        if not self._finished.is_set():
+            return State("RUNNING", "Running") if self._running else State("PENDING", "Pending")
+        error = self._error
+        if error is None:
+            return State("COMPLETED", "Completed")
+        if isinstance(error, RunCancelled):
+            return State("CANCELLED", "Cancelled", str(error))
+        if isinstance(error, RunCrashed):
+            return State("CRASHED", "Crashed", str(error))
+        return State("FAILED", type(error).__name__, str(error))
+
+    def add_done_callback(self, callback: Callable[[Future], None]) -> None:
+        """Has `callback` called with this future once it is done, in whatever thread; at once if it is done already."""
+        with self._lock:
+            if not self._finished.is_set():
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._await().__await__()
+
+    async def _await(self) -> Any:
+        self._seen = True
+        await self._ended()
+        return self.result()
+
+    async def _ended(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def wake(_: Future) -> None:
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:
+                pass  # the loop has ended, and who waited with it
+
+        self.add_done_callback(wake)
+        await ended.wait()
+
+    def _finish(self, value: Any, error: Optional[BaseException]) -> None:
+        with self._lock:
+            self._value, self._error = value, error
+            self._finished.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def __repr__(self) -> str:
+        return f"<Future {self.name} {self.id or ''} {'done' if self.done() else 'not done'}>"
+
+
+class DoneAndNotDone(NamedTuple):
+    """What :func:`wait` gives."""
+
+    #: Those that have ended.
+    done: set[Future]
+    #: The others.
+    not_done: set[Future]
+
+
+def wait(futures: Iterable[Future], timeout: Optional[float] = None) -> DoneAndNotDone:
+    """Waits until all `futures` have ended, or `timeout` seconds have passed."""
+    futures = list(futures)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for future in futures:
+        if not future.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+            break
+    done = {future for future in futures if future.done()}
+    return DoneAndNotDone(done, set(futures) - done)
+
+
+def as_completed(futures: Iterable[Future], timeout: Optional[float] = None) -> Iterator[Future]:
+    """Gives `futures` as they end. Raises :class:`WaitTimeout` when not all have within `timeout` seconds."""
+    futures = list(futures)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    ended: list[Future] = []
+    changed = threading.Condition()
+
+    def note(future: Future) -> None:
+        with changed:
+            ended.append(future)
+            changed.notify()
+
+    for future in futures:
+        future._seen = True
+        future.add_done_callback(note)
+    for _ in futures:
+        with changed:
+            while not ended:
+                left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
+                if left <= 0:
+                    raise WaitTimeout(f"not all futures have ended within {timeout:g} s")
+                changed.wait(left)
+            future = ended.pop(0)
+        yield future
+
+
+Dependency = Union[Future, RunHandle]
+
+
+def dependencies(value: Any) -> list[Dependency]:
+    """The futures and handles in `value`, also inside lists, tuples, sets and dicts."""
+    if isinstance(value, (Future, RunHandle)):
+        return [value]
+    if isinstance(value, dict):
+        return [found for item in value.values() for found in dependencies(item)]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [found for item in value for found in dependencies(item)]
+    return []
+
+
+def resolve(value: Any) -> Any:
+    """`value` with the futures and handles in it replaced by their results, which are waited for."""
+    return _replace(value) if dependencies(value) else value
+
+
+def _replace(value: Any) -> Any:
+    if isinstance(value, (Future, RunHandle)):
+        return value.result()
+    if isinstance(value, dict):
+        return {key: _replace(item) for key, item in value.items()}
+    if isinstance(value, (list, set, frozenset)):
+        return type(value)(_replace(item) for item in value)
+    if isinstance(value, tuple):
+        items = [_replace(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return value

@@ -1,0 +1,116 @@
+"""Queued runs, by their ids."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Generator, Iterable, Optional
+
+from . import _core, _payload
+from ._connection import awaited, block, client
+from .errors import InvalidArgument, WaitTimeout, _of_ended_run
+from .states import State
+
+
+class RunHandle:
+    """A run, by its id: valid in any process, at any time.
+
+    ``handle.result()`` waits in plain code, ``await handle`` in async code.
+    """
+
+    __slots__ = ("_ended", "id")
+
+    def __init__(self, run_id: str) -> None:
+        #: The run's id.
+        self.id = run_id
+        self._ended: Optional[_core.Run] = None
+
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        """What the run returned, once it has ended; `timeout` in seconds.
+
+        Raises :class:`RunFailed`, :class:`RunCrashed` or :class:`RunCancelled` when it ended so (with
+        `raise_on_failure=False` that exception is returned instead), and :class:`WaitTimeout`.
+        """
+        return _result(self._wait(timeout), raise_on_failure)
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits for the run's end, however it ends; False when `timeout` seconds passed first."""
+        try:
+            self._wait(timeout)
+        except WaitTimeout:
+            return False
+        return True
+
+    @property
+    def state(self) -> State:
+        """Where the run stands now."""
+        return State(*self.run().state)
+
+    def run(self) -> _core.Run:
+        """The run in full, as it is now."""
+        if self._ended is not None:
+            return self._ended
+        run: _core.Run = block(client().get_run(self.id))
+        return self._keep(run)
+
+    def cancel(self, reason: str = "") -> int:
+        """Cancels the run and its descendants; how many that were."""
+        n: int = block(client().cancel(self.id, reason))
+        return n
+
+    def logs(self) -> list[str]:
+        """The stored lines of the run's log, oldest first; at most 1,000."""
+        return [message for _, _, message, _, _ in block(client().query_logs(self.id))]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._await().__await__()
+
+    async def _await(self) -> Any:
+        if self._ended is None:
+            self._keep(await awaited(client().wait(self.id)))
+        assert self._ended is not None
+        return _result(self._ended, True)
+
+    def _wait(self, timeout: Optional[float]) -> _core.Run:
+        if self._ended is None:
+            run: _core.Run = block(client().wait(self.id), timeout, f"run {self.id}")
+            self._keep(run)
+            return run
+        return self._ended
+
+    def _keep(self, run: _core.Run) -> _core.Run:
+        if State(*run.state).is_ended():
+            self._ended = run
+        return run
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def get_run(run_id: str) -> RunHandle:
+    """A run that is there already, started by whatever process. Its methods raise :class:`NotFound` if it is not."""
+    try:
+        return RunHandle(str(uuid.UUID(run_id)))
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidArgument(f"`{run_id}` is not the id of a run, such as 0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b") from None
+
+
+def gather(handles: Iterable[RunHandle], timeout: Optional[float] = None, raise_on_failure: bool = True) -> list[Any]:
+    """The results of many runs in order, once all have ended: one wait for all of them, also for 10,000."""
+    handles = list(handles)
+    runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
+    return [_result(handle._keep(run), raise_on_failure) for handle, run in zip(handles, runs)]
+
+
+def _result(run: _core.Run, raise_on_failure: bool) -> Any:
+    error = _of_ended_run(run.id, run.name, run.state, run.failure)
+    if error is None:
+        return _payload.decode(run.result, f"the result of run {run.id}")
+    if raise_on_failure:
+        raise error
+    return error

@@ -1,0 +1,199 @@
+"""`serve`: a worker in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Optional, Sequence
+
+from . import _core, _execution, _payload
+from ._connection import client
+from ._interrupt import Control
+from ._runtime import RunContext
+from .errors import InvalidArgument, NonRetryable, TidegateError
+from .functions import Function
+
+#: How long code that is out of time, and was interrupted, has before its end is reported without it, in seconds.
+_TIMEOUT_GRACE_SECONDS = 5.0
+
+
+def serve(
+    *functions: Function[Any, Any],
+    limit: int = 10,
+    flow_limit: int = 100,
+    queues: Sequence[str] = ("default",),
+    drain_seconds: float = 30.0,
+) -> None:
+    """Executes queued runs of `functions` until SIGTERM or SIGINT; then takes no more and lets running ones end.
+
+    :param limit: tasks at once, each on a thread; async ones share an event loop.
+    :param flow_limit: flows at once; they mostly wait for their children.
+    :param queues: where to take runs from. 1 to 64.
+    :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
+    """
+    served: dict[tuple[str, str], Function[Any, Any]] = {}
+    for function in functions:
+        if not isinstance(function, Function):
+            raise InvalidArgument(f"serve() takes flows and tasks, not a {type(function).__name__}: decorate it first")
+        known = served.setdefault((function.kind, function.name), function)
+        if known is not function:
+            raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
+    if not served:
+        raise InvalidArgument("serve() needs at least one flow or task")
+    Serving(served, limit, flow_limit, list(queues), drain_seconds).run()
+
+
+class Serving:
+    """A worker at work."""
+
+    def __init__(
+        self,
+        served: dict[tuple[str, str], Function[Any, Any]],
+        limit: int,
+        flow_limit: int,
+        queues: list[str],
+        drain_seconds: float,
+    ) -> None:
+        self._served = served
+        self._queues = queues
+        kinds = {kind for kind, _ in served}
+        task_slots = limit if "task" in kinds else 0
+        flow_slots = flow_limit if "flow" in kinds else 0
+        self._worker = _core.Worker(
+            client(),
+            queues=queues,
+            functions=list(served),
+            task_slots=task_slots,
+            flow_slots=flow_slots,
+            drain_grace=drain_seconds,
+        )
+        # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
+        self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
+        self._n_signals = 0
+
+    def run(self) -> None:
+        """Takes and executes runs until the worker is drained."""
+        names = ", ".join(f"{kind} {name}" for kind, name in self._served)
+        _say(f"worker {self._worker.id} serves {names} from {', '.join(self._queues)} at {client().address}")
+        earlier = self._take_signals()
+        try:
+            while (attempts := self._worker.next(0.5)) is not None:
+                for attempt in attempts:
+                    self._start(attempt)
+                if not attempts and self._worker.stopped(0.0):  # raises why it was refused
+                    break
+            while not self._worker.stopped(0.5):
+                pass
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        _say(f"worker {self._worker.id} has ended")
+
+    def drain(self) -> None:
+        """Takes no more runs."""
+        self._worker.drain()
+
+    def _take_signals(self) -> dict[signal.Signals, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}  # only the main thread can
+
+        def on_signal(number: int, _: Any) -> None:
+            self._n_signals += 1
+            if self._n_signals > 1:
+                raise KeyboardInterrupt
+            _say(f"{signal.Signals(number).name}: running work may end, no more is taken; once more ends at once")
+            self._worker.drain()
+
+        return {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _start(self, attempt: _core.Attempt) -> None:
+        function = self._served.get((attempt.kind, attempt.name))
+        if function is None:
+            attempt.finish("crashed", f"this worker does not serve the {attempt.kind} `{attempt.name}`")
+        elif function.is_async:
+            asyncio.run_coroutine_threadsafe(_run_async(attempt, function), _execution.async_loop())
+        else:
+            self._pool.submit(_run, attempt, function)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"tidegate: {line}\n")
+    sys.stderr.flush()
+
+
+class _Attempt:
+    """One attempt on its way: what is the same for sync and async code."""
+
+    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any]) -> None:
+        self.attempt = attempt
+        self.function = function
+        self.control = Control(self._on_stop)
+        self._watch = attempt.on_stop(self.control.stop)
+        self._timer: Optional[threading.Timer] = None
+        self.span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
+        self.context = RunContext(
+            run_id=attempt.run_id,
+            root_run_id=attempt.root_run_id,
+            parent_run_id=attempt.parent_run_id,
+            kind=attempt.kind,
+            name=attempt.name,
+            attempt=attempt.attempt,
+            traceparent=self.span.traceparent,
+            tags=tuple(attempt.tags),
+            log_prints=function.options.log_prints,
+            max_workers=function.options.max_workers,
+        )
+        attempt.start()
+
+    def arguments(self) -> dict[str, Any]:
+        """What the function is called with."""
+        try:
+            decoded = _payload.decode(self.attempt.parameters, f"the arguments of `{self.function.name}`")
+            return self.function.arguments_of(decoded)
+        except TidegateError as error:  # it will not be readable at the next attempt either
+            raise NonRetryable(str(error)) from error
+
+    def _on_stop(self, kind: str, _message: str, grace: float) -> None:
+        """The code has been interrupted. Should it not end, say so without it."""
+        ends = {"cancel": (grace, "cancelled"), "timed_out": (_TIMEOUT_GRACE_SECONDS, "timed_out")}
+        if kind in ends and self._timer is None:
+            seconds, end = ends[kind]
+            self._timer = threading.Timer(seconds, lambda: self.attempt.finish(end))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def finish(self, outcome: _execution.Outcome) -> None:
+        """Reports the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        del self._watch
+        end = _execution.end_of(outcome, self.control, self.function.name)
+        self.span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
+        self.attempt.finish(*end)
+
+
+def _run(attempt: _core.Attempt, function: Function[Any, Any]) -> None:
+    running = _Attempt(attempt, function)
+    try:
+        arguments = running.arguments()
+    except NonRetryable as error:
+        return running.finish(_execution.Outcome("failed", error=error))
+    running.finish(_execution.execute(function, arguments, running.context, running.control))
+
+
+async def _run_async(attempt: _core.Attempt, function: Function[Any, Any]) -> None:
+    running = _Attempt(attempt, function)
+    try:
+        arguments = running.arguments()
+    except NonRetryable as error:
+        return running.finish(_execution.Outcome("failed", error=error))
+    try:
+        outcome = await _execution.execute_async(function, arguments, running.context, running.control)
+    except BaseException as error:  # the loop ends
+        running.finish(_execution.Outcome("failed", error=error))
+        raise
+    running.finish(outcome)

@@ -1,0 +1,174 @@
+use std::{sync::Arc, time::Duration};
+
+use pyo3::prelude::*;
+use tidegate_sdk_core::{self as core, LogLine, Options, proto, wall_clock};
+
+use crate::{errors, local, new_run::NewRun, op::Op, run::Run};
+
+/// Speaks to one Tidegate.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct Client {
+    pub(crate) core: core::Client,
+}
+
+#[pymethods]
+impl Client {
+    /// Without an address: TIDEGATE_ADDRESS; without a namespace: TIDEGATE_NAMESPACE.
+    #[new]
+    #[pyo3(signature = (address=None, namespace=None))]
+    fn new(py: Python<'_>, address: Option<&str>, namespace: Option<&str>) -> PyResult<Self> {
+        let made = Options::from_env().and_then(|from_env| {
+            let address = address.unwrap_or(&from_env.address);
+            let mut options = Options::new(address, namespace.unwrap_or(&from_env.namespace))?;
+            options.sdk = concat!("tidegate-python/", env!("CARGO_PKG_VERSION")).into();
+            core::Client::new(options)
+        });
+        made.map(|core| Self { core }).map_err(|error| errors::raise(py, &error))
+    }
+
+    #[getter]
+    fn address(&self) -> &str {
+        &self.core.options().address
+    }
+
+    /// Creates queued runs; the result is a list of their ids. The first error in order is raised.
+    fn create(&self, runs: Vec<PyRef<'_, NewRun>>) -> Op {
+        let runs: Vec<proto::NewRun> = runs.iter().map(|run| run.0.clone()).collect();
+        let core = self.core.clone();
+        Op::start(
+            self.core.runtime(),
+            async move {
+                core.create_runs(runs).await.into_iter().map(|created| created.map(|run| run.id)).collect()
+            },
+            |py, ids: Vec<String>| Ok(ids.into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    /// Creates a run that this process executes; the result is a `LocalRun`.
+    fn create_local(&self, run: PyRef<'_, NewRun>) -> Op {
+        let run = run.0.clone();
+        let core = self.core.clone();
+        let runtime = self.core.runtime().clone();
+        Op::start(
+            self.core.runtime(),
+            async move { core.session().create(run).await?.await },
+            move |py, run| Ok(Py::new(py, local::LocalRun::new(run, runtime))?.into_any()),
+        )
+    }
+
+    /// The run as it is now.
+    fn get_run(&self, run_id: String) -> Op {
+        let core = self.core.clone();
+        Op::start(self.core.runtime(), async move { core.get_run(&run_id).await }, |py, run| {
+            Ok(Py::new(py, Run(Arc::new(run)))?.into_any())
+        })
+    }
+
+    /// The run once it has ended.
+    fn wait(&self, run_id: String) -> Op {
+        let core = self.core.clone();
+        Op::start(self.core.runtime(), async move { core.wait(&run_id).await }, |py, run| {
+            Ok(Py::new(py, Run(run))?.into_any())
+        })
+    }
+
+    /// The runs once all have ended, in order.
+    fn wait_many(&self, run_ids: Vec<String>) -> Op {
+        let core = self.core.clone();
+        Op::start(
+            self.core.runtime(),
+            async move { core.wait_many(&run_ids).await.into_iter().collect::<Result<Vec<_>, _>>() },
+            |py, runs| {
+                let runs = runs.into_iter().map(|run| Py::new(py, Run(run))).collect::<PyResult<Vec<_>>>()?;
+                Ok(runs.into_pyobject(py)?.into_any().unbind())
+            },
+        )
+    }
+
+    /// Cancels a run and its descendants; the result is how many it were.
+    fn cancel(&self, run_id: String, reason: String) -> Op {
+        let core = self.core.clone();
+        Op::start(
+            self.core.runtime(),
+            async move { core.cancel_run(&run_id, &reason).await },
+            |py, response| Ok(response.n_cancelled.into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.
+    fn list_runs(&self, filter: String, page_size: i32, page_token: String) -> Op {
+        let core = self.core.clone();
+        let request = proto::ListRunsRequest { filter, page_size, page_token, ..Default::default() };
+        Op::start(self.core.runtime(), async move { core.list_runs(request).await }, |py, page| {
+            let runs = page
+                .runs
+                .into_iter()
+                .map(|run| Py::new(py, Run(Arc::new(run))))
+                .collect::<PyResult<Vec<_>>>()?;
+            Ok((runs, page.next_page_token).into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
+    /// The stored log lines of a run: `[(level, logger, message, seconds since 1970, attempt)]`, at most 1,000.
+    fn query_logs(&self, run_id: String) -> Op {
+        let core = self.core.clone();
+        let request = proto::QueryLogsRequest { run_id, page_size: 1_000, ..Default::default() };
+        Op::start(self.core.runtime(), async move { core.query_logs(request).await }, |py, page| {
+            let line = |entry: proto::LogEntry| {
+                let at = entry.logged_at.unwrap_or_default();
+                #[expect(clippy::cast_precision_loss, reason = "as time.time() gives it")]
+                let seconds = at.seconds as f64 + f64::from(at.nanos) / 1e9;
+                (entry.level, entry.logger, entry.message, seconds, entry.attempt)
+            };
+            let lines: Vec<_> = page.entries.into_iter().map(line).collect();
+            Ok(lines.into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
+    /// Writes a line to a run's log. Never waits.
+    #[pyo3(signature = (*, run_id, root_run_id, attempt, level, logger, message, traceparent))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn log(
+        &self,
+        run_id: String,
+        root_run_id: String,
+        attempt: u32,
+        level: i32,
+        logger: String,
+        message: String,
+        traceparent: String,
+    ) {
+        let level = proto::LogLevel::try_from(level).unwrap_or(proto::LogLevel::Info);
+        let logged_at = wall_clock();
+        self.core.logs().write(LogLine {
+            run_id,
+            root_run_id,
+            attempt,
+            level,
+            logger,
+            message,
+            logged_at,
+            traceparent,
+        });
+    }
+
+    /// Waits until all log lines written so far are stored; the result is False when `seconds` passed first.
+    fn flush_logs(&self, seconds: f64) -> Op {
+        let core = self.core.clone();
+        let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+        Op::start(self.core.runtime(), async move { Ok(core.logs().flush(limit).await) }, |py, done| {
+            Ok(done.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
+    }
+
+    /// Flushes logs and reports and ends the session, within `seconds`.
+    fn close(&self, seconds: f64) -> Op {
+        let core = self.core.clone();
+        let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+        let closing = async move {
+            core.close(limit).await;
+            Ok(())
+        };
+        Op::start(self.core.runtime(), closing, |py, ()| Ok(py.None()))
+    }
+}

@@ -1,0 +1,39 @@
+//! `tidegate._core`: the connection core as Python objects. The words that users know are in `python/tidegate`.
+//!
+//! **Invariant:** the thread of the core never takes Python's lock. What the core has to say goes into a queue
+//! ([`callbacks`]) that a Python thread empties, and what Python waits for is an [`op::Op`] that is waited for with
+//! the lock released. So a busy interpreter delays no heartbeat.
+
+mod callbacks;
+mod client;
+mod errors;
+mod local;
+mod new_run;
+mod op;
+mod run;
+mod span;
+mod worker;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::{
+        callbacks::next_callbacks,
+        client::Client,
+        local::LocalRun,
+        new_run::NewRun,
+        op::Op,
+        run::Run,
+        span::{Exporter, Span},
+        worker::{Attempt, Worker},
+    };
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,130 @@
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use tidegate_sdk_core::{self as core, End, StopSignal, Verdict};
+use tokio::runtime::Handle;
+
+use crate::{
+    callbacks::{self, Item},
+    op::Op,
+    run::state_name,
+    worker::end_of,
+};
+
+/// A run that this process executes.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct LocalRun {
+    run: Mutex<Option<core::LocalRun>>,
+    runtime: Handle,
+    id: String,
+    existing: bool,
+}
+
+impl LocalRun {
+    pub(crate) fn new(run: core::LocalRun, runtime: Handle) -> Self {
+        let (id, existing) = (run.id().to_owned(), run.is_existing());
+        Self { run: Mutex::new(Some(run)), runtime, id, existing }
+    }
+
+    /// Takes the run for a call that waits, so that no lock is held meanwhile.
+    fn with<T>(&self, py: Python<'_>, call: impl AsyncFnOnce(&mut core::LocalRun) -> T + Send) -> PyResult<T>
+    where
+        T: Send,
+    {
+        py.detach(|| {
+            let taken = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut run = taken?;
+            // Waits for room in the session's queue alone: that is the backpressure to user code.
+            let answer = self.runtime.block_on(call(&mut run));
+            *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+            Some(answer)
+        })
+        .ok_or_else(|| PyRuntimeError::new_err("the run is in use by another thread"))
+    }
+
+    fn signal(&self) -> Option<StopSignal> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(core::LocalRun::stop_signal)
+    }
+}
+
+#[pymethods]
+impl LocalRun {
+    #[getter]
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// True when its idempotency key had made the run before: it is not to be executed.
+    #[getter]
+    fn existing(&self) -> bool {
+        self.existing
+    }
+
+    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
+    fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
+        let signal =
+            self.signal().ok_or_else(|| PyRuntimeError::new_err("the run is in use by another thread"))?;
+        Ok(StopWatch::start(&self.runtime, signal, callback))
+    }
+
+    /// Says that the code starts now.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, async |run| run.start().await)
+    }
+
+    /// After a verdict of `retry`: the next attempt reports under this epoch.
+    fn begin_again(&self, py: Python<'_>, epoch: u64) -> PyResult<()> {
+        self.with(py, async |run| run.begin_again(epoch))
+    }
+
+    /// Reports the end of an attempt. The result of the operation is the verdict: `("retry", seconds, epoch)` or
+    /// `("ended", (type, name, message), epoch)`.
+    #[pyo3(signature = (end, first="", second="", third="", data=vec![], non_retryable=false))]
+    #[expect(clippy::too_many_arguments, reason = "one for each part of an end")]
+    fn finish(
+        &self,
+        py: Python<'_>,
+        end: &str,
+        first: &str,
+        second: &str,
+        third: &str,
+        data: Vec<u8>,
+        non_retryable: bool,
+    ) -> PyResult<Op> {
+        let end: End = end_of(end, first, second, third, data, non_retryable)?;
+        let outcome = self.with(py, async |run| run.finish(end).await)?;
+        Ok(Op::start(&self.runtime, outcome.verdict(), |py, (verdict, epoch)| match verdict {
+            Verdict::Retry(after) => {
+                Ok(("retry", after.as_secs_f64(), epoch).into_pyobject(py)?.into_any().unbind())
+            }
+            Verdict::Ended(state) => {
+                let state = (state_name(state.r#type()), state.name, state.message);
+                Ok(("ended", state, epoch).into_pyobject(py)?.into_any().unbind())
+            }
+        }))
+    }
+}
+
+/// Passes stop signals on while it lives.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct StopWatch(tokio::task::AbortHandle);
+
+impl StopWatch {
+    pub(crate) fn start(runtime: &Handle, mut signal: StopSignal, callback: Py<PyAny>) -> Self {
+        let callback = std::sync::Arc::new(callback);
+        let watching = runtime.spawn(async move {
+            loop {
+                let stop = signal.next().await;
+                // Cloning a Python reference needs Python's lock, so each word goes with a shared one.
+                callbacks::push(Item::Stop(std::sync::Arc::clone(&callback), stop));
+            }
+        });
+        Self(watching.abort_handle())
+    }
+}
+
+impl Drop for StopWatch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

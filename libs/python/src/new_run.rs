@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use pyo3::{exceptions::PyValueError, prelude::*};
+use tidegate_sdk_core::{
+    self as core, payload,
+    proto::{self, ParentPolicy, RunKind, new_run},
+};
+
+/// A run to be created.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct NewRun(pub(crate) proto::NewRun);
+
+#[pymethods]
+impl NewRun {
+    /// Without `queue` it is executed by this process.
+    #[new]
+    #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, parent="", traceparent="", tags=vec![],
+        key="", use_existing=false, priority=0, due_at=None, max_retries=0, delays=vec![], backoff_factor=0.0,
+        jitter=0.0, run_timeout=None, cancel_grace=None, max_crashes=None, detached=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        kind: &str,
+        name: String,
+        encoding: &str,
+        data: Vec<u8>,
+        run_name: &str,
+        queue: Option<String>,
+        parent: &str,
+        traceparent: &str,
+        tags: Vec<String>,
+        key: &str,
+        use_existing: bool,
+        priority: i32,
+        due_at: Option<f64>,
+        max_retries: u32,
+        delays: Vec<f64>,
+        backoff_factor: f64,
+        jitter: f64,
+        run_timeout: Option<f64>,
+        cancel_grace: Option<f64>,
+        max_crashes: Option<u32>,
+        detached: bool,
+    ) -> PyResult<Self> {
+        let delays =
+            delays.into_iter().map(|delay| duration("a retry delay", delay)).collect::<PyResult<_>>()?;
+        let retry = proto::RetryPolicy {
+            max_retries,
+            delays,
+            backoff_factor,
+            max_delay: None,
+            jitter_factor: jitter,
+        };
+        let parent_policy = if detached { ParentPolicy::Detach } else { ParentPolicy::Cancel };
+        let policies = proto::Policies {
+            retry: (max_retries > 0).then_some(retry),
+            crash: max_crashes.map(|n| proto::CrashPolicy { max_crashes: Some(n) }),
+            run_timeout: run_timeout.map(|limit| duration("timeout_seconds", limit)).transpose()?,
+            start_timeout: None,
+            cancel_grace: cancel_grace.map(|grace| duration("cancel_grace_seconds", grace)).transpose()?,
+            parent: parent_policy.into(),
+        };
+        let due_at = due_at
+            .map(|seconds| {
+                let since = Duration::try_from_secs_f64(seconds);
+                since.map_err(|_| PyValueError::new_err("a run cannot be due before 1970"))
+            })
+            .transpose()?;
+        Ok(Self(proto::NewRun {
+            id: core::new_run_id(),
+            kind: kind_of(kind).into(),
+            name,
+            run_name: run_name.into(),
+            placement: queue.map(new_run::Placement::Queue),
+            parent_run_id: parent.into(),
+            parameters: Some(payload::encoded(encoding, data)),
+            policies: Some(policies),
+            due_at: due_at.map(|since| core::timestamp_of(std::time::SystemTime::UNIX_EPOCH + since)),
+            priority,
+            tags,
+            idempotency_key: key.into(),
+            use_existing,
+            traceparent: traceparent.into(),
+        }))
+    }
+
+    /// The id that the run gets unless its idempotency key has made one before.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+}
+
+pub(crate) fn kind_of(name: &str) -> RunKind {
+    if name == "flow" { RunKind::Flow } else { RunKind::Task }
+}
+
+pub(crate) fn kind_name(kind: RunKind) -> &'static str {
+    if kind == RunKind::Flow { "flow" } else { "task" }
+}
+
+fn duration(what: &str, seconds: f64) -> PyResult<prost_types::Duration> {
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{what} is {seconds}, but must be a number of seconds from 0"))
+    })?;
+    Ok(prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    })
+}

@@ -1,0 +1,95 @@
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use tidegate_sdk_core::Error;
+use tokio::runtime::Handle;
+
+use crate::{callbacks, errors};
+
+/// Makes the Python value of a finished operation, once, with Python's lock held.
+type Value = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+#[derive(Default)]
+struct State {
+    value: Option<Result<Value, Error>>,
+    done: bool,
+    subscribers: Vec<Py<PyAny>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    finished: Condvar,
+}
+
+/// Something that the core does. Wait for it, or be called when it is done, and then take its result, once.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct Op {
+    shared: Arc<Shared>,
+}
+
+impl Op {
+    /// Begins `work` on the core's thread; `value` makes its result a Python value.
+    pub(crate) fn start<T, F, V>(runtime: &Handle, work: F, value: V) -> Self
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    {
+        let shared = Arc::new(Shared::default());
+        let finishing = Arc::clone(&shared);
+        runtime.spawn(async move {
+            let result = work.await.map(|done| -> Value { Box::new(move |py| value(py, done)) });
+            let mut state = finishing.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.value = Some(result);
+            state.done = true;
+            let subscribers = std::mem::take(&mut state.subscribers);
+            drop(state);
+            finishing.finished.notify_all();
+            for callback in subscribers {
+                callbacks::push(callbacks::Item::Done(callback));
+            }
+        });
+        Self { shared }
+    }
+}
+
+#[pymethods]
+impl Op {
+    /// Waits up to `seconds`; True when it is done.
+    fn wait(&self, py: Python<'_>, seconds: f64) -> bool {
+        py.detach(|| {
+            let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+            let waited = self.shared.finished.wait_timeout_while(state, limit, |state| !state.done);
+            waited.unwrap_or_else(PoisonError::into_inner).0.done
+        })
+    }
+
+    /// Has `callback` called from the callback thread when it is done, also when it is done already.
+    fn subscribe(&self, py: Python<'_>, callback: Py<PyAny>) {
+        py.detach(|| {
+            let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.done {
+                drop(state);
+                callbacks::push(callbacks::Item::Done(callback));
+            } else {
+                state.subscribers.push(callback);
+            }
+        });
+    }
+
+    /// The result, once.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let value =
+            py.detach(|| self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).value.take());
+        match value {
+            Some(Ok(value)) => value(py),
+            Some(Err(error)) => Err(errors::raise(py, &error)),
+            None => Err(PyRuntimeError::new_err("the operation is not done, or its result was taken")),
+        }
+    }
+}

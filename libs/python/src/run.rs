@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use pyo3::{prelude::*, types::PyBytes};
+use tidegate_sdk_core::{
+    payload,
+    proto::{self, StateType},
+};
+
+use crate::new_run::kind_name;
+
+/// A run as it was at one moment.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct Run(pub(crate) Arc<proto::Run>);
+
+type EncodedBytes<'py> = Option<(String, Bound<'py, PyBytes>)>;
+
+#[pymethods]
+impl Run {
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        kind_name(self.0.kind())
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    #[getter]
+    fn run_name(&self) -> &str {
+        &self.0.run_name
+    }
+
+    #[getter]
+    fn queue(&self) -> &str {
+        &self.0.queue
+    }
+
+    #[getter]
+    fn parent_run_id(&self) -> &str {
+        &self.0.parent_run_id
+    }
+
+    #[getter]
+    fn root_run_id(&self) -> &str {
+        &self.0.root_run_id
+    }
+
+    #[getter]
+    fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    #[getter]
+    fn crashes(&self) -> u32 {
+        self.0.crashes
+    }
+
+    #[getter]
+    fn tags(&self) -> Vec<String> {
+        self.0.tags.clone()
+    }
+
+    /// `(type, name, message)`, such as `("FAILED", "TimedOut", "…")`.
+    #[getter]
+    fn state(&self) -> (&'static str, &str, &str) {
+        match &self.0.state {
+            Some(state) => (state_name(state.r#type()), &state.name, &state.message),
+            None => ("SCHEDULED", "Scheduled", ""),
+        }
+    }
+
+    /// `(encoding, data)`.
+    #[getter]
+    fn parameters<'py>(&self, py: Python<'py>) -> EncodedBytes<'py> {
+        encoded(py, self.0.parameters.as_ref())
+    }
+
+    /// `(encoding, data)` of a completed run.
+    #[getter]
+    fn result<'py>(&self, py: Python<'py>) -> EncodedBytes<'py> {
+        encoded(py, self.0.result.as_ref())
+    }
+
+    /// `(error type, message, traceback)` of the last failure.
+    #[getter]
+    fn failure(&self) -> Option<(&str, &str, &str)> {
+        let failure = self.0.failure.as_ref()?;
+        Some((&failure.error_type, &failure.message, &failure.traceback))
+    }
+}
+
+pub(crate) fn encoded<'py>(py: Python<'py>, value: Option<&proto::Payload>) -> EncodedBytes<'py> {
+    let value = value?;
+    Some((payload::encoding(value).to_owned(), PyBytes::new(py, &value.data)))
+}
+
+pub(crate) fn state_name(state: StateType) -> &'static str {
+    match state {
+        StateType::Unspecified | StateType::Scheduled => "SCHEDULED",
+        StateType::Pending => "PENDING",
+        StateType::Running => "RUNNING",
+        StateType::Cancelling => "CANCELLING",
+        StateType::Completed => "COMPLETED",
+        StateType::Failed => "FAILED",
+        StateType::Crashed => "CRASHED",
+        StateType::Cancelled => "CANCELLED",
+    }
+}

@@ -1,0 +1,239 @@
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use pyo3::{
+    exceptions::{PyRuntimeError, PyValueError},
+    prelude::*,
+    types::PyBytes,
+};
+use tidegate_sdk_core::{
+    self as core, Attempts, End, WorkerOptions, payload,
+    proto::{self, Failure},
+};
+use tokio::{runtime::Handle, time::timeout};
+
+use crate::{
+    client::Client,
+    errors,
+    local::StopWatch,
+    new_run::{kind_name, kind_of},
+    run::encoded,
+};
+
+/// Attempts handed over at once, at most.
+const MAX_BATCH: usize = 100;
+
+/// Takes queued runs.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct Worker {
+    worker: core::Worker,
+    attempts: Mutex<Attempts>,
+    runtime: Handle,
+}
+
+#[pymethods]
+impl Worker {
+    #[new]
+    #[pyo3(signature = (client, *, queues, functions, task_slots, flow_slots, drain_grace))]
+    fn new(
+        py: Python<'_>,
+        client: &Client,
+        queues: Vec<String>,
+        functions: Vec<(String, String)>,
+        task_slots: u32,
+        flow_slots: u32,
+        drain_grace: f64,
+    ) -> PyResult<Self> {
+        let functions = functions
+            .into_iter()
+            .map(|(kind, name)| proto::Function { kind: kind_of(&kind).into(), name })
+            .collect();
+        let drain_grace = Duration::from_secs_f64(drain_grace.clamp(0.0, 86_400.0));
+        let options = WorkerOptions { queues, functions, task_slots, flow_slots, drain_grace };
+        let (worker, attempts) =
+            core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
+        Ok(Self { worker, attempts: Mutex::new(attempts), runtime: client.core.runtime().clone() })
+    }
+
+    #[getter]
+    fn id(&self) -> &str {
+        self.worker.id()
+    }
+
+    /// `(connected, running, finished)`.
+    #[getter]
+    fn status(&self) -> (bool, u32, u64) {
+        let status = *self.worker.status().borrow();
+        (status.connected, status.n_running, status.n_finished)
+    }
+
+    /// Waits up to `seconds` for attempts. None once the worker takes no more.
+    fn next(&self, py: Python<'_>, seconds: f64) -> Option<Vec<Attempt>> {
+        let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+        let taken = py.detach(|| {
+            let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            self.runtime.block_on(async {
+                let Ok(first) = timeout(limit, attempts.next()).await else { return Some(Vec::new()) };
+                let mut batch = vec![first?];
+                while batch.len() < MAX_BATCH {
+                    // What is there already comes along.
+                    match timeout(Duration::ZERO, attempts.next()).await {
+                        Ok(Some(attempt)) => batch.push(attempt),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+                Some(batch)
+            })
+        });
+        let wrap = |attempt: core::Attempt| Attempt {
+            assign: attempt.assign().clone(),
+            attempt: Mutex::new(Some(attempt)),
+            runtime: self.runtime.clone(),
+        };
+        taken.map(|attempts| attempts.into_iter().map(wrap).collect())
+    }
+
+    /// Takes no more runs, gives back what was not started, and gives the rest its grace.
+    fn drain(&self) {
+        self.worker.drain();
+    }
+
+    /// Waits up to `seconds` for the worker's end; True when it has ended. Raises why it was refused.
+    fn stopped(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
+        let stopped =
+            py.detach(|| self.runtime.block_on(async { timeout(limit, self.worker.stopped()).await }));
+        match stopped {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => Err(errors::raise(py, &error)),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// One attempt of a queued run. Dropped unfinished, it is given back if it had not started, and else crashed.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct Attempt {
+    assign: proto::Assign,
+    attempt: Mutex<Option<core::Attempt>>,
+    runtime: Handle,
+}
+
+#[pymethods]
+impl Attempt {
+    #[getter]
+    fn run_id(&self) -> &str {
+        &self.assign.run_id
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        kind_name(self.assign.kind())
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.assign.name
+    }
+
+    #[getter]
+    fn run_name(&self) -> &str {
+        &self.assign.run_name
+    }
+
+    #[getter]
+    fn attempt(&self) -> u32 {
+        self.assign.attempt
+    }
+
+    #[getter]
+    fn queue(&self) -> &str {
+        &self.assign.queue
+    }
+
+    #[getter]
+    fn root_run_id(&self) -> &str {
+        &self.assign.root_run_id
+    }
+
+    #[getter]
+    fn parent_run_id(&self) -> &str {
+        &self.assign.parent_run_id
+    }
+
+    #[getter]
+    fn traceparent(&self) -> &str {
+        &self.assign.traceparent
+    }
+
+    #[getter]
+    fn tags(&self) -> Vec<String> {
+        self.assign.tags.clone()
+    }
+
+    /// `(encoding, data)`.
+    #[getter]
+    fn parameters<'py>(&self, py: Python<'py>) -> Option<(String, Bound<'py, PyBytes>)> {
+        encoded(py, self.assign.parameters.as_ref())
+    }
+
+    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
+    fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
+        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempt.as_ref().ok_or_else(|| PyRuntimeError::new_err("the attempt has ended"))?;
+        Ok(StopWatch::start(&self.runtime, attempt.stop_signal(), callback))
+    }
+
+    /// Says that the code starts now.
+    fn start(&self) {
+        if let Some(attempt) = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            attempt.start();
+        }
+    }
+
+    /// Reports the end and frees the slot; only the first call does.
+    #[pyo3(signature = (end, first="", second="", third="", data=vec![], non_retryable=false))]
+    fn finish(
+        &self,
+        end: &str,
+        first: &str,
+        second: &str,
+        third: &str,
+        data: Vec<u8>,
+        non_retryable: bool,
+    ) -> PyResult<()> {
+        let end = end_of(end, first, second, third, data, non_retryable)?;
+        if let Some(attempt) = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            attempt.finish(end);
+        }
+        Ok(())
+    }
+}
+
+/// `("completed", encoding, data=…)`, `("failed", error type, message, traceback, non_retryable=…)`,
+/// `("crashed", cause)`, `("cancelled",)`, `("timed_out",)` or `("released",)`.
+pub(crate) fn end_of(
+    end: &str,
+    first: &str,
+    second: &str,
+    third: &str,
+    data: Vec<u8>,
+    non_retryable: bool,
+) -> PyResult<End> {
+    Ok(match end {
+        "completed" => End::Completed(Some(payload::encoded(first, data))),
+        "failed" => End::Failed(Failure {
+            error_type: first.into(),
+            message: second.into(),
+            traceback: third.into(),
+            non_retryable,
+        }),
+        "crashed" => End::Crashed(first.into()),
+        "cancelled" => End::Cancelled,
+        "timed_out" => End::TimedOut,
+        "released" => End::Released,
+        other => return Err(PyValueError::new_err(format!("`{other}` is no end of an attempt"))),
+    })
+}

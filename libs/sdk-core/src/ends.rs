@@ -1,0 +1,113 @@
+use prost::Message;
+
+use crate::{
+    Error, ErrorKind,
+    proto::{Failure, NewRun, Report, ReportOutcome, StateType, report},
+};
+
+/// Bytes of a payload until the server has said its own bound.
+pub(crate) const DEFAULT_MAX_PAYLOAD: usize = 2 << 20;
+/// What the server keeps of a failure, in bytes. A longer one is cut here, so that it cannot break the stream.
+const MAX_ERROR_TYPE: usize = 256;
+const MAX_ERROR_MESSAGE: usize = 4 << 10;
+const MAX_TRACEBACK: usize = 32 << 10;
+
+/// `event` within the bounds of the server. A result that is too large becomes a failure that says so: sent as it
+/// is, it would break the stream of every other run.
+pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event {
+    match event {
+        report::Event::Completed(report::Completed { result: Some(result) })
+            if result.encoded_len() > max_payload =>
+        {
+            let size = result.encoded_len();
+            report::Event::Failed(no_result(format!(
+                "the result takes {size} bytes, but at most {max_payload} are kept: return a reference (a path or a key) instead"
+            )))
+        }
+        report::Event::Failed(mut failure) => {
+            cut_end(&mut failure.error_type, MAX_ERROR_TYPE);
+            cut_end(&mut failure.message, MAX_ERROR_MESSAGE);
+            cut_start(&mut failure.traceback, MAX_TRACEBACK);
+            report::Event::Failed(failure)
+        }
+        event => event,
+    }
+}
+
+/// What to report next, where a refused end can be mended: a run that is being cancelled can only become CANCELLED,
+/// and a result that the server does not take is a failure.
+pub(crate) fn follow_up(report: &Report, outcome: &ReportOutcome) -> Option<Report> {
+    use report::Event;
+    let is_end = !matches!(report.event, Some(Event::Started(_) | Event::Cancelled(_)) | None);
+    if outcome.accepted || !is_end {
+        return None;
+    }
+    let event = if is_cancelling(outcome) {
+        Event::Cancelled(report::Cancelled {})
+    } else if outcome.reason == "INVALID_FIELD" && matches!(report.event, Some(Event::Completed(_))) {
+        Event::Failed(no_result(format!("the result was refused: {}", outcome.message)))
+    } else {
+        return None;
+    };
+    Some(Report { event: Some(event), ..report.clone() })
+}
+
+/// True when the run is CANCELLING.
+pub(crate) fn is_cancelling(outcome: &ReportOutcome) -> bool {
+    outcome.state.as_ref().is_some_and(|state| state.r#type() == StateType::Cancelling)
+}
+
+fn no_result(message: String) -> Failure {
+    Failure { error_type: "PayloadError".into(), message, traceback: String::new(), non_retryable: true }
+}
+
+/// Refuses parameters that are too large, before they break the batch they travel in.
+pub(crate) fn check_parameters(run: &NewRun, max_payload: usize) -> Result<(), Error> {
+    let size = run.parameters.as_ref().map_or(0, Message::encoded_len);
+    if size <= max_payload {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "the parameters of `{}` take {size} bytes, but at most {max_payload} are allowed: pass a reference (a path or a key) instead",
+            run.name
+        ),
+    ))
+}
+
+fn cut_end(text: &mut String, max: usize) {
+    text.truncate(text.floor_char_boundary(max));
+}
+
+/// The end of a traceback is where the error is.
+fn cut_start(text: &mut String, max: usize) {
+    if text.len() > max {
+        *text = text.split_off(text.ceil_char_boundary(text.len() - max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload;
+
+    #[test]
+    fn a_result_that_is_too_large_is_a_failure_that_says_so() {
+        let result = Some(payload::json(vec![b'1'; 2_000]));
+        let event = report::Event::Completed(report::Completed { result: result.clone() });
+        assert_eq!(bounded(event.clone(), 10_000), event);
+        let report::Event::Failed(failure) = bounded(event, 1_000) else { panic!("it was let through") };
+        assert!(failure.non_retryable && failure.message.contains("at most 1000"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_long_traceback_keeps_its_end() {
+        let traceback = format!("{}the error", "é".repeat(40_000));
+        let failure = Failure { traceback, ..Default::default() };
+        let report::Event::Failed(failure) = bounded(report::Event::Failed(failure), 1_000) else {
+            unreachable!()
+        };
+        assert!(failure.traceback.len() <= MAX_TRACEBACK && failure.traceback.ends_with("the error"));
+    }
+}
