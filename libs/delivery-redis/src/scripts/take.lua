@@ -5,7 +5,8 @@
 --       then the functions
 --
 -- First, what has become due and what was claimed for too long becomes ready. Answers the wait until the next
--- delayed entry is due (ms, or -1), then for each entry: number of its function, id, epoch, priority, due (ms).
+-- delayed entry is due (ms, or -1), then for each entry: number of its function, id, epoch, priority, due
+-- (ms).
 local claims, active = KEYS[1], KEYS[2]
 local limit, now, claim_lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_moves, step = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -1,0 +1,145 @@
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueId, Stop};
+use tidegate_model::{Epoch, Timestamp, limits};
+use tidegate_proto::internal::{
+    CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse, Delivery,
+    EnqueueRunsRequest, EnqueueRunsResponse, GetGenerationRequest, GetGenerationResponse,
+    delivery_service_server::DeliveryService,
+};
+use tidegate_wire::{
+    Violations, duration_from_proto, invalid, invalid_field, kind_from_proto, timestamp_from_proto,
+    timestamp_to_proto, to_status,
+};
+use tonic::{Request, Response, Status};
+
+use crate::shared::Shared;
+
+/// The rpcs for api and scheduler.
+pub(crate) struct DeliveryApi(pub(crate) Arc<Shared>);
+
+#[tonic::async_trait]
+impl DeliveryService for DeliveryApi {
+    async fn enqueue_runs(
+        &self,
+        request: Request<EnqueueRunsRequest>,
+    ) -> Result<Response<EnqueueRunsResponse>, Status> {
+        let shared = &self.0;
+        let now = shared.clock.now();
+        let entries = parse_all("deliveries", &request.into_inner().deliveries, |delivery, violations| {
+            parse_delivery(delivery, now, violations)
+        })?;
+        shared.delivery.enqueue(&entries, now).await.map_err(|error| to_status(&error))?;
+        // The hint of the delivery state comes, too; a waiting credit is served without its way round.
+        let woken: HashSet<_> = entries.iter().map(|entry| (&entry.id.queue, &entry.id.function)).collect();
+        woken.into_iter().for_each(|(queue, function)| shared.pools.wake_for(queue, function));
+        Ok(Response::new(EnqueueRunsResponse {}))
+    }
+
+    async fn cancel_runs(
+        &self,
+        request: Request<CancelRunsRequest>,
+    ) -> Result<Response<CancelRunsResponse>, Status> {
+        let shared = &self.0;
+        let runs = parse_all("runs", &request.into_inner().runs, parse_cancelled)?;
+        let (entries, stops): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+        // Workers of this replica hear of it even where the delivery state is out of reach.
+        stops.iter().for_each(|stop| shared.workers.stop(stop));
+        shared.delivery.stop(&stops).await.map_err(|error| to_status(&error))?;
+        shared.delivery.forget(&entries).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(CancelRunsResponse {}))
+    }
+
+    async fn check_leases(
+        &self,
+        request: Request<CheckLeasesRequest>,
+    ) -> Result<Response<CheckLeasesResponse>, Status> {
+        let shared = &self.0;
+        let questions = parse_all("questions", &request.into_inner().questions, |question, violations| {
+            let queue = parse_queue(&question.namespace, &question.queue, violations);
+            let run_id = violations.parse("run_id", &question.run_id);
+            Some(LeaseQuestion {
+                queue: queue?,
+                held: Held { run_id: run_id?, epoch: Epoch(question.epoch) },
+            })
+        })?;
+        let leased = shared.delivery.check(&questions).await.map_err(|error| to_status(&error))?;
+        // Asked last: a loss just before the check shows as a young state.
+        let can_judge = shared.can_judge_leases().await.map_err(|error| to_status(&error))?;
+        let leased = leased.into_iter().map(|leased| leased || !can_judge).collect();
+        Ok(Response::new(CheckLeasesResponse { leased }))
+    }
+
+    async fn get_generation(
+        &self,
+        _request: Request<GetGenerationRequest>,
+    ) -> Result<Response<GetGenerationResponse>, Status> {
+        let generation = self.0.delivery.generation().await.map_err(|error| to_status(&error))?;
+        let born_at = Some(timestamp_to_proto(generation.born_at));
+        Ok(Response::new(GetGenerationResponse { born_at }))
+    }
+}
+
+/// Parses each item of a batch; the status names every field that is wrong.
+fn parse_all<I, T>(
+    field: &str,
+    items: &[I],
+    parse: impl Fn(&I, &mut Violations) -> Option<T>,
+) -> Result<Vec<T>, Status> {
+    if items.len() > limits::MAX_BATCH_SIZE {
+        let (n_items, max) = (items.len(), limits::MAX_BATCH_SIZE);
+        return Err(invalid_field(field, format!("has {n_items} entries; at most {max} are allowed")));
+    }
+    let mut parsed = Vec::with_capacity(items.len());
+    let mut found = Vec::new();
+    for (item_idx, item) in items.iter().enumerate() {
+        let mut violations = Violations::below(format!("{field}[{item_idx}]."));
+        parsed.extend(parse(item, &mut violations));
+        found.extend(violations.into_vec());
+    }
+    if found.is_empty() { Ok(parsed) } else { Err(invalid(found)) }
+}
+
+fn parse_queue(namespace: &str, queue: &str, violations: &mut Violations) -> Option<QueueId> {
+    let namespace = violations.parse("namespace", namespace);
+    let queue = violations.parse("queue", queue);
+    Some(QueueId { namespace: namespace?, queue: queue? })
+}
+
+fn parse_function(kind: i32, name: &str, violations: &mut Violations) -> Option<Function> {
+    let kind = kind_from_proto(kind);
+    if kind.is_none() {
+        violations.add("kind", "is not set: RUN_KIND_FLOW or RUN_KIND_TASK is required");
+    }
+    let name = violations.parse("name", name);
+    Some(Function { kind: kind?, name: name? })
+}
+
+fn parse_delivery(delivery: &Delivery, now: Timestamp, violations: &mut Violations) -> Option<Entry> {
+    let queue = parse_queue(&delivery.namespace, &delivery.queue, violations);
+    let function = parse_function(delivery.kind, &delivery.name, violations);
+    let run_id = violations.parse("run_id", &delivery.run_id);
+    let due_at = match &delivery.due_at {
+        None => Some(now),
+        Some(due_at) => timestamp_from_proto(due_at),
+    };
+    if due_at.is_none() {
+        violations.add("due_at", "is out of the range of a timestamp");
+    }
+    let id = EntryId { queue: queue?, function: function?, run_id: run_id?, epoch: Epoch(delivery.epoch) };
+    Some(Entry { id, priority: delivery.priority, due_at: due_at? })
+}
+
+fn parse_cancelled(run: &CancelledRun, violations: &mut Violations) -> Option<(EntryId, Stop)> {
+    let queue = parse_queue(&run.namespace, &run.queue, violations);
+    let function = parse_function(run.kind, &run.name, violations);
+    let run_id = violations.parse("run_id", &run.run_id);
+    let grace = run.grace.as_ref().map_or(Some(Duration::ZERO), duration_from_proto);
+    if grace.is_none() {
+        violations.add("grace", "is negative or malformed");
+    }
+    let epoch = Epoch(run.epoch);
+    let run_id = run_id?;
+    let stop = Stop { run_id, epoch, grace: grace?, message: run.message.clone() };
+    Some((EntryId { queue: queue?, function: function?, run_id, epoch }, stop))
+}

@@ -1,0 +1,26 @@
+use std::sync::Arc;
+
+use tidegate_delivery::{Hint, Hints};
+use tidegate_service_kit::CancellationToken;
+
+use crate::shared::Shared;
+
+/// Passes hints on: to the pools that something is ready, to the streams that runs are to stop. Goes on after
+/// the stop until `last_in`, so that a cancel still reaches workers that move.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut hints: Hints,
+    last_in: CancellationToken,
+) -> anyhow::Result<()> {
+    while let Some(hint) = last_in.run_until_cancelled(hints.next()).await {
+        match hint {
+            Hint::Ready(ready) => ready.iter().for_each(|ready| shared.pools.wake_queue(&ready.queue)),
+            Hint::Stop(stops) => stops.iter().for_each(|stop| shared.workers.stop(stop)),
+            Hint::Missed => {
+                shared.pools.wake_all();
+                shared.workers.recheck_all();
+            }
+        }
+    }
+    Ok(())
+}

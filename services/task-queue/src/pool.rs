@@ -1,0 +1,254 @@
+use std::{
+    collections::{BinaryHeap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tidegate_delivery::{Entry, Error, Function, QueueId, Want};
+use tidegate_model::RunKind;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{backoff::Backoff, claims::PendingClaim, hello::Serves, shared::Shared, stream::WorkerStream};
+
+/// The streams of workers that serve the same. One task takes entries for all of them, so no two of them ask
+/// for the same entry, and a take is as large as their credits.
+pub(crate) struct Pool {
+    serves: Serves,
+    tasks: Vec<Function>,
+    flows: Vec<Function>,
+    members: Mutex<Vec<Arc<WorkerStream>>>,
+    wake: Notify,
+    /// Cancelled when the last member has left.
+    closed: CancellationToken,
+}
+
+/// The pools of this replica.
+#[derive(Default)]
+pub(crate) struct Pools {
+    inner: Mutex<HashMap<Serves, Arc<Pool>>>,
+}
+
+impl Pools {
+    fn inner(&self) -> MutexGuard<'_, HashMap<Serves, Arc<Pool>>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a stream to the pool of what it serves, which begins with its first member.
+    pub(crate) fn join(shared: &Arc<Shared>, serves: Serves, stream: &Arc<WorkerStream>) -> Arc<Pool> {
+        let mut pools = shared.pools.inner();
+        let pool = pools.entry(serves).or_insert_with_key(|serves| {
+            let pool = Arc::new(Pool::new(serves.clone()));
+            shared.background.spawn(run(Arc::clone(&pool), Arc::clone(shared)));
+            pool
+        });
+        pool.members().push(Arc::clone(stream));
+        Arc::clone(pool)
+    }
+
+    /// Removes a stream. Its pool ends with its last member.
+    pub(crate) fn leave(&self, pool: &Arc<Pool>, stream: &Arc<WorkerStream>) {
+        let mut pools = self.inner();
+        let mut members = pool.members();
+        members.retain(|member| !Arc::ptr_eq(member, stream));
+        if members.is_empty() {
+            pool.closed.cancel();
+            if pools.get(&pool.serves).is_some_and(|known| Arc::ptr_eq(known, pool)) {
+                pools.remove(&pool.serves);
+            }
+        }
+    }
+
+    /// Something is ready in a queue.
+    pub(crate) fn wake_queue(&self, queue: &QueueId) {
+        self.wake_where(|pool| pool.serves.queues.binary_search(queue).is_ok());
+    }
+
+    /// A run of a function is ready in a queue.
+    pub(crate) fn wake_for(&self, queue: &QueueId, function: &Function) {
+        self.wake_where(|pool| {
+            pool.serves.queues.binary_search(queue).is_ok()
+                && pool.serves.functions.binary_search(function).is_ok()
+        });
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.wake_where(|_| true);
+    }
+
+    fn wake_where(&self, concerns: impl Fn(&Pool) -> bool) {
+        self.inner().values().filter(|pool| concerns(pool)).for_each(|pool| pool.wake());
+    }
+}
+
+impl Pool {
+    fn new(serves: Serves) -> Self {
+        let of = |kind| {
+            let functions = serves.functions.iter().filter(|function| function.kind == kind);
+            functions.cloned().collect()
+        };
+        Self {
+            tasks: of(RunKind::Task),
+            flows: of(RunKind::Flow),
+            serves,
+            members: Mutex::default(),
+            wake: Notify::new(),
+            closed: CancellationToken::new(),
+        }
+    }
+
+    /// Looks for entries soon: a member has got credits, or there may be entries.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Arc<WorkerStream>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free_slots(&self, kind: RunKind, patience: Duration) -> FreeSlots {
+        let members = self.members();
+        let free = |member: &Arc<WorkerStream>| *member.credits(patience).of(kind);
+        let heap = members.iter().enumerate().map(|(member_idx, member)| (free(member), member_idx));
+        FreeSlots { by_free: heap.filter(|(free, _)| *free > 0).collect(), members: members.clone() }
+    }
+
+    /// Takes entries for the free slots of one kind and passes them on to be claimed. Answers how many there
+    /// were, and when the next one is due.
+    async fn fill(
+        &self,
+        shared: &Shared,
+        kind: RunKind,
+        turn: usize,
+    ) -> Result<(usize, Option<Duration>), Error> {
+        let functions = match kind {
+            RunKind::Task => &self.tasks,
+            RunKind::Flow => &self.flows,
+        };
+        let lease = *shared.config.lease.duration;
+        let limit = self.free_slots(kind, lease).sum().min(shared.config.assign.batch_size.get() as usize);
+        if functions.is_empty() || limit == 0 {
+            return Ok((0, None));
+        }
+        // Room first: what has been taken never waits.
+        let Ok(mut room) = shared.claims.reserve_many(limit).await else { return Ok((0, None)) };
+        let mut slots = self.free_slots(kind, lease);
+        let mut wanted = slots.sum().min(limit);
+        let (mut n_taken, mut next_in) = (0, None);
+        let n_queues = self.serves.queues.len();
+        // Each queue comes first in its turn, so that a busy one does not keep the others waiting.
+        for queue in (0..n_queues).map(|step| &self.serves.queues[(turn + step) % n_queues]) {
+            if wanted == 0 {
+                break;
+            }
+            let now = shared.clock.now();
+            let claim_lease = *shared.config.lease.claim;
+            let taken =
+                shared.delivery.take(Want { queue, functions, limit: wanted, now, claim_lease }).await?;
+            next_in = next_in.into_iter().chain(taken.next_in).min();
+            n_taken += taken.entries.len();
+            wanted = wanted.saturating_sub(taken.entries.len());
+            for entry in taken.entries {
+                let (Some(stream), Some(permit)) = (slots.take(), room.next()) else {
+                    debug_assert!(false, "a take gives no more than was asked for");
+                    continue; // its claim expires
+                };
+                stream.use_credit(kind);
+                permit.send(PendingClaim { entry, stream });
+            }
+        }
+        Ok((n_taken, next_in))
+    }
+}
+
+/// The members of a pool by their free slots, most first, so that work spreads.
+struct FreeSlots {
+    by_free: BinaryHeap<(u32, usize)>,
+    members: Vec<Arc<WorkerStream>>,
+}
+
+impl FreeSlots {
+    fn sum(&self) -> usize {
+        self.by_free.iter().map(|(free, _)| *free as usize).sum()
+    }
+
+    fn take(&mut self) -> Option<Arc<WorkerStream>> {
+        let (free, member_idx) = self.by_free.pop()?;
+        if free > 1 {
+            self.by_free.push((free - 1, member_idx));
+        }
+        Some(Arc::clone(&self.members[member_idx]))
+    }
+}
+
+/// Fills the slots of a pool until it is closed or the service stops. A take is never dropped half-way: what
+/// it took would wait for its claim to end.
+async fn run(pool: Arc<Pool>, shared: Arc<Shared>) {
+    let mut backoff = Backoff::new();
+    let mut turn = 0;
+    let ended = || shared.stop.is_cancelled() || pool.closed.is_cancelled();
+    while !ended() {
+        let until_next = match fill_all(&pool, &shared, &mut turn).await {
+            Ok(until_next) => {
+                backoff.reset();
+                until_next
+            }
+            Err(error) => {
+                let pause = backoff.next();
+                tracing::warn!("no runs can be taken, next attempt in {pause:?}: {}", Chain(&error));
+                pause
+            }
+        };
+        let poll_at = Instant::now() + until_next.min(*shared.config.assign.poll_interval);
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => {}
+            () = pool.closed.cancelled() => {}
+            () = async {
+                tokio::select! {
+                    () = pool.wake.notified() => {}
+                    () = tokio::time::sleep_until(poll_at) => {}
+                }
+                shared.engine_gate.open().await;
+            } => {}
+        }
+    }
+}
+
+/// Fills until nothing more is ready or no slot is free. Answers how long until the next entry is due.
+async fn fill_all(pool: &Pool, shared: &Shared, turn: &mut usize) -> Result<Duration, Error> {
+    loop {
+        *turn = turn.wrapping_add(1);
+        let (n_flows, flows_in) = pool.fill(shared, RunKind::Flow, *turn).await?;
+        let (n_tasks, tasks_in) = pool.fill(shared, RunKind::Task, *turn).await?;
+        if n_flows + n_tasks == 0 || shared.stop.is_cancelled() || shared.engine_gate.is_closed() {
+            return Ok(flows_in.into_iter().chain(tasks_in).min().unwrap_or(Duration::MAX));
+        }
+    }
+}
+
+/// An error with its causes, as one sentence.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// Entries put back keep their time, so that they keep their place.
+pub(crate) async fn put_back(shared: &Shared, entries: &[Entry]) {
+    if entries.is_empty() {
+        return;
+    }
+    if let Err(error) = shared.delivery.put_back(entries, shared.clock.now()).await {
+        let n_entries = entries.len();
+        tracing::warn!("{n_entries} entries come back only when their claim ends: {}", Chain(&error));
+    }
+}

@@ -1,0 +1,252 @@
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use prost::Message;
+use tidegate_delivery::Held;
+use tidegate_model::{Epoch, Namespace, Reason, RunId, limits};
+use tidegate_proto::{
+    internal::HolderReport,
+    v1::{Report, ReportOutcome, StateType, report::Event},
+};
+use tidegate_service_kit::CancellationToken;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tracing::{Instrument, info_span};
+
+use crate::{
+    Config, backoff::Backoff, engine::is_permanent, metrics as names, pool::Chain, shared::Shared,
+    stream::WorkerStream,
+};
+
+/// Bytes of reports in one batch; a single larger one still goes.
+const MAX_BATCH_BYTES: usize = limits::MAX_MESSAGE_SIZE / 2;
+
+/// Takes reports in and passes them on to api. A run's reports take the same lane, so that they stay in
+/// order.
+pub(crate) struct Reports {
+    lanes: Vec<mpsc::Sender<Pending>>,
+    waiting_bytes: AtomicUsize,
+    max_waiting_bytes: usize,
+}
+
+/// A report that waits for api.
+pub(crate) struct Pending {
+    report: HolderReport,
+    held: Held,
+    size: usize,
+    /// Who is to have the outcome; nobody where the service itself reports.
+    from: Option<Arc<WorkerStream>>,
+}
+
+impl Reports {
+    /// The lanes, and their ends for [`run`].
+    pub(crate) fn new(config: &Config) -> (Self, Vec<mpsc::Receiver<Pending>>) {
+        let capacity = config.report.lane_capacity.get() as usize;
+        let lanes = (0..config.report.lanes.get()).map(|_| mpsc::channel(capacity));
+        let (lanes, ends) = lanes.unzip();
+        let max_waiting_bytes = config.report.max_waiting.as_len();
+        (Self { lanes, waiting_bytes: AtomicUsize::new(0), max_waiting_bytes }, ends)
+    }
+
+    /// Takes in a worker's report, or answers it at once where that cannot be. Never waits.
+    pub(crate) fn admit(&self, stream: &Arc<WorkerStream>, report: Report) {
+        let Ok(run_id) = report.run_id.parse::<RunId>() else {
+            return refuse(stream, &report, Reason::InvalidField, "run_id is not a UUIDv7");
+        };
+        if report.event.is_none() {
+            return refuse(
+                stream,
+                &report,
+                Reason::InvalidField,
+                "event is not set, or unknown to this version",
+            );
+        }
+        let is_start = matches!(report.event, Some(Event::Started(_)));
+        let held = Held { run_id, epoch: Epoch(report.epoch) };
+        let size = report.encoded_len();
+        let is_small_enough = self.waiting_bytes.load(Ordering::Relaxed) + size <= self.max_waiting_bytes;
+        let room = self.lane(run_id).try_reserve().ok().filter(|_| is_small_enough);
+        let is_admitted = stream.admit_report(run_id, is_start, room.is_some());
+        let Some(room) = room.filter(|_| is_admitted) else {
+            metrics::counter!(names::REPORTS_SHED).increment(1);
+            return refuse(stream, &report, Reason::Overloaded, "too many reports wait; repeat this one");
+        };
+        self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        let report =
+            HolderReport { namespace: stream.namespace.to_string(), report: Some(report), lease_lost: false };
+        room.send(Pending { report, held, size, from: Some(Arc::clone(stream)) });
+    }
+
+    /// Reports for the service itself that a run was not started. Waits for room.
+    pub(crate) async fn release(&self, namespace: &Namespace, held: Held) {
+        let event = Some(Event::Released(tidegate_proto::v1::report::Released {}));
+        let report = Report { run_id: held.run_id.to_string(), epoch: held.epoch.0, event };
+        let size = report.encoded_len();
+        self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        let report =
+            HolderReport { namespace: namespace.to_string(), report: Some(report), lease_lost: false };
+        // A lane that has ended is one of a process that ends: then the lease expires.
+        let _ = self.lane(held.run_id).send(Pending { report, held, size, from: None }).await;
+    }
+
+    fn lane(&self, run_id: RunId) -> &mpsc::Sender<Pending> {
+        // The last byte of a UUIDv7 is random; its first ones are a time.
+        let lane = usize::from(run_id.as_uuid().as_bytes()[15]) % self.lanes.len();
+        &self.lanes[lane]
+    }
+}
+
+fn refuse(stream: &WorkerStream, report: &Report, reason: Reason, message: &str) {
+    stream.outbox.put_outcomes([refusal(report, reason, message)]);
+}
+
+fn refusal(report: &Report, reason: Reason, message: &str) -> ReportOutcome {
+    ReportOutcome {
+        run_id: report.run_id.clone(),
+        epoch: report.epoch,
+        reason: reason.as_str().to_owned(),
+        message: message.to_owned(),
+        ..ReportOutcome::default()
+    }
+}
+
+/// Passes the reports of one lane on, in batches. Ends when `last_in` says that nothing more comes and all is
+/// answered; or when api then does not answer.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut lane: mpsc::Receiver<Pending>,
+    last_in: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut waiting: Vec<Pending> = Vec::new();
+    let mut backoff = Backoff::new();
+    loop {
+        if waiting.is_empty() {
+            tokio::select! {
+                biased;
+                n_reports = lane.recv_many(&mut waiting, limits::MAX_BATCH_SIZE) => {
+                    if n_reports == 0 { return Ok(()) }
+                }
+                () = last_in.cancelled() => return Ok(()),
+            }
+        } else {
+            while waiting.len() < limits::MAX_BATCH_SIZE
+                && let Ok(report) = lane.try_recv()
+            {
+                waiting.push(report);
+            }
+        }
+        let batch = waiting.drain(..batch_len(&waiting)).collect::<Vec<_>>();
+        let span = info_span!(parent: None, "report", batch.size = batch.len());
+        let unanswered = send(&shared, batch).instrument(span).await;
+        if unanswered.is_empty() {
+            backoff.reset();
+            continue;
+        }
+        if last_in.is_cancelled() {
+            let n_reports = unanswered.len() + waiting.len() + lane.len();
+            tracing::warn!("api does not answer: workers will repeat {n_reports} reports elsewhere");
+            return Ok(());
+        }
+        waiting.splice(0..0, unanswered);
+        // Cut short by a stop, so that the last attempt is made at once.
+        let _ = last_in.run_until_cancelled(tokio::time::sleep(backoff.next())).await;
+    }
+}
+
+fn batch_len(waiting: &[Pending]) -> usize {
+    let mut size = 0;
+    let fitting = waiting.iter().take(limits::MAX_BATCH_SIZE).take_while(|pending| {
+        size += pending.size;
+        size <= MAX_BATCH_BYTES
+    });
+    fitting.count().max(1)
+}
+
+/// Gives back, in order, what is to be sent again.
+async fn send(shared: &Shared, batch: Vec<Pending>) -> Vec<Pending> {
+    metrics::histogram!(names::REPORT_BATCH_SIZE).record(batch.len() as f64);
+    let reports: Vec<_> = batch.iter().map(|pending| pending.report.clone()).collect();
+    let outcomes = shared.engine.report(&reports).await;
+    let mut again = Vec::new();
+    let mut over = Vec::new();
+    // What follows a report that is sent again is sent again, too: it was judged without it.
+    let mut out_of_order = HashSet::new();
+    let mut failure = None;
+    for (pending, outcome) in batch.into_iter().zip(outcomes) {
+        let outcome = judged(&pending, outcome);
+        match outcome {
+            Ok(outcome) if outcome.accepted || !out_of_order.contains(&pending.held) => {
+                if is_over(&outcome) {
+                    over.push(pending.held);
+                }
+                answer(shared, &pending, outcome);
+            }
+            Ok(_) => again.push(pending),
+            Err(status) => {
+                failure = Some(status);
+                out_of_order.insert(pending.held);
+                again.push(pending);
+            }
+        }
+    }
+    if let Some(status) = failure {
+        tracing::warn!("api does not take {} reports, they are kept and sent again: {status}", again.len());
+    }
+    end_leases(shared, &over).await;
+    again
+}
+
+/// The outcome for the worker; an error where the report is to be sent again.
+fn judged(pending: &Pending, outcome: Result<ReportOutcome, Status>) -> Result<ReportOutcome, Status> {
+    match outcome {
+        Ok(outcome) => {
+            let reason = outcome.reason.as_str();
+            let may_pass = [Reason::DependencyUnavailable, Reason::Overloaded].map(Reason::as_str);
+            if may_pass.contains(&reason) { Err(Status::unavailable(outcome.message)) } else { Ok(outcome) }
+        }
+        Err(status) if is_permanent(&status) => {
+            let report = pending.report.report.clone().unwrap_or_default();
+            Ok(refusal(&report, Reason::InvalidField, status.message()))
+        }
+        Err(status) => Err(status),
+    }
+}
+
+/// True when the run is not held under the report's epoch any more.
+pub(crate) fn is_over(outcome: &ReportOutcome) -> bool {
+    let is_held =
+        |state: StateType| matches!(state, StateType::Pending | StateType::Running | StateType::Cancelling);
+    match &outcome.state {
+        Some(state) => outcome.current_epoch != outcome.epoch || !is_held(state.r#type()),
+        None => {
+            outcome.reason == Reason::RunNotFound.as_str() || outcome.reason == Reason::StaleEpoch.as_str()
+        }
+    }
+}
+
+fn answer(shared: &Shared, pending: &Pending, outcome: ReportOutcome) {
+    shared.reports.waiting_bytes.fetch_sub(pending.size, Ordering::Relaxed);
+    metrics::counter!(names::REPORTED, "accepted" => if outcome.accepted { "true" } else { "false" })
+        .increment(1);
+    if let Some(stream) = &pending.from {
+        stream.outbox.put_outcomes([outcome]);
+        stream.note_answered(1);
+    }
+}
+
+/// Ends the leases of runs that are not held any more.
+pub(crate) async fn end_leases(shared: &Shared, over: &[Held]) {
+    if over.is_empty() {
+        return;
+    }
+    shared.workers.note_over(over);
+    if let Err(error) = shared.delivery.release(over).await {
+        // They expire; then the store says that the runs are not held, and they are released again.
+        tracing::warn!("leases of ended runs could not be released: {}", Chain(&error));
+    }
+}

@@ -1,0 +1,248 @@
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::Stream;
+use tidegate_delivery::Held;
+use tidegate_model::{Epoch, ErrorCode, Reason, RunKind, ServiceError, limits};
+use tidegate_proto::v1::{
+    Credits, HeldRun, Reconnect, Reports, Welcome, WorkRequest, WorkResponse, work_request::Message,
+    work_response, worker_service_server::WorkerService,
+};
+use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, to_status};
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, info_span};
+
+use crate::{
+    claims, heartbeat,
+    hello::{self, Hello},
+    outbox::Outbox,
+    pool::{Pool, Pools},
+    shared::Shared,
+    stream::{MAX_CREDITS, WorkerStream},
+};
+
+/// How long a worker may take to introduce itself.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker that has half-closed waits for the answers to its last reports.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Runs that one heartbeat may list: a task and a flow for each credit.
+const MAX_HELD: usize = 2 * MAX_CREDITS as usize;
+
+/// The rpc for workers.
+pub(crate) struct WorkApi(pub(crate) Arc<Shared>);
+
+#[tonic::async_trait]
+impl WorkerService for WorkApi {
+    type WorkStream = Pin<Box<dyn Stream<Item = Result<WorkResponse, Status>> + Send>>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<WorkRequest>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        if self.0.stop.is_cancelled() {
+            return Err(draining());
+        }
+        // The answer begins at once, also for clients that wait for it before they send their Hello. A
+        // refusal is the stream's end.
+        let outbox = Arc::new(Outbox::default());
+        let messages = Arc::clone(&outbox).into_messages();
+        let conversation = converse(Arc::clone(&self.0), request.into_inner(), outbox);
+        self.0.streams.spawn(conversation.instrument(info_span!(parent: None, "work")));
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+/// The service is shutting down.
+#[derive(Debug, thiserror::Error)]
+#[error("this replica is shutting down: connect to another one")]
+struct Draining;
+
+impl ServiceError for Draining {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::Unavailable
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::Draining
+    }
+}
+
+pub(crate) fn draining() -> Status {
+    to_status(&Draining)
+}
+
+/// A stream from its first message to its end.
+async fn converse(shared: Arc<Shared>, mut requests: Streaming<WorkRequest>, outbox: Arc<Outbox>) {
+    let end = match first_message(&mut requests, &outbox).await {
+        Ok(hello) => serve(&shared, hello, requests, &outbox).await,
+        Err(status) => {
+            tracing::info!("a worker was refused: {}", status.message());
+            Err(status)
+        }
+    };
+    outbox.end(end);
+}
+
+async fn first_message(requests: &mut Streaming<WorkRequest>, outbox: &Outbox) -> Result<Hello, Status> {
+    let first = tokio::select! {
+        biased;
+        () = outbox.ended().cancelled() => return Err(Status::cancelled("the worker went away")),
+        first = timeout(HELLO_TIMEOUT, requests.message()) => first,
+    };
+    let first = first.map_err(|_| {
+        Status::deadline_exceeded(format!("no Hello within {HELLO_TIMEOUT:?}: it comes first on a stream"))
+    })??;
+    match first.and_then(|first| first.message) {
+        Some(Message::Hello(hello)) => hello::parse(hello),
+        _ => Err(invalid_field("message", "the first message of a stream must be Hello")),
+    }
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
+    hello: Hello,
+    requests: Streaming<WorkRequest>,
+    outbox: &Arc<Outbox>,
+) -> Result<(), Status> {
+    let Hello { namespace, worker_id, sdk, serves } = hello;
+    tracing::info!(worker.id = %worker_id, %namespace, "worker {worker_id} ({sdk}) opened a stream");
+    let stream = Arc::new(WorkerStream::new(namespace, worker_id, Arc::clone(outbox)));
+    outbox.put_single(work_response::Message::Welcome(welcome(shared)));
+    if let Some(replaced) = shared.workers.enter(&stream) {
+        let status = Status::aborted("the worker has opened another stream, which takes over");
+        replaced.outbox.end(Err(status));
+    }
+    let pool = Pools::join(shared, serves, &stream);
+    shared.streams.spawn(heartbeat::run(Arc::clone(shared), Arc::clone(&stream)).in_current_span());
+
+    let end = listen(shared, &stream, &pool, requests).await;
+
+    shared.pools.leave(&pool, &stream);
+    shared.workers.leave(&stream);
+    // The end comes first: from then on, nobody sends what would only have to be released.
+    outbox.end(end.clone());
+    claims::release(shared, &stream, outbox.retire()).await;
+    tracing::info!(worker.id = %stream.worker_id, "the stream of worker {} has ended", stream.worker_id);
+    end
+}
+
+fn welcome(shared: &Shared) -> Welcome {
+    let lease = &shared.config.lease;
+    Welcome {
+        lease_duration: Some(duration_to_proto(*lease.duration)),
+        heartbeat_interval: Some(duration_to_proto(*lease.heartbeat_interval)),
+        max_batch_size: u32::try_from(limits::MAX_BATCH_SIZE).unwrap_or(u32::MAX),
+    }
+}
+
+/// Reads messages as fast as they come; none of them is waited for, so that a heartbeat is never behind a
+/// report that waits for api.
+async fn listen(
+    shared: &Shared,
+    stream: &Arc<WorkerStream>,
+    pool: &Arc<Pool>,
+    mut requests: Streaming<WorkRequest>,
+) -> Result<(), Status> {
+    let mut is_draining = false;
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = stream.outbox.ended().cancelled() => return Ok(()),
+            () = shared.stop.cancelled(), if !is_draining => {
+                is_draining = true;
+                drain(shared, stream, pool).await;
+                continue;
+            }
+            message = requests.message() => message,
+        };
+        match message {
+            Ok(Some(WorkRequest { message: Some(message) })) => {
+                stream.note_heard();
+                take_in(shared, stream, pool, message)?;
+            }
+            Ok(Some(WorkRequest { message: None })) => {
+                return Err(invalid_field("message", "is not set, or unknown to this version"));
+            }
+            Ok(None) => {
+                claims::release(shared, stream, stream.outbox.retire()).await;
+                let answered = timeout(LAST_ANSWERS_TIMEOUT, stream.all_answered());
+                tokio::select! {
+                    biased;
+                    () = stream.outbox.ended().cancelled() => {}
+                    _ = answered => {}
+                }
+                return Ok(());
+            }
+            Err(status) => {
+                tracing::debug!(worker.id = %stream.worker_id, "the stream broke off: {status}");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Sends the worker elsewhere: it keeps what it runs, and gets nothing more from here.
+async fn drain(shared: &Shared, stream: &Arc<WorkerStream>, pool: &Arc<Pool>) {
+    shared.pools.leave(pool, stream);
+    claims::release(shared, stream, stream.outbox.retire()).await;
+    let delay = shared.config.drain.spread.mul_f64(rand::random_range(0.0..1.0));
+    let reconnect = Reconnect { delay: Some(duration_to_proto(delay)) };
+    stream.outbox.put_single(work_response::Message::Reconnect(reconnect));
+}
+
+fn take_in(shared: &Shared, stream: &Arc<WorkerStream>, pool: &Pool, message: Message) -> Result<(), Status> {
+    match message {
+        Message::Hello(_) => Err(invalid_field("hello", "comes only first on a stream")),
+        Message::Credits(credits) => take_in_credits(stream, pool, &credits),
+        Message::Reports(reports) => take_in_reports(shared, stream, reports),
+        Message::Heartbeat(heartbeat) => {
+            stream.put_heartbeat(parse_held(&heartbeat.runs)?);
+            Ok(())
+        }
+    }
+}
+
+fn take_in_credits(stream: &WorkerStream, pool: &Pool, credits: &Credits) -> Result<(), Status> {
+    let mut violations = Violations::below("credits.");
+    for (field, kind, further) in
+        [("tasks", RunKind::Task, credits.tasks), ("flows", RunKind::Flow, credits.flows)]
+    {
+        if let Err(sum) = stream.add_credits(kind, further) {
+            violations.add(field, format!("makes {sum} free slots; at most {MAX_CREDITS} are allowed"));
+        }
+    }
+    if !violations.is_empty() {
+        return Err(invalid(violations.into_vec()));
+    }
+    pool.wake();
+    Ok(())
+}
+
+fn take_in_reports(shared: &Shared, stream: &Arc<WorkerStream>, reports: Reports) -> Result<(), Status> {
+    let n_reports = reports.reports.len();
+    if n_reports > limits::MAX_BATCH_SIZE {
+        let max = limits::MAX_BATCH_SIZE;
+        return Err(invalid_field(
+            "reports.reports",
+            format!("has {n_reports} entries; at most {max} are allowed"),
+        ));
+    }
+    for report in reports.reports {
+        shared.reports.admit(stream, report);
+    }
+    Ok(())
+}
+
+fn parse_held(runs: &[HeldRun]) -> Result<Vec<Held>, Status> {
+    let mut violations = Violations::below("heartbeat.");
+    if runs.len() > MAX_HELD {
+        violations.add("runs", format!("has {} entries; at most {MAX_HELD} are allowed", runs.len()));
+        return Err(invalid(violations.into_vec()));
+    }
+    let parse = |(run_idx, run): (usize, &HeldRun)| {
+        let run_id = violations.parse(&format!("runs[{run_idx}].run_id"), &run.run_id)?;
+        Some(Held { run_id, epoch: Epoch(run.epoch) })
+    };
+    let held: Vec<_> = runs.iter().enumerate().filter_map(parse).collect();
+    if violations.is_empty() { Ok(held) } else { Err(invalid(violations.into_vec())) }
+}

@@ -1,0 +1,220 @@
+//! A stand-in for api: it keeps runs in a map and judges as the contract of `RunEngineService` says, without
+//! policies. It can be switched off, and its claims can be held up.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use tidegate_model::{Clock, RunId, SystemClock, Timestamp};
+use tidegate_proto::{
+    internal::{
+        CheckRunsRequest, CheckRunsResponse, Claim, ClaimOutcome, ClaimRunsRequest, ClaimRunsResponse,
+        HolderReport, ReportRunsRequest, ReportRunsResponse, RunStanding,
+        claim_outcome::{NotDue, Outcome, Refused},
+        run_engine_service_server::RunEngineService,
+    },
+    v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
+};
+use tidegate_wire::timestamp_to_proto;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+#[derive(Default)]
+pub struct FakeApi {
+    runs: Mutex<HashMap<RunId, FakeRun>>,
+    /// Grows with every change, so that tests can wait for one.
+    changes: watch::Sender<u64>,
+    is_down: watch::Sender<bool>,
+    claims_held_up: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeRun {
+    pub kind: RunKind,
+    pub name: String,
+    pub state: StateType,
+    pub epoch: u64,
+    pub worker: String,
+    pub due_at: Timestamp,
+    /// The names of the reports that took effect, in order; lost leases with their cause.
+    pub history: Vec<String>,
+}
+
+impl FakeApi {
+    pub fn create(&self, kind: RunKind, name: &str) -> RunId {
+        self.create_due(kind, name, SystemClock.now())
+    }
+
+    pub fn create_due(&self, kind: RunKind, name: &str, due_at: Timestamp) -> RunId {
+        let run_id = RunId::new();
+        let run = FakeRun {
+            kind,
+            name: name.to_owned(),
+            state: StateType::Scheduled,
+            epoch: 0,
+            worker: String::new(),
+            due_at,
+            history: Vec::new(),
+        };
+        self.runs.lock().unwrap().insert(run_id, run);
+        run_id
+    }
+
+    pub fn get(&self, run_id: RunId) -> FakeRun {
+        self.runs.lock().unwrap()[&run_id].clone()
+    }
+
+    pub fn epoch(&self, run_id: RunId) -> u64 {
+        self.get(run_id).epoch
+    }
+
+    pub fn due_at(&self, run_id: RunId) -> prost_types::Timestamp {
+        timestamp_to_proto(self.get(run_id).due_at)
+    }
+
+    /// As a person's cancel does to a run that runs.
+    pub fn set_cancelling(&self, run_id: RunId) {
+        self.runs.lock().unwrap().get_mut(&run_id).unwrap().state = StateType::Cancelling;
+    }
+
+    pub fn set_down(&self, is_down: bool) {
+        self.is_down.send_replace(is_down);
+    }
+
+    pub fn hold_up_claims(&self, hold: bool) {
+        self.claims_held_up.send_replace(hold);
+    }
+
+    /// Waits until a run is as the test wants it.
+    pub async fn until(&self, run_id: RunId, wanted: impl Fn(&FakeRun) -> bool) -> FakeRun {
+        let mut changes = self.changes.subscribe();
+        let waiting = async {
+            while !wanted(&self.get(run_id)) {
+                changes.changed().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(super::PATIENCE, waiting).await;
+        waited.unwrap_or_else(|_| panic!("the run stays as {:?}", self.get(run_id)));
+        self.get(run_id)
+    }
+
+    fn check_up(&self) -> Result<(), Status> {
+        if *self.is_down.borrow() { Err(Status::unavailable("down, as the test says")) } else { Ok(()) }
+    }
+
+    fn claim(&self, claim: &Claim) -> ClaimOutcome {
+        let run_id = claim.run_id.parse().unwrap();
+        let mut runs = self.runs.lock().unwrap();
+        let outcome = match runs.get_mut(&run_id) {
+            Some(run) if run.state == StateType::Scheduled && run.epoch == claim.epoch => {
+                if run.due_at > SystemClock.now() {
+                    Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)) })
+                } else {
+                    run.state = StateType::Pending;
+                    run.epoch += 1;
+                    run.worker.clone_from(&claim.worker_id);
+                    Outcome::Assign(assign(run_id, run))
+                }
+            }
+            Some(run)
+                if run.state == StateType::Pending
+                    && run.epoch == claim.epoch + 1
+                    && run.worker == claim.worker_id =>
+            {
+                Outcome::Assign(assign(run_id, run))
+            }
+            _ => Outcome::Refused(Refused { reason: "STALE_EPOCH".to_owned() }),
+        };
+        ClaimOutcome { run_id: claim.run_id.clone(), outcome: Some(outcome) }
+    }
+
+    fn report(&self, report: &HolderReport) -> ReportOutcome {
+        let inner = report.report.as_ref().unwrap();
+        let mut outcome =
+            ReportOutcome { run_id: inner.run_id.clone(), epoch: inner.epoch, ..ReportOutcome::default() };
+        let mut runs = self.runs.lock().unwrap();
+        let Some(run) = runs.get_mut(&inner.run_id.parse().unwrap()) else {
+            outcome.reason = "RUN_NOT_FOUND".to_owned();
+            return outcome;
+        };
+        let (name, next, fences) = match inner.event.as_ref().unwrap() {
+            Event::Started(_) => ("started".to_owned(), StateType::Running, false),
+            Event::Completed(_) => ("completed".to_owned(), StateType::Completed, false),
+            Event::Failed(_) | Event::TimedOut(_) => ("failed".to_owned(), StateType::Failed, false),
+            Event::Cancelled(_) => ("cancelled".to_owned(), StateType::Cancelled, false),
+            Event::Released(_) => ("released".to_owned(), StateType::Scheduled, true),
+            Event::Crashed(crashed) => {
+                let what = if report.lease_lost { &crashed.cause } else { "crashed" };
+                (what.to_owned(), StateType::Scheduled, true)
+            }
+        };
+        let is_held = matches!(run.state, StateType::Pending | StateType::Running | StateType::Cancelling);
+        if run.epoch != inner.epoch {
+            outcome.reason = "STALE_EPOCH".to_owned();
+        } else if is_held {
+            run.state = next;
+            run.epoch += u64::from(fences);
+            run.history.push(name);
+            outcome.accepted = true;
+        } else {
+            outcome.reason = "TRANSITION_NOT_ALLOWED".to_owned();
+        }
+        outcome.state = Some(State { r#type: run.state.into(), ..State::default() });
+        outcome.current_epoch = run.epoch;
+        outcome
+    }
+}
+
+fn assign(run_id: RunId, run: &FakeRun) -> Assign {
+    Assign {
+        run_id: run_id.to_string(),
+        epoch: run.epoch,
+        kind: run.kind.into(),
+        name: run.name.clone(),
+        attempt: 1,
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+        ..Assign::default()
+    }
+}
+
+#[tonic::async_trait]
+impl RunEngineService for FakeApi {
+    async fn claim_runs(
+        &self,
+        request: Request<ClaimRunsRequest>,
+    ) -> Result<Response<ClaimRunsResponse>, Status> {
+        self.check_up()?;
+        let outcomes = request.into_inner().claims.iter().map(|claim| self.claim(claim)).collect();
+        self.changes.send_modify(|changes| *changes += 1);
+        self.claims_held_up.subscribe().wait_for(|held_up| !held_up).await.unwrap();
+        Ok(Response::new(ClaimRunsResponse { outcomes }))
+    }
+
+    async fn report_runs(
+        &self,
+        request: Request<ReportRunsRequest>,
+    ) -> Result<Response<ReportRunsResponse>, Status> {
+        self.check_up()?;
+        let outcomes = request.into_inner().reports.iter().map(|report| self.report(report)).collect();
+        self.changes.send_modify(|changes| *changes += 1);
+        Ok(Response::new(ReportRunsResponse { outcomes }))
+    }
+
+    async fn check_runs(
+        &self,
+        request: Request<CheckRunsRequest>,
+    ) -> Result<Response<CheckRunsResponse>, Status> {
+        self.check_up()?;
+        let runs = self.runs.lock().unwrap();
+        let standing = |held: &tidegate_proto::v1::HeldRun| {
+            let run = runs.get(&held.run_id.parse().unwrap()).filter(|run| run.epoch == held.epoch);
+            let state = run.map_or(StateType::Unspecified, |run| run.state);
+            let is_held = matches!(state, StateType::Pending | StateType::Running | StateType::Cancelling);
+            RunStanding {
+                run_id: held.run_id.clone(),
+                held: is_held,
+                cancelling: state == StateType::Cancelling,
+            }
+        };
+        let standings = request.get_ref().runs.iter().map(standing).collect();
+        Ok(Response::new(CheckRunsResponse { standings }))
+    }
+}

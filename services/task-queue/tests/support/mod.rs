@@ -1,0 +1,325 @@
+//! The real service on a loopback port with the delivery state in memory; a fake api; and workers of a few
+//! lines.
+#![allow(clippy::unwrap_used, dead_code, reason = "tests only; not every test file uses all of it")]
+
+pub mod fake_api;
+
+use std::{sync::Arc, time::Duration};
+
+use fake_api::FakeApi;
+use tidegate_delivery::Delivery as _;
+use tidegate_delivery_memory::MemoryDelivery;
+use tidegate_model::{RunId, SystemClock};
+use tidegate_proto::{
+    internal::{
+        CancelRunsRequest, CancelledRun, CheckLeasesRequest, Delivery, EnqueueRunsRequest, LeaseQuestion,
+        delivery_service_client::DeliveryServiceClient, run_engine_service_server::RunEngineServiceServer,
+    },
+    v1::{
+        Assign, Cancel, Credits, Function, Heartbeat, HeldRun, Hello, Report, ReportOutcome, Reports,
+        RunKind, WorkRequest, WorkResponse, report::Event, work_request, work_response,
+        worker_service_client::WorkerServiceClient,
+    },
+};
+use tidegate_service_kit::{GrpcRoutes, HumanDuration, Supervisor, channel, serve_grpc};
+use tidegate_task_queue::Config;
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Channel};
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The lease in tests: long enough for a busy machine, short enough to wait for.
+pub const LEASE: Duration = Duration::from_millis(1_500);
+
+pub struct Suite {
+    pub api: Arc<FakeApi>,
+    pub delivery: Arc<MemoryDelivery>,
+    pub deliveries: DeliveryServiceClient<Channel>,
+    pub channel: Channel,
+    pub tasks: Supervisor,
+    /// The api is a process of its own: it outlives the service.
+    api_tasks: Supervisor,
+}
+
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.lease.duration = HumanDuration::new(LEASE);
+    config.lease.heartbeat_interval = HumanDuration::new(LEASE / 5);
+    config.lease.sweep_interval = HumanDuration::new(Duration::from_millis(20));
+    // Far away, so that a test that passes has not waited for the poll.
+    config.assign.poll_interval = HumanDuration::new(Duration::from_secs(60));
+    config.assign.patience = HumanDuration::new(Duration::from_millis(200));
+    config.drain.spread = HumanDuration::new(Duration::ZERO);
+    // Most tests leave their workers behind.
+    config.drain.streams = HumanDuration::new(Duration::from_millis(20));
+    config
+}
+
+pub async fn start() -> Suite {
+    start_with(config()).await
+}
+
+pub async fn start_with(config: Config) -> Suite {
+    let api = Arc::new(FakeApi::default());
+    let mut grpc = GrpcRoutes::new();
+    grpc.add(RunEngineServiceServer::from_arc(Arc::clone(&api)));
+    let (engine, api_tasks) = serve(grpc, Supervisor::with_grace(PATIENCE)).await;
+
+    let delivery = Arc::new(MemoryDelivery::new(Arc::new(SystemClock)));
+    let tasks = Supervisor::with_grace(PATIENCE);
+    let mut grpc = GrpcRoutes::new();
+    let state = Arc::clone(&delivery) as _;
+    tidegate_task_queue::start(&config, state, engine, &tasks, &mut grpc).await.unwrap();
+    let (channel, tasks) = serve(grpc, tasks).await;
+    let deliveries = DeliveryServiceClient::new(channel.clone());
+    Suite { api, delivery, deliveries, channel, tasks, api_tasks }
+}
+
+async fn serve(grpc: GrpcRoutes, tasks: Supervisor) -> (Channel, Supervisor) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = channel(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    serve_grpc(listener, grpc, &[], &tasks).await.unwrap();
+    (channel, tasks)
+}
+
+impl Suite {
+    /// Creates a run and enqueues it, as api does.
+    pub async fn enqueue(&mut self, kind: RunKind, name: &str, priority: i32) -> RunId {
+        let run_id = self.api.create(kind, name);
+        self.enqueue_again(run_id, kind, name, priority).await;
+        run_id
+    }
+
+    pub async fn enqueue_again(&mut self, run_id: RunId, kind: RunKind, name: &str, priority: i32) {
+        let delivery = Delivery {
+            namespace: "default".to_owned(),
+            queue: "default".to_owned(),
+            kind: kind.into(),
+            name: name.to_owned(),
+            run_id: run_id.to_string(),
+            epoch: self.api.epoch(run_id),
+            priority,
+            due_at: Some(self.api.due_at(run_id)),
+        };
+        self.deliveries.enqueue_runs(EnqueueRunsRequest { deliveries: vec![delivery] }).await.unwrap();
+    }
+
+    pub async fn task(&mut self, name: &str) -> RunId {
+        self.enqueue(RunKind::Task, name, 0).await
+    }
+
+    pub async fn cancel(&mut self, run_id: RunId, name: &str) {
+        let run = CancelledRun {
+            namespace: "default".to_owned(),
+            queue: "default".to_owned(),
+            run_id: run_id.to_string(),
+            epoch: self.api.epoch(run_id),
+            grace: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+            message: "asked by a test".to_owned(),
+            kind: RunKind::Task.into(),
+            name: name.to_owned(),
+        };
+        self.deliveries.cancel_runs(CancelRunsRequest { runs: vec![run] }).await.unwrap();
+    }
+
+    pub async fn is_leased(&mut self, run_id: &str, epoch: u64) -> bool {
+        let question = LeaseQuestion {
+            namespace: "default".to_owned(),
+            queue: "default".to_owned(),
+            run_id: run_id.to_owned(),
+            epoch,
+        };
+        let request = CheckLeasesRequest { questions: vec![question] };
+        self.deliveries.check_leases(request).await.unwrap().into_inner().leased == [true]
+    }
+
+    /// Waits until leases are judged: nothing is called lost before.
+    pub async fn until_judging(&mut self) {
+        let nobody = RunId::new().to_string();
+        timeout(PATIENCE, async {
+            while self.is_leased(&nobody, 1).await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("leases are judged");
+    }
+
+    pub async fn until_nothing_is_kept(&self) {
+        timeout(PATIENCE, async {
+            while self.delivery.footprint() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the delivery state is empty");
+    }
+
+    /// Asks the delivery state itself: a state that is young says that all is leased through the rpc.
+    pub async fn until_leased(&self, assign: &Assign) {
+        let held = tidegate_delivery::Held {
+            run_id: assign.run_id.parse().unwrap(),
+            epoch: tidegate_model::Epoch(assign.epoch),
+        };
+        let queue = tidegate_delivery::QueueId {
+            namespace: tidegate_model::Namespace::default(),
+            queue: tidegate_model::QueueName::default(),
+        };
+        let question = tidegate_delivery::LeaseQuestion { queue, held };
+        timeout(PATIENCE, async {
+            while self.delivery.check(std::slice::from_ref(&question)).await.unwrap() != [true] {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the run is leased");
+    }
+
+    pub async fn worker(&self, id: &str, tasks: &[&str]) -> Worker {
+        Worker::open(self, hello(id, tasks)).await
+    }
+
+    pub async fn end(self) {
+        self.tasks.stop();
+        self.tasks.finished(PATIENCE).await.unwrap();
+        self.api_tasks.stop();
+        self.api_tasks.finished(PATIENCE).await.unwrap();
+    }
+}
+
+pub fn hello(id: &str, tasks: &[&str]) -> Hello {
+    let task = |name: &&str| Function { kind: RunKind::Task.into(), name: (*name).to_owned() };
+    Hello {
+        protocol_version: 1,
+        namespace: String::new(),
+        worker_id: id.to_owned(),
+        queues: vec!["default".to_owned()],
+        functions: tasks.iter().map(task).collect(),
+        sdk: "test/0".to_owned(),
+    }
+}
+
+/// A worker that does what a test says.
+pub struct Worker {
+    requests: Option<mpsc::Sender<WorkRequest>>,
+    responses: Streaming<WorkResponse>,
+}
+
+impl Worker {
+    pub async fn open(suite: &Suite, hello: Hello) -> Self {
+        let mut worker = Self::open_with(suite, work_request::Message::Hello(hello)).await;
+        let welcome = worker.next().await.unwrap();
+        assert!(matches!(welcome, Some(work_response::Message::Welcome(_))), "{welcome:?}");
+        worker
+    }
+
+    /// Whatever comes first.
+    pub async fn open_with(suite: &Suite, first: work_request::Message) -> Self {
+        let (requests, outgoing) = mpsc::channel(64);
+        requests.try_send(WorkRequest { message: Some(first) }).unwrap();
+        let mut client = WorkerServiceClient::new(suite.channel.clone());
+        let responses = client.work(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+        Self { requests: Some(requests), responses }
+    }
+
+    pub async fn say(&self, message: work_request::Message) {
+        let request = WorkRequest { message: Some(message) };
+        // A stream that the service has ended takes nothing more.
+        let _ = self.requests.as_ref().unwrap().send(request).await;
+    }
+
+    pub async fn credits(&self, tasks: u32, flows: u32) {
+        self.say(work_request::Message::Credits(Credits { tasks, flows })).await;
+    }
+
+    pub async fn heartbeat(&self, held: &[&Assign]) {
+        let runs = held.iter().map(|run| HeldRun { run_id: run.run_id.clone(), epoch: run.epoch }).collect();
+        self.say(work_request::Message::Heartbeat(Heartbeat { runs })).await;
+    }
+
+    pub async fn report(&self, assign: &Assign, event: Event) {
+        let report = Report { run_id: assign.run_id.clone(), epoch: assign.epoch, event: Some(event) };
+        self.say(work_request::Message::Reports(Reports { reports: vec![report] })).await;
+    }
+
+    /// Reports, and waits for the outcome.
+    pub async fn settle(&mut self, assign: &Assign, event: Event) -> ReportOutcome {
+        self.report(assign, event).await;
+        self.outcome().await
+    }
+
+    pub fn half_close(&mut self) {
+        self.requests = None;
+    }
+
+    /// The next message; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<work_response::Message>, Status> {
+        let message = timeout(PATIENCE, self.responses.message()).await.expect("a message in time")?;
+        Ok(message.map(|message| message.message.unwrap()))
+    }
+
+    /// How the stream ends, whatever else comes before.
+    pub async fn end(&mut self) -> Result<(), Status> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// The next assignments.
+    pub async fn assigned(&mut self) -> Vec<Assign> {
+        match self.next().await.unwrap() {
+            Some(work_response::Message::Assignments(assignments)) => assignments.assigns,
+            other => panic!("assignments, not {other:?}"),
+        }
+    }
+
+    /// So many assignments, in however many messages.
+    pub async fn assigned_n(&mut self, n_runs: usize) -> Vec<Assign> {
+        let mut assigns = Vec::new();
+        while assigns.len() < n_runs {
+            assigns.extend(self.assigned().await);
+        }
+        assert_eq!(assigns.len(), n_runs);
+        assigns
+    }
+
+    pub async fn outcome(&mut self) -> ReportOutcome {
+        match self.next().await.unwrap() {
+            Some(work_response::Message::Outcomes(outcomes)) => {
+                let [outcome] = outcomes.outcomes.as_slice() else { panic!("{outcomes:?}") };
+                outcome.clone()
+            }
+            other => panic!("outcomes, not {other:?}"),
+        }
+    }
+
+    pub async fn cancelled(&mut self) -> Cancel {
+        match self.next().await.unwrap() {
+            Some(work_response::Message::Cancels(cancels)) => {
+                let [cancel] = cancels.cancels.as_slice() else { panic!("{cancels:?}") };
+                cancel.clone()
+            }
+            other => panic!("cancels, not {other:?}"),
+        }
+    }
+
+    /// Nothing has been sent but the answer to a heartbeat's question about an unknown run: a way to see,
+    /// without a pause, that no assignment was on its way.
+    pub async fn nothing_else_came(&mut self) {
+        let unknown = Assign { run_id: RunId::new().to_string(), epoch: 1, ..Assign::default() };
+        self.heartbeat(&[&unknown]).await;
+        assert_eq!(self.cancelled().await.run_id, unknown.run_id);
+    }
+}
+
+pub fn started() -> Event {
+    Event::Started(tidegate_proto::v1::report::Started {})
+}
+
+pub fn completed() -> Event {
+    Event::Completed(tidegate_proto::v1::report::Completed { result: None })
+}
+
+pub fn cancelled() -> Event {
+    Event::Cancelled(tidegate_proto::v1::report::Cancelled {})
+}
