@@ -66,26 +66,28 @@ async fn listen_until_broken(pool: &PgPool, signals: &Signals, instance: &str) -
 }
 
 /// An event can be committed and still be hidden from the feed, while an older transaction is under way. That one may
-/// end without any event of its own, so nobody would tell the readers: this does.
+/// end without any event of its own, so nobody would tell the readers: this does. It wakes them after each look, the
+/// first included: a reader that came at once may have read before the older transaction ended, and we looked after.
 async fn follow_horizon(pool: PgPool, signals: Arc<Signals>) {
     loop {
         signals.look_for_hidden.notified().await;
         let mut pause = HIDDEN_POLLS.0;
         loop {
-            match query(queries::HIDDEN_EVENTS.sql()).fetch_one(&pool).await.and_then(|row| row.try_get(0)) {
-                Ok(true) => {}
-                Ok(false) => break,
+            let looked = query(queries::HIDDEN_EVENTS.sql()).fetch_one(&pool).await;
+            let is_hidden = match looked.and_then(|row| row.try_get(0)) {
+                Ok(is_hidden) => is_hidden,
                 Err(error) => {
                     warn!("the end of the feed cannot be seen: {error}");
                     pause = BACKOFF;
+                    true
                 }
+            };
+            signals.wake_readers();
+            if !is_hidden {
+                break;
             }
             tokio::time::sleep(pause).await;
-            // What was hidden may have come to light, or a part of it.
-            signals.wake_readers();
             pause = (pause * 2).min(HIDDEN_POLLS.1);
         }
-        // A busy server commits all the time, and wakes its readers all the time.
-        tokio::time::sleep(HIDDEN_POLLS.0).await;
     }
 }
