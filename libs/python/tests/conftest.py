@@ -1,0 +1,91 @@
+"""Fixtures. End-to-end tests need the server's binary in TIDEGATE_BIN; without it they are skipped and say so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+HERE = Path(__file__).parent
+#: How long anything may take before a test gives up, in seconds.
+PATIENCE = 60
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A server of this session alone; its address, also in the environment."""
+    binary = os.environ.get("TIDEGATE_BIN")
+    if not binary:
+        pytest.skip("TIDEGATE_BIN does not name the server's binary")
+    process = subprocess.Popen(
+        [binary, "dev", "--ephemeral", "--port", "0"], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stdout is not None
+    address = ""
+    for line in process.stdout:
+        if line.startswith("listening on "):
+            address = line.removeprefix("listening on ").strip()
+            break
+    assert address, "the server ended before it listened"
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    os.environ["TIDEGATE_ADDRESS"] = address
+    yield address
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+
+
+class Processes:
+    """Starts Python processes, and leaves none behind."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Runs `python arguments…`."""
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
+        )
+        self._started.append(process)
+        return process
+
+    def worker(self, *arguments: str) -> subprocess.Popen[str]:
+        """As `start`, and waits until the worker says that it serves."""
+        process = self.start(*arguments)
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if " serves " in line:
+                threading.Thread(target=process.stderr.read, daemon=True).start()
+                return process
+        raise AssertionError(f"the worker ended: {''.join(lines)}")
+
+    def run(self, *arguments: str) -> str:
+        """Runs `python arguments…` to its end; its standard output."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+        return out
+
+    def end(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait(PATIENCE)
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Python processes of one test."""
+    started = Processes()
+    yield started
+    started.end()

@@ -1,0 +1,222 @@
+"""Against a real server, with workers in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+import work
+from conftest import HERE, PATIENCE, Processes
+from tidegate import NotFound, RunCancelled, RunFailed, WaitTimeout, gather, get_run
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue of this test alone, so that no worker of another test takes its runs."""
+    return f"q-{uuid.uuid4().hex[:12]}"
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Waits for something that only another process can tell."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_worker_executes_and_a_third_process_has_the_result(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    handle = work.pid.with_options(queue=queue).delay()
+    executed_by = handle.result(timeout=PATIENCE)
+    assert executed_by != os.getpid()
+    program = f"import tidegate; print(tidegate.get_run('{handle.id}').result())"
+    assert processes.run("-c", program).strip() == str(executed_by)
+    assert handle.state.is_completed()
+
+
+def test_sync_async_and_awaiting(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+
+    async def both() -> tuple[int, int]:
+        one = work.add.with_options(queue=queue).delay(1, 2)
+        two = work.add_async.with_options(queue=queue).delay(3, 4)
+        return await one, await two
+
+    import asyncio
+
+    assert asyncio.run(both()) == (3, 7)
+
+
+def test_values_that_are_no_json_travel_as_pickles(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    handle = work.opaque.with_options(queue=queue).delay({"a", "b"})
+    assert handle.result(timeout=PATIENCE) == {"a", "b", "more"}
+
+
+def test_a_fan_out_of_a_flow(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    handle = work.fans_out.with_options(queue=queue).delay(200)
+    assert handle.result(timeout=PATIENCE) == sum(range(200)) + 200
+
+
+def test_the_work_of_a_killed_worker_is_delivered_again(processes: Processes, queue: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    worker = processes.worker("work.py", queue)
+    handle = work.hangs.with_options(queue=queue).delay(str(marker))
+    until(lambda: lines_of(marker))
+    worker.send_signal(signal.SIGKILL)
+    processes.worker("work.py", queue)
+    handle.result(timeout=PATIENCE)
+    first, second = lines_of(marker)
+    assert first == str(worker.pid) != second
+    assert handle.run().crashes == 1
+
+
+def test_a_flow_that_crashed_finds_its_children(processes: Processes, queue: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    processes.worker("work.py", queue)
+    handle = work.crashes_once.with_options(queue=queue).delay(str(marker))
+    until(lambda: lines_of(marker))
+    processes.worker("work.py", queue)
+    handle.result(timeout=PATIENCE)
+    first, second = lines_of(marker)
+    assert first == second, "the second attempt has the same children"
+
+
+def test_the_server_decides_on_retries(processes: Processes, queue: str, tmp_path: Path) -> None:
+    processes.worker("work.py", queue)
+    handle = work.third_time.with_options(queue=queue).delay(str(tmp_path / "attempts"))
+    assert handle.result(timeout=PATIENCE) == 3
+    assert handle.run().attempt == 3
+
+
+def test_failures_tell_their_cause(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    with pytest.raises(RunFailed) as failed:
+        work.raises.with_options(queue=queue).delay("missing").result(timeout=PATIENCE)
+    assert failed.value.error_type == "KeyError"
+    assert "in raises" in failed.value.traceback
+    hopeless = work.hopeless.with_options(queue=queue).delay()
+    error = hopeless.result(timeout=PATIENCE, raise_on_failure=False)
+    assert isinstance(error, RunFailed) and error.error_message == "no use in trying again"
+    assert hopeless.run().attempt == 1
+
+
+def test_a_run_that_takes_too_long_is_stopped(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    handle = work.too_slow.with_options(queue=queue).delay()
+    with pytest.raises(RunFailed):
+        handle.result(timeout=PATIENCE)
+    assert handle.state.name == "TimedOut"
+
+
+def test_a_cancel_reaches_the_code(processes: Processes, queue: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    processes.worker("work.py", queue)
+    handle = work.sleeps_until_told.with_options(queue=queue).delay(str(marker))
+    until(lambda: lines_of(marker))
+    assert handle.cancel("not needed any more") == 1
+    with pytest.raises(RunCancelled):
+        handle.result(timeout=PATIENCE)
+    # The slot is free again.
+    assert work.add.with_options(queue=queue).delay(1, 1).result(timeout=PATIENCE) == 2
+
+
+def test_a_busy_interpreter_keeps_its_lease(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    handle = work.computes.with_options(queue=queue).delay(20.0)  # longer than a lease
+    handle.result(timeout=PATIENCE)
+    assert (handle.run().attempt, handle.run().crashes) == (1, 0)
+
+
+def test_logs_and_prints_are_kept(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    added = work.add.with_options(queue=queue).delay(1, 2)
+    said = work.say.with_options(queue=queue).delay("hello")
+    gather([added, said], timeout=PATIENCE)
+    until(lambda: added.logs() == ["adding 1 and 2"])
+    until(lambda: said.logs() == ["said hello"])
+
+
+def test_a_worker_drains_at_sigterm(processes: Processes, queue: str, tmp_path: Path) -> None:
+    worker = processes.worker("work.py", queue)
+    handle = work.computes.with_options(queue=queue).delay(1.0)
+    until(lambda: handle.state.is_running())
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+    assert handle.state.is_completed()
+
+
+def test_keys_and_delays(processes: Processes, queue: str) -> None:
+    later = work.add.with_options(queue=queue, countdown=0.5, idempotency_key=f"once-{queue}")
+    one, two = later.delay(1, 2), later.delay(1, 2)
+    assert one == two
+    assert one.state.type == "SCHEDULED"
+    with pytest.raises(WaitTimeout):
+        one.result(timeout=0.05)
+    processes.worker("work.py", queue)
+    assert one.result(timeout=PATIENCE) == 3
+
+
+def test_a_run_that_is_not_there() -> None:
+    with pytest.raises(NotFound):
+        get_run("0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b").result(timeout=PATIENCE)
+
+
+def test_a_forked_child_makes_its_own_connection(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    program = f"""
+import os, work
+add = work.add.with_options(queue={queue!r})
+assert add.delay(1, 1).result() == 2
+child = os.fork()
+if not child:
+    assert add.delay(2, 2).result() == 4
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert add.delay(3, 3).result() == 6
+print("both")
+"""
+    assert processes.run("-c", program).strip() == "both"
+
+
+def test_the_inventory_is_right(processes: Processes, queue: str, server: str) -> None:
+    """What the example says of this package is what find, wc and sha256sum say."""
+    example = HERE.parent / "examples" / "inventory.py"
+    folder = HERE.parent / "python"
+    processes.worker(str(example), "--serve")
+    inventory = json.loads(processes.run(str(example), str(folder)))
+
+    def shell(command: str) -> str:
+        return subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    prune = r"find . -type d \( -name .git -o -name .venv -o -name node_modules -o -name target \) -prune -o -type f"
+    assert inventory["files"] == int(shell(f"{prune} -print | wc -l"))
+    assert inventory["lines"] == int(shell(f"{prune} -exec cat {{}} + | wc -l"))
+    assert inventory["bytes"] == int(shell(f"{prune} -exec cat {{}} + | wc -c"))
+    for part in inventory["folders"]:
+        inside = "-maxdepth 1" if part["folder"] == "." else ""
+        names = sorted(shell(f"find {part['folder']} {inside} -type f").splitlines())
+        names = [name.removeprefix("./") for name in names]
+        listing = "".join(shell(f"sha256sum '{name}'") for name in names)
+        assert part["fingerprint"] == hashlib.sha256(listing.encode()).hexdigest(), part["folder"]
+    assert re.fullmatch("[a-z_]+", inventory["words"][0][0])

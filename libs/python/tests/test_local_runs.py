@@ -1,0 +1,293 @@
+"""Flows and tasks that this process executes and reports, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import tidegate
+from tidegate import Future, RunFailed, TidegateError, UpstreamFailed, current_run, flow, get_run, get_run_logger, task
+from tidegate._connection import block, client
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@task
+async def double_async(n: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * n
+
+
+@task
+def fails(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+def children_of(run_id: str) -> list[Any]:
+    runs, _ = block(client().list_runs(f'parent_run_id = "{run_id}"', 1000, ""))
+    return list(runs)
+
+
+def run_id() -> str:
+    run = current_run()
+    assert run is not None
+    return run.run_id
+
+
+def test_a_call_is_a_run_with_its_result() -> None:
+    @flow
+    def outer() -> tuple[str, int]:
+        return run_id(), double(4)
+
+    flow_id, value = outer()
+    assert value == 8
+    assert get_run(flow_id).result() == [flow_id, 8]
+    (child,) = children_of(flow_id)
+    assert (child.name, child.kind, child.state[0], child.root_run_id) == ("double", "task", "COMPLETED", flow_id)
+
+
+def test_submitted_tasks_and_flows_run_at_once() -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    @task
+    def meet() -> int:
+        together.wait()
+        return 1
+
+    @flow
+    def subflow() -> int:
+        together.wait()
+        return 10
+
+    @flow
+    def outer() -> int:
+        futures = [meet.submit(), meet.submit(), subflow.submit()]
+        assert all(future.id for future in futures)
+        return sum(future.result() for future in futures)
+
+    assert outer() == 12
+
+
+def test_futures_are_dependencies() -> None:
+    @task
+    def total(parts: list[int], extra: dict[str, int]) -> int:
+        return sum(parts) + extra["x"]
+
+    @flow
+    def outer() -> int:
+        first = double.submit(1)
+        second = double.submit(first)
+        result: int = total.submit([first, second], {"x": double_async.submit(second)}).result()
+        return result
+
+    assert outer() == 2 + 4 + 8
+
+
+def test_dependents_of_a_failure_are_not_executed() -> None:
+    @flow
+    def outer() -> str:
+        upstream = fails.submit()
+        dependent = double.submit(upstream)
+        with pytest.raises(ValueError, match="no"):
+            upstream.result()
+        with pytest.raises(UpstreamFailed, match="not executed"):
+            dependent.result()
+        assert dependent.id is not None
+        return dependent.id
+
+    with pytest.raises(RunFailed) as failed:
+        get_run(outer()).result()
+    assert failed.value.error_type == "UpstreamFailed"
+
+
+def test_map_and_many() -> None:
+    @flow
+    def outer() -> list[int]:
+        return [future.result() for future in double.map(range(300))]
+
+    assert outer() == [2 * n for n in range(300)]
+
+
+def test_a_flow_waits_for_what_it_submitted() -> None:
+    release, ended = threading.Event(), []
+
+    @task
+    def slow() -> None:
+        release.wait(20)
+        ended.append(1)
+
+    @flow
+    def outer() -> None:
+        slow.submit()
+        threading.Timer(0.2, release.set).start()
+
+    outer()
+    assert ended == [1]
+
+
+def test_a_failure_that_nobody_looked_at_fails_the_flow() -> None:
+    @flow
+    def outer() -> str:
+        fails.submit("lost")
+        return "fine"
+
+    with pytest.raises(TidegateError, match="1 submitted runs failed and nobody asked.*ValueError: lost"):
+        outer()
+
+
+def test_an_exception_is_the_callers_and_the_servers() -> None:
+    seen = []
+
+    @flow
+    def outer() -> None:
+        seen.append(run_id())
+        fails("both")
+
+    with pytest.raises(ValueError, match="both"):
+        outer()
+    with pytest.raises(RunFailed) as failed:
+        get_run(seen[0]).result()
+    assert (failed.value.error_type, failed.value.error_message) == ("ValueError", "both")
+
+
+def test_retries_are_the_servers_verdict() -> None:
+    attempts = []
+
+    @task(retries=2, retry_delay_seconds=0.05)
+    def third_time() -> int:
+        run = current_run()
+        assert run is not None
+        attempts.append(run.attempt)
+        if run.attempt < 3:
+            raise ValueError("not yet")
+        return run.attempt
+
+    @flow
+    def outer() -> tuple[str, int]:
+        return run_id(), third_time()
+
+    flow_id, value = outer()
+    assert (value, attempts) == (3, [1, 2, 3])
+    assert children_of(flow_id)[0].attempt == 3
+
+
+def test_async_flows() -> None:
+    @flow
+    async def outer() -> int:
+        future = double_async.submit(2)
+        return await double_async(1) + await future + double(3)
+
+    assert asyncio.run(outer()) == 2 + 4 + 6
+
+
+def test_async_retries_and_failures() -> None:
+    attempts = []
+
+    @task(retries=1)
+    async def second_time() -> int:
+        attempts.append(1)
+        if len(attempts) < 2:
+            raise ValueError("not yet")
+        return len(attempts)
+
+    @flow
+    async def outer() -> int:
+        return await second_time()
+
+    assert asyncio.run(outer()) == 2
+
+
+def test_a_timeout_interrupts() -> None:
+    @task(timeout_seconds=0.2)
+    def endless() -> None:
+        while True:
+            pass
+
+    @task(timeout_seconds=0.2)
+    async def endless_async() -> None:
+        await asyncio.sleep(60)
+
+    @flow
+    def outer() -> None:
+        with pytest.raises(RunFailed, match="did not end within 0.2 s"):
+            endless()
+        with pytest.raises(RunFailed, match="did not end within 0.2 s"):
+            endless_async.submit().result()
+
+    outer()
+
+
+def test_a_cancel_interrupts_the_whole_tree() -> None:
+    started = threading.Event()
+    ids: list[str] = []
+
+    @task
+    def endless() -> None:
+        started.set()
+        while True:
+            pass
+
+    @flow
+    def outer() -> None:
+        ids.append(run_id())
+        endless.submit().result()
+
+    def cancel() -> None:
+        started.wait(20)
+        get_run(ids[0]).cancel("enough")
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(tidegate.RunCancelled):
+        outer()
+    canceller.join()
+    assert get_run(ids[0]).wait(20) and get_run(ids[0]).state.is_cancelled()
+    (child,) = children_of(ids[0])
+    assert child.state[0] == "CANCELLED"
+
+
+def test_logs_of_local_runs() -> None:
+    @flow(log_prints=True)
+    def outer() -> str:
+        get_run_logger().warning("careful")
+        print("printed", 1)
+        return run_id()
+
+    flow_id = outer()
+    assert block(client().flush_logs(20.0))
+    assert get_run(flow_id).logs() == ["careful", "printed 1"]
+
+
+def test_arguments_that_cannot_travel_are_fine_here() -> None:
+    lock = threading.Lock()
+
+    @task
+    def hold(it: Any) -> Any:
+        return it
+
+    assert hold(lock) is lock
+
+
+def test_submit_outside_of_a_flow() -> None:
+    future: Future = double.submit(5)
+    assert future.result(20) == 10
+
+
+def test_a_task_in_a_task_in_a_pool() -> None:
+    @task
+    def outer_task(n: int) -> int:
+        return sum(future.result() for future in double.map([n, n + 1]))
+
+    @flow(max_workers=2)
+    def outer() -> int:
+        return sum(future.result() for future in outer_task.map(range(8)))
+
+    assert outer() == sum(2 * n + 2 * (n + 1) for n in range(8))

@@ -1,0 +1,123 @@
+"""What the workers of the end-to-end tests serve: `python work.py [queue]`."""
+
+import asyncio
+import os
+import sys
+import time
+
+from tidegate import NonRetryable, current_run, flow, get_run_logger, serve, task
+
+
+@task
+def add(a: int, b: int = 1) -> int:
+    get_run_logger().info("adding %d and %d", a, b)
+    return a + b
+
+
+@task
+async def add_async(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task
+def pid() -> int:
+    return os.getpid()
+
+
+@task(log_prints=True)
+def say(text: str) -> None:
+    print("said", text)
+
+
+@task
+def opaque(values: set) -> set:
+    """Sets are no JSON: they travel as pickles."""
+    return values | {"more"}
+
+
+@task(retries=2, retry_delay_seconds=[0.01, 0.02])
+def third_time(path: str) -> int:
+    """Raises twice."""
+    with open(path, "a+") as file:
+        file.write("x")
+        file.seek(0)
+        n = len(file.read())
+    if n < 3:
+        raise ValueError(f"attempt {n} fails")
+    run = current_run()
+    assert run is not None
+    return run.attempt
+
+
+@task(retries=5)
+def hopeless() -> None:
+    raise NonRetryable("no use in trying again")
+
+
+@task
+def raises(text: str) -> None:
+    raise KeyError(text)
+
+
+@task
+def hangs(marker: str) -> None:
+    """Writes to `marker` that it runs, and hangs in its first attempt alone."""
+    run = current_run()
+    assert run is not None
+    with open(marker, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    while run.attempt == 1:
+        time.sleep(0.05)
+
+
+@task(timeout_seconds=0.3)
+def too_slow() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+@task
+def sleeps_until_told(marker: str) -> None:
+    with open(marker, "a") as file:
+        file.write("running\n")
+    while True:
+        time.sleep(0.01)
+
+
+@task
+def computes(seconds: float) -> int:
+    """Holds Python's lock most of the time."""
+    end, n = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        n += sum(range(1000))
+    return n
+
+
+@flow
+def fans_out(n: int) -> int:
+    handles = add.with_options(queue=current_queue).delay_map(range(n), [1] * n)
+    return sum(handle.result() for handle in handles)
+
+
+@flow
+def crashes_once(marker: str) -> list:
+    """Starts two children, and kills its process before it has their results."""
+    handles = [pid.with_options(queue=current_queue).delay() for _ in range(2)]
+    first_time = not os.path.exists(marker)
+    with open(marker, "a") as file:
+        file.write(" ".join(handle.id for handle in handles) + "\n")
+    if first_time:
+        os.kill(os.getpid(), 9)
+    return [handle.result() for handle in handles]
+
+
+current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
+
+if __name__ == "__main__":
+    serve(
+        add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
+        fans_out, crashes_once,
+        queues=[current_queue],
+        drain_seconds=5,
+    )
