@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import string
 import sys
 from typing import Any
 
@@ -30,6 +31,7 @@ from tidegate import RunError, ServerUnavailable, flow, gather, get_run_logger, 
 SKIPPED = frozenset({".git", ".venv", "node_modules", "target"})
 #: The most frequent words of a file, and of the whole.
 N_WORDS = 50
+LETTERS = string.ascii_letters.encode() + b"_"
 WORD = re.compile(rb"[A-Za-z_]+")
 CHUNK = 1 << 20
 
@@ -51,7 +53,7 @@ def file_facts(root: str, path: str) -> dict[str, Any]:
                 is_binary = is_binary or b"\0" in chunk
                 if not is_binary:
                     text = rest + chunk
-                    end = re.search(rb"[A-Za-z_]*\Z", text).start()  # a word may go on in the next chunk
+                    end = len(text.rstrip(LETTERS))  # a word may go on in the next chunk
                     words.update(word.lower() for word in WORD.findall(text[:end]) if 3 <= len(word) <= 32)
                     rest = text[end:]
     except OSError as error:

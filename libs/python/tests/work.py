@@ -87,10 +87,12 @@ def sleeps_until_told(marker: str) -> None:
 
 @task
 def computes(seconds: float) -> int:
-    """Holds Python's lock most of the time."""
-    end, n = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        n += sum(range(1000))
+    """Holds Python's lock: each sum is one step of the interpreter, which no other thread can break into."""
+    begun = time.monotonic()
+    n = sum(range(10**6))
+    size = int(10**6 * min(seconds, 8.0) / (time.monotonic() - begun))
+    while time.monotonic() < begun + seconds:
+        n += sum(range(size))
     return n
 
 

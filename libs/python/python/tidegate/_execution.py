@@ -205,7 +205,8 @@ class LocalCall:
                 if isinstance(step, tuple):
                     answer = execute(self.function, self.arguments, *step)
                 elif isinstance(step, float):
-                    answer = _pause(step)
+                    answer = None
+                    _pause(step)
                 else:
                     answer = block(step)
             except BaseException as error:
@@ -224,7 +225,8 @@ class LocalCall:
                 if isinstance(step, tuple):
                     answer = await execute_async(self.function, self.arguments, *step)
                 elif isinstance(step, float):
-                    answer = await asyncio.sleep(step)
+                    answer = None
+                    await asyncio.sleep(step)
                 else:
                     answer = await awaited(step)
             except BaseException as error:

@@ -155,7 +155,7 @@ class Function(Generic[P, R]):
 
     def call_with(self, arguments: dict[str, Any]) -> Any:
         """Calls the function as it was written, with arguments by the names of its parameters."""
-        bound = inspect.BoundArguments(self._signature, _ordered(self._signature, arguments))  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(self._signature, _ordered(self._signature, arguments))
         return self.fn(*bound.args, **bound.kwargs)
 
     def arguments_of(self, parameters: Any) -> dict[str, Any]:
