@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use futures::FutureExt;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, Span, debug_span, error, warn};
 
 /// The wait before an optional task is started again: doubled each time, from and up to these.
 const MIN_RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -73,7 +73,7 @@ impl Supervisor {
                 this.fail(failure.context(format!("task {name}")));
             }
         };
-        self.0.tracker.spawn(body.instrument(info_span!(parent: None, "task", task.name = name)));
+        self.0.tracker.spawn(body.instrument(span_of(name)));
     }
 
     /// Starts a task that the process can be without for a while: its error or panic is logged, and it is
@@ -105,7 +105,7 @@ impl Supervisor {
                 delay = (delay * 2).min(MAX_RESTART_DELAY);
             }
         };
-        self.0.tracker.spawn(body.instrument(info_span!(parent: None, "task", task.name = name)));
+        self.0.tracker.spawn(body.instrument(span_of(name)));
     }
 
     /// Cancelled when the process is to stop.
@@ -154,6 +154,11 @@ impl Supervisor {
         lock(&self.0.running).insert(id, name);
         Entry { supervisor: self.clone(), id }
     }
+}
+
+/// For logs at DEBUG. Not at INFO, which is exported: a trace as long as the process is of no use to anybody.
+fn span_of(name: &'static str) -> Span {
+    debug_span!(parent: None, "task", task.name = name)
 }
 
 /// Takes the name of a task off the list when the task is gone.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use database::Database;
 use tidegate_store::log::LogStore;
-use tidegate_store_postgres::{PgOptions, PgStore};
+use tidegate_store_postgres::{LOG_STATEMENTS, PgOptions, PgStore};
 
 async fn with_store<Fut: Future<Output = ()>>(case: impl FnOnce(Arc<dyn LogStore>) -> Fut) {
     let database = Database::create().await;
@@ -16,4 +16,4 @@ async fn with_store<Fut: Future<Output = ()>>(case: impl FnOnce(Arc<dyn LogStore
     database.remove().await;
 }
 
-tidegate_store::log_store_conformance!(with_store);
+tidegate_store::log_store_conformance!(with_store, LOG_STATEMENTS);

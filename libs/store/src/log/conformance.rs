@@ -11,12 +11,14 @@ use tokio::time::timeout;
 
 use super::{LogBatch, LogLevel, LogLine, LogPosition, LogQuery, LogScope, LogStore, StoredLine};
 
-/// Makes a `#[tokio::test]` of each case. The argument is an `async fn` that takes a case
-/// (`FnOnce(Arc<dyn LogStore>) -> Future`), gives it a fresh store, and tidies up after it.
+/// Makes a `#[tokio::test]` of each case, and one that runs all of them to see that every query file is reached.
+///
+/// `$with_store` is an `async fn` that takes a case (`FnOnce(Arc<dyn LogStore>) -> Future`), gives it a fresh store,
+/// and tidies up after it; `$statements` are those of the adapter that are about logs.
 #[macro_export]
 macro_rules! log_store_conformance {
-    ($with_store:path) => {
-        $crate::log_store_conformance!(@cases $with_store:
+    ($with_store:path, $statements:expr) => {
+        $crate::log_store_conformance!(@cases $with_store, $statements;
             lines_come_back_by_time_as_they_were,
             a_repeated_line_is_stored_once,
             pages_have_every_line_once,
@@ -29,13 +31,21 @@ macro_rules! log_store_conformance {
             old_days_are_dropped,
             odd_text_is_stored);
     };
-    (@cases $with_store:path: $($case:ident),*) => {
+    (@cases $with_store:path, $statements:expr; $($case:ident),*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 $with_store($crate::log::conformance::$case).await;
             }
         )*
+
+        #[tokio::test]
+        async fn every_query_file_is_reached() {
+            $($with_store($crate::log::conformance::$case).await;)*
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
+            let unreached = $crate::conformance::unreached($statements, &folder);
+            assert!(unreached.is_empty(), "{unreached:#?}");
+        }
     };
 }
 

@@ -1,5 +1,9 @@
 //! Logs and traces of a process.
 
+mod wanted;
+
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -8,9 +12,9 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
-};
+use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use self::wanted::Wanted;
 
 /// What libraries say below WARN helps nobody; the exporter says on every batch that the collector is away.
 const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,sqlx=warn,\
@@ -23,7 +27,8 @@ pub struct Telemetry(SdkTracerProvider);
 
 /// Sets up logs and traces for the whole process; call it once, inside the runtime.
 ///
-/// Logs go to stderr: `TIDEGATE_LOG` (or `RUST_LOG`) filters them, `TIDEGATE_LOG_FORMAT=json` makes them JSON.
+/// Logs go to stderr: `TIDEGATE_LOG` (or `RUST_LOG`) filters them, as `info,h2=warn`; `TIDEGATE_LOG_FORMAT=json`
+/// makes them JSON.
 /// Spans go to the OTLP collector at `OTEL_EXPORTER_OTLP_ENDPOINT`, under the name `service`; without it none
 /// are exported, and the trace of a caller is still passed on. `OTEL_TRACES_SAMPLER` is honoured.
 ///
@@ -58,23 +63,21 @@ pub fn init(service: &'static str) -> anyhow::Result<Telemetry> {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
         .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("read the log filter `{filter}`"))?;
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let wanted: Wanted = filter.parse().with_context(|| format!("read the log filter `{filter}`"))?;
+    let logs = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let logs = match std::env::var("TIDEGATE_LOG_FORMAT").as_deref() {
         Ok("json") => logs.json().boxed(),
         _ => logs.boxed(),
     };
-    // Only our own spans: the exporter's transport would trace itself. Not the log filter: quieter logs must
-    // not tear holes into traces.
-    let ours = filter_fn(|metadata| {
-        metadata.target().starts_with("tidegate") && *metadata.level() <= tracing::Level::INFO
-    });
-    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")).with_filter(ours);
     tracing_subscriber::registry()
-        .with(logs.with_filter(filter))
-        .with(spans)
+        .with(wanted)
+        .with(logs)
+        .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")))
         .try_init()
         .context("set up logging")?;
+    crate::metrics::install(service);
     Ok(Telemetry(provider))
 }
 
