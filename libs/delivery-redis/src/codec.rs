@@ -3,7 +3,7 @@
 //! ```text
 //! holder    epoch LF namespace LF worker        (none of them can contain a line feed)
 //! message   'r' { length u16, queue, due_at i64 µs }…
-//!           's' { run id 16 bytes, epoch u64, grace u64 ms, length u32, message }…
+//!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
 //! ```
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 const READY: u8 = b'r';
 const STOP: u8 = b's';
+const NO_GRACE: u64 = u64::MAX;
 
 pub(crate) fn run_id(bytes: &[u8]) -> Option<RunId> {
     Uuid::from_slice(bytes).ok().map(RunId::from_uuid)
@@ -63,7 +64,8 @@ pub(crate) fn encode_stop(stops: &[Stop]) -> Vec<u8> {
     for stop in stops {
         message.extend(stop.run_id.as_uuid().as_bytes());
         message.extend(stop.epoch.0.to_be_bytes());
-        let grace_ms = u64::try_from(stop.grace.as_millis()).unwrap_or(u64::MAX);
+        let grace_ms = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(NO_GRACE - 1);
+        let grace_ms = stop.grace.map_or(NO_GRACE, grace_ms);
         message.extend(grace_ms.to_be_bytes());
         let text = stop.message.as_bytes();
         message.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -104,7 +106,8 @@ fn decode_ready(rest: &mut &[u8]) -> Option<ReadyHint> {
 fn decode_stop(rest: &mut &[u8]) -> Option<Stop> {
     let run_id = run_id(rest.split_off(..16)?)?;
     let epoch = Epoch(u64::from_be_bytes(*rest.split_off(..8)?.as_array()?));
-    let grace = Duration::from_millis(u64::from_be_bytes(*rest.split_off(..8)?.as_array()?));
+    let grace_ms = u64::from_be_bytes(*rest.split_off(..8)?.as_array()?);
+    let grace = (grace_ms != NO_GRACE).then(|| Duration::from_millis(grace_ms));
     let length = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
     let text = rest.split_off(..usize::try_from(length).ok()?)?;
     Some(Stop { run_id, epoch, grace, message: String::from_utf8(text.to_vec()).ok()? })
@@ -119,7 +122,7 @@ mod tests {
         let stop = Stop {
             run_id: RunId::new(),
             epoch: Epoch(3),
-            grace: Duration::from_secs(1),
+            grace: Some(Duration::from_secs(1)),
             message: "why".to_owned(),
         };
         let message = encode_stop(std::slice::from_ref(&stop));

@@ -35,8 +35,8 @@ pub struct Stop {
     pub run_id: RunId,
     /// The epoch under which it is held. A holder under another epoch is not meant.
     pub epoch: Epoch,
-    /// How long the code has to end.
-    pub grace: Duration,
+    /// How long the code has to end. None: the run is no longer the holder's at all.
+    pub grace: Option<Duration>,
     /// One sentence for people.
     pub message: String,
 }

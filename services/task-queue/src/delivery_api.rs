@@ -1,4 +1,4 @@
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueId, Stop};
 use tidegate_model::{Epoch, Timestamp, limits};
@@ -47,6 +47,8 @@ impl DeliveryService for DeliveryApi {
         stops.iter().for_each(|stop| shared.workers.stop(stop));
         shared.delivery.stop(&stops).await.map_err(|error| to_status(&error))?;
         shared.delivery.forget(&entries).await.map_err(|error| to_status(&error))?;
+        let taken_away: Vec<_> = stops.iter().filter(|stop| stop.grace.is_none()).map(held).collect();
+        shared.delivery.release(&taken_away).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(CancelRunsResponse {}))
     }
 
@@ -130,16 +132,20 @@ fn parse_delivery(delivery: &Delivery, now: Timestamp, violations: &mut Violatio
     Some(Entry { id, priority: delivery.priority, due_at: due_at? })
 }
 
+fn held(stop: &Stop) -> Held {
+    Held { run_id: stop.run_id, epoch: stop.epoch }
+}
+
 fn parse_cancelled(run: &CancelledRun, violations: &mut Violations) -> Option<(EntryId, Stop)> {
     let queue = parse_queue(&run.namespace, &run.queue, violations);
     let function = parse_function(run.kind, &run.name, violations);
     let run_id = violations.parse("run_id", &run.run_id);
-    let grace = run.grace.as_ref().map_or(Some(Duration::ZERO), duration_from_proto);
-    if grace.is_none() {
+    let grace = run.grace.as_ref().and_then(duration_from_proto);
+    if grace.is_none() && run.grace.is_some() {
         violations.add("grace", "is negative or malformed");
     }
     let epoch = Epoch(run.epoch);
     let run_id = run_id?;
-    let stop = Stop { run_id, epoch, grace: grace?, message: run.message.clone() };
+    let stop = Stop { run_id, epoch, grace, message: run.message.clone() };
     Some((EntryId { queue: queue?, function: function?, run_id, epoch }, stop))
 }

@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tidegate_delivery::{Held, Lease};
 use tidegate_model::limits;
 use tidegate_proto::v1::{CancelCause, HeldRun};
+use tracing::{Instrument, info_span};
 
 use crate::{
     engine::MAX_CHECKED,
@@ -46,8 +47,10 @@ async fn handle(shared: &Shared, stream: &WorkerStream, Heartbeat { runs, rechec
         }
     }
     let to_check = if recheck { &runs } else { &unknown };
+    let is_unknown: HashSet<_> = unknown.iter().copied().collect();
     for runs in to_check.chunks(MAX_CHECKED) {
-        if !check(shared, stream, runs, &unknown).await && recheck {
+        let span = info_span!(parent: None, "check_runs", batch.size = runs.len());
+        if !check(shared, stream, runs, &is_unknown).instrument(span).await && recheck {
             stream.recheck();
         }
     }
@@ -55,7 +58,7 @@ async fn handle(shared: &Shared, stream: &WorkerStream, Heartbeat { runs, rechec
 
 /// Asks the store about runs. What is held, but unknown here, was lost with the delivery state: it is leased
 /// again. False where api did not answer; the next heartbeat asks again.
-async fn check(shared: &Shared, stream: &WorkerStream, runs: &[Held], unknown: &[Held]) -> bool {
+async fn check(shared: &Shared, stream: &WorkerStream, runs: &[Held], unknown: &HashSet<Held>) -> bool {
     let to_proto = |held: &Held| HeldRun { run_id: held.run_id.to_string(), epoch: held.epoch.0 };
     let standings = match shared.engine.check(&stream.namespace, runs.iter().map(to_proto).collect()).await {
         Ok(standings) => standings,

@@ -222,14 +222,19 @@ impl Inner {
         if stop.epoch != holder.epoch {
             return;
         }
+        let cause = if stop.grace.is_some() { CancelCause::Requested } else { CancelCause::Lost };
         if let Some(worker) = self.workers.get(&holder.key) {
             worker.stream.outbox.put_cancel(Cancel {
                 run_id: run_id.to_string(),
                 epoch: stop.epoch.0,
-                cause: CancelCause::Requested.into(),
+                cause: cause.into(),
                 message: stop.message.clone(),
-                grace: Some(duration_to_proto(stop.grace)),
+                grace: stop.grace.map(duration_to_proto),
             });
+        }
+        if cause == CancelCause::Lost {
+            let held = Held { run_id, epoch: stop.epoch };
+            self.drop_holder(held);
         }
     }
 }

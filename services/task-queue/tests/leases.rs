@@ -119,6 +119,21 @@ async fn a_cancel_reaches_the_worker_once() {
 }
 
 #[tokio::test]
+async fn a_worker_is_told_that_a_run_was_taken_away() {
+    let mut suite = start().await;
+    let mut worker = suite.worker("w", &["f"]).await;
+    worker.credits(1, 0).await;
+    let run_id = suite.task("f").await;
+    let [assign] = worker.assigned().await.try_into().unwrap();
+    suite.until_leased(&assign).await;
+    suite.stop(run_id, "f", None).await;
+    let cancel = worker.cancelled().await;
+    assert_eq!((cancel.cause(), cancel.run_id), (CancelCause::Lost, assign.run_id));
+    suite.until_nothing_is_kept().await;
+    suite.end().await;
+}
+
+#[tokio::test]
 async fn a_cancel_waits_for_a_worker_that_is_reconnecting() {
     let mut suite = start().await;
     let mut worker = suite.worker("w", &["f"]).await;

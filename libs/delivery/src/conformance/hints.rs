@@ -41,7 +41,7 @@ pub async fn stops_reach_every_replica(fixture: Fixture) {
         .map(|message| Stop {
             run_id: RunId::new(),
             epoch: Epoch(1 << 40),
-            grace: Duration::from_millis(1_500),
+            grace: (!message.is_empty()).then_some(Duration::from_millis(1_500)),
             message: message.to_owned(),
         })
         .collect();

@@ -110,12 +110,17 @@ impl Suite {
     }
 
     pub async fn cancel(&mut self, run_id: RunId, name: &str) {
+        self.stop(run_id, name, Some(prost_types::Duration { seconds: 7, nanos: 0 })).await;
+    }
+
+    /// Without a grace: the run was taken away from its worker.
+    pub async fn stop(&mut self, run_id: RunId, name: &str, grace: Option<prost_types::Duration>) {
         let run = CancelledRun {
             namespace: "default".to_owned(),
             queue: "default".to_owned(),
             run_id: run_id.to_string(),
             epoch: self.api.epoch(run_id),
-            grace: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+            grace,
             message: "asked by a test".to_owned(),
             kind: RunKind::Task.into(),
             name: name.to_owned(),
