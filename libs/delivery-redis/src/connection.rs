@@ -42,6 +42,8 @@ impl Connection {
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_max_delay(MAX_BACKOFF)
             .set_number_of_retries(6);
+        // The manager tries again and again; a server that is not there is to be told at once, and why.
+        within("connect to Redis", client.get_multiplexed_async_connection()).await?;
         let connecting = client.get_connection_manager_with_config(config);
         Ok(Self(within("connect to Redis", connecting).await?))
     }
