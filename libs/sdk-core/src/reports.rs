@@ -19,6 +19,8 @@ pub(crate) struct Reports {
     ready: VecDeque<String>,
     /// Runs whose report could not be taken for now, by when to repeat it.
     later: Vec<(Instant, String)>,
+    n_entries: usize,
+    n_pushed: u64,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,7 @@ struct OfRun {
 
 #[derive(Debug)]
 struct Entry {
+    seq: u64,
     report: Report,
     reply: Option<oneshot::Sender<ReportOutcome>>,
 }
@@ -43,7 +46,7 @@ impl Reports {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.runs.values().map(|run| run.entries.len()).sum()
+        self.n_entries
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -58,7 +61,9 @@ impl Reports {
             n_ignored: 0,
             backoff: Backoff::standard(),
         });
-        of_run.entries.push_back(Entry { report, reply });
+        self.n_pushed += 1;
+        of_run.entries.push_back(Entry { seq: self.n_pushed, report, reply });
+        self.n_entries += 1;
         let waits = self.later.iter().any(|(_, later)| *later == run_id);
         if !waits && !self.ready.contains_last(&run_id) {
             self.ready.push_back(run_id);
@@ -113,6 +118,7 @@ impl Reports {
         }
         of_run.n_sent -= 1;
         let entry = of_run.entries.pop_front()?;
+        self.n_entries -= 1;
         if of_run.entries.is_empty() {
             self.runs.remove(&outcome.run_id);
         }
@@ -135,17 +141,16 @@ impl Reports {
     /// A new stream: everything unanswered is to be sent again.
     pub(crate) fn resend_all(&mut self) {
         self.later.clear();
-        let mut order: VecDeque<String> = VecDeque::new();
+        let mut order: Vec<(u64, String)> = Vec::with_capacity(self.runs.len());
         for (run_id, of_run) in &mut self.runs {
             of_run.n_sent = 0;
             of_run.n_ignored = 0;
-            if !self.ready.contains(run_id) {
-                order.push_back(run_id.clone());
+            if let Some(first) = of_run.entries.front() {
+                order.push((first.seq, run_id.clone()));
             }
         }
-        // What had been sent happened before what had not.
-        order.append(&mut self.ready);
-        self.ready = order;
+        order.sort_unstable(); // in the order in which things happened
+        self.ready = order.into_iter().map(|(_, run_id)| run_id).collect();
     }
 
     /// True when the end of the run is among the unanswered.
@@ -156,7 +161,9 @@ impl Reports {
 
     /// Forgets the reports of a run that is no longer ours.
     pub(crate) fn forget(&mut self, run_id: &str) {
-        self.runs.remove(run_id);
+        if let Some(of_run) = self.runs.remove(run_id) {
+            self.n_entries -= of_run.entries.len();
+        }
         self.ready.retain(|ready| ready != run_id);
         self.later.retain(|(_, later)| later != run_id);
     }
@@ -227,6 +234,23 @@ mod tests {
         assert!(reports.take(10).is_empty(), "not before its time");
         reports.repeat_due(reports.next_repeat().unwrap());
         assert_eq!(reports.take(10), [started("a"), completed("a")]);
+    }
+
+    #[test]
+    fn a_new_stream_gets_everything_in_the_order_in_which_it_happened() {
+        let mut reports = Reports::default();
+        let runs: Vec<String> = (0..50).map(|n| format!("run-{n}")).collect();
+        for run in &runs[..25] {
+            reports.push(completed(run), None);
+        }
+        reports.take(25);
+        for run in &runs[25..] {
+            reports.push(completed(run), None);
+        }
+        reports.resend_all();
+        let again: Vec<String> = reports.take(1_000).into_iter().map(|report| report.run_id).collect();
+        assert_eq!(again, runs);
+        assert_eq!(reports.len(), 50);
     }
 
     #[test]

@@ -73,6 +73,7 @@ class Serving:
         # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
         self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
         self._n_signals = 0
+        self._connected: Optional[bool] = None
 
     def run(self) -> None:
         """Takes and executes runs until the worker is drained."""
@@ -83,6 +84,7 @@ class Serving:
             while (attempts := self._worker.next(0.5)) is not None:
                 for attempt in attempts:
                     self._start(attempt)
+                self._tell_connection()
                 if not attempts and self._worker.stopped(0.0):  # raises why it was refused
                     break
             while not self._worker.stopped(0.5):
@@ -92,6 +94,13 @@ class Serving:
                 signal.signal(number, handler)
             self._pool.shutdown(wait=False, cancel_futures=True)
         _say(f"worker {self._worker.id} has ended")
+
+    def _tell_connection(self) -> None:
+        """Says when the connection comes and goes, so that a worker that waits for its server does not look busy."""
+        connected, _, _ = self._worker.status
+        if connected != self._connected:
+            _say("connected" if connected else f"not connected to {client().address}; trying again")
+        self._connected = connected
 
     def drain(self) -> None:
         """Takes no more runs."""

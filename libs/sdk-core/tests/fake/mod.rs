@@ -4,8 +4,10 @@
 
 use std::{pin::Pin, time::Duration};
 
-use tidegate_proto::v1::{self as proto, *};
-use tidegate_sdk_core::{Client, Options};
+use tidegate_sdk_core::{
+    Client, Options,
+    proto::{self, *},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
