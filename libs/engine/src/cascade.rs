@@ -1,3 +1,5 @@
+use std::collections::{BTreeSet, HashMap};
+
 use tidegate_model::RunId;
 use tidegate_orchestration::{Event, Run, StateType, apply};
 use tidegate_store::{StoreError, Sweep};
@@ -19,7 +21,7 @@ impl Engine {
             let mut next = Vec::new();
             for parents in level.chunks(N_PARENTS) {
                 loop {
-                    let step = with_retries(|| self.cascade_step(Some(parents))).await?;
+                    let step = with_retries(|_| self.cascade_step(parents)).await?;
                     n_cancelled += step.cancelled.len();
                     next.extend(step.cancelled);
                     if step.is_done {
@@ -36,11 +38,11 @@ impl Engine {
     pub async fn cascade_all(&self) -> Result<usize, EngineError> {
         let mut n_cancelled = 0;
         loop {
-            let step = with_retries(|| self.cascade_step(None)).await?;
-            n_cancelled += step.cancelled.len();
-            if step.n_parents == 0 {
+            let parents = with_retries(|_| self.pending_cascades()).await?;
+            if parents.is_empty() {
                 return Ok(n_cancelled);
             }
+            n_cancelled += with_retries(|_| self.cascade_step(&parents)).await?.cancelled.len();
         }
     }
 
@@ -54,32 +56,47 @@ impl Engine {
         }
     }
 
-    async fn cascade_step(&self, parents: Option<&[RunId]>) -> Result<CascadeStep, StoreError> {
+    /// Parents whose cascades are due and that nobody else is busy with. They are not locked any more: parents and
+    /// children are then locked together, in id order.
+    async fn pending_cascades(&self) -> Result<Vec<RunId>, StoreError> {
+        let mut tx = self.inner.store.begin().await?;
+        let parents = tx.sweep(&Sweep::Cascades, N_PARENTS).await?;
+        Ok(parents.into_iter().map(|run| run.id).collect())
+    }
+
+    async fn cascade_step(&self, parents: &[RunId]) -> Result<CascadeStep, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
-        let parents: Vec<Run> = match parents {
-            Some(ids) => tx.lock_runs(ids).await?.into_iter().filter(|run| run.cascade_pending).collect(),
-            None => tx.sweep(&Sweep::Cascades, N_PARENTS).await?,
-        };
+        // A parent that ends or is cancelled gets no new child, so none can be missed after this.
+        let children = tx.open_children(parents, N_CHILDREN).await?;
+        let ids: BTreeSet<RunId> = parents.iter().chain(&children).copied().collect();
+        let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let locked: HashMap<RunId, Run> = locked.into_iter().map(|run| (run.id, run)).collect();
+        let parents: Vec<Run> = parents
+            .iter()
+            .filter_map(|id| locked.get(id))
+            .filter(|run| run.cascade_pending)
+            .cloned()
+            .collect();
         if parents.is_empty() {
-            return Ok(CascadeStep { cancelled: Vec::new(), n_parents: 0, is_done: true });
+            return Ok(CascadeStep { cancelled: Vec::new(), is_done: true });
         }
-        let ids: Vec<RunId> = parents.iter().map(|run| run.id).collect();
-        let children = tx.lock_open_children(&ids, N_CHILDREN).await?;
         let is_done = children.len() < N_CHILDREN;
         let mut cancelled = Vec::with_capacity(children.len());
         let mut changes = Changes::new(Vec::new());
-        for child in children {
-            let parent = parents.iter().find(|parent| Some(parent.id) == child.parent);
+        for child in children.iter().filter_map(|id| locked.get(id)) {
+            // A parent that somebody else has seen to meanwhile is not among them.
+            let Some(parent) = parents.iter().find(|parent| Some(parent.id) == child.parent) else {
+                continue;
+            };
             let event = Event::CancelRequested { reason: reason(parent) };
-            if let Ok(step) = apply(&child, None, &event, now, 0.5)
+            if let Ok(step) = apply(child, None, &event, now, 0.5)
                 && !step.transitions.is_empty()
             {
                 cancelled.push(child.id);
-                changes.take(&child, &event, step, now);
+                changes.take(child, &event, step, now);
             }
         }
-        let n_parents = parents.len();
         if is_done {
             for mut parent in parents {
                 // A parent may itself be a child that was cancelled just now; that change must not be undone.
@@ -93,19 +110,17 @@ impl Engine {
         changes.write(&mut *tx).await?;
         tx.commit().await?;
         self.send(changes.outbound);
-        Ok(CascadeStep { cancelled, n_parents, is_done })
+        Ok(CascadeStep { cancelled, is_done })
     }
 }
 
 struct CascadeStep {
     cancelled: Vec<RunId>,
-    n_parents: usize,
     /// False: the parents have further open children.
     is_done: bool,
 }
 
-fn reason(parent: Option<&Run>) -> String {
-    let Some(parent) = parent else { return "its parent ended".to_owned() };
+fn reason(parent: &Run) -> String {
     let how = match parent.state.state_type() {
         StateType::Failed => "failed",
         StateType::Crashed => "crashed",

@@ -2,15 +2,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Placement, Run, Step, create};
-use tidegate_store::{KeyReservation, NewRun, RunStore, StoreError};
-use tokio::sync::mpsc;
+use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError,
     dispatch::Outbound,
     engine::{Lane, Options},
     event,
-    lane::{Item, next_batch, with_retries},
+    lane::{LaneQueue, Request, with_retries, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
 };
 
@@ -40,29 +39,52 @@ pub struct Created {
 
 type Outcome = Result<Created, EngineError>;
 
-pub(crate) async fn run_create_lane(mut queue: mpsc::Receiver<Item<Create, Created>>, lane: Lane) {
-    while let Some(batch) = next_batch(&mut queue, tidegate_model::limits::MAX_BATCH_SIZE).await {
-        let (creates, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|item| (item.request, item.reply)).unzip();
+impl Request for Create {
+    /// Siblings take one lane: two that share a parent's row in turn would keep its cancel waiting.
+    fn lane_key(&self) -> RunId {
+        self.draft.parent.unwrap_or(self.draft.id)
+    }
+
+    fn size(&self) -> usize {
+        self.parameters.as_ref().map_or(0, |parameters| parameters.0.len())
+    }
+}
+
+pub(crate) async fn run_create_lane(mut queue: LaneQueue<Create, Created>, lane: Lane) {
+    while let Some(batch) = queue.next_batch().await {
         let started = tokio::time::Instant::now();
-        let written = with_retries(|| write(&*lane.store, &creates, lane.clock.now(), &lane.options)).await;
-        ::metrics::histogram!(BATCH_SIZE, "lane" => "creates").record(creates.len() as f64);
-        ::metrics::histogram!(BATCH_SECONDS, "lane" => "creates").record(started.elapsed());
-        match written {
-            Ok((outcomes, outbound)) => {
+        ::metrics::histogram!(BATCH_SIZE, "lane" => "creates").record(batch.len() as f64);
+        write_batch(batch, |creates, is_repeat| {
+            let lane = &lane;
+            async move {
+                let (plans, outbound) =
+                    write(&*lane.store, &creates, lane.clock.now(), &lane.options).await?;
                 lane.send(outbound);
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    // A caller that has left does not undo its run.
-                    let _ = reply.send(outcome);
+                let found = with_retries(|_| existing(&*lane.store, &plans)).await;
+                let outcomes = outcomes(&creates, plans, &found);
+                if is_repeat {
+                    lane.send(handed_over_again(&creates, &outcomes));
                 }
+                Ok(outcomes)
             }
-            Err(error) => {
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
+        })
+        .await;
+        ::metrics::histogram!(BATCH_SECONDS, "lane" => "creates").record(started.elapsed());
+    }
+}
+
+/// What a try whose outcome is unknown may have inserted without handing it over.
+fn handed_over_again(creates: &[Create], outcomes: &[Outcome]) -> Outbound {
+    let mut outbound = Outbound::default();
+    for (create, outcome) in creates.iter().zip(outcomes) {
+        if let Ok(created) = outcome
+            && !created.created
+            && created.run.id == create.draft.id
+        {
+            outbound.repeat_for(&created.run);
         }
     }
+    outbound
 }
 
 /// What one item of a batch comes to.
@@ -80,7 +102,7 @@ async fn write(
     creates: &[Create],
     now: Timestamp,
     options: &Options,
-) -> Result<(Vec<Outcome>, Outbound), StoreError> {
+) -> Result<(Vec<Plan>, Outbound), StoreError> {
     let mut tx = store.begin().await?;
     let parent_ids: BTreeSet<RunId> = creates.iter().filter_map(|create| create.draft.parent).collect();
     let parents: HashMap<RunId, Run> = if parent_ids.is_empty() {
@@ -98,6 +120,8 @@ async fn write(
     };
     let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &parents, &sessions, now)).collect();
 
+    find_earlier(&mut *tx, creates, &mut plans, now, options).await?;
+
     let keyed: Vec<usize> = (0..creates.len())
         .filter(|idx| creates[*idx].idempotency_key.is_some() && matches!(plans[*idx], Plan::Insert(_)))
         .collect();
@@ -106,14 +130,10 @@ async fn write(
         let owners = tx.reserve_keys(&keys, now).await?;
         for (idx, owner) in keyed.into_iter().zip(owners) {
             let create = &creates[idx];
-            if owner.run_id == create.draft.id {
-                continue;
+            // Its own reservation has its own hash.
+            if owner.run_id != create.draft.id || owner.params_hash != create.params_hash {
+                plans[idx] = owned(create, owner);
             }
-            plans[idx] = if owner.params_hash == create.params_hash || create.use_existing {
-                Plan::Existing(owner.run_id)
-            } else {
-                Plan::Refused(EngineError::KeyReused { run_id: owner.run_id })
-            };
         }
     }
 
@@ -144,7 +164,48 @@ async fn write(
     tx.commit().await?;
     // A run that was there before has been handed over before.
     outbound.enqueue.retain(|run| is_new.get(&run.id) == Some(&true));
-    Ok((outcomes(store, creates, plans).await?, outbound))
+    Ok((plans, outbound))
+}
+
+/// Idempotency is decided first: what was created before stands, also where it could not be created now.
+async fn find_earlier(
+    tx: &mut dyn RunTx,
+    creates: &[Create],
+    plans: &mut [Plan],
+    now: Timestamp,
+    options: &Options,
+) -> Result<(), StoreError> {
+    let refused: Vec<usize> =
+        (0..creates.len()).filter(|idx| matches!(plans[*idx], Plan::Refused(_))).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<RunId> = refused.iter().map(|idx| creates[*idx].draft.id).collect();
+    let earlier: HashSet<RunId> = tx.share_runs(&ids).await?.into_iter().map(|run| run.id).collect();
+    let keyed: Vec<usize> =
+        refused.iter().copied().filter(|idx| creates[*idx].idempotency_key.is_some()).collect();
+    let keys: Vec<_> = keyed.iter().filter_map(|idx| reservation(&creates[*idx], now, options)).collect();
+    let owners = if keys.is_empty() { Vec::new() } else { tx.find_keys(&keys, now).await? };
+    let owners: HashMap<usize, KeyOwner> =
+        keyed.into_iter().zip(owners).filter_map(|(idx, owner)| Some((idx, owner?))).collect();
+    for idx in refused {
+        let create = &creates[idx];
+        if let Some(owner) = owners.get(&idx) {
+            plans[idx] = owned(create, *owner);
+        } else if earlier.contains(&create.draft.id) {
+            plans[idx] = Plan::Existing(create.draft.id);
+        }
+    }
+    Ok(())
+}
+
+/// What the owner of its key makes of an item.
+fn owned(create: &Create, owner: KeyOwner) -> Plan {
+    if owner.params_hash == create.params_hash || create.use_existing {
+        Plan::Existing(owner.run_id)
+    } else {
+        Plan::Refused(EngineError::KeyReused { run_id: owner.run_id })
+    }
 }
 
 fn session(draft: &Draft) -> Option<SessionId> {
@@ -165,7 +226,7 @@ fn plan(
         None => None,
         Some(id) => match parents.get(&id).filter(|parent| parent.namespace == draft.namespace) {
             Some(parent) => Some(parent),
-            None => return Plan::Refused(EngineError::NotFound { run_id: id }),
+            None => return Plan::Refused(EngineError::ParentNotFound { run_id: id }),
         },
     };
     match create(draft.clone(), parent, now) {
@@ -190,25 +251,29 @@ fn reservation(create: &Create, now: Timestamp, options: &Options) -> Option<Key
     })
 }
 
-async fn outcomes(
-    store: &dyn RunStore,
-    creates: &[Create],
-    plans: Vec<Plan>,
-) -> Result<Vec<Outcome>, StoreError> {
-    let existing: BTreeSet<RunId> = plans
+/// The rows of runs that were there before.
+async fn existing(store: &dyn RunStore, plans: &[Plan]) -> Result<HashMap<RunId, Run>, StoreError> {
+    let ids: BTreeSet<RunId> = plans
         .iter()
         .filter_map(|plan| if let Plan::Existing(id) = plan { Some(*id) } else { None })
         .collect();
-    let found: HashMap<RunId, Run> = if existing.is_empty() {
-        HashMap::new()
-    } else {
-        let ids: Vec<_> = existing.into_iter().collect();
-        store.get_runs(None, &ids).await?.into_iter().map(|run| (run.id, run)).collect()
-    };
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<_> = ids.into_iter().collect();
+    Ok(store.get_runs(None, &ids).await?.into_iter().map(|run| (run.id, run)).collect())
+}
+
+fn outcomes(
+    creates: &[Create],
+    plans: Vec<Plan>,
+    found: &Result<HashMap<RunId, Run>, EngineError>,
+) -> Vec<Outcome> {
     let outcome = |(create, plan): (&Create, Plan)| match plan {
         Plan::Insert(step) => Ok(Created { run: step.run, created: true }),
         Plan::Refused(error) => Err(error),
         Plan::Existing(id) => {
+            let found = found.as_ref().map_err(Clone::clone)?;
             let run = found.get(&id).ok_or(EngineError::NotFound { run_id: id })?;
             let draft = &create.draft;
             let is_same =
@@ -220,5 +285,5 @@ async fn outcomes(
             }
         }
     };
-    Ok(creates.iter().zip(plans).map(outcome).collect())
+    creates.iter().zip(plans).map(outcome).collect()
 }

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tidegate_model::{Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
-use tidegate_orchestration::{Effect, Placement, Run, Step};
+use tidegate_orchestration::{Effect, Placement, Run, StateType, Step};
 use tidegate_store::RunStore;
 use tokio::sync::mpsc;
 
@@ -92,6 +92,22 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// Does again what an earlier try may have left undone for a run: it may have been committed, and then its effects
+    /// were lost with its outcome. All of them may be repeated.
+    pub fn repeat_for(&mut self, run: &Run) {
+        match run.state.state_type() {
+            StateType::Scheduled if !run.is_local() => self.enqueue.push(run.clone()),
+            StateType::Cancelling => self.stop.extend(stop_order(run, run.epoch, false)),
+            StateType::Cancelled => {
+                self.stop.extend(stop_order(run, Epoch(run.epoch.0.saturating_sub(1)), true));
+            }
+            _ => {}
+        }
+        self.cascade |= run.cascade_pending;
+    }
+}
+
 /// Local runs have none: the session's stream follows the feed.
 fn stop_order(run: &Run, epoch: Epoch, lost: bool) -> Option<StopOrder> {
     let Placement::Queue(queue) = &run.placement else { return None };
@@ -126,20 +142,25 @@ pub(crate) async fn run_dispatcher(
             stop.extend(one.stop);
         }
         // Side by side: a cancel does not wait for a long batch of deliveries.
-        tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop));
+        let (_, ()) = tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop));
     }
 }
 
-/// Enqueues runs in batches; where that fails, marks them for the sweep.
-pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, runs: &[Run]) {
+/// Enqueues runs in batches; where that fails, marks them for the sweep. Gives how many were handed over.
+pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, runs: &[Run]) -> usize {
+    let mut n_handed_over = 0;
     for batch in runs.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
-        let Err(error) = dispatch.enqueue(batch).await else { continue };
+        let Err(error) = dispatch.enqueue(batch).await else {
+            n_handed_over += batch.len();
+            continue;
+        };
         tracing::warn!(n_runs = batch.len(), %error, "runs were not handed over; the scheduler's sweep will do it");
         let marks: Vec<_> = batch.iter().map(|run| (run.id, run.epoch)).collect();
         if let Err(error) = store.mark_enqueued(&marks, None).await {
             tracing::warn!(n_runs = batch.len(), %error, "nor marked; the sweep finds them by age");
         }
     }
+    n_handed_over
 }
 
 async fn stop_all(dispatch: &dyn Dispatch, orders: &[StopOrder]) {

@@ -70,7 +70,8 @@ impl Engine {
         metrics::describe();
         let (creates, create_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
         let (operations, operate_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
-        let (outbound, outbound_queue) = mpsc::channel(1_024);
+        // Each has up to a batch of runs.
+        let (outbound, outbound_queue) = mpsc::channel(64);
         let cascades = Arc::new(Notify::new());
         let mut tasks: Vec<BackgroundTask> = Vec::new();
         for queue in create_queues {
@@ -100,7 +101,7 @@ impl Engine {
 
     /// Creates a run, or finds the one that its key or id has made before. Durable when it returns (P1).
     pub fn create(&self, create: Create) -> impl Future<Output = Result<Created, EngineError>> + use<> {
-        self.inner.creates.submit(create.draft.id, create)
+        self.inner.creates.submit(create)
     }
 
     /// Applies one operation to one run. Operations on the same run are applied in the order of the calls.
@@ -108,7 +109,7 @@ impl Engine {
         &self,
         operation: Operation,
     ) -> impl Future<Output = Result<Operated, EngineError>> + use<> {
-        self.inner.operations.submit(operation.run_id(), operation)
+        self.inner.operations.submit(operation)
     }
 
     /// One run with its payloads.
@@ -120,12 +121,8 @@ impl Engine {
     /// Runs without payloads, in the order of the ids; one that is missing is an error.
     pub async fn get_all(&self, namespace: &Namespace, ids: &[RunId]) -> Result<Vec<Run>, EngineError> {
         let found = self.inner.store.get_runs(Some(namespace), ids).await?;
-        let mut by_id: std::collections::HashMap<_, _> = found.into_iter().map(|run| (run.id, run)).collect();
-        let mut runs = Vec::with_capacity(ids.len());
-        for id in ids {
-            runs.push(by_id.remove(id).ok_or(EngineError::NotFound { run_id: *id })?);
-        }
-        Ok(runs)
+        let by_id: std::collections::HashMap<_, _> = found.into_iter().map(|run| (run.id, run)).collect();
+        ids.iter().map(|id| by_id.get(id).cloned().ok_or(EngineError::NotFound { run_id: *id })).collect()
     }
 
     /// The store, for reads.
@@ -159,7 +156,7 @@ pub(crate) struct Lane {
     pub store: Arc<dyn RunStore>,
     pub clock: Arc<dyn Clock>,
     pub options: Options,
-    outbound: mpsc::WeakSender<Outbound>,
+    outbound: mpsc::Sender<Outbound>,
     cascades: Arc<Notify>,
 }
 
@@ -175,16 +172,13 @@ impl Lane {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
             options,
-            // Weak: the dispatcher ends with the last engine, not with the last lane.
-            outbound: outbound.downgrade(),
+            outbound: outbound.clone(),
             cascades: Arc::clone(cascades),
         }
     }
 
     pub fn send(&self, outbound: Outbound) {
-        if let Some(sender) = self.outbound.upgrade() {
-            send(&sender, &self.cascades, outbound);
-        }
+        send(&self.outbound, &self.cascades, outbound);
     }
 }
 

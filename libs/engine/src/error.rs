@@ -13,6 +13,14 @@ pub enum EngineError {
         /// The id that was asked for.
         run_id: RunId,
     },
+    /// The parent of a run to be created is not there.
+    #[error(
+        "parent_run_id: there is no run {run_id} in this namespace; a parent must exist before its children"
+    )]
+    ParentNotFound {
+        /// The id that was asked for.
+        run_id: RunId,
+    },
     /// The rules do not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -67,8 +75,7 @@ impl From<StoreError> for EngineError {
 impl ServiceError for EngineError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound { .. } => ErrorCode::NotFound,
-            Self::Rejected(Rejection::TooDeep { .. }) => ErrorCode::InvalidArgument,
+            Self::NotFound { .. } | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::Rejected(_) | Self::SessionLost => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::Overloaded => ErrorCode::Exhausted,
@@ -79,10 +86,10 @@ impl ServiceError for EngineError {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::NotFound { .. } => Reason::RunNotFound,
+            Self::NotFound { .. } | Self::ParentNotFound { .. } => Reason::RunNotFound,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
-            Self::Rejected(Rejection::TooDeep { .. }) => Reason::InvalidField,
+            Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
             Self::Rejected(Rejection::NotAllowed { .. } | Rejection::NotDue { .. }) => {
                 Reason::TransitionNotAllowed
             }
@@ -105,7 +112,10 @@ impl ServiceError for EngineError {
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::NotFound { run_id } | Self::KeyReused { run_id } | Self::IdReused { run_id } => {
+            Self::NotFound { run_id }
+            | Self::ParentNotFound { run_id }
+            | Self::KeyReused { run_id }
+            | Self::IdReused { run_id } => {
                 vec![("run_id", run_id.to_string())]
             }
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],

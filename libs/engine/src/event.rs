@@ -1,9 +1,15 @@
-use tidegate_orchestration::{Holder, Step};
+use tidegate_orchestration::{Holder, Placement, Step};
 use tidegate_store::EventRow;
 
 /// The events of a step, numbered without a gap (P7). `before` is who held the run before it.
 pub(crate) fn rows(step: &Step, before: Option<&Holder>) -> Vec<EventRow> {
     let run = &step.run;
+    // A local run is its session's business also while it waits for a retry.
+    let session = match run.placement {
+        Placement::Session(session) => Some(Holder::Session(session)),
+        Placement::Queue(_) => None,
+    };
+    let before = before.or(session.as_ref());
     let n_events = step.transitions.len();
     let mut rows = Vec::with_capacity(n_events);
     for (state_idx, state) in step.transitions.iter().enumerate() {

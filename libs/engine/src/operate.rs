@@ -1,16 +1,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
-use tidegate_orchestration::{Event, Failure, Holder, Run, Step, apply};
+use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType, Step, apply};
 use tidegate_store::{EventRow, RunStore, RunTx, StoreError};
-use tokio::sync::mpsc;
 
 use crate::{
     EngineError,
     dispatch::Outbound,
     engine::Lane,
     event,
-    lane::{Item, next_batch, with_retries},
+    lane::{LaneQueue, Request, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
 };
 
@@ -82,27 +81,37 @@ pub struct Operated {
 
 type Outcome = Result<Operated, EngineError>;
 
-pub(crate) async fn run_operate_lane(mut queue: mpsc::Receiver<Item<Operation, Operated>>, lane: Lane) {
-    while let Some(batch) = next_batch(&mut queue, tidegate_model::limits::MAX_BATCH_SIZE).await {
-        let (operations, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|item| (item.request, item.reply)).unzip();
-        let started = tokio::time::Instant::now();
-        let written = with_retries(|| write(&*lane.store, &operations, lane.clock.now())).await;
-        ::metrics::histogram!(BATCH_SIZE, "lane" => "operations").record(operations.len() as f64);
-        ::metrics::histogram!(BATCH_SECONDS, "lane" => "operations").record(started.elapsed());
-        match written {
-            Ok((outcomes, outbound)) => {
-                lane.send(outbound);
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    let _ = reply.send(outcome);
-                }
+impl Request for Operation {
+    fn lane_key(&self) -> RunId {
+        self.run_id()
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Report { result, event, .. } => {
+                let failure = if let Event::Failed(failure) = event { failure.traceback.len() } else { 0 };
+                result.as_ref().map_or(0, |result| result.0.len()) + failure
             }
-            Err(error) => {
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
+            Self::Claim { .. } | Self::Cancel { .. } => 0,
         }
+    }
+}
+
+pub(crate) async fn run_operate_lane(mut queue: LaneQueue<Operation, Operated>, lane: Lane) {
+    while let Some(batch) = queue.next_batch().await {
+        let started = tokio::time::Instant::now();
+        ::metrics::histogram!(BATCH_SIZE, "lane" => "operations").record(batch.len() as f64);
+        write_batch(batch, |operations, is_repeat| {
+            let lane = &lane;
+            async move {
+                let (outcomes, outbound) =
+                    write(&*lane.store, &operations, lane.clock.now(), is_repeat).await?;
+                lane.send(outbound);
+                Ok(outcomes)
+            }
+        })
+        .await;
+        ::metrics::histogram!(BATCH_SECONDS, "lane" => "operations").record(started.elapsed());
     }
 }
 
@@ -110,6 +119,7 @@ async fn write(
     store: &dyn RunStore,
     operations: &[Operation],
     now: Timestamp,
+    is_repeat: bool,
 ) -> Result<(Vec<Outcome>, Outbound), StoreError> {
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
     let mut tx = store.begin().await?;
@@ -118,16 +128,17 @@ async fn write(
     let mut outcomes: Vec<Outcome> = operations.iter().map(|one| changes.operate(one, now)).collect();
     changes.write(&mut *tx).await?;
 
-    let claimed: Vec<RunId> = operations
-        .iter()
-        .zip(&outcomes)
-        .filter(|(operation, outcome)| matches!(operation, Operation::Claim { .. }) && outcome.is_ok())
-        .map(|(operation, _)| operation.run_id())
-        .collect();
+    let is_claim = |operation: &Operation| matches!(operation, Operation::Claim { .. });
+    let granted = |(operation, outcome): (&Operation, &Outcome)| {
+        (is_claim(operation) && outcome.is_ok()).then(|| operation.run_id())
+    };
+    let claimed: Vec<RunId> = operations.iter().zip(&outcomes).filter_map(granted).collect();
     if !claimed.is_empty() {
-        let mut parameters: HashMap<_, _> = tx.get_parameters(&claimed).await?.into_iter().collect();
-        for outcome in outcomes.iter_mut().flatten() {
-            outcome.parameters = parameters.remove(&outcome.run.id);
+        let parameters: HashMap<_, _> = tx.get_parameters(&claimed).await?.into_iter().collect();
+        for (operation, outcome) in operations.iter().zip(&mut outcomes) {
+            if let (true, Ok(operated)) = (is_claim(operation), outcome) {
+                operated.parameters = parameters.get(&operated.run.id).cloned();
+            }
         }
     }
     if changes.is_empty() {
@@ -135,6 +146,11 @@ async fn write(
         drop(tx);
     } else {
         tx.commit().await?;
+    }
+    if is_repeat {
+        for operated in outcomes.iter().flatten().filter(|operated| !operated.changed) {
+            changes.outbound.repeat_for(&operated.run);
+        }
     }
     Ok((outcomes, changes.outbound))
 }
@@ -189,7 +205,7 @@ impl Changes {
         let changed = !step.transitions.is_empty();
         if changed {
             if let Operation::Report { result: Some(result), .. } = operation
-                && step.run.state.state_type() == tidegate_orchestration::StateType::Completed
+                && step.run.state.state_type() == StateType::Completed
             {
                 self.results.push((run_id, result.clone()));
             }
@@ -206,8 +222,10 @@ impl Changes {
     /// Notes a step of a locked run.
     pub fn take(&mut self, before: &Run, event: &Event, step: Step, now: Timestamp) {
         let id = before.id;
-        if let Event::Failed(failure) = event {
-            self.failures.push((id, before.attempt, failure.clone()));
+        match event {
+            Event::Failed(failure) => self.failures.push((id, before.attempt, failure.clone())),
+            Event::TimedOut | Event::TimerFired => self.failures.extend(timed_out(before, &step)),
+            _ => {}
         }
         self.events.extend(event::rows(&step, before.holder()));
         match self.outbound.add(&step, now) {
@@ -251,11 +269,20 @@ impl Changes {
         // A run that was claimed or ended later in the same batch is not to be delivered.
         let runs = &self.runs;
         self.outbound.enqueue.retain(|run| {
-            runs.get(&run.id).is_some_and(|now| {
-                now.epoch == run.epoch
-                    && now.state.state_type() == tidegate_orchestration::StateType::Scheduled
-            })
+            runs.get(&run.id)
+                .is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
         });
         Ok(())
     }
+}
+
+/// The failure of an attempt that took longer than its run timeout.
+fn timed_out(before: &Run, step: &Step) -> Option<(RunId, u32, Failure)> {
+    let state = step.transitions.iter().find(|state| state.name == StateName::TimedOut)?;
+    let failure = Failure {
+        error_type: StateName::TimedOut.as_str().to_owned(),
+        message: state.message.clone(),
+        ..Failure::default()
+    };
+    Some((before.id, before.attempt, failure))
 }

@@ -1,3 +1,4 @@
+use futures::future::join_all;
 use tidegate_model::Timestamp;
 use tidegate_orchestration::{Event, Run, apply};
 use tidegate_store::{StoreError, Sweep};
@@ -21,9 +22,8 @@ impl Engine {
         ];
         let mut n_runs = 0;
         for sweep in &sweeps {
-            let runs = with_retries(|| self.mark_due(sweep, now, limit)).await?;
-            n_runs += runs.len();
-            hand_over(&*self.inner.dispatch, &*self.inner.store, &runs).await;
+            let runs = with_retries(|_| self.mark_due(sweep, now, limit)).await?;
+            n_runs += hand_over(&*self.inner.dispatch, &*self.inner.store, &runs).await;
         }
         Ok(n_runs)
     }
@@ -43,16 +43,16 @@ impl Engine {
     pub async fn fire_timers(&self, limit: usize) -> Result<usize, EngineError> {
         let now = self.inner.clock.now();
         let event = |_: &Run| Event::TimerFired;
-        with_retries(|| self.sweep_with(Sweep::Timers { now }, &event, limit)).await
+        with_retries(|_| self.sweep_with(Sweep::Timers { now }, &event, limit)).await
     }
 
     /// Crashes up to `limit` local runs of sessions that are lost. Gives how many.
     pub async fn crash_lost_sessions(&self, limit: usize) -> Result<usize, EngineError> {
         let now = self.inner.clock.now();
         let event = |_: &Run| Event::Crashed {
-            cause: "session lost: its process went away or fell silent".to_owned(),
+            cause: "its session was ended or lost: its process went away or fell silent".to_owned(),
         };
-        with_retries(|| self.sweep_with(Sweep::LostSessions { now }, &event, limit)).await
+        with_retries(|_| self.sweep_with(Sweep::LostSessions { now }, &event, limit)).await
     }
 
     async fn sweep_with(
@@ -101,19 +101,13 @@ impl Engine {
                     return Ok(n_crashed);
                 }
             };
-            for ((run, question), leased) in held.into_iter().zip(answers) {
-                if leased {
-                    continue;
-                }
-                let holder = run.holder().map(ToString::to_string).unwrap_or_default();
-                let operation = Operation::Report {
-                    namespace: run.namespace.clone(),
-                    run_id: run.id,
-                    epoch: question.epoch,
-                    event: Event::Crashed { cause: format!("lease lost: {holder} did not renew it") },
-                    result: None,
-                };
-                match self.operate(operation).await {
+            let crashes = held
+                .into_iter()
+                .zip(answers)
+                .filter(|(_, leased)| !leased)
+                .map(|((run, question), _)| self.operate(crash(run, &question)));
+            for crashed in join_all(crashes).await {
+                match crashed {
                     Ok(operated) => n_crashed += usize::from(operated.changed),
                     // It moved on meanwhile: then it is not lost.
                     Err(EngineError::Rejected(_) | EngineError::NotFound { .. }) => {}
@@ -121,6 +115,17 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+fn crash(run: &Run, question: &LeaseQuestion) -> Operation {
+    let holder = run.holder().map(ToString::to_string).unwrap_or_default();
+    Operation::Report {
+        namespace: run.namespace.clone(),
+        run_id: run.id,
+        epoch: question.epoch,
+        event: Event::Crashed { cause: format!("lease lost: {holder} did not renew it") },
+        result: None,
     }
 }
 

@@ -85,7 +85,7 @@ async fn one_bad_item_of_a_batch_fails_alone() {
     let failed: Vec<_> = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].0, 150);
-    assert!(matches!(failed[0].1, Err(EngineError::NotFound { .. })));
+    assert!(matches!(failed[0].1, Err(EngineError::ParentNotFound { .. })));
 }
 
 #[tokio::test]

@@ -120,6 +120,8 @@ async fn timers_fire_for_starts_runs_and_cancels() {
     fixture.advance(40);
     assert_eq!(fixture.engine.fire_timers(100).await.expect("sweeps"), 2);
     assert_eq!(fixture.state(&timed).await, "FAILED/TimedOut");
+    let failure = fixture.engine.get(&timed.namespace, timed.id).await.expect("is there").failure;
+    assert_eq!(failure.expect("is kept").error_type, "TimedOut");
     assert_eq!(fixture.state(&cancelling).await, "CANCELLED/Cancelled");
     fixture.until_noted(|notes| notes.stopped.lock().unwrap().len() == 4).await;
 }
@@ -200,13 +202,20 @@ async fn a_lost_session_crashes_its_open_local_runs() {
     };
     let held = local(session).await.expect("is created").run;
     fixture.report(&held, Event::Started).await.expect("starts");
+    let mut retried = task();
+    retried.draft.placement = Placement::Session(session);
+    retried.draft.policies.retry.max_retries = 1;
+    let retried = fixture.create(retried).await.expect("is created").run;
+    fixture.report(&retried, Event::Started).await.expect("starts");
+    fixture.report(&retried, failed()).await.expect("waits for its retry");
     let unknown = local(SessionId::new()).await;
     assert!(matches!(unknown, Err(EngineError::SessionLost)), "nobody would execute it: {unknown:?}");
     fixture.engine.crash_lost_sessions(100).await.expect("sweeps");
     assert_eq!(fixture.state(&held).await, "RUNNING/Running");
     fixture.advance(16);
-    assert_eq!(fixture.engine.crash_lost_sessions(100).await.expect("sweeps"), 1);
+    assert_eq!(fixture.engine.crash_lost_sessions(100).await.expect("sweeps"), 2);
     assert_eq!(fixture.state(&held).await, "CRASHED/Crashed");
+    assert_eq!(fixture.state(&retried).await, "CRASHED/Crashed");
 }
 
 #[tokio::test]
@@ -261,5 +270,5 @@ async fn another_namespace_sees_and_changes_nothing() {
     let mut child = task();
     child.draft.namespace = other;
     child.draft.parent = Some(run.id);
-    assert!(matches!(fixture.create(child).await, Err(EngineError::NotFound { .. })));
+    assert!(matches!(fixture.create(child).await, Err(EngineError::ParentNotFound { .. })));
 }

@@ -41,6 +41,7 @@ pub enum Reason {
     ProtocolVersion,
     Internal,
     SessionLost,
+    TreeTooDeep,
 }
 
 impl Reason {
@@ -59,6 +60,7 @@ impl Reason {
             Self::ProtocolVersion => "PROTOCOL_VERSION",
             Self::Internal => "INTERNAL",
             Self::SessionLost => "SESSION_LOST",
+            Self::TreeTooDeep => "TREE_TOO_DEEP",
         }
     }
 }

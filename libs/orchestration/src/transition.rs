@@ -150,6 +150,10 @@ pub fn apply(
     match (&run.state.phase, event) {
         (Phase::Scheduled, Event::Claimed { holder }) => claim(run, holder, now),
         (Phase::Scheduled, Event::Started) if run.is_local() => start_local_retry(run, now),
+        // It waits in its process for a retry; nobody else would start it.
+        (Phase::Scheduled, Event::Crashed { cause }) if run.is_local() => {
+            Ok(redeliver_or_crash(run, cause, now))
+        }
         (Phase::Pending { holder, .. }, Event::Started) => Ok(start(run, holder.clone(), now)),
         (Phase::Pending { .. }, Event::Released) if !run.is_local() => {
             Ok(release(run, "given back before it was started", now))
@@ -284,10 +288,8 @@ fn claim(run: &Run, holder: &Holder, now: Timestamp) -> Result<Step, Rejection> 
     Ok(step)
 }
 
+/// The delay was kept by the process; that clocks differ a little is no reason to refuse its work.
 fn start_local_retry(run: &Run, now: Timestamp) -> Result<Step, Rejection> {
-    if run.due_at > now {
-        return Err(Rejection::NotDue { due_at: run.due_at });
-    }
     let crate::Placement::Session(session) = run.placement else {
         return Err(Rejection::NotAllowed { from: StateType::Scheduled, event: "started" });
     };

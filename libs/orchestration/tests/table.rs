@@ -100,6 +100,7 @@ fn a_local_run_is_not_claimed_and_not_delivered_again() {
     }
     let waiting = local_run(Phase::Scheduled);
     assert_eq!(outcome(&waiting, &Event::Started), "RUNNING/Running");
+    assert_eq!(outcome(&waiting, &Event::Crashed { cause: "gone".into() }), "CRASHED/Crashed");
     let running = local_run(phases().remove(2));
     assert_eq!(outcome(&running, &Event::Crashed { cause: "gone".into() }), "CRASHED/Crashed");
 }

@@ -67,9 +67,9 @@ CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 -- list with `tags`
 CREATE INDEX runs_by_tag ON runs USING gin (tags) WHERE tags <> '{}';
--- runs/lock_open_children.sql
+-- runs/open_children.sql
 CREATE INDEX runs_open_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL AND ended_at IS NULL;
--- runs/sweep_lost_sessions.sql, sessions/purge.sql
+-- runs/sweep_lost_sessions.sql, runs/cancelling_of_session.sql, sessions/purge.sql
 CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
 -- runs/sweep_never_enqueued.sql
 CREATE INDEX runs_never_enqueued ON runs (due_at)

@@ -20,7 +20,8 @@ statements! {
     HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
     LOCK_RUNS = "runs/lock.sql" after "runs/columns.sql";
     SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
-    LOCK_OPEN_CHILDREN = "runs/lock_open_children.sql" after "runs/columns.sql";
+    OPEN_CHILDREN = "runs/open_children.sql";
+    CANCELLING_OF_SESSION = "runs/cancelling_of_session.sql" after "runs/columns.sql";
     SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
     SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";
     SWEEP_TIMERS = "runs/sweep_timers.sql" after "runs/columns.sql";
@@ -39,6 +40,7 @@ statements! {
     GET_PARAMETERS = "run_payloads/get_parameters.sql";
     PUT_PAYLOADS = "run_payloads/put.sql";
     PUT_FAILURES = "run_failures/put.sql";
+    FIND_KEYS = "idempotency_keys/find.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
 
     PURGE_KEYS = "idempotency_keys/purge.sql";

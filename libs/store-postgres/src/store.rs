@@ -132,33 +132,36 @@ impl RunStore for PgStore {
         Ok(())
     }
 
-    async fn put_session(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError> {
+    async fn put_session(&self, session: &Session) -> Result<bool, StoreError> {
         let done = query(queries::PUT_SESSION.sql())
             .bind(session.id.as_uuid())
             .bind(session.namespace.as_str())
             .bind(adapter::text(&session.identity))
             .bind(session.expires_at.as_micros())
-            .bind(now.as_micros())
             .execute(&self.pool)
             .await
             .map_err(store_error)?;
         Ok(done.rows_affected() == 1)
     }
 
-    async fn end_session(
-        &self,
-        namespace: &Namespace,
-        id: SessionId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn end_session(&self, namespace: &Namespace, id: SessionId) -> Result<(), StoreError> {
         query(queries::END_SESSION.sql())
             .bind(id.as_uuid())
             .bind(namespace.as_str())
-            .bind(now.as_micros())
             .execute(&self.pool)
             .await
             .map_err(store_error)?;
         Ok(())
+    }
+
+    async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError> {
+        let rows = query(queries::CANCELLING_OF_SESSION.sql())
+            .bind(session.as_uuid())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::run).collect()
     }
 
     async fn purge(

@@ -105,14 +105,14 @@ impl RunTx for PgTx {
         runs(&rows)
     }
 
-    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::LOCK_OPEN_CHILDREN.sql())
+    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError> {
+        let rows = query(queries::OPEN_CHILDREN.sql())
             .bind(row::ids(parents))
             .bind(adapter::limit(limit))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        runs(&rows)
+        rows.iter().map(|row| row::run_id(row, 0)).collect()
     }
 
     async fn reserve_keys(
@@ -135,20 +135,30 @@ impl RunTx for PgTx {
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let mut owners = HashMap::with_capacity(rows.len());
-        for owned in &rows {
-            let name: (&str, &str, &str) =
-                (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
-            let hash: &[u8] = row::column(owned, 4)?;
-            let params_hash = hash.try_into().map_err(|_| unreadable("params_hash", format!("{hash:?}")))?;
-            owners.insert(name, KeyOwner { run_id: row::run_id(owned, 3)?, params_hash });
-        }
+        let owners = owners(&rows)?;
         keys.iter()
             .map(|key| {
                 let owner = owners.get(&key_name(key)).copied();
                 owner.ok_or_else(|| StoreError::Internal(format!("key `{}` has no owner", key.key)))
             })
             .collect()
+    }
+
+    async fn find_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<Option<KeyOwner>>, StoreError> {
+        let rows = query(queries::FIND_KEYS.sql())
+            .bind(each!(keys, key => key.namespace.as_str()))
+            .bind(each!(keys, key => key.scope.as_str()))
+            .bind(each!(keys, key => key.key.as_str()))
+            .bind(at(now))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let owners = owners(&rows)?;
+        Ok(keys.iter().map(|key| owners.get(&key_name(key)).copied()).collect())
     }
 
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {
@@ -329,4 +339,16 @@ impl RunTx for PgTx {
         }
         Ok(())
     }
+}
+
+/// The owners of keys, by the keys' names.
+fn owners(rows: &[PgRow]) -> Result<HashMap<adapter::KeyName<'_>, KeyOwner>, StoreError> {
+    let mut owners = HashMap::with_capacity(rows.len());
+    for owned in rows {
+        let name = (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
+        let hash: &[u8] = row::column(owned, 4)?;
+        let params_hash = hash.try_into().map_err(|_| unreadable("params_hash", format!("{hash:?}")))?;
+        owners.insert(name, KeyOwner { run_id: row::run_id(owned, 3)?, params_hash });
+    }
+    Ok(owners)
 }

@@ -18,7 +18,8 @@ statements! {
     GET_RUNS = "runs/get.sql" after "runs/columns.sql";
     GET_DETAILS = "runs/get_details.sql" after "runs/columns.sql";
     HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
-    LOCK_OPEN_CHILDREN = "runs/lock_open_children.sql" after "runs/columns.sql";
+    OPEN_CHILDREN = "runs/open_children.sql";
+    CANCELLING_OF_SESSION = "runs/cancelling_of_session.sql" after "runs/columns.sql";
     SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
     SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";
     SWEEP_TIMERS = "runs/sweep_timers.sql" after "runs/columns.sql";
@@ -37,7 +38,7 @@ statements! {
     PUT_PAYLOAD = "run_payloads/put.sql";
     PUT_FAILURES = "run_failures/put.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
-    GET_KEY_OWNERS = "idempotency_keys/get_owners.sql";
+    FIND_KEYS = "idempotency_keys/find.sql";
     PURGE_KEYS = "idempotency_keys/purge.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";

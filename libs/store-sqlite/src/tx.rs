@@ -85,14 +85,14 @@ impl RunTx for SqliteTx {
         runs(&rows)
     }
 
-    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::LOCK_OPEN_CHILDREN.sql())
+    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError> {
+        let rows = query(queries::OPEN_CHILDREN.sql())
             .bind(row::ids(parents.iter().map(RunId::as_uuid)))
             .bind(adapter::limit(limit))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        runs(&rows)
+        rows.iter().map(|row| row::run_id(row, 0)).collect()
     }
 
     async fn reserve_keys(
@@ -112,34 +112,44 @@ impl RunTx for SqliteTx {
                 hex(&key.params_hash),
                 key.expires_at.as_micros(),
             ])
-        }))
-        .to_string();
+        }));
         query(queries::RESERVE_KEYS.sql())
-            .bind(&rows)
+            .bind(rows.to_string())
             .bind(now.as_micros())
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let rows = query(queries::GET_KEY_OWNERS.sql())
-            .bind(&rows)
+        let owners = self.find_keys(keys, now).await?;
+        keys.iter()
+            .zip(owners)
+            .map(|(key, owner)| {
+                owner.ok_or_else(|| StoreError::Internal(format!("key `{}` has no owner", key.key)))
+            })
+            .collect()
+    }
+
+    async fn find_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<Option<KeyOwner>>, StoreError> {
+        let names =
+            Json::from_iter(keys.iter().map(|key| json!([key.namespace.as_str(), key.scope, key.key])));
+        let rows = query(queries::FIND_KEYS.sql())
+            .bind(names.to_string())
+            .bind(now.as_micros())
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let mut owners = HashMap::new();
+        let mut owners: HashMap<adapter::KeyName<'_>, KeyOwner> = HashMap::new();
         for owned in &rows {
-            let name: (&str, &str, &str) =
-                (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
+            let name = (row::column(owned, 0)?, row::column(owned, 1)?, row::column(owned, 2)?);
             let hash: &[u8] = row::column(owned, 4)?;
             let params_hash =
                 hash.try_into().map_err(|_| adapter::unreadable("params_hash", format!("{hash:?}")))?;
             owners.insert(name, KeyOwner { run_id: row::run_id(owned, 3)?, params_hash });
         }
-        keys.iter()
-            .map(|key| {
-                let owner = owners.get(&key_name(key)).copied();
-                owner.ok_or_else(|| StoreError::Internal(format!("key `{}` has no owner", key.key)))
-            })
-            .collect()
+        Ok(keys.iter().map(|key| owners.get(&key_name(key)).copied()).collect())
     }
 
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {

@@ -65,7 +65,7 @@ pub struct EventRow {
     pub message: String,
     /// When it was entered.
     pub at: Timestamp,
-    /// Who holds the run after the event, or, where nobody does, who held it before.
+    /// Who holds the run after the event, or, where nobody does, who held it before; its session for a local run.
     pub holder: Option<Holder>,
     /// The attempts started by then.
     pub attempt: u32,
@@ -222,16 +222,15 @@ pub trait RunStore: Send + Sync + 'static {
         enqueued_at: Option<Timestamp>,
     ) -> Result<(), StoreError>;
 
-    /// Opens a session, or renews it with a new end. False: it is there and has expired, or is another namespace's.
-    async fn put_session(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError>;
+    /// Opens a session, or renews it with a new end, also one that has expired: what it lost meanwhile is fenced off
+    /// run by run. False: it was ended, or is another namespace's.
+    async fn put_session(&self, session: &Session) -> Result<bool, StoreError>;
 
-    /// Ends a session now, so that the sweep takes its runs.
-    async fn end_session(
-        &self,
-        namespace: &Namespace,
-        id: SessionId,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// Ends a session for good, so that the sweep takes its runs.
+    async fn end_session(&self, namespace: &Namespace, id: SessionId) -> Result<(), StoreError>;
+
+    /// CANCELLING runs that this session holds, by id.
+    async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError>;
 
     /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency keys that
     /// expired before `now`; both up to `limit`. Gives how many rows went.
@@ -257,9 +256,9 @@ pub trait RunTx: Send {
     /// Locks and reads up to `limit` runs of a sweep, leaving out rows that another transaction has locked.
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError>;
 
-    /// Locks and reads up to `limit` children of `parents` that have not ended, are not CANCELLING and are not
-    /// detached, leaving out none. Ordered by id.
-    async fn lock_open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<Run>, StoreError>;
+    /// Up to `limit` children of `parents` that have not ended, are not CANCELLING and are not detached, by id. Locks
+    /// nothing, so that parents and children can be locked together, in id order.
+    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError>;
 
     /// Those of these sessions that are there and have not expired by `now`, with their tenants.
     async fn live_sessions(
@@ -275,6 +274,13 @@ pub trait RunTx: Send {
         keys: &[KeyReservation],
         now: Timestamp,
     ) -> Result<Vec<KeyOwner>, StoreError>;
+
+    /// Who owns each of these keys by `now`, in their order, without reserving any.
+    async fn find_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<Option<KeyOwner>>, StoreError>;
 
     /// Inserts runs with their parameters. False for an id that exists already, which changes nothing.
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError>;

@@ -29,8 +29,16 @@ pub fn to_status(error: &impl ServiceError) -> Status {
     Status::with_error_details(grpc_code(error.code()), message, details)
 }
 
-/// INVALID_ARGUMENT with every field that is wrong. `violations` has at least one.
-pub fn invalid(violations: Vec<FieldViolation>) -> Status {
+/// Faults of a request that are told; a status travels in headers, whose size clients bound.
+const MAX_VIOLATIONS: usize = 16;
+
+/// INVALID_ARGUMENT with the fields that are wrong, the first 16 of them. `violations` has at least one.
+pub fn invalid(mut violations: Vec<FieldViolation>) -> Status {
+    if let Some(n_more) = violations.len().checked_sub(MAX_VIOLATIONS).filter(|n_more| *n_more > 0) {
+        violations.truncate(MAX_VIOLATIONS);
+        let description = format!("{n_more} more fields are wrong");
+        violations.push(FieldViolation { field: "…".to_owned(), description });
+    }
     to_status(&InvalidRequest { violations })
 }
 

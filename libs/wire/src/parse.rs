@@ -1,7 +1,7 @@
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use prost::Message as _;
-use tidegate_model::{FieldViolation, Namespace, Payload, RunId, Timestamp, limits};
+use tidegate_model::{Clock as _, FieldViolation, Namespace, Payload, RunId, SystemClock, Timestamp, limits};
 use tidegate_orchestration::{CrashPolicy, Draft, ParentPolicy, Placement, Policies, RetryPolicy};
 use tidegate_proto::v1;
 use tonic::Status;
@@ -82,7 +82,8 @@ pub fn parse_draft(
     let id = if new.id.is_empty() { Some(id) } else { violations.parse("id", &new.id) };
     let kind = kind_from_proto(new.kind);
     if kind.is_none() {
-        violations.add("kind", "is not set: RUN_KIND_FLOW or RUN_KIND_TASK is required");
+        violations
+            .add("kind", format!("is {}: RUN_KIND_FLOW (1) or RUN_KIND_TASK (2) is required", new.kind));
     }
     let name = violations.parse("name", &new.name);
     if new.run_name.len() > limits::MAX_NAME_SIZE || new.run_name.chars().any(char::is_control) {
@@ -113,6 +114,10 @@ pub fn parse_draft(
     let parameters = payload_from_proto(new.parameters.as_ref(), "parameters", violations);
     let policies = parse_policies(new.policies.as_ref(), violations);
     let due_at = new.due_at.as_ref().and_then(|due_at| parse_due_at(due_at, violations));
+    if due_at.is_some() && matches!(placement, Some(Placement::Session(_))) {
+        violations
+            .add("due_at", "is set for a local run, which its process starts when it likes: use a queue");
+    }
     if !(-100..=100).contains(&new.priority) {
         violations.add("priority", format!("{} is out of the range -100 to 100", new.priority));
     }
@@ -127,8 +132,13 @@ pub fn parse_draft(
             ),
         );
     }
-    if new.traceparent.len() > 128 || !new.traceparent.is_ascii() {
-        violations.add("traceparent", "is no W3C traceparent");
+    if new.idempotency_key.chars().any(char::is_control) {
+        violations.add("idempotency_key", "has control characters, which are not allowed");
+    }
+    if !new.traceparent.is_empty() && !is_traceparent(&new.traceparent) {
+        let shown: String = new.traceparent.chars().take(80).collect();
+        let example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        violations.add("traceparent", format!("`{shown}` is no W3C traceparent such as {example}"));
     }
     if !violations.is_empty() {
         return None;
@@ -193,10 +203,33 @@ pub(crate) fn cut(mut text: String, max_size: usize) -> String {
 
 fn parse_due_at(due_at: &prost_types::Timestamp, violations: &mut Violations) -> Option<Timestamp> {
     let parsed = timestamp_from_proto(due_at);
-    if parsed.is_none() {
-        violations.add("due_at", "is out of the range of a timestamp");
+    // By the machine's clock, roughly: the bound is ten years.
+    let latest = SystemClock.now() + limits::MAX_DELAY;
+    match parsed {
+        Some(due_at) if due_at <= latest => Some(due_at),
+        Some(due_at) => {
+            violations.add("due_at", format!("{due_at} is too far ahead; {latest} is the latest"));
+            None
+        }
+        None => {
+            violations.add("due_at", format!("{} s is out of the range of a timestamp", due_at.seconds));
+            None
+        }
     }
-    parsed
+}
+
+/// True for a W3C `traceparent` of version 00.
+pub fn is_traceparent(text: &str) -> bool {
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length
+            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    match text.split('-').collect::<Vec<_>>()[..] {
+        [version, trace_id, parent_id, flags] => {
+            version == "00" && is_hex(trace_id, 32) && is_hex(parent_id, 16) && is_hex(flags, 2)
+        }
+        _ => false,
+    }
 }
 
 fn check_tags(tags: &[String], violations: &mut Violations) {

@@ -67,6 +67,12 @@ impl ServiceConfig for Config {
 
     fn validate(&self) -> Vec<String> {
         let mut faults = Vec::new();
+        if *self.session.heartbeat_interval < Duration::from_millis(100) {
+            faults.push(format!(
+                "session.heartbeat_interval is {:?}; at least 100ms are needed",
+                *self.session.heartbeat_interval
+            ));
+        }
         if self.session.lease_duration.as_secs_f64() < 2.0 * self.session.heartbeat_interval.as_secs_f64() {
             faults.push(format!(
                 "session.lease_duration ({:?}) is shorter than two heartbeats of {:?}: one lost heartbeat would crash runs",

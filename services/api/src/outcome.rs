@@ -5,7 +5,7 @@ use tidegate_engine::{Engine, EngineError, Operated, Operation};
 use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceError as _};
 use tidegate_orchestration::{Run, StateType};
 use tidegate_proto::v1;
-use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_proto};
+use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_proto, to_status};
 
 /// Applies reports in their order and answers each, in that order.
 ///
@@ -84,11 +84,9 @@ fn outcome(answered: Answered, current: &HashMap<RunId, Run>) -> v1::ReportOutco
                 Some(run) => standing(base, run),
                 None => base,
             };
-            v1::ReportOutcome {
-                reason: error.reason().as_str().to_owned(),
-                message: error.to_string(),
-                ..base
-            }
+            // As for other errors: the text of an internal one goes to the log.
+            let message = to_status(&error).message().to_owned();
+            v1::ReportOutcome { reason: error.reason().as_str().to_owned(), message, ..base }
         }
         Err(violations) => {
             let message: Vec<_> = violations

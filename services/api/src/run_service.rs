@@ -6,8 +6,8 @@ use tidegate_proto::v1::{self, run_service_server::RunService};
 use tidegate_service_kit::trace;
 use tidegate_store::{Filter, ListQuery};
 use tidegate_wire::{
-    Violations, invalid, invalid_field, namespace, page_size, parse_draft, run_to_proto, state_to_proto,
-    to_status,
+    Violations, invalid, invalid_field, is_traceparent, namespace, page_size, parse_draft, run_to_proto,
+    state_to_proto, to_status,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -171,7 +171,7 @@ impl RunService for Service {
         let limit = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
         let after_seq = match request.page_token.as_str() {
             "" => 0,
-            token => token.parse().map_err(|_| invalid_token())?,
+            token => token.parse().map_err(|_| invalid_token(token))?,
         };
         self.engine.get_all(&namespace, &[run_id]).await.map_err(|error| to_status(&error))?;
         let events = self
@@ -193,6 +193,8 @@ impl RunService for Service {
 fn caller_traceparent(metadata: &MetadataMap) -> Option<String> {
     trace::current_traceparent()
         .or_else(|| metadata.get("traceparent").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned))
+        // Whatever came that is none is dropped, as W3C has it: a call does not fail for its trace.
+        .filter(|traceparent| is_traceparent(traceparent))
 }
 
 fn parse_create(
@@ -283,9 +285,13 @@ fn page_token(token: &str) -> Result<Option<RunId>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    token.parse().map(Some).map_err(|_| invalid_token())
+    token.parse().map(Some).map_err(|_| invalid_token(token))
 }
 
-fn invalid_token() -> Status {
-    invalid_field("page_token", "is not a next_page_token of this call")
+fn invalid_token(token: &str) -> Status {
+    let shown: String = token.chars().take(80).collect();
+    invalid_field(
+        "page_token",
+        format!("`{shown}` is no next_page_token of this call: leave it empty to begin anew"),
+    )
 }

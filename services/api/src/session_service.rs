@@ -1,15 +1,15 @@
-use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream::FuturesOrdered};
 use tidegate_engine::{Engine, EngineError};
-use tidegate_model::{ErrorCode, Namespace, Reason, RunId, ServiceError, SessionId, limits};
+use tidegate_model::{ErrorCode, Reason, ServiceError, SessionId, limits};
 use tidegate_orchestration::{Holder, StateType};
 use tidegate_proto::v1::{self, session_request, session_response, session_service_server::SessionService};
 use tidegate_store::{EventRow, Session};
 use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, namespace, to_status};
 use tokio::{
     sync::{broadcast, mpsc},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,7 +47,14 @@ impl SessionService for Service {
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
-        let first = inbound.message().await?.and_then(|request| request.message);
+        let hello = self.stop.run_until_cancelled(timeout(*self.config.lease_duration, inbound.message()));
+        let first = match hello.await {
+            None => return Err(to_status(&EngineError::Draining)),
+            Some(Err(_)) => {
+                return Err(invalid_field("hello", "did not come in time; it is the first message"));
+            }
+            Some(Ok(first)) => first?.and_then(|request| request.message),
+        };
         let Some(session_request::Message::Hello(hello)) = first else {
             return Err(invalid_field("hello", "is missing: the first message introduces the process"));
         };
@@ -55,14 +62,8 @@ impl SessionService for Service {
         // Subscribed before the session is opened, so that no cancel falls between.
         let stops = self.engine.session_stops();
         let (sender, receiver) = mpsc::channel(64);
-        let mut actor = Actor {
-            engine: self.engine.clone(),
-            config: self.config.clone(),
-            session,
-            sender,
-            stops,
-            open: HashSet::new(),
-        };
+        let mut actor =
+            Actor { engine: self.engine.clone(), config: self.config.clone(), session, sender, stops };
         actor.renew().await?;
         let welcome = session_response::Message::Welcome(v1::SessionWelcome {
             lease_duration: Some(duration_to_proto(*self.config.lease_duration)),
@@ -70,6 +71,8 @@ impl SessionService for Service {
             max_batch_size: u32::try_from(limits::MAX_BATCH_SIZE).unwrap_or(u32::MAX),
         });
         actor.send(welcome).await;
+        // What was cancelled while the process had no stream.
+        actor.poll_stops().await?;
         let stop = self.stop.clone();
         self.streams.spawn(async move {
             if let Err(status) = actor.run(inbound, stop).await {
@@ -109,8 +112,6 @@ struct Actor {
     session: Session,
     sender: mpsc::Sender<Result<v1::SessionResponse, Status>>,
     stops: broadcast::Receiver<Arc<EventRow>>,
-    /// Runs that the process has started and not ended, by its reports.
-    open: HashSet<RunId>,
 }
 
 impl Actor {
@@ -154,7 +155,7 @@ impl Actor {
                     }
                 }
                 event = self.stops.recv() => match event {
-                    Ok(event) => self.forward_stop(&event).await,
+                    Ok(event) => self.forward_stop(&event).await?,
                     // Some were missed: look for them.
                     Err(broadcast::error::RecvError::Lagged(_)) => self.poll_stops().await?,
                     Err(broadcast::error::RecvError::Closed) => return Err(to_status(&EngineError::Draining)),
@@ -181,15 +182,6 @@ impl Actor {
     }
 
     async fn answer(&mut self, outcomes: Vec<v1::ReportOutcome>) {
-        for outcome in &outcomes {
-            let Ok(id) = outcome.run_id.parse() else { continue };
-            let state_type = outcome.state.as_ref().map(v1::State::r#type);
-            if matches!(state_type, Some(v1::StateType::Running | v1::StateType::Cancelling)) {
-                self.open.insert(id);
-            } else {
-                self.open.remove(&id);
-            }
-        }
         self.send(session_response::Message::Outcomes(v1::ReportOutcomes { outcomes })).await;
     }
 
@@ -198,61 +190,60 @@ impl Actor {
         let now = self.engine.clock().now();
         self.session.expires_at = now + *self.config.lease_duration;
         let is_alive =
-            self.engine.store().put_session(&self.session, now).await.map_err(|error| to_status(&error))?;
+            self.engine.store().put_session(&self.session).await.map_err(|error| to_status(&error))?;
         if is_alive { Ok(()) } else { Err(to_status(&EngineError::SessionLost)) }
     }
 
     async fn end(&mut self) -> Result<(), Status> {
-        let now = self.engine.clock().now();
         let Session { namespace, id, .. } = &self.session;
-        self.engine.store().end_session(namespace, *id, now).await.map_err(|error| to_status(&error))
+        self.engine.store().end_session(namespace, *id).await.map_err(|error| to_status(&error))
     }
 
-    async fn forward_stop(&mut self, event: &EventRow) {
-        if event.holder == Some(Holder::Session(self.session.id)) {
-            // A run that was CANCELLED before it ran is no longer the session's.
-            let is_lost = event.state_type == StateType::Cancelled && !self.open.contains(&event.run_id);
-            self.send_cancel(event.run_id, event.epoch.0, is_lost, &event.message, None).await;
-        }
-    }
-
-    async fn poll_stops(&mut self) -> Result<(), Status> {
-        let ids: Vec<RunId> = self.open.iter().copied().collect();
-        if ids.is_empty() {
+    async fn forward_stop(&mut self, event: &EventRow) -> Result<(), Status> {
+        if event.holder != Some(Holder::Session(self.session.id)) {
             return Ok(());
         }
-        let namespace: Namespace = self.session.namespace.clone();
-        let store = Arc::clone(self.engine.store());
-        for run in store.get_runs(Some(&namespace), &ids).await.map_err(|error| to_status(&error))? {
-            let state_type = run.state.state_type();
-            if state_type == StateType::Cancelling {
-                let grace = Some(run.policies.cancel_grace);
-                self.send_cancel(run.id, run.epoch.0, false, &run.state.message, grace).await;
-            } else if state_type.is_terminal() {
-                self.open.remove(&run.id);
-                self.send_cancel(run.id, run.epoch.0, true, &run.state.message, None).await;
-            }
+        if event.state_type == StateType::Cancelling {
+            return self.poll_stops().await;
         }
+        // Taken away before it ran, or while it waited for a retry: it was held under the epoch before this one.
+        let cancel = v1::Cancel {
+            run_id: event.run_id.to_string(),
+            epoch: event.epoch.0.saturating_sub(1),
+            cause: v1::CancelCause::Lost.into(),
+            message: event.message.clone(),
+            grace: None,
+        };
+        self.send_cancels(vec![cancel]).await;
         Ok(())
     }
 
-    async fn send_cancel(
-        &self,
-        id: RunId,
-        epoch: u64,
-        is_lost: bool,
-        message: &str,
-        grace: Option<Duration>,
-    ) {
-        let cause = if is_lost { v1::CancelCause::Lost } else { v1::CancelCause::Requested };
-        let cancel = v1::Cancel {
-            run_id: id.to_string(),
-            epoch,
-            cause: cause.into(),
-            message: message.to_owned(),
-            grace: grace.map(duration_to_proto),
-        };
-        self.send(session_response::Message::Cancels(v1::Cancels { cancels: vec![cancel] })).await;
+    /// Sends what the store has as CANCELLING. The process knows what it was told before.
+    async fn poll_stops(&mut self) -> Result<(), Status> {
+        let store = self.engine.store();
+        let runs = store
+            .cancelling_runs(self.session.id, limits::MAX_BATCH_SIZE)
+            .await
+            .map_err(|error| to_status(&error))?;
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let cancels = runs
+            .into_iter()
+            .map(|run| v1::Cancel {
+                run_id: run.id.to_string(),
+                epoch: run.epoch.0,
+                cause: v1::CancelCause::Requested.into(),
+                message: run.state.message,
+                grace: Some(duration_to_proto(run.policies.cancel_grace)),
+            })
+            .collect();
+        self.send_cancels(cancels).await;
+        Ok(())
+    }
+
+    async fn send_cancels(&self, cancels: Vec<v1::Cancel>) {
+        self.send(session_response::Message::Cancels(v1::Cancels { cancels })).await;
     }
 
     /// A process that does not read is not waited for longer than its lease.

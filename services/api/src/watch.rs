@@ -5,8 +5,9 @@ use std::{
 
 use tidegate_engine::Engine;
 use tidegate_model::{Namespace, RunId, limits};
+use tidegate_orchestration::Run;
 use tidegate_proto::v1;
-use tidegate_store::{EventRow, FeedCursor};
+use tidegate_store::{EventRow, FeedCursor, StoreError};
 use tidegate_wire::{invalid_field, namespace, to_status};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -43,8 +44,11 @@ pub(crate) async fn open(
     }
     let commits = engine.store().commits();
     let is_resumed = !request.resume_token.is_empty();
+    if is_resumed && request.from_start {
+        return Err(invalid_field("from_start", "is set beside resume_token: choose one"));
+    }
     let cursor = if is_resumed {
-        FeedCursor(request.resume_token)
+        FeedCursor(request.resume_token.clone())
     } else {
         match root {
             Some(root) if request.from_start => engine.store().feed_start(root).await,
@@ -54,7 +58,15 @@ pub(crate) async fn open(
     };
     // After the cursor was taken, so that no end falls between.
     let runs = engine.get_all(&namespace, &named).await.map_err(|error| to_status(&error))?;
-    let open = runs.iter().filter(|run| !run.state.state_type().is_terminal()).map(|run| run.id).collect();
+    if let (Some(root), [run]) = (root, runs.as_slice())
+        && run.root != root
+    {
+        let message = format!("{root} is not the uppermost run of its tree; that is {}", run.root);
+        return Err(invalid_field("root_run_id", message));
+    }
+    // From the start, the end of each run comes as an event; else what has ended before is of no interest.
+    let is_open = |run: &&Run| request.from_start || !run.state.state_type().is_terminal();
+    let open = runs.iter().filter(is_open).map(|run| run.id).collect();
     let state = Watch {
         engine: engine.clone(),
         namespace,
@@ -103,7 +115,9 @@ impl Pull<v1::WatchRunsResponse> for Watch {
             };
             if !events.is_empty() {
                 let events = events.iter().map(event_to_proto).collect();
-                return Ok(Some(v1::WatchRunsResponse { events, resume_token: self.cursor.0.clone() }));
+                let is_past = !self.histories.is_empty();
+                let resume_token = if is_past { String::new() } else { self.cursor.0.clone() };
+                return Ok(Some(v1::WatchRunsResponse { events, resume_token }));
             }
         }
     }
@@ -131,7 +145,10 @@ impl Watch {
         self.commits.mark_unchanged();
         let store = self.engine.store();
         let page =
-            store.read_feed(&self.cursor, self.root, PAGE_SIZE).await.map_err(|error| to_status(&error))?;
+            store.read_feed(&self.cursor, self.root, PAGE_SIZE).await.map_err(|error| match error {
+                StoreError::InvalidCursor(_) => invalid_field("resume_token", error.to_string()),
+                other => to_status(&other),
+            })?;
         let is_end = page.len() < PAGE_SIZE;
         let mut wanted = Vec::new();
         for event in page {

@@ -206,6 +206,32 @@ async fn a_wrong_resume_token_is_the_callers_mistake() {
 }
 
 #[tokio::test]
+async fn a_watch_of_a_tree_wants_its_uppermost_run() {
+    let api = Api::start().await;
+    let root = api.created(task()).await;
+    let child = api.created(v1::NewRun { parent_run_id: root.id.clone(), ..task() }).await;
+    let request = v1::WatchRunsRequest { root_run_id: child.id, until_ended: true, ..Default::default() };
+    let refused = api.runs.clone().watch_runs(request).await.expect_err("is refused");
+    assert_eq!(fields(&refused), ["root_run_id"]);
+    assert!(refused.message().contains(&root.id), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn a_repeated_create_finds_its_run_also_after_the_parent_has_ended() {
+    let api = Api::start().await;
+    let parent = api.created(task()).await;
+    let child = v1::NewRun { parent_run_id: parent.id.clone(), idempotency_key: "k".to_owned(), ..task() };
+    let first = api.created(child.clone()).await;
+    let request = v1::CancelRunRequest { run_id: parent.id, ..Default::default() };
+    api.runs.clone().cancel_run(request).await.expect("cancels");
+    let again = api.create(child.clone()).await.expect("is found");
+    assert_eq!((again.run.expect("is told").id, again.created), (first.id.clone(), false));
+    let by_id = v1::NewRun { id: first.id.clone(), idempotency_key: String::new(), ..child };
+    let again = api.create(by_id).await.expect("is found");
+    assert_eq!((again.run.expect("is told").id, again.created), (first.id, false));
+}
+
+#[tokio::test]
 async fn a_cancel_takes_the_whole_tree_and_can_be_repeated() {
     let api = Api::start().await;
     let root = api.created(task()).await;

@@ -121,6 +121,33 @@ async fn a_cancel_reaches_the_process() {
 }
 
 #[tokio::test]
+async fn a_cancel_made_while_the_process_was_away_is_told_when_it_is_back() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    session.report(vec![report(&run.id, 1, started())]).await;
+    drop(session);
+    let request = v1::CancelRunRequest { run_id: run.id.clone(), ..Default::default() };
+    api.runs.clone().cancel_run(request).await.expect("cancels");
+    let mut session = Session::open(&api).await;
+    let session_response::Message::Cancels(cancels) = session.next().await else { panic!("no cancel") };
+    assert_eq!((cancels.cancels[0].run_id.as_str(), cancels.cancels[0].epoch), (run.id.as_str(), 1));
+    assert!(cancels.cancels[0].grace.is_some());
+}
+
+#[tokio::test]
+async fn a_local_run_that_waits_is_taken_away_by_a_cancel() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    let request = v1::CancelRunRequest { run_id: run.id.clone(), ..Default::default() };
+    api.runs.clone().cancel_run(request).await.expect("cancels");
+    let session_response::Message::Cancels(cancels) = session.next().await else { panic!("no cancel") };
+    assert_eq!(cancels.cancels[0].cause(), v1::CancelCause::Lost);
+    assert_eq!(cancels.cancels[0].epoch, 1, "the epoch under which the process has it");
+}
+
+#[tokio::test]
 async fn a_bad_report_fails_alone_with_its_reason() {
     let api = Api::start().await;
     let mut session = Session::open(&api).await;

@@ -35,6 +35,7 @@ pub struct SweepsConfig {
     pub reconcile_after: HumanDuration,
     pub timers_interval: HumanDuration,
     pub sessions_interval: HumanDuration,
+    pub sessions_after: HumanDuration,
     pub cascades_interval: HumanDuration,
     pub leases_interval: HumanDuration,
     pub leases_after: HumanDuration,
@@ -66,6 +67,18 @@ impl ServiceConfig for Config {
             if !(Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&interval) {
                 faults.push(format!("sweeps.{name} is {interval:?}; 10ms to 1h are allowed"));
             }
+        }
+        if *sweeps.reconcile_after < Duration::from_secs(1) {
+            faults.push(format!(
+                "sweeps.reconcile_after is {:?}; below 1s runs that wait would be handed over again and again",
+                *sweeps.reconcile_after
+            ));
+        }
+        if *sweeps.leases_after < Duration::from_secs(1) {
+            faults.push(format!(
+                "sweeps.leases_after is {:?}; below 1s runs would be called lost before they have a lease",
+                *sweeps.leases_after
+            ));
         }
         if *sweeps.due_runs_interval > Duration::from_secs(15) {
             faults.push(format!(

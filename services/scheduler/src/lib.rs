@@ -6,13 +6,17 @@ mod metrics;
 pub mod standalone;
 mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
 use tidegate_model::SystemClock;
 use tidegate_service_kit::Supervisor;
 use tidegate_store::RunStore;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 pub use config::{Config, PostgresConfig, SweepsConfig};
@@ -55,10 +59,14 @@ pub async fn start(
         *sweeps.timers_interval,
         Box::new(move |engine| Box::pin(async move { engine.fire_timers(batch).await })),
     );
+    let amnesty = Amnesty::new(*sweeps.sessions_after);
     spawn_sweep(
         "sessions",
         *sweeps.sessions_interval,
-        Box::new(move |engine| Box::pin(async move { engine.crash_lost_sessions(batch).await })),
+        Box::new(move |engine| {
+            let amnesty = amnesty.clone();
+            Box::pin(async move { crash_lost_sessions(engine, &amnesty, batch).await })
+        }),
     );
     spawn_sweep(
         "cascades",
@@ -106,4 +114,35 @@ async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) ->
         }
     };
     engine.enqueue_due(enqueued_before, batch).await
+}
+
+/// While the store was out of reach, or nothing of the suite ran, no process could renew its session: each gets the
+/// time to do so first.
+#[derive(Clone)]
+struct Amnesty {
+    duration: Duration,
+    ends_at: Arc<Mutex<Instant>>,
+}
+
+impl Amnesty {
+    fn new(duration: Duration) -> Self {
+        Self { duration, ends_at: Arc::new(Mutex::new(Instant::now() + duration)) }
+    }
+
+    fn is_over(&self) -> bool {
+        *self.ends_at.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
+    }
+
+    fn begin_anew(&self) {
+        *self.ends_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.duration;
+    }
+}
+
+async fn crash_lost_sessions(engine: Engine, amnesty: &Amnesty, batch: usize) -> Result<usize, EngineError> {
+    if !amnesty.is_over() {
+        // Asks all the same, so that an outage during the amnesty is noticed.
+        let reached = engine.store().feed_end().await;
+        return reached.map(|_| 0).inspect_err(|_| amnesty.begin_anew()).map_err(EngineError::from);
+    }
+    engine.crash_lost_sessions(batch).await.inspect_err(|_| amnesty.begin_anew())
 }

@@ -25,7 +25,7 @@ pub(crate) fn spawn<F, Fut, E>(
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             loop {
                 let started = Instant::now();
-                // A sweep under way is finished: it is one short transaction.
+                // A turn under way is finished: it is made of short transactions, and may be cut between them.
                 let outcome = sweep().instrument(tracing::debug_span!("sweep", sweep.name = name)).await;
                 ::metrics::histogram!(metrics::SWEEP_SECONDS, "sweep" => name).record(started.elapsed());
                 let n_rows = match outcome {

@@ -65,7 +65,6 @@ async fn judge(shared: &Shared, expired: &[Lease]) -> bool {
                 epoch: lease.held.epoch.0,
                 event: Some(Event::Crashed(Crashed { cause })),
             }),
-            lease_lost: true,
         }
     };
     let reports: Vec<_> = expired.iter().map(to_report).collect();

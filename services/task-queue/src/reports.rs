@@ -77,8 +77,7 @@ impl Reports {
             return refuse(stream, &report, Reason::Overloaded, "too many reports wait; repeat this one");
         };
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
-        let report =
-            HolderReport { namespace: stream.namespace.to_string(), report: Some(report), lease_lost: false };
+        let report = HolderReport { namespace: stream.namespace.to_string(), report: Some(report) };
         room.send(Pending { report, held, size, from: Some(Arc::clone(stream)) });
     }
 
@@ -88,8 +87,7 @@ impl Reports {
         let report = Report { run_id: held.run_id.to_string(), epoch: held.epoch.0, event };
         let size = report.encoded_len();
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
-        let report =
-            HolderReport { namespace: namespace.to_string(), report: Some(report), lease_lost: false };
+        let report = HolderReport { namespace: namespace.to_string(), report: Some(report) };
         // A lane that has ended is one of a process that ends: then the lease expires.
         let _ = self.lane(held.run_id).send(Pending { report, held, size, from: None }).await;
     }

@@ -116,7 +116,7 @@ impl Fixture {
             identity: "host:1".to_owned(),
             expires_at: now + Duration::from_secs(15),
         };
-        assert!(self.store.put_session(&session, now).await.expect("the store answers"));
+        assert!(self.store.put_session(&session).await.expect("the store answers"));
         session.id
     }
 

@@ -1,5 +1,4 @@
 UPDATE sessions
-SET expires_at = ?3
+SET expires_at = 0
 WHERE id = ?1
     AND namespace = ?2
-    AND expires_at > ?3

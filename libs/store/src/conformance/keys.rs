@@ -100,3 +100,15 @@ pub async fn of_two_transactions_one_owns_the_key(store: Arc<dyn RunStore>) {
     let answers = within(callers.join_all()).await;
     assert!(answers.iter().all(|owners| *owners == answers[0]));
 }
+
+/// Keys are looked up without being taken; one that has expired has no owner.
+pub async fn owners_are_found_without_reserving(store: Arc<dyn RunStore>) {
+    let (known, unknown) = (reservation("flow:etl", "known"), reservation("flow:etl", "unknown"));
+    reserve(&store, from_ref(&known), 0).await;
+    let asked = [unknown.clone(), KeyReservation { run_id: RunId::new(), ..known.clone() }];
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.find_keys(&asked, after(99)).await.unwrap(), [None, Some(owner(&known))]);
+    assert_eq!(tx.find_keys(&asked, after(100)).await.unwrap(), [None, None]);
+    tx.commit().await.unwrap();
+    assert_eq!(reserve(&store, from_ref(&unknown), 99).await, [owner(&unknown)]);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_model::{Namespace, RunId, SessionId};
-use tidegate_orchestration::Phase;
+use tidegate_orchestration::{Holder, Phase};
 
 use super::fixture::*;
 use crate::{KeyReservation, RunStore, Session};
@@ -17,31 +17,39 @@ fn session(seconds: u64) -> Session {
     }
 }
 
-/// A session can be renewed until it expires, and not after that.
-pub async fn a_session_lives_until_it_expires(store: Arc<dyn RunStore>) {
+/// A session can be renewed until it is ended, also after it expired.
+pub async fn a_session_lives_until_it_is_ended(store: Arc<dyn RunStore>) {
     let first = session(10);
-    assert!(store.put_session(&first, T0).await.unwrap());
+    assert!(store.put_session(&first).await.unwrap());
     let renewed = Session { expires_at: after(20), ..first };
-    assert!(store.put_session(&renewed, after(9)).await.unwrap());
-    assert!(store.put_session(&renewed, after(19)).await.unwrap());
+    assert!(store.put_session(&renewed).await.unwrap());
+    store.end_session(&renewed.namespace, renewed.id).await.unwrap();
     let again = Session { expires_at: after(30), ..renewed };
-    assert!(!store.put_session(&again, after(20)).await.unwrap());
+    assert!(!store.put_session(&again).await.unwrap());
+    store.end_session(&again.namespace, SessionId::new()).await.unwrap();
+}
 
-    let ended = session(10);
-    assert!(store.put_session(&ended, T0).await.unwrap());
-    store.end_session(&ended.namespace, ended.id, after(5)).await.unwrap();
-    assert!(!store.put_session(&ended, after(5)).await.unwrap());
-    store.end_session(&ended.namespace, SessionId::new(), after(5)).await.unwrap();
+/// Of a session's runs those are found that are being cancelled.
+pub async fn cancelling_runs_of_a_session_are_found(store: Arc<dyn RunStore>) {
+    let (own, other) = (SessionId::new(), SessionId::new());
+    let cancelling = |session| {
+        let holder = Holder::Session(session);
+        entered(&local(session), Phase::Cancelling { holder, close_at: after(1) }, T0)
+    };
+    let (first, second, stranger) = (cancelling(own), cancelling(own), cancelling(other));
+    insert(&store, &[&first, &second, &stranger, &local(own)]).await;
+    assert_eq!(store.cancelling_runs(own, 10).await.unwrap(), [first.clone(), second]);
+    assert_eq!(store.cancelling_runs(own, 1).await.unwrap(), [first]);
 }
 
 /// Another namespace can neither renew nor end a session.
 pub async fn a_session_belongs_to_its_namespace(store: Arc<dyn RunStore>) {
     let own = session(10);
-    assert!(store.put_session(&own, T0).await.unwrap());
+    assert!(store.put_session(&own).await.unwrap());
     let other = Session { namespace: elsewhere(), ..own.clone() };
-    assert!(!store.put_session(&other, T0).await.unwrap());
-    store.end_session(&other.namespace, own.id, T0).await.unwrap();
-    assert!(store.put_session(&own, T0).await.unwrap());
+    assert!(!store.put_session(&other).await.unwrap());
+    store.end_session(&other.namespace, own.id).await.unwrap();
+    assert!(store.put_session(&own).await.unwrap());
 }
 
 /// Of several sessions those are told that are there and have not expired, each with its namespace.
@@ -49,7 +57,7 @@ pub async fn live_sessions_are_told_apart(store: Arc<dyn RunStore>) {
     let (alive, over) = (session(99), session(10));
     let other = Session { namespace: elsewhere(), ..session(99) };
     for session in [&alive, &over, &other] {
-        assert!(store.put_session(session, T0).await.unwrap());
+        assert!(store.put_session(session).await.unwrap());
     }
     let mut tx = store.begin().await.unwrap();
     let asked = [alive.id, over.id, other.id, SessionId::new()];
@@ -64,7 +72,7 @@ pub async fn live_sessions_are_told_apart(store: Arc<dyn RunStore>) {
 pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     let (over, with_open_run, with_ended_run, alive) = (session(10), session(10), session(10), session(99));
     for session in [&over, &with_open_run, &with_ended_run, &alive] {
-        assert!(store.put_session(session, T0).await.unwrap());
+        assert!(store.put_session(session).await.unwrap());
     }
     let open = local(with_open_run.id);
     let ended = entered(&local(with_ended_run.id), Phase::Completed, T0);
@@ -86,9 +94,11 @@ pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 1);
     assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 0);
     // What is left: the session with an open run, the living one, the key that has not expired.
-    assert!(!store.put_session(&with_open_run, after(50)).await.unwrap());
-    assert!(store.put_session(&alive, after(50)).await.unwrap());
-    assert!(store.put_session(&Session { expires_at: after(99), ..over }, after(50)).await.unwrap());
+    // An id that is taken is refused to another namespace.
+    for (session, is_left) in [(with_open_run, true), (alive, true), (over, false)] {
+        let claimed = Session { namespace: elsewhere(), ..session };
+        assert_eq!(store.put_session(&claimed).await.unwrap(), !is_left);
+    }
     let mut tx = store.begin().await.unwrap();
     let taken = key("d", 60);
     assert_ne!(

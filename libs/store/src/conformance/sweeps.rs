@@ -95,7 +95,7 @@ pub async fn lost_sessions(store: Arc<dyn RunStore>) {
     };
     let (lost, alive, ended) = (session(10), session(11), session(99));
     for session in [&lost, &alive, &ended] {
-        assert!(store.put_session(session, T0).await.unwrap());
+        assert!(store.put_session(session).await.unwrap());
     }
     let pending = local(lost.id);
     let holder = Holder::Session(lost.id);
@@ -108,7 +108,7 @@ pub async fn lost_sessions(store: Arc<dyn RunStore>) {
     let due = || Sweep::LostSessions { now: after(10) };
     assert_eq!(sweep(&store, due(), 10).await, [pending.id, running.id, cancelling.id, retried.id]);
     assert_eq!(sweep(&store, due(), 2).await, [pending.id, running.id]);
-    store.end_session(&ended.namespace, ended.id, after(10)).await.unwrap();
+    store.end_session(&ended.namespace, ended.id).await.unwrap();
     assert_eq!(sweep(&store, due(), 10).await.last(), Some(&others.id));
 }
 

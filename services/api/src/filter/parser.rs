@@ -82,7 +82,6 @@ impl Parser {
     }
 
     fn comparison(&mut self) -> Result<Filter, Error> {
-        let at_field = self.next;
         let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.error("a comparison such as `state = RUNNING` is missing here"));
         };
@@ -96,10 +95,9 @@ impl Parser {
         let Some(Token::Word(value) | Token::Quoted(value)) = self.peek().cloned() else {
             return Err(self.error(&format!("a value is missing after `{name} {operator}`")));
         };
-        let filter = typed::compare(field, field_type, operator, &value).map_err(|message| {
-            // An operator that does not fit is pointed at itself, else the value.
-            let is_operator = message.starts_with('`') && message.contains("does not fit");
-            self.error_at(if is_operator { at_operator } else { self.next.max(at_field) }, &message)
+        let filter = typed::compare(field, field_type, operator, &value).map_err(|fault| match fault {
+            typed::Fault::Operator(message) => self.error_at(at_operator, &message),
+            typed::Fault::Value(message) => self.error_at(self.next, &message),
         })?;
         self.next += 1;
         Ok(filter)
@@ -192,7 +190,9 @@ mod tests {
             ("attempt > many", 11, "whole number"),
             ("created_at > yesterday", 14, "no time"),
             ("parent_run_id = 7", 17, "UUIDv7"),
-            ("tags = a", 8, "`:`"),
+            ("tags = a", 6, "`:`"),
+            ("name:a", 5, "`:`"),
+            ("attempt = \"1 does not fit\"", 11, "whole number"),
             ("name = ;", 8, "not understood"),
         ];
         for (filter, column, message) in cases {

@@ -47,21 +47,29 @@ pub(super) fn field(name: &str) -> Result<(Field, FieldType), String> {
 #[derive(Clone, Copy)]
 pub(super) struct FieldType(Type);
 
-/// A comparison whose operator and value fit the field, or a sentence that says what would.
+/// Which part of a comparison is wrong, and a sentence that says what would fit.
+pub(super) enum Fault {
+    Operator(String),
+    Value(String),
+}
+
+/// A comparison whose operator and value fit the field.
 pub(super) fn compare(
     field: Field,
     FieldType(field_type): FieldType,
     operator: &str,
     text: &str,
-) -> Result<Filter, String> {
+) -> Result<Filter, Fault> {
     let comparison = match (field_type, operator) {
         (Type::List, ":") => Comparison::Has,
-        (Type::List, _) => return Err("a list is asked with `:`, as in `tags:nightly`".to_owned()),
-        (_, ":") => return Err("`:` is for lists; use `=`".to_owned()),
+        (Type::List, _) => {
+            return Err(Fault::Operator("a list is asked with `:`, as in `tags:nightly`".to_owned()));
+        }
+        (_, ":") => return Err(Fault::Operator("`:` is for lists; use `=`".to_owned())),
         (_, "=") => Comparison::Equal,
         (_, "!=") => Comparison::NotEqual,
         (Type::State | Type::Kind | Type::Run, _) => {
-            return Err(format!("`{operator}` does not fit this field; use `=` or `!=`"));
+            return Err(Fault::Operator(format!("`{operator}` does not fit this field; use `=` or `!=`")));
         }
         (_, "<") => Comparison::Less,
         (_, "<=") => Comparison::LessOrEqual,
@@ -75,10 +83,13 @@ pub(super) fn compare(
         return match comparison {
             Comparison::Equal => Ok(starts),
             Comparison::NotEqual => Ok(Filter::Not(Box::new(starts))),
-            _ => Err("`*` goes with `=` and `!=` only".to_owned()),
+            _ => Err(Fault::Operator("`*` goes with `=` and `!=` only".to_owned())),
         };
     }
-    Ok(Filter::Compare(field, comparison, value(field_type, text)?))
+    if text.contains('\0') {
+        return Err(Fault::Value("a value has no NUL characters".to_owned()));
+    }
+    Ok(Filter::Compare(field, comparison, value(field_type, text).map_err(Fault::Value)?))
 }
 
 fn value(field_type: Type, text: &str) -> Result<Value, String> {

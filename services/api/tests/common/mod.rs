@@ -75,11 +75,7 @@ impl Api {
     }
 
     pub async fn report(&self, report: v1::Report) -> v1::ReportOutcome {
-        let report = internal::HolderReport {
-            namespace: "default".to_owned(),
-            report: Some(report),
-            lease_lost: false,
-        };
+        let report = internal::HolderReport { namespace: "default".to_owned(), report: Some(report) };
         let request = internal::ReportRunsRequest { reports: vec![report] };
         self.engine.clone().report_runs(request).await.expect("answers").into_inner().outcomes.remove(0)
     }

@@ -142,7 +142,8 @@ impl FakeApi {
             Event::Cancelled(_) => ("cancelled".to_owned(), StateType::Cancelled, false),
             Event::Released(_) => ("released".to_owned(), StateType::Scheduled, true),
             Event::Crashed(crashed) => {
-                let what = if report.lease_lost { &crashed.cause } else { "crashed" };
+                let is_lost = crashed.cause.starts_with("lease lost");
+                let what = if is_lost { &crashed.cause } else { "crashed" };
                 (what.to_owned(), StateType::Scheduled, true)
             }
         };

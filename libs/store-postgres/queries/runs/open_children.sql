@@ -1,3 +1,4 @@
+SELECT runs.id
 FROM runs
 WHERE runs.parent_id = ANY($1)
     AND runs.ended_at IS NULL
@@ -5,4 +6,3 @@ WHERE runs.parent_id = ANY($1)
     AND NOT runs.detached
 ORDER BY runs.id
 LIMIT $2
-FOR NO KEY UPDATE

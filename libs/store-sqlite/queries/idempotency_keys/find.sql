@@ -4,3 +4,4 @@ JOIN idempotency_keys AS owned
     ON owned.namespace = asked.value ->> 0
     AND owned.scope = asked.value ->> 1
     AND owned.key = asked.value ->> 2
+WHERE owned.expires_at > ?2

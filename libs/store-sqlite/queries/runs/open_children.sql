@@ -1,3 +1,4 @@
+SELECT runs.id
 FROM runs
 WHERE runs.parent_id IN (SELECT unhex(value) FROM json_each(?1))
     AND runs.ended_at IS NULL
