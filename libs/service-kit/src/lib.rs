@@ -14,7 +14,7 @@ pub mod telemetry;
 pub mod trace;
 
 pub use channel::channel;
-pub use config::{ByteSize, HumanDuration, SecretString, SecretUrl, ServiceConfig};
+pub use config::{ByteSize, HumanDuration, PostgresConfig, SecretString, SecretUrl, ServiceConfig};
 pub use grpc::{GrpcRoutes, serve_grpc};
 pub use process::{EXIT_BAD_CONFIGURATION, execute, run};
 pub use supervisor::Supervisor;

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidegate_engine::Options;
-use tidegate_service_kit::{HumanDuration, SecretUrl, ServiceConfig};
+use tidegate_service_kit::{HumanDuration, PostgresConfig, ServiceConfig};
 
 /// The api's configuration. Each key is explained in `config.default.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,15 +16,6 @@ pub struct Config {
     pub endpoints: EndpointsConfig,
     pub engine: EngineConfig,
     pub session: SessionConfig,
-}
-
-/// Section `postgres`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "explained in config.default.toml")]
-pub struct PostgresConfig {
-    pub url: SecretUrl,
-    pub max_connections: u32,
 }
 
 /// Section `endpoints`.

@@ -30,7 +30,7 @@ use tidegate_service_kit::{GrpcRoutes, Supervisor};
 use tidegate_store::RunStore;
 use tonic::{codec::CompressionEncoding, transport::Channel};
 
-pub use config::{Config, EndpointsConfig, EngineConfig, PostgresConfig, SessionConfig};
+pub use config::{Config, EndpointsConfig, EngineConfig, SessionConfig};
 
 /// Adds the services and background tasks of the api; opens no port.
 ///

@@ -2,7 +2,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidegate_model::limits;
-use tidegate_service_kit::{ByteSize, HumanDuration, SecretUrl, ServiceConfig};
+use tidegate_service_kit::{ByteSize, HumanDuration, PostgresConfig, ServiceConfig};
 
 /// The configuration of log-ingest. Each key is explained in `config.default.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,15 +15,6 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub tail: TailConfig,
     pub retention: RetentionConfig,
-}
-
-/// Section `postgres`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "explained in config.default.toml")]
-pub struct PostgresConfig {
-    pub url: SecretUrl,
-    pub max_connections: u32,
 }
 
 /// Section `ingest`.

@@ -22,7 +22,7 @@ use tidegate_service_kit::{GrpcRoutes, Supervisor};
 use tidegate_store::log::LogStore;
 use tonic::codec::CompressionEncoding;
 
-pub use config::{Config, IngestConfig, PostgresConfig, RetentionConfig, TailConfig};
+pub use config::{Config, IngestConfig, RetentionConfig, TailConfig};
 
 /// Adds the service and the background tasks of log-ingest; opens no port.
 ///

@@ -19,7 +19,7 @@ use tidegate_store::RunStore;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-pub use config::{Config, PostgresConfig, SweepsConfig};
+pub use config::{Config, SweepsConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
 const SESSION_RETENTION: Duration = Duration::from_secs(86_400);

@@ -3,11 +3,13 @@
 mod bytes;
 mod duration;
 mod load;
+mod postgres;
 mod secret;
 
 pub use bytes::ByteSize;
 pub use duration::HumanDuration;
 pub use load::{Faults, defaults, load, print};
+pub use postgres::PostgresConfig;
 pub use secret::{SecretString, SecretUrl};
 
 use std::time::Duration;
