@@ -12,6 +12,6 @@ mod store;
 mod tx;
 
 pub use error::OpenError;
-pub use logs::STATEMENTS as LOG_STATEMENTS;
+pub use logs::{LogWrites, STATEMENTS as LOG_STATEMENTS};
 pub use open::{PgOptions, PgStore};
 pub use queries::STATEMENTS;

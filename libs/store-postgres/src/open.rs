@@ -10,7 +10,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{OpenError, follow, logs::PgLogs};
+use crate::{
+    OpenError, follow,
+    logs::{LogWrites, PgLogs},
+};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -32,6 +35,8 @@ pub struct PgOptions {
     pub lock_timeout: Duration,
     /// What the server's own lists call us.
     pub application_name: String,
+    /// How log lines are written.
+    pub log_writes: LogWrites,
 }
 
 impl Default for PgOptions {
@@ -42,6 +47,7 @@ impl Default for PgOptions {
             statement_timeout: Duration::from_secs(15),
             lock_timeout: Duration::from_secs(5),
             application_name: "tidegate".to_owned(),
+            log_writes: LogWrites::Auto,
         }
     }
 }
@@ -121,8 +127,7 @@ impl PgStore {
             .await
             .map_err(|error| server.unreachable(&error))?;
 
-        let logs =
-            PgLogs::new(url, pool.clone(), listening.clone()).map_err(|cause| OpenError::Url { cause })?;
+        let logs = PgLogs::new(url, options.log_writes, pool.clone(), listening.clone());
         let signals = Arc::new(Signals {
             commits: watch::Sender::new(0),
             tell_others: Notify::new(),

@@ -50,11 +50,14 @@ pub async fn serve_grpc(
         health.set_service_status(name, ServingStatus::Serving).await;
     }
     let reflection = || {
-        descriptors.iter().fold(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET),
-            |builder, set| builder.register_encoded_file_descriptor_set(set),
-        )
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        let builder = descriptors
+            .iter()
+            .fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set));
+        // What is served here, and not all that the descriptors know.
+        names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     services
         .add_service(health_service)

@@ -12,6 +12,8 @@ macro_rules! statements {
 
 statements! {
     COPY = "logs/copy.sql";
+    INSERT = "logs/insert.sql";
+    USES_TLS = "logs/uses_tls.sql";
     NOTIFY = "logs/notify.sql";
     QUERY_RUN = "logs/query_run.sql";
     QUERY_TREE = "logs/query_tree.sql";

@@ -50,7 +50,7 @@ const COLUMNS: [Type; 13] = [
 ];
 
 /// Connections for appending: as many as there are appends at a time.
-pub(super) struct Appender {
+pub(super) struct Copier {
     config: Config,
     idle: Mutex<Vec<Connection>>,
 }
@@ -64,15 +64,12 @@ struct Connection {
     _driver: JoinSet<()>,
 }
 
-impl Appender {
-    /// Opens no connection yet.
-    ///
-    /// # Errors
-    /// The URL cannot be read, or demands TLS; the text says what is wrong and has no password.
-    pub(super) fn new(url: &str) -> Result<Self, String> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| error.to_string())?;
+impl Copier {
+    /// Opens no connection yet. `None` where the URL has something that these connections cannot do, such as TLS.
+    pub(super) fn new(url: &str) -> Option<Self> {
+        let mut config: Config = url.parse().ok()?;
         if config.get_ssl_mode() == SslMode::Require {
-            return Err("sslmode=require is not supported for storing logs, sslmode=prefer is".to_owned());
+            return None;
         }
         let session =
             config.get_options().map_or_else(|| SESSION.to_owned(), |given| format!("{SESSION} {given}"));
@@ -81,14 +78,11 @@ impl Appender {
             .application_name("tidegate-logs")
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_user_timeout(TCP_USER_TIMEOUT);
-        Ok(Self { config, idle: Mutex::default() })
+        Some(Self { config, idle: Mutex::default() })
     }
 
     /// Stores what is new of `batches`, and says how many lines that was.
     pub(super) async fn append(&self, batches: &[LogBatch], now: Timestamp) -> Result<usize, StoreError> {
-        if batches.iter().all(|batch| batch.lines.is_empty()) {
-            return Ok(0);
-        }
         let append = async {
             let mut connection = self.connection().await?;
             let n_stored = connection.append(batches, now).await?;

@@ -1,0 +1,1 @@
+SELECT COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = PG_BACKEND_PID()), FALSE)
