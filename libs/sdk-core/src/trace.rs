@@ -36,20 +36,29 @@ impl Exporter {
 /// `None`: it is not set.
 ///
 /// # Errors
-/// `InvalidArgument` when the endpoint is no address.
+/// As for [`export_to`].
 pub fn export_from_env(service: &str) -> Result<Option<Exporter>, Error> {
     let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let Some(endpoint) = of("OTEL_EXPORTER_OTLP_ENDPOINT") else { return Ok(None) };
     let service = of("OTEL_SERVICE_NAME").unwrap_or_else(|| service.to_owned());
+    export_to(&endpoint, service).map(Some)
+}
+
+/// Begins to export spans to the OTLP receiver at `endpoint`, under the name `service`, and makes that OpenTelemetry's
+/// global tracer.
+///
+/// # Errors
+/// `InvalidArgument` when the endpoint is no address.
+pub fn export_to(endpoint: &str, service: String) -> Result<Exporter, Error> {
     let _inside = runtime::handle()?.enter(); // the exporter's channel lives on the core's thread
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&endpoint)
+        .with_endpoint(endpoint)
         .with_timeout(Duration::from_secs(3))
         .build()
         .map_err(|error| {
             let message =
-                format!("OTEL_EXPORTER_OTLP_ENDPOINT is `{endpoint}`, which cannot be used: {error}");
+                format!("traces cannot be sent to `{endpoint}` (OTEL_EXPORTER_OTLP_ENDPOINT): {error}");
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
     let provider = SdkTracerProvider::builder()
@@ -63,7 +72,7 @@ pub fn export_from_env(service: &str) -> Result<Option<Exporter>, Error> {
         .build();
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_tracer_provider(provider.clone());
-    Ok(Some(Exporter(provider)))
+    Ok(Exporter(provider))
 }
 
 /// The context of a W3C `traceparent`; the current one where that is empty or malformed.
