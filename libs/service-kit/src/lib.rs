@@ -16,6 +16,6 @@ pub mod trace;
 pub use channel::channel;
 pub use config::{ByteSize, HumanDuration, PostgresConfig, SecretString, SecretUrl, ServiceConfig};
 pub use grpc::{GrpcRoutes, serve_grpc};
-pub use process::{EXIT_BAD_CONFIGURATION, execute, run};
+pub use process::{EXIT_BAD_CONFIGURATION, execute, execute_with, run};
 pub use supervisor::Supervisor;
 pub use tokio_util::sync::CancellationToken;

@@ -84,6 +84,21 @@ where
     F: FnOnce(Supervisor) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    execute_with(service, telemetry::DEFAULT_FILTER, grace, start)
+}
+
+/// As [`execute`], with another filter of logs where the environment names none: a program that people watch says
+/// less than a service.
+pub fn execute_with<F, Fut>(
+    service: &'static str,
+    default_filter: &str,
+    grace: Duration,
+    start: F,
+) -> ExitCode
+where
+    F: FnOnce(Supervisor) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
     // One provider of cryptography for everything in the process; an error says that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -94,7 +109,7 @@ where
         }
     };
     let outcome = runtime.block_on(async {
-        let telemetry = telemetry::init(service)?;
+        let telemetry = telemetry::init_with(service, default_filter)?;
         let tasks = Supervisor::with_grace(grace);
         let outcome = supervise(service, &tasks, start).await;
         telemetry.shutdown().await;

@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 use self::wanted::Wanted;
 
 /// What libraries say below WARN helps nobody; the exporter says on every batch that the collector is away.
-const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,sqlx=warn,\
+pub(crate) const DEFAULT_FILTER: &str = "info,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,sqlx=warn,\
      tokio_postgres=warn,opentelemetry=off";
 const EXPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -35,6 +35,14 @@ pub struct Telemetry(SdkTracerProvider);
 /// # Errors
 /// A filter or an endpoint that cannot be read; a second call.
 pub fn init(service: &'static str) -> anyhow::Result<Telemetry> {
+    init_with(service, DEFAULT_FILTER)
+}
+
+/// As [`init`], with another filter of logs where the environment names none.
+///
+/// # Errors
+/// As there.
+pub fn init_with(service: &'static str, default_filter: &str) -> anyhow::Result<Telemetry> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|text| !text.is_empty());
     let provider = SdkTracerProvider::builder().with_resource(
@@ -62,7 +70,7 @@ pub fn init(service: &'static str) -> anyhow::Result<Telemetry> {
     let filter = ["TIDEGATE_LOG", "RUST_LOG"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
-        .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
+        .unwrap_or_else(|| default_filter.to_owned());
     let wanted: Wanted = filter.parse().with_context(|| format!("read the log filter `{filter}`"))?;
     let logs = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
