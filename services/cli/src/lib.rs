@@ -1,1 +1,36 @@
-//! placeholder
+//! The `tidegate` command.
+//!
+//! `tidegate run …` asks a server through the public API and shows the answer; `tidegate dev` is all four services
+//! in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
+
+mod args;
+mod demo;
+mod dev;
+mod fault;
+mod output;
+mod run;
+mod server;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+pub use fault::exit;
+
+/// Parses the arguments, does what they say, and tells how it went (see [`exit`]).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are answers, not faults. A closed pipe is nobody's fault either.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    match cli.command {
+        args::Command::Run(args) => run::main(args),
+        args::Command::Dev(args) => dev::main(args),
+        args::Command::Server(args) => server::main(args),
+        args::Command::DemoWorker(args) => demo::worker::main(args),
+    }
+}

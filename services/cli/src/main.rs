@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `tidegate` command; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate_cli::main(std::env::args_os())
+}

@@ -1,0 +1,202 @@
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs other people's work and never loses it.
+#[derive(Parser, Debug)]
+#[command(name = "tidegate", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List, show, follow and cancel runs
+    Run(RunArgs),
+    /// Start all of Tidegate in this process: one port, nothing to install
+    Dev(DevArgs),
+    /// Start one service
+    Server(ServerArgs),
+    /// A worker of the demo (started by `dev --demo`)
+    #[command(hide = true)]
+    DemoWorker(DemoWorkerArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such run; 4 `watch`: a run ended other than \
+                  COMPLETED; 69 no server answers."
+)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: RunCommand,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ServerAddress {
+    /// Where the api listens
+    #[arg(long, env = "TIDEGATE_ADDRESS", default_value = "http://127.0.0.1:4400", global = true)]
+    pub address: String,
+    /// The tenant
+    #[arg(long, env = "TIDEGATE_NAMESPACE", default_value = "default", global = true)]
+    pub namespace: String,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs: one document, or one a line where lines are followed (`logs`, `watch`)
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RunCommand {
+    /// List runs, newest first
+    Ls {
+        /// Which runs: `state = RUNNING AND name = "inventory"`, `tags:nightly`, `created_at > "2026-01-01T00:00:00Z"`
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// Show one run with its parameters, result and history
+    Get {
+        /// The run's id
+        id: String,
+    },
+    /// Show a run and all runs below it
+    Tree {
+        /// The run's id
+        id: String,
+        /// Show each run, also where many have the same name
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show what a run has logged
+    Logs {
+        /// The run's id
+        id: String,
+        /// The lines of all runs below it too; the run must be the uppermost one
+        #[arg(long)]
+        tree: bool,
+        /// Go on as new lines come, until Ctrl-C
+        #[arg(short, long, conflicts_with_all = ["contains", "limit"])]
+        follow: bool,
+        /// Only lines at least this grave
+        #[arg(long, value_enum)]
+        level: Option<LogLevel>,
+        /// Only lines with this text, in any case
+        #[arg(long, default_value = "")]
+        contains: String,
+        /// How many lines at most, from the oldest
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// Follow runs until they have ended
+    Watch {
+        /// The runs' ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Cancel runs, each with all runs below it
+    Cancel {
+        /// The runs' ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why, for the history
+        #[arg(long, default_value = "cancelled from the command line")]
+        reason: String,
+    },
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Finest
+    Trace,
+    /// For developers
+    Debug,
+    /// As expected
+    Info,
+    /// Odd
+    Warn,
+    /// Wrong
+    Error,
+    /// The end
+    Fatal,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct DevArgs {
+    /// The port for everything, on 127.0.0.1; 0 picks a free one
+    #[arg(long, default_value_t = 4400)]
+    pub port: u16,
+    /// Where the SQLite database lives [default: $XDG_DATA_HOME/tidegate or ~/.local/share/tidegate]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ephemeral", "postgres"])]
+    pub data: Option<PathBuf>,
+    /// Keep everything in memory, and forget it at the end
+    #[arg(long, conflicts_with = "postgres")]
+    pub ephemeral: bool,
+    /// Keep runs and logs in this Postgres: `postgres://user:password@host/database`
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Deliver through this Redis: `redis://host:port`
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// Take an inventory of the files in DIR with two worker processes, and kill one in the middle
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
+    pub demo: Option<PathBuf>,
+    /// End after the demo
+    #[arg(long, requires = "demo")]
+    pub exit: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Which one
+    #[arg(value_enum)]
+    pub service: Service,
+    /// Arguments of the service: `--config FILE`, `--check-config`, `--print-config`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Runs: creates, tells, waits, cancels (needs Postgres)
+    Api,
+    /// Time: due runs, retries, timeouts, lost leases (needs Postgres)
+    Scheduler,
+    /// Workers: delivery and leases (needs Redis)
+    TaskQueue,
+    /// Logs: stores, tells, follows (needs Postgres)
+    LogIngest,
+}
+
+#[derive(Args, Debug)]
+pub struct DemoWorkerArgs {
+    /// The queue to serve
+    #[arg(long)]
+    pub queue: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,67 @@
+use std::{fmt, process::ExitCode};
+
+use tidegate_sdk_core::{Error, ErrorKind};
+
+/// What the exit codes of `tidegate run` mean.
+pub mod exit {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// An error that none of the others names.
+    pub const ERROR: u8 = 1;
+    /// The arguments are wrong, a filter included.
+    pub const USAGE: u8 = 2;
+    /// There is no such run in this namespace.
+    pub const NOT_FOUND: u8 = 3;
+    /// `watch`: a run ended other than COMPLETED.
+    pub const NOT_COMPLETED: u8 = 4;
+    /// No server answers (`EX_UNAVAILABLE` of sysexits).
+    pub const UNAVAILABLE: u8 = 69;
+}
+
+/// Why a command did not do what was asked: one sentence with the cause and the mend, and the exit code.
+#[derive(Debug)]
+pub struct Fault {
+    code: u8,
+    message: String,
+}
+
+impl Fault {
+    /// The arguments are wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { code: exit::USAGE, message: message.into() }
+    }
+
+    /// Says so on stderr, and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        if self.code != exit::OK {
+            eprintln!("tidegate: {self}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::InvalidArgument => exit::USAGE,
+            ErrorKind::NotFound => exit::NOT_FOUND,
+            ErrorKind::Unavailable => exit::UNAVAILABLE,
+            _ => exit::ERROR,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        // Who closes the pipe (`tidegate run ls | head`) has seen enough.
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { exit::OK } else { exit::ERROR };
+        Self { code, message: format!("cannot write the output: {error}") }
+    }
+}

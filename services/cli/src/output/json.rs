@@ -1,0 +1,121 @@
+//! Field names as in the API (`proto/tidegate/v1`, snake case), enum values as filters name them (`RUNNING`,
+//! `TASK`), times in RFC 3339, an unset field as null. A JSON payload is the value itself; any other is an
+//! object with `encoding` and `size_bytes`.
+
+use serde_json::{Value, json};
+use tidegate_proto::v1::{Failure, LogEntry, Payload, Run, RunEvent, RunKind, State};
+use tidegate_sdk_core::payload;
+
+use super::{
+    detail::log_level_word,
+    text::{instant, state_word},
+    tree::RunTree,
+};
+
+/// A run.
+pub fn run_json(run: &Run) -> Value {
+    json!({
+        "id": run.id,
+        "namespace": run.namespace,
+        "kind": kind_json(run.kind()),
+        "name": run.name,
+        "run_name": run.run_name,
+        "queue": run.queue,
+        "session_id": run.session_id,
+        "parent_run_id": run.parent_run_id,
+        "root_run_id": run.root_run_id,
+        "depth": run.depth,
+        "state": run.state.as_ref().map(state_json),
+        "attempt": run.attempt,
+        "epoch": run.epoch,
+        "crashes": run.crashes,
+        "retries": run.retries,
+        "priority": run.priority,
+        "tags": run.tags,
+        "created_at": time_json(run.created_at),
+        "due_at": time_json(run.due_at),
+        "started_at": time_json(run.started_at),
+        "ended_at": time_json(run.ended_at),
+        "holder": run.holder,
+        "traceparent": run.traceparent,
+        "parameters": run.parameters.as_ref().map(payload_json),
+        "result": run.result.as_ref().map(payload_json),
+        "failure": run.failure.as_ref().map(failure_json),
+        "event_seq": run.event_seq,
+    })
+}
+
+/// A fact in a run's history.
+pub fn event_json(event: &RunEvent) -> Value {
+    json!({
+        "run_id": event.run_id,
+        "seq": event.seq,
+        "state": event.state.as_ref().map(state_json),
+        "attempt": event.attempt,
+        "epoch": event.epoch,
+        "holder": event.holder,
+        "root_run_id": event.root_run_id,
+        "kind": kind_json(event.kind()),
+        "name": event.name,
+        "ended": event.ended,
+    })
+}
+
+/// A log line.
+pub fn log_json(entry: &LogEntry) -> Value {
+    json!({
+        "run_id": entry.run_id,
+        "root_run_id": entry.root_run_id,
+        "attempt": entry.attempt,
+        "seq": entry.seq,
+        "logged_at": time_json(entry.logged_at),
+        "level": log_level_word(entry.level()),
+        "logger": entry.logger,
+        "message": entry.message,
+        "trace_id": entry.trace_id,
+        "span_id": entry.span_id,
+    })
+}
+
+/// A run with the runs below it in `children`, oldest first.
+pub fn tree_json(tree: &RunTree) -> Value {
+    let mut value = run_json(&tree.run);
+    value["children"] = tree.children.iter().map(tree_json).collect();
+    value
+}
+
+fn state_json(state: &State) -> Value {
+    json!({
+        "type": state_word(state.r#type()),
+        "name": state.name,
+        "message": state.message,
+        "occurred_at": time_json(state.occurred_at),
+    })
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({
+        "error_type": failure.error_type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "non_retryable": failure.non_retryable,
+    })
+}
+
+fn payload_json(value: &Payload) -> Value {
+    let encoding = payload::encoding(value);
+    let parsed = match encoding {
+        payload::NULL => Some(Value::Null),
+        payload::JSON => serde_json::from_slice(&value.data).ok(),
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| json!({ "encoding": encoding, "size_bytes": value.data.len() }))
+}
+
+fn time_json(time: Option<prost_types::Timestamp>) -> Value {
+    time.and_then(instant).map_or(Value::Null, |time| Value::String(format!("{time:.6}")))
+}
+
+fn kind_json(kind: RunKind) -> &'static str {
+    kind.as_str_name().trim_start_matches("RUN_KIND_")
+}

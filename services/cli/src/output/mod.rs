@@ -1,0 +1,16 @@
+//! How answers look: tables and trees for people, JSON for programs. Pure functions of messages and a time, so
+//! that snapshots hold them.
+
+mod detail;
+mod json;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+
+pub use detail::{event_line, log_line, run_detail};
+pub use json::{event_json, log_json, run_json, tree_json};
+pub use table::{Table, run_table};
+pub use text::{duration_text, printable, state_text};
+pub use tree::{RunTree, tree_text};

@@ -1,0 +1,176 @@
+//! Snapshots of what people and programs see.
+
+use jiff::Timestamp;
+use serde_json::json;
+use tidegate_proto::v1::{Failure, LogEntry, LogLevel, Run, RunEvent, RunKind, State, StateType};
+use tidegate_sdk_core::payload;
+
+use super::*;
+
+const NOW: i64 = 1_800_000_100;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+fn at(second: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: 1_800_000_000 + second, nanos: 250_000_000 })
+}
+
+fn state(r#type: StateType, name: &str, message: &str, second: i64) -> Option<State> {
+    Some(State { r#type: r#type.into(), name: name.into(), message: message.into(), occurred_at: at(second) })
+}
+
+fn id(n: u32) -> String {
+    format!("0190b6a4-7d3c-7e1f-8a2b-{n:012}")
+}
+
+fn flow() -> Run {
+    Run {
+        id: id(1),
+        namespace: "default".into(),
+        kind: RunKind::Flow.into(),
+        name: "inventory".into(),
+        run_name: "inventory of tidegate".into(),
+        queue: "default".into(),
+        root_run_id: id(1),
+        state: state(StateType::Running, "Running", "", 3),
+        attempt: 2,
+        epoch: 4,
+        crashes: 1,
+        tags: vec!["demo".into(), "night\u{1b}ly".into()],
+        created_at: at(0),
+        due_at: at(0),
+        started_at: at(3),
+        holder: "host-1-7f".into(),
+        parameters: Some(payload::json(r#"{"root":"/src"}"#)),
+        event_seq: 7,
+        ..Run::default()
+    }
+}
+
+fn child(n: u32, parent: u32, name: &str, r#type: StateType) -> Run {
+    let ended = !matches!(r#type, StateType::Running | StateType::Scheduled);
+    Run {
+        id: id(n),
+        kind: RunKind::Task.into(),
+        name: name.into(),
+        run_name: format!("{name}-{n:012}"),
+        queue: "default".into(),
+        parent_run_id: id(parent),
+        root_run_id: id(1),
+        depth: 1,
+        state: state(r#type, "", "", 5),
+        attempt: 1,
+        crashes: u32::from(n.is_multiple_of(5)),
+        created_at: at(4),
+        started_at: if r#type == StateType::Scheduled { None } else { at(4) },
+        ended_at: if ended { at(5) } else { None },
+        ..Run::default()
+    }
+}
+
+fn tree() -> RunTree {
+    let mut runs = vec![flow(), child(2, 1, "inventory_folder", StateType::Running)];
+    runs.push(child(3, 1, "inventory_folder", StateType::Scheduled));
+    runs.extend((10..30).map(|n| child(n, 2, "file_facts", StateType::Completed)));
+    runs.extend((30..33).map(|n| child(n, 2, "file_facts", StateType::Running)));
+    runs.push(child(40, 2, "summary", StateType::Failed));
+    runs.reverse(); // the order of a list: newest first
+    RunTree::of(&id(1), runs).unwrap()
+}
+
+fn events() -> Vec<RunEvent> {
+    let event = |seq, state, holder: &str| RunEvent {
+        run_id: id(1),
+        seq,
+        state,
+        attempt: u32::from(seq > 1),
+        epoch: seq / 2,
+        holder: holder.into(),
+        root_run_id: id(1),
+        kind: RunKind::Flow.into(),
+        name: "inventory".into(),
+        ended: false,
+    };
+    vec![
+        event(1, state(StateType::Scheduled, "Scheduled", "", 0), ""),
+        event(
+            2,
+            state(StateType::Crashed, "Crashed", "lease lost: worker host-1-7e was silent for 5s", 2),
+            "host-1-7e",
+        ),
+    ]
+}
+
+#[test]
+fn a_list_of_runs() {
+    let runs = [
+        flow(),
+        child(2, 1, "file_facts", StateType::Completed),
+        child(3, 1, "file_facts", StateType::Scheduled),
+    ];
+    insta::assert_snapshot!(run_table(&runs, now()));
+}
+
+#[test]
+fn a_run_in_detail() {
+    insta::assert_snapshot!(run_detail(&flow(), &events(), now()));
+}
+
+#[test]
+fn a_failed_run_in_detail() {
+    let failure = Failure {
+        error_type: "ValueError".into(),
+        message: "no lines".into(),
+        traceback: "Traceback (most recent call last):\n  File \"x.py\", line 3\nValueError: no lines".into(),
+        non_retryable: false,
+    };
+    let failed = state(StateType::Failed, "Failed", "ValueError: no lines", 9);
+    let run = Run { state: failed, failure: Some(failure), ended_at: at(9), ..flow() };
+    insta::assert_snapshot!(run_detail(&run, &[], now()));
+}
+
+#[test]
+fn a_run_as_json() {
+    let run = Run { result: Some(payload::encoded(payload::PICKLE, "xyz")), ..flow() };
+    insta::assert_snapshot!(format!("{:#}", run_json(&run)));
+}
+
+#[test]
+fn a_tree() {
+    insta::assert_snapshot!(tree_text(&tree(), false, now()));
+}
+
+#[test]
+fn a_tree_in_full() {
+    insta::assert_snapshot!(tree_text(&tree(), true, now()));
+}
+
+#[test]
+fn a_tree_as_json_is_nested() {
+    let tree = tree_json(&tree());
+    assert_eq!(tree["children"][0]["children"].as_array().unwrap().len(), 24);
+    assert_eq!(tree["children"][1]["children"], json!([]));
+}
+
+#[test]
+fn events_and_log_lines() {
+    let entry = LogEntry {
+        run_id: id(2),
+        root_run_id: id(1),
+        attempt: 1,
+        seq: 1,
+        logged_at: at(4),
+        level: LogLevel::Info.into(),
+        logger: "inventory".into(),
+        message: "read 3 files".into(),
+        trace_id: String::new(),
+        span_id: String::new(),
+    };
+    let lines: Vec<_> =
+        events().iter().map(event_line).chain([log_line(&entry, false), log_line(&entry, true)]).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    let values: Vec<_> = events().iter().map(event_json).chain([log_json(&entry)]).collect();
+    insta::assert_snapshot!(format!("{:#}", json!(values)));
+}

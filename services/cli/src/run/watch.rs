@@ -1,0 +1,35 @@
+use std::pin::pin;
+
+use futures::StreamExt as _;
+use tidegate_sdk_core::{
+    Client,
+    proto::{StateType, WatchRunsRequest},
+};
+
+use super::{Printer, check_id};
+use crate::{
+    fault::{Fault, exit},
+    output::{event_json, event_line},
+};
+
+/// `run watch`: each run's events from its first, until all have ended.
+pub async fn watch(client: &Client, printer: &Printer, ids: Vec<String>) -> Result<u8, Fault> {
+    for id in &ids {
+        check_id(id)?;
+        client.get_run(id).await?; // so that an unknown run is an answer, not a wait without end
+    }
+    let request =
+        WatchRunsRequest { run_ids: ids, from_start: true, until_ended: true, ..WatchRunsRequest::default() };
+    let mut events = pin!(client.watch(request));
+    let mut code = exit::OK;
+    while let Some(batch) = events.next().await {
+        for event in batch?.events {
+            printer.line(|| event_json(&event), || event_line(&event))?;
+            let state = event.state.as_ref().map(|state| state.r#type());
+            if event.ended && state != Some(StateType::Completed) {
+                code = exit::NOT_COMPLETED;
+            }
+        }
+    }
+    Ok(code)
+}
