@@ -1,0 +1,118 @@
+//! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM.
+//!
+//! `tidegate-test-worker serve QUEUE [TASK_SLOTS]`; TIDEGATE_ADDRESS says where.
+//! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, waits for its result and prints it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tidegate_sdk::{CancellationToken, Client, Context, Level, NonRetryable, Worker, gather, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let role = args.next().context("the first argument is `serve` or `call`")?;
+    let queue = args.next().context("the second argument is the queue")?;
+    let task_slots =
+        args.next().map_or(Ok(16), |slots| slots.parse()).context("the third is a number of slots")?;
+    match role.as_str() {
+        "serve" => serve(queue, task_slots).await,
+        "call" => call(queue).await,
+        other => bail!("`{other}` is neither `serve` nor `call`"),
+    }
+}
+
+async fn call(queue: String) -> anyhow::Result<()> {
+    let guard = telemetry::init_from_env("tidegate-test-caller");
+    let client = Client::connect_from_env()?;
+    let handle = client.flow("sum_of_squares").queue(queue).delay(&[1, 2, 3]).await?;
+    println!("{} {}", handle.id(), handle.result::<i64>().await?);
+    client.close(Duration::from_secs(5)).await;
+    drop(guard);
+    Ok(())
+}
+
+async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
+    let guard = telemetry::init_from_env("tidegate-test-worker");
+    let client = Client::connect_from_env()?;
+    let worker = Worker::builder(client.clone())
+        .task("add", add)
+        .task("echo", echo)
+        .task("fail_until", fail_until)
+        .task("refuse", refuse)
+        .task("hold", hold)
+        .task("hold_first", hold_first)
+        .task("chatter", chatter)
+        .flow("sum_of_squares", sum_of_squares)
+        .queues([queue])
+        .task_slots(task_slots)
+        .drain_grace(Duration::from_secs(5))
+        .build()?;
+    println!("ready");
+    let stop = CancellationToken::new();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let stop_on_signal = async {
+        terminated.recv().await;
+        stop.cancel();
+    };
+    let work = worker.run(stop.clone());
+    let (worked, ()) = tokio::join!(work, stop_on_signal);
+    worked?;
+    client.close(Duration::from_secs(5)).await;
+    drop(guard);
+    Ok(())
+}
+
+async fn add(_: Context, (a, b): (i64, i64)) -> anyhow::Result<i64> {
+    Ok(a + b)
+}
+
+async fn echo(_: Context, value: serde_json::Value) -> anyhow::Result<serde_json::Value> {
+    Ok(value)
+}
+
+/// Fails until its attempt number is `attempt`, then returns it.
+async fn fail_until(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
+    if ctx.attempt() < attempt {
+        bail!("attempt {} fails", ctx.attempt());
+    }
+    Ok(ctx.attempt())
+}
+
+/// Fails for good.
+async fn refuse(_: Context, why: String) -> anyhow::Result<()> {
+    Err(NonRetryable::new(anyhow::anyhow!(why)).into())
+}
+
+/// Waits until it is cancelled, and says so in its log.
+async fn hold(ctx: Context, (): ()) -> anyhow::Result<()> {
+    ctx.log(Level::Info, "holding");
+    ctx.cancellation().cancelled().await;
+    ctx.log(Level::Warn, "cancelled while holding");
+    bail!("stopped because of a cancel")
+}
+
+/// The first attempt never ends; a later one returns its number and the worker's process id.
+async fn hold_first(ctx: Context, (): ()) -> anyhow::Result<(u32, u32)> {
+    if ctx.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
+    Ok((ctx.attempt(), std::process::id()))
+}
+
+/// Writes `n` lines.
+async fn chatter(ctx: Context, n: u32) -> anyhow::Result<u32> {
+    for line in 0..n {
+        ctx.log(Level::Info, format!("line {line}"));
+    }
+    Ok(n)
+}
+
+/// A flow with a task per number.
+async fn sum_of_squares(ctx: Context, numbers: Vec<i64>) -> anyhow::Result<i64> {
+    let queue = ctx.queue().to_owned();
+    let pairs: Vec<_> = numbers.iter().map(|&n| (n * n, 0)).collect();
+    let squares = ctx.task("add").queue(queue).delay_many(&pairs).await?;
+    Ok(gather::<i64>(&squares).await?.into_iter().sum())
+}

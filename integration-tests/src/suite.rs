@@ -1,0 +1,170 @@
+use std::{net::TcpListener, time::Duration};
+
+use tidegate_sdk::{Client, RunHandle, proto::StateType};
+
+use crate::{Database, Process, Redis, eventually, program};
+
+/// How long a part may take to come up.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Short, so that a dead worker is noticed soon; long enough for two busy processors.
+const LEASE: Duration = Duration::from_secs(4);
+
+/// All of Tidegate, ready to take runs.
+pub struct Suite {
+    address: String,
+    /// Services by name, in the order in which they are stopped.
+    services: Vec<(&'static str, String, Process)>,
+    /// For workers too.
+    env: Vec<(String, String)>,
+    redis: Option<Redis>,
+    _database: Option<Database>,
+}
+
+impl Suite {
+    /// `tidegate dev`, with everything in memory.
+    pub async fn embedded() -> Self {
+        let args = ["dev", "--port", "0", "--ephemeral"];
+        Self::of_process(Process::start(&program("tidegate"), args, [])).await
+    }
+
+    /// Whatever a `tidegate dev` that was started says it is.
+    pub async fn of_process(process: Process) -> Self {
+        let line = process.line("listening on ", START_DEADLINE).await;
+        let address = line.strip_prefix("listening on ").expect("the line begins so").to_owned();
+        let services = vec![("dev", address.clone(), process)];
+        Self { address, services, env: Vec::new(), redis: None, _database: None }
+    }
+
+    /// As [`Suite::of_process`], once the demo that the process runs has ended.
+    pub async fn of_demo(process: Process, deadline: Duration) -> Self {
+        process.line("look around:", deadline).await;
+        Self::of_process(process).await
+    }
+
+    /// The four services as processes of their own, on a database and a Redis of their own.
+    pub async fn separate() -> Self {
+        Self::separate_with([]).await
+    }
+
+    /// As [`Suite::separate`], with further variables for the services and the workers.
+    pub async fn separate_with(env: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self::start(env.into_iter().collect(), false).await
+    }
+
+    /// As [`Suite::separate`], by `tidegate server NAME`.
+    pub async fn separate_by_command() -> Self {
+        Self::start(Vec::new(), true).await
+    }
+
+    async fn start(env: Vec<(String, String)>, by_command: bool) -> Self {
+        let (database, redis) = (Database::create().await, Redis::start().await);
+        let mut services = Vec::new();
+        let address = || format!("127.0.0.1:{}", free_port());
+        let [api, task_queue, scheduler, log_ingest] = [address(), address(), address(), address()];
+        let url = |address: &str| format!("http://{address}");
+        let set = |name: &str, value: &str| (format!("TIDEGATE__{name}"), value.to_owned());
+        let plan = [
+            (
+                "api",
+                &api,
+                vec![
+                    set("POSTGRES__URL", database.url()),
+                    set("DELIVERY_ADDRESS", &url(&task_queue)),
+                    set("ENDPOINTS__TASK_QUEUE", &url(&task_queue)),
+                    set("ENDPOINTS__LOG_INGEST", &url(&log_ingest)),
+                ],
+            ),
+            (
+                "task-queue",
+                &task_queue,
+                vec![
+                    set("REDIS__URL", &redis.url()),
+                    set("ENGINE_ADDRESS", &url(&api)),
+                    set("LEASE__DURATION", &format!("{}ms", LEASE.as_millis())),
+                    set("LEASE__HEARTBEAT_INTERVAL", "1s"),
+                ],
+            ),
+            (
+                "scheduler",
+                &scheduler,
+                vec![set("POSTGRES__URL", database.url()), set("DELIVERY_ADDRESS", &url(&task_queue))],
+            ),
+            ("log-ingest", &log_ingest, vec![set("POSTGRES__URL", database.url())]),
+        ];
+        for (name, address, mut variables) in plan {
+            variables.push(set("LISTEN", address));
+            variables.extend(env.iter().cloned());
+            let process = if by_command {
+                Process::start(&program("tidegate"), ["server", name], variables)
+            } else {
+                Process::start(&program(&format!("tidegate-{name}")), [""; 0], variables)
+            };
+            services.push((name, url(address), process));
+        }
+        for (_, _, process) in &services {
+            process.log_line("serving on", START_DEADLINE).await;
+        }
+        Self { address: url(&api), services, env, redis: Some(redis), _database: Some(database) }
+    }
+
+    /// The one address that clients know.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where the service `name` listens.
+    pub fn address_of(&self, name: &str) -> String {
+        let service = self.services.iter().find(|(known, ..)| *known == name);
+        service.unwrap_or_else(|| panic!("no service {name}")).1.clone()
+    }
+
+    /// The service `name`, to stop or kill it.
+    pub fn service(&mut self, name: &str) -> &mut Process {
+        let service = self.services.iter_mut().find(|(known, ..)| *known == name);
+        &mut service.unwrap_or_else(|| panic!("no service {name}")).2
+    }
+
+    /// The Redis of the separate form.
+    pub fn redis(&self) -> Option<&Redis> {
+        self.redis.as_ref()
+    }
+
+    /// How long a worker of the separate form may be silent.
+    pub fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    /// A client with connections of its own.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.address, "default").unwrap()
+    }
+
+    /// A worker process that serves `queue` (see `src/bin/tidegate-test-worker.rs`).
+    pub fn worker(&self, queue: &str) -> Process {
+        let address = ("TIDEGATE_ADDRESS".to_owned(), self.address.clone());
+        let env = self.env.iter().cloned().chain([address]);
+        Process::start(&program("tidegate-test-worker"), ["serve", queue], env)
+    }
+
+    /// Waits until the run is in that state.
+    pub async fn until_state(&self, run: &RunHandle, state: StateType) {
+        eventually(&format!("the run is {}", state.as_str_name()), START_DEADLINE, async || {
+            (run.state().await.unwrap().r#type() == state).then_some(())
+        })
+        .await;
+    }
+
+    /// Ends everything in order: each with exit code 0, and without an ERROR in its log.
+    pub async fn stop(self) {
+        for (name, _, process) in self.services {
+            let ended = process.stop().await;
+            let errors: Vec<_> = ended.stderr.lines().filter(|line| line.contains("ERROR")).collect();
+            assert!(errors.is_empty(), "{name} logged errors: {errors:#?}");
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,31 @@
+//! Each service is a binary of its own, and also `tidegate server NAME`.
+
+use std::time::Duration;
+
+use tidegate_integration_tests::{Process, Suite, program, within};
+
+const SERVICES: [&str; 4] = ["api", "scheduler", "task-queue", "log-ingest"];
+
+#[tokio::test]
+async fn tidegate_server_starts_the_same_services() {
+    let suite = Suite::separate_by_command().await;
+    let _worker = suite.worker("by-command");
+    let handle = suite.client().task("add").queue("by-command").delay(&(1, 2)).await.unwrap();
+    assert_eq!(within("the result", Duration::from_secs(30), handle.result::<i64>()).await.unwrap(), 3);
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn each_service_prints_and_checks_its_configuration() {
+    for service in SERVICES {
+        let own = program(&format!("tidegate-{service}"));
+        let printed = Process::start(&own, ["--print-config"], []).ended(Duration::from_secs(10)).await;
+        assert_eq!(printed.code, Some(0), "{service}: {}", printed.stderr);
+        let by_command = Process::start(&program("tidegate"), ["server", service, "--print-config"], []);
+        assert_eq!(by_command.ended(Duration::from_secs(10)).await.stdout, printed.stdout, "{service}");
+        let wrong = [("TIDEGATE__NO_SUCH_KEY".to_owned(), "1".to_owned())];
+        let refused = Process::start(&own, ["--check-config"], wrong).ended(Duration::from_secs(10)).await;
+        assert_eq!(refused.code, Some(64), "{service}");
+        assert!(refused.stderr.contains("no_such_key"), "{service}: {}", refused.stderr);
+    }
+}

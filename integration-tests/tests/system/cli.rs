@@ -1,0 +1,103 @@
+//! `tidegate run …` against a server: answers on stdout, the rest on stderr, exit codes that mean something.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, within};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn run(address: &str, args: &[&str]) -> Ended {
+    let env = [("TIDEGATE_ADDRESS".to_owned(), address.to_owned())];
+    Process::start(&program("tidegate"), ["run"].iter().chain(args), env).ended(DEADLINE).await
+}
+
+async fn json(address: &str, args: &[&str]) -> Value {
+    let ended = run(address, &[args, &["-o", "json"]].concat()).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn what_there_is_can_be_listed_shown_and_followed() {
+    let suite = Suite::embedded().await;
+    let _worker = suite.worker("cli");
+    let client = suite.client();
+    let at = suite.address();
+    let flow = client.flow("sum_of_squares").queue("cli").delay(&[1, 2, 3]).await.unwrap();
+    within("the result", DEADLINE, flow.result::<i64>()).await.unwrap();
+    let chatter = client.task("chatter").queue("cli").delay(&3).await.unwrap();
+    within("the result", DEADLINE, chatter.result::<u32>()).await.unwrap();
+
+    let tasks = json(at, &["ls", "--filter", "kind = TASK AND name = \"add\""]).await;
+    assert_eq!(tasks.as_array().unwrap().len(), 3);
+    assert!(tasks.as_array().unwrap().iter().all(|run| run["state"]["type"] == "COMPLETED"));
+    assert_eq!(json(at, &["ls", "--limit", "2"]).await.as_array().unwrap().len(), 2);
+    let table = run(at, &["ls", "--limit", "2"]).await;
+    assert_eq!(table.stdout.lines().count(), 3, "{}", table.stdout);
+    assert!(table.stderr.contains("there are more"), "{}", table.stderr);
+
+    let shown = json(at, &["get", flow.id()]).await;
+    assert_eq!(shown["parameters"], serde_json::json!([1, 2, 3]));
+    assert_eq!(shown["result"], 14);
+    assert_eq!(shown["history"].as_array().unwrap().len(), 4);
+    let tree = json(at, &["tree", flow.id()]).await;
+    assert_eq!(tree["children"].as_array().unwrap().len(), 3);
+    let tree = run(at, &["tree", flow.id()]).await.stdout;
+    assert!(tree.starts_with("sum_of_squares  COMPLETED"), "{tree}");
+
+    let logs = run(at, &["logs", chatter.id()]).await;
+    assert_eq!((logs.code, logs.stdout.lines().count()), (Some(0), 3), "{}", logs.stdout);
+    let logs = run(at, &["logs", chatter.id(), "--contains", "line 2", "-o", "json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&logs.stdout).unwrap()["message"], "line 2");
+    let followed = {
+        let env = [("TIDEGATE_ADDRESS".to_owned(), at.to_owned())];
+        Process::start(&program("tidegate"), ["run", "logs", "--follow", chatter.id()], env)
+    };
+    followed.line("line 2", DEADLINE).await;
+    followed.signal("INT");
+    assert_eq!(followed.ended(DEADLINE).await.code, Some(0));
+
+    let watched = run(at, &["watch", flow.id(), chatter.id()]).await;
+    assert_eq!((watched.code, watched.stdout.lines().count()), (Some(0), 8), "{}", watched.stdout);
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancel_is_told_and_a_watch_of_it_says_so() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let handle = suite.client().task("add").queue("nobody").delay(&(1, 2)).await.unwrap();
+    let cancelled = json(at, &["cancel", handle.id(), "--reason", "a test"]).await;
+    assert_eq!(
+        (&cancelled[0]["n_cancelled"], &cancelled[0]["run"]["state"]["type"]),
+        (&1.into(), &"CANCELLED".into())
+    );
+    let watched = run(at, &["watch", handle.id()]).await;
+    assert_eq!(watched.code, Some(4), "{}{}", watched.stdout, watched.stderr);
+    assert!(watched.stdout.contains("a test"), "{}", watched.stdout);
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn faults_have_their_exit_codes_and_sentences() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let unknown = "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b";
+    for command in ["get", "tree", "logs", "watch", "cancel"] {
+        let ended = run(at, &[command, unknown]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains(unknown), "{command}: {}", ended.stderr);
+        let ended = run(at, &[command, "no-id"]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{command}: {}", ended.stderr);
+    }
+    let ended = run(at, &["ls", "--filter", "colour = blue"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("colour"), "{}", ended.stderr);
+    suite.stop().await;
+
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let ended = run(&nowhere, &["ls"]).await;
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&nowhere) && ended.stderr.contains("tidegate dev"), "{}", ended.stderr);
+}

@@ -1,0 +1,39 @@
+//! The promises, on real processes: the embedded form (`tidegate dev`: SQLite and the in-process queue) and the
+//! separate one (four services on Postgres and Redis, workers as processes of their own).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod binaries;
+mod cancel;
+mod cli;
+mod crash;
+mod demo;
+mod dev;
+mod idempotency;
+mod lost_redis;
+mod reflection;
+mod retries;
+mod trace;
+mod way_of_a_run;
+
+/// Makes two tests of an `async fn(&Suite)`, one for each form.
+macro_rules! on_both_forms {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                let suite = tidegate_integration_tests::Suite::embedded().await;
+                super::$name(&suite).await;
+                suite.stop().await;
+            })+
+        }
+        mod separate {
+            $(#[tokio::test]
+            async fn $name() {
+                let suite = tidegate_integration_tests::Suite::separate().await;
+                super::$name(&suite).await;
+                suite.stop().await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both_forms;
