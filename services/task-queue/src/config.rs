@@ -124,9 +124,11 @@ impl Config {
                 "lease.duration ({lease}) is below three times lease.heartbeat_interval ({heartbeat})"
             );
         }
-        let (claim, timeout) = (self.lease.claim, self.engine_timeout);
-        if *claim <= *timeout {
-            tracing::warn!("lease.claim ({claim}) is not longer than engine_timeout ({timeout})");
+        let (claim, longest) = (self.lease.claim, *self.engine_timeout + *self.assign.patience);
+        if *claim <= longest {
+            tracing::warn!(
+                "lease.claim ({claim}) is not longer than engine_timeout and assign.patience together ({longest:?})"
+            );
         }
         let (grace, drain) = (self.shutdown_grace, self.drain.streams);
         if *grace <= *drain {

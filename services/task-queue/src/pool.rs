@@ -39,7 +39,13 @@ impl Pools {
         let mut pools = shared.pools.inner();
         let pool = pools.entry(serves).or_insert_with_key(|serves| {
             let pool = Arc::new(Pool::new(serves.clone()));
-            shared.background.spawn(run(Arc::clone(&pool), Arc::clone(shared)));
+            let (running, shared) = (Arc::clone(&pool), Arc::clone(shared));
+            shared.clone().background.spawn(async move {
+                // A pool that panics would leave its workers without runs: then the service fails as a whole.
+                let broken = shared.pool_broken.clone().drop_guard();
+                run(running, shared).await;
+                broken.disarm();
+            });
             pool
         });
         pool.members().push(Arc::clone(stream));

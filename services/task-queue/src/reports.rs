@@ -204,7 +204,8 @@ fn judged(pending: &Pending, outcome: Result<ReportOutcome, Status>) -> Result<R
     match outcome {
         Ok(outcome) => {
             let reason = outcome.reason.as_str();
-            let may_pass = [Reason::DependencyUnavailable, Reason::Overloaded].map(Reason::as_str);
+            let may_pass = [Reason::DependencyUnavailable, Reason::Overloaded, Reason::Draining];
+            let may_pass = may_pass.map(Reason::as_str);
             if may_pass.contains(&reason) { Err(Status::unavailable(outcome.message)) } else { Ok(outcome) }
         }
         Err(status) if is_permanent(&status) => {

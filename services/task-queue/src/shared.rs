@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) streams: TaskTracker,
     /// Other tasks that end by themselves soon after the stop.
     pub(crate) background: TaskTracker,
+    /// Cancelled when a pool has ended in a way that it should not.
+    pub(crate) pool_broken: CancellationToken,
 }
 
 impl Shared {

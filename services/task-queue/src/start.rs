@@ -54,6 +54,7 @@ pub async fn start(
         stop: tasks.stop_token(),
         streams: TaskTracker::new(),
         background: TaskTracker::new(),
+        pool_broken: CancellationToken::new(),
     });
 
     let (last_claim, last_report) = (CancellationToken::new(), CancellationToken::new());
@@ -71,6 +72,15 @@ pub async fn start(
     {
         let (shared, last_report) = (Arc::clone(&shared), last_report.clone());
         tasks.essential("hints", move |_| hints::run(shared, hints, last_report));
+    }
+    {
+        let broken = shared.pool_broken.clone();
+        tasks.essential("pools", move |stop| async move {
+            match stop.run_until_cancelled(broken.cancelled()).await {
+                None => Ok(()),
+                Some(()) => anyhow::bail!("a pool of worker streams ended by a fault of ours"),
+            }
+        });
     }
     {
         let shared = Arc::clone(&shared);
