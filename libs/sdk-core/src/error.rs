@@ -128,7 +128,10 @@ impl Error {
         }
         if let Some(bad_request) = details.bad_request() {
             for violation in &bad_request.field_violations {
-                error.0.message.push_str(&format!("; {}: {}", violation.field, violation.description));
+                // Most messages name the violations already.
+                if !error.0.message.contains(&violation.description) {
+                    error.0.message.push_str(&format!("; {}: {}", violation.field, violation.description));
+                }
             }
         }
         error.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
@@ -210,6 +213,13 @@ impl Error {
         self.0.reason == "SESSION_LOST"
     }
 
+    /// The server will not have this process, however often it comes. What Tidegate refuses has a reason of its own;
+    /// a status without one may be that of something in between, and may pass.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unauthenticated | ErrorKind::PermissionDenied)
+            || matches!(self.0.reason.as_str(), "PROTOCOL_VERSION" | "INVALID_FIELD")
+    }
+
     /// Repeating the same call later may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Exhausted | ErrorKind::DeadlineExceeded)
@@ -271,6 +281,30 @@ mod tests {
         assert_eq!(error.reason(), "OVERLOADED");
         assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
         assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn a_violation_is_named_once() {
+        let mut details = ErrorDetails::with_bad_request_violation("filter", "at column 1: what is `x`?");
+        details.add_bad_request_violation("page_size", "must be at most 1000");
+        let message = "filter: at column 1: what is `x`?";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        let error = Error::from_status(&status);
+        assert_eq!(error.message(), format!("{message}; page_size: must be at most 1000"));
+    }
+
+    #[test]
+    fn only_tidegate_itself_refuses_for_good() {
+        let refused = |code, reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "tidegate", []);
+            Error::from_status(&Status::with_error_details(code, "no", details)).is_refusal()
+        };
+        assert!(refused(Code::FailedPrecondition, "PROTOCOL_VERSION"));
+        assert!(refused(Code::InvalidArgument, "INVALID_FIELD"));
+        assert!(Error::from_status(&Status::unauthenticated("who?")).is_refusal());
+        for code in [Code::Unimplemented, Code::Aborted, Code::FailedPrecondition, Code::InvalidArgument] {
+            assert!(!Error::from_status(&Status::new(code, "a proxy's page")).is_refusal(), "{code:?}");
+        }
     }
 
     #[test]

@@ -100,6 +100,10 @@ impl Reports {
         outcome: &ReportOutcome,
     ) -> Option<(Report, Option<oneshot::Sender<ReportOutcome>>)> {
         let of_run = self.runs.get_mut(&outcome.run_id)?;
+        // The answer to a report of an earlier epoch, forgotten when the run was delivered anew.
+        if of_run.entries.front().is_none_or(|entry| entry.report.epoch != outcome.epoch) {
+            return None;
+        }
         if of_run.n_ignored > 0 {
             of_run.n_ignored -= 1;
             return None;
@@ -107,8 +111,8 @@ impl Reports {
         if of_run.n_sent == 0 {
             return None;
         }
-        let may_pass =
-            !outcome.accepted && matches!(outcome.reason.as_str(), "DEPENDENCY_UNAVAILABLE" | "OVERLOADED");
+        let may_pass = !outcome.accepted
+            && matches!(outcome.reason.as_str(), "DEPENDENCY_UNAVAILABLE" | "OVERLOADED" | "DRAINING");
         if may_pass {
             // What was sent after it may have been refused only because this one was: repeat all, in order.
             of_run.n_ignored = of_run.n_sent - 1;
@@ -234,6 +238,30 @@ mod tests {
         assert!(reports.take(10).is_empty(), "not before its time");
         reports.repeat_due(reports.next_repeat().unwrap());
         assert_eq!(reports.take(10), [started("a"), completed("a")]);
+    }
+
+    #[test]
+    fn a_service_that_drains_gets_the_report_again() {
+        let mut reports = Reports::default();
+        reports.push(completed("a"), None);
+        reports.take(10);
+        assert!(reports.answer(&refused("a", "DRAINING")).is_none());
+        reports.repeat_due(reports.next_repeat().unwrap());
+        assert_eq!(reports.take(10), [completed("a")]);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_epoch_settles_nothing() {
+        let mut reports = Reports::default();
+        reports.push(completed("a"), None);
+        reports.take(10);
+        reports.forget("a"); // it was delivered again, under the next epoch
+        let next = Report { epoch: 2, ..completed("a") };
+        reports.push(next.clone(), None);
+        reports.take(10);
+        assert!(reports.answer(&refused("a", "STALE_EPOCH")).is_none());
+        let answer = ReportOutcome { epoch: 2, ..accepted("a") };
+        assert_eq!(reports.answer(&answer).unwrap().0, next);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
@@ -54,8 +55,10 @@ enum SessionState {
 enum Command {
     /// A run is about to be created in the session.
     Track { run_id: String, session_id: String, stop: StopSender },
-    /// A run ended, or was not created after all.
+    /// A run was not created after all.
     Forget { run_id: String },
+    /// Nobody executes the run any more. If it has not ended, it is reported as crashed.
+    Abandon { run_id: String, epoch: u64 },
     /// A report of a run of the session `session_id`.
     Report { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
     /// The service does not know this session any more.
@@ -112,7 +115,7 @@ impl Session {
 
     async fn begin(&self, run: &proto::NewRun) -> Result<Begun, Error> {
         let opened = self.opened();
-        let session_id = opened.id().await?;
+        let session_id = opened.id(self.shared.connection.options.call_deadline).await?;
         let mut run = run.clone();
         if run.id.is_empty() {
             run.id = crate::new_run_id();
@@ -126,7 +129,9 @@ impl Session {
             run.policies.as_ref().and_then(|policies| clock::duration_of(policies.run_timeout.as_ref()));
         opened.commands.send(track).await.map_err(|_| closed())?;
         let outcome = self.shared.creates.enqueue(run).await;
-        Ok(Begun { opened, session_id, run_id, stop: (stop, signal), run_timeout, outcome })
+        let runtime = self.shared.connection.runtime.clone();
+        let stop = (stop, signal);
+        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime })
     }
 
     /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
@@ -147,53 +152,79 @@ impl Session {
 }
 
 impl Opened {
-    async fn id(&self) -> Result<String, Error> {
+    async fn id(&self, deadline: Duration) -> Result<String, Error> {
         let mut state = self.state.clone();
-        let known = state.wait_for(|state| !matches!(state, SessionState::Connecting)).await;
-        match known.map(|state| state.clone()) {
-            Ok(SessionState::Open(id)) => Ok(id),
-            Ok(SessionState::Refused(error)) => Err(error),
-            Ok(SessionState::Connecting) | Err(_) => Err(closed()),
+        let known = state.wait_for(|state| !matches!(state, SessionState::Connecting));
+        match timeout(deadline, known).await.map(|known| known.map(|state| state.clone())) {
+            Ok(Ok(SessionState::Open(id))) => Ok(id),
+            Ok(Ok(SessionState::Refused(error))) => Err(error),
+            Ok(Ok(SessionState::Connecting) | Err(_)) => Err(closed()),
+            Err(_) => {
+                let message = format!("the server opened no session for local runs within {deadline:?}");
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
         }
     }
 }
 
-/// A create that is under way.
+/// A create that is under way. Dropped, it is not taken back: the run is then ended once it is there.
 struct Begun {
     opened: Opened,
     session_id: String,
     run_id: String,
     stop: (StopSender, crate::StopSignal),
     run_timeout: Option<Duration>,
-    outcome: oneshot::Receiver<Result<crate::CreatedRun, Error>>,
+    /// `None` once it has been heard.
+    outcome: Option<oneshot::Receiver<Result<crate::CreatedRun, Error>>>,
+    runtime: Handle,
 }
 
 impl Begun {
-    async fn finish(self) -> Result<LocalRun, Error> {
-        let outcome = self.outcome.await.unwrap_or_else(|_| Err(closed()));
-        let commands = self.opened.commands;
+    async fn finish(mut self) -> Result<LocalRun, Error> {
+        let outcome = match &mut self.outcome {
+            Some(outcome) => outcome.await.unwrap_or_else(|_| Err(closed())),
+            None => Err(closed()),
+        };
+        self.outcome = None;
+        let commands = self.opened.commands.clone();
         match outcome {
             Ok(created) => {
-                if created.id != self.run_id {
-                    let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
-                }
-                Ok(LocalRun::new(
+                let (run_id, session_id) = (self.run_id.clone(), self.session_id.clone());
+                let run = LocalRun::new(
                     created,
-                    self.session_id,
-                    self.run_id,
-                    self.stop,
+                    session_id,
+                    &run_id,
+                    self.stop.clone(),
                     self.run_timeout,
-                    commands,
-                ))
+                    commands.clone(),
+                );
+                if run.is_existing() {
+                    let _ = commands.send(Command::Forget { run_id }).await;
+                }
+                Ok(run)
             }
             Err(error) => {
-                let _ = commands.send(Command::Forget { run_id: self.run_id }).await;
+                let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
                 if error.is_session_lost() {
-                    let _ = commands.send(Command::Lost { session_id: self.session_id }).await;
+                    let _ = commands.send(Command::Lost { session_id: self.session_id.clone() }).await;
                 }
                 Err(error)
             }
         }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(outcome) = self.outcome.take() else { return };
+        let (commands, run_id) = (self.opened.commands.clone(), self.run_id.clone());
+        runtime::spawn(&self.runtime, "abandoned create", async move {
+            let command = match outcome.await {
+                Ok(Ok(created)) if created.id == run_id => Command::Abandon { run_id, epoch: created.epoch },
+                _ => Command::Forget { run_id },
+            };
+            let _ = commands.send(command).await; // a session that is closed has ended its runs
+        });
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{self as proto, IngestLogsResponse, NewRun, State, StateType};
-use tidegate_sdk_core::{End, LocalRun, LogLine, Session, Stop, Verdict, new_run_id, wall_clock};
+use tidegate_sdk_core::{
+    Client, End, LocalRun, LogLine, Options, Session, Stop, Verdict, new_run_id, wall_clock,
+};
 use tonic_types::{ErrorDetails, StatusExt};
 
 fn task(name: &str) -> NewRun {
@@ -95,6 +97,76 @@ async fn a_lost_session_tells_its_runs_and_is_followed_by_another() {
     assert!(soon(outcome.verdict()).await.unwrap_err().is_session_lost());
     let (_conn, second_id) = fake.session().await;
     assert_ne!(first_id, second_id);
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_is_ended_where_it_stands() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    drop(soon(creating.join_all()).await.remove(0));
+    let crashed = conn.reports().await;
+    assert!(matches!(crashed[0].event, Some(Event::Crashed(_))), "{crashed:?}");
+
+    // While its create is under way.
+    let create = client.session().create(task("count")).await.unwrap();
+    drop(create);
+    let created = fake.accept_creates().await;
+    let crashed = conn.reports().await;
+    assert_eq!(crashed[0].run_id, created[0].id);
+    assert!(matches!(crashed[0].event, Some(Event::Crashed(_))), "{crashed:?}");
+
+    // When the server has granted a retry, under the epoch of that.
+    let create = client.session().create(task("count")).await.unwrap();
+    fake.accept_creates().await;
+    let mut run = soon(create).await.unwrap();
+    let outcome = run.finish(End::Failed(proto::Failure::default())).await;
+    let failed = conn.reports().await;
+    drop(run);
+    let state = Some(State { r#type: StateType::Scheduled.into(), ..Default::default() });
+    conn.answer(vec![proto::ReportOutcome { state, current_epoch: 2, ..accepted(&failed[0]) }]).await;
+    assert!(matches!(soon(outcome.verdict()).await.unwrap(), (Verdict::Retry(_), 2)));
+    let crashed = conn.reports().await;
+    assert_eq!(crashed[0].epoch, 2);
+    assert!(matches!(crashed[0].event, Some(Event::Crashed(_))), "{crashed:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_has_ended_is_dropped_without_a_word() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    drop(run.finish(End::Completed(None)).await);
+    let completed = conn.reports().await;
+    drop(run);
+    let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    conn.answer(vec![proto::ReportOutcome { state, ..accepted(&completed[0]) }]).await;
+    let create = client.session().create(task("next")).await.unwrap();
+    let next = fake.accept_creates().await;
+    soon(create).await.unwrap().finish(End::Completed(None)).await;
+    assert_eq!(conn.reports().await[0].run_id, next[0].id);
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_open_is_not_waited_for_without_end() {
+    let mut fake = Fake::start().await;
+    let mut options = Options::new(&fake.address, "test").unwrap();
+    options.call_deadline = Duration::from_millis(200);
+    let client = Client::new(options).unwrap();
+    let creating = client.session().create(task("count"));
+    let opening = async { (fake.sessions.recv().await, std::future::pending::<()>().await) }; // never welcome
+    let created = tokio::select! {
+        created = soon(creating) => created.map(|_| ()),
+        _ = opening => unreachable!(),
+    };
+    assert!(created.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
 use tidegate_sdk_core::{Attempts, End, Stop, Worker, WorkerOptions, new_run_id};
+use tonic_types::{ErrorDetails, StatusExt};
 
 fn options(task_slots: u32) -> WorkerOptions {
     WorkerOptions {
@@ -199,11 +200,98 @@ async fn a_refused_worker_says_why() {
     let mut fake = Fake::start().await;
     let (worker, mut attempts) = start(&fake, 1);
     let conn = soon(fake.workers.recv()).await.unwrap();
-    conn.responses
-        .send(Err(tonic::Status::failed_precondition("protocol version 1 is too old")))
-        .await
-        .unwrap();
+    let details = ErrorDetails::with_error_info("PROTOCOL_VERSION", "tidegate", []);
+    let message = "protocol version 1 is too old";
+    let refused = tonic::Status::with_error_details(tonic::Code::FailedPrecondition, message, details);
+    conn.responses.send(Err(refused)).await.unwrap();
     let error = soon(worker.stopped()).await.unwrap_err();
     assert!(error.to_string().contains("too old"), "{error}");
     assert!(soon(attempts.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn what_something_in_between_answers_does_not_end_a_worker() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    for code in [tonic::Code::Unimplemented, tonic::Code::Aborted] {
+        let conn = soon(fake.workers.recv()).await.unwrap();
+        conn.responses.send(Err(tonic::Status::new(code, "a proxy's page"))).await.unwrap();
+    }
+    fake.worker().await.assign(assign(&new_run_id())).await;
+    assert!(soon(attempts.next()).await.is_some());
+}
+
+#[tokio::test]
+async fn an_assignment_that_comes_twice_is_executed_once() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 3);
+    let conn = fake.worker().await;
+    let (twice, other) = (new_run_id(), new_run_id());
+    for run_id in [&twice, &twice, &other] {
+        conn.assign(assign(run_id)).await;
+    }
+    let first = soon(attempts.next()).await.unwrap();
+    let second = soon(attempts.next()).await.unwrap();
+    assert_eq!((&first.assign().run_id, &second.assign().run_id), (&twice, &other));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_given_up_gives_back_what_never_started() {
+    let mut fake = Fake::start().await;
+    let options = WorkerOptions { drain_grace: Duration::ZERO, ..options(2) };
+    let (worker, mut attempts) = Worker::start(&fake.client(), options).unwrap();
+    let mut conn = fake.worker().await;
+    let (started, waiting) = (new_run_id(), new_run_id());
+    conn.assign(assign(&started)).await;
+    conn.assign(assign(&waiting)).await;
+    let mut first = soon(attempts.next()).await.unwrap();
+    let _second = soon(attempts.next()).await.unwrap();
+    first.start();
+    worker.drain();
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        let reports = conn.reports().await;
+        ends.extend(reports.into_iter().filter(|report| !matches!(report.event, Some(Event::Started(_)))));
+    }
+    for end in ends {
+        match end.event {
+            Some(Event::Crashed(_)) => assert_eq!(end.run_id, started),
+            Some(Event::Released(_)) => assert_eq!(end.run_id, waiting),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_runs_are_taken_while_too_many_reports_are_unanswered() {
+    const N_RUNS: u32 = 6_000; // with two reports each, 2,000 over the bound
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, N_RUNS);
+    let mut conn = fake.worker().await;
+    let mut n_credits = conn.credits().await.tasks;
+    let assigns = (0..N_RUNS).map(|_| assign(&new_run_id())).collect();
+    let assigns = proto::Assignments { assigns };
+    let message = Some(proto::work_response::Message::Assignments(assigns));
+    conn.say(proto::WorkResponse { message }).await;
+    for _ in 0..N_RUNS {
+        let mut attempt = soon(attempts.next()).await.unwrap();
+        attempt.start();
+        attempt.finish(End::Completed(None));
+    }
+    let (mut reports, mut n_heartbeats) = (Vec::new(), 0);
+    while reports.len() < 12_000 || n_heartbeats < 2 {
+        match conn.next().await.message {
+            Some(proto::work_request::Message::Reports(more)) => {
+                (reports, n_heartbeats) = ([reports, more.reports].concat(), 0);
+            }
+            Some(proto::work_request::Message::Heartbeat(_)) => n_heartbeats += 1,
+            Some(proto::work_request::Message::Credits(more)) => n_credits += more.tasks,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(n_credits < 2 * N_RUNS, "{n_credits}");
+    conn.answer(reports.iter().map(accepted).collect()).await;
+    while n_credits < 2 * N_RUNS {
+        n_credits += conn.credits().await.tasks;
+    }
 }

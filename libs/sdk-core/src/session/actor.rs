@@ -31,13 +31,22 @@ const CLOSING: Duration = Duration::from_secs(2);
 
 type SessionLink = Link<SessionRequest, SessionResponse>;
 
+/// A run of this session that has not ended.
+struct Open {
+    stop: StopSender,
+    /// That of the attempt to come, once the server has granted a retry.
+    next_epoch: Option<u64>,
+    /// Nobody executes it any more.
+    abandoned: bool,
+}
+
 /// The task that owns the session's stream. It never waits for user code.
 pub(super) struct Actor {
     connection: Arc<Connection>,
     inbox: mpsc::Receiver<Command>,
     state: watch::Sender<SessionState>,
     session_id: String,
-    runs: HashMap<String, StopSender>,
+    runs: HashMap<String, Open>,
     reports: Reports,
     heartbeat_due: bool,
     max_batch_size: usize,
@@ -129,8 +138,7 @@ impl Actor {
             self.lose(link);
             return std::ops::ControlFlow::Continue(());
         }
-        let is_final = !error.is_retryable() && error.kind() != ErrorKind::Internal;
-        if is_final || !self.connection.was_reached() {
+        if error.is_refusal() || !self.connection.was_reached() {
             // Who asked for the session hears why; the next local run tries anew.
             self.lose_runs();
             self.state.send_replace(SessionState::Refused(self.connection.explain(error)));
@@ -150,8 +158,8 @@ impl Actor {
     }
 
     fn lose_runs(&mut self) {
-        for (_, stop) in self.runs.drain() {
-            stop.send(Stop::Lost { message: super::lost().message().to_owned() });
+        for (_, open) in self.runs.drain() {
+            open.stop.send(Stop::Lost { message: super::lost().message().to_owned() });
         }
         self.reports.clear();
     }
@@ -188,18 +196,39 @@ impl Actor {
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
         let goes_on = state == proto::StateType::Scheduled || state == proto::StateType::Cancelling;
         if outcome.accepted && is_start || goes_on {
-            return; // it goes on: as started, to be retried, or to be ended by the report of the cancel that crossed
+            // It goes on: as started, to be retried, or to be ended by the report of the cancel that crossed.
+            let Some(open) = self.runs.get_mut(&outcome.run_id) else { return };
+            if outcome.accepted && !is_start && state == proto::StateType::Scheduled {
+                open.next_epoch = Some(outcome.current_epoch);
+                if open.abandoned {
+                    self.abandon(outcome.run_id.clone(), outcome.current_epoch);
+                }
+            }
+            return;
         }
-        let Some(stop) = self.runs.remove(&outcome.run_id) else { return };
+        let Some(open) = self.runs.remove(&outcome.run_id) else { return };
         if !outcome.accepted {
-            stop.send(Stop::Lost { message: outcome.message.clone() });
+            open.stop.send(Stop::Lost { message: outcome.message.clone() });
         }
     }
 
+    /// Ends a run that nobody executes any more. Where an end of it is on its way, that one's answer comes first.
+    fn abandon(&mut self, run_id: String, epoch: u64) {
+        let Some(open) = self.runs.get_mut(&run_id) else { return }; // it has ended, or is lost
+        open.abandoned = true;
+        if self.reports.has_end_of(&run_id) {
+            return;
+        }
+        let epoch = open.next_epoch.map_or(epoch, |next| next.max(epoch));
+        let cause = "its process dropped the run before it had ended".to_owned();
+        let event = Some(report::Event::Crashed(report::Crashed { cause }));
+        self.reports.push(proto::Report { run_id, epoch, event }, None);
+    }
+
     fn on_cancel(&self, cancel: proto::Cancel) {
-        let Some(stop) = self.runs.get(&cancel.run_id) else { return };
+        let Some(open) = self.runs.get(&cancel.run_id) else { return };
         let grace = clock::duration_of(cancel.grace.as_ref()).unwrap_or(Duration::from_secs(30));
-        stop.send(match cancel.cause() {
+        open.stop.send(match cancel.cause() {
             CancelCause::Lost => Stop::Lost { message: cancel.message },
             CancelCause::Requested | CancelCause::Unspecified => {
                 Stop::Cancel { message: cancel.message, grace }
@@ -210,7 +239,7 @@ impl Actor {
     fn on_command(&mut self, command: Command, link: &mut SessionLink) {
         match command {
             Command::Track { run_id, session_id, stop } if session_id == self.session_id => {
-                self.runs.insert(run_id, stop);
+                self.runs.insert(run_id, Open { stop, next_epoch: None, abandoned: false });
             }
             Command::Track { stop, .. } => {
                 stop.send(Stop::Lost { message: super::lost().message().to_owned() });
@@ -218,6 +247,7 @@ impl Actor {
             Command::Forget { run_id } => {
                 self.runs.remove(&run_id);
             }
+            Command::Abandon { run_id, epoch } => self.abandon(run_id, epoch),
             Command::Report { session_id, report, reply } if session_id == self.session_id => {
                 let max_payload = self.connection.max_payload();
                 let event = report.event.map(|event| ends::bounded(event, max_payload));

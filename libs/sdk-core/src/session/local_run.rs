@@ -22,7 +22,7 @@ pub enum Verdict {
     Retry(Duration),
 }
 
-/// A run that this process executes.
+/// A run that this process executes. Dropped before its end, it is reported as crashed.
 #[derive(Debug)]
 pub struct LocalRun {
     id: String,
@@ -37,14 +37,13 @@ pub struct LocalRun {
     /// Stops the clock of the present attempt when it is dropped.
     clock: Option<DropGuard>,
     commands: mpsc::Sender<Command>,
-    ended: bool,
 }
 
 impl LocalRun {
     pub(super) fn new(
         created: CreatedRun,
         session_id: String,
-        asked_id: String,
+        asked_id: &str,
         (stop_sender, stop): (StopSender, StopSignal),
         run_timeout: Option<Duration>,
         commands: mpsc::Sender<Command>,
@@ -60,7 +59,6 @@ impl LocalRun {
             run_timeout,
             clock: None,
             commands,
-            ended: false,
         }
     }
 
@@ -107,7 +105,6 @@ impl LocalRun {
     /// verdict, or drop it where that does not matter.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
-        self.ended = true;
         self.clock = None;
         Outcome(answer)
     }
@@ -117,7 +114,6 @@ impl LocalRun {
         // A timeout of the attempt before is not one of the next.
         self.stop_sender.clear_timeout();
         self.epoch = epoch;
-        self.ended = false;
     }
 
     async fn report(&self, event: report::Event) -> oneshot::Receiver<ReportOutcome> {
@@ -132,9 +128,18 @@ impl LocalRun {
 
 impl Drop for LocalRun {
     fn drop(&mut self) {
-        if !self.ended {
-            // Best effort: the session keeps the run until it ends itself, and then the run counts as crashed.
-            let _ = self.commands.try_send(Command::Forget { run_id: self.id.clone() });
+        if self.existing {
+            return; // it is another's
+        }
+        // The session knows whether the run has ended, or is to have another attempt that will not come now.
+        let abandon = Command::Abandon { run_id: self.id.clone(), epoch: self.epoch };
+        if let Err(mpsc::error::TrySendError::Full(abandon)) = self.commands.try_send(abandon)
+            && let Ok(runtime) = crate::runtime::handle()
+        {
+            let commands = self.commands.clone();
+            crate::runtime::spawn(&runtime, "abandoned run", async move {
+                let _ = commands.send(abandon).await; // a session that is closed has ended its runs
+            });
         }
     }
 }

@@ -24,6 +24,8 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the last reports may take to be answered, and the stream to end.
 const CLOSING: Duration = Duration::from_secs(5);
+/// Unanswered reports, at most; beyond that no credits are given, so that no more runs come.
+const MAX_UNANSWERED: usize = 10_000;
 
 /// What an attempt says to the worker.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(super) struct Command {
 struct Held {
     epoch: u64,
     stop: StopSender,
+    started: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,22 +197,15 @@ impl Actor {
 
     fn on_down(&mut self, error: Error) -> Result<(), Error> {
         self.outstanding = Slots::default();
-        match error.kind() {
-            ErrorKind::InvalidArgument
-            | ErrorKind::FailedPrecondition
-            | ErrorKind::Unauthenticated
-            | ErrorKind::PermissionDenied => {
-                for held in self.held.values() {
-                    held.stop.send(Stop::Lost { message: format!("the worker was refused: {error}") });
-                }
-                Err(error)
+        if error.is_refusal() {
+            for held in self.held.values() {
+                held.stop.send(Stop::Lost { message: format!("the worker was refused: {error}") });
             }
-            _ => {
-                let error = self.connection.explain(error);
-                tracing::warn!("worker {} is not connected, and tries again: {error}", self.worker_id);
-                Ok(())
-            }
+            return Err(error);
         }
+        let error = self.connection.explain(error);
+        tracing::warn!("worker {} is not connected, and tries again: {error}", self.worker_id);
+        Ok(())
     }
 
     fn on_message(&mut self, response: WorkResponse, link: &mut Link<WorkRequest, WorkResponse>) {
@@ -240,11 +236,14 @@ impl Actor {
         let kind = assign.kind();
         let outstanding = self.outstanding.of(kind);
         *outstanding = outstanding.saturating_sub(1);
-        *self.busy.of(kind) += 1;
         let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
+        if self.held.get(&run_id).is_some_and(|held| held.epoch == epoch) {
+            return; // delivered twice: the epoch makes the second a no-op
+        }
+        *self.busy.of(kind) += 1;
         let (attempt, stop) = Attempt::new(assign, self.commands_sender.clone());
-        let earlier = self.held.insert(run_id.clone(), Held { epoch, stop });
-        if let Some(earlier) = earlier.filter(|earlier| earlier.epoch != epoch) {
+        let earlier = self.held.insert(run_id.clone(), Held { epoch, stop, started: false });
+        if let Some(earlier) = earlier {
             earlier.stop.send(Stop::Lost { message: "the run was delivered again".into() });
             self.reports.forget(&run_id);
         }
@@ -262,8 +261,9 @@ impl Actor {
             *busy = busy.saturating_sub(1);
             self.status.send_modify(|status| status.n_finished += 1);
         }
-        let is_held = self.held.get(&command.run_id).is_some_and(|held| held.epoch == command.epoch);
-        if is_held {
+        let held = self.held.get_mut(&command.run_id).filter(|held| held.epoch == command.epoch);
+        if let Some(held) = held {
+            held.started |= matches!(command.event, report::Event::Started(_));
             let event = Some(ends::bounded(command.event, self.connection.max_payload()));
             let report = Report { run_id: command.run_id, epoch: command.epoch, event };
             self.reports.push(report, None);
@@ -317,7 +317,7 @@ impl Actor {
     }
 
     fn free(&self) -> Slots {
-        if self.is_draining() {
+        if self.is_draining() || self.reports.len() >= MAX_UNANSWERED {
             return Slots::default();
         }
         let free = |slots: u32, busy: u32, outstanding: u32| slots.saturating_sub(busy + outstanding);
@@ -379,19 +379,21 @@ impl Actor {
         };
     }
 
-    /// What has not ended by now goes down with the process.
+    /// What has not ended by now goes down with the process; what never started is given back.
     fn give_up(&mut self) {
         let grace = self.options.drain_grace;
         let cause = format!("shutdown: the worker ended and the run did not end within {grace:?}");
-        let unreported: Vec<(String, u64)> = self
-            .held
-            .iter()
-            .filter(|(run_id, _)| !self.reports.has_end_of(run_id))
-            .map(|(run_id, held)| (run_id.clone(), held.epoch))
-            .collect();
-        for (run_id, epoch) in unreported {
-            let event = Some(report::Event::Crashed(report::Crashed { cause: cause.clone() }));
-            self.reports.push(Report { run_id, epoch, event }, None);
+        for (run_id, held) in &self.held {
+            if self.reports.has_end_of(run_id) {
+                continue;
+            }
+            let event = if held.started {
+                report::Event::Crashed(report::Crashed { cause: cause.clone() })
+            } else {
+                report::Event::Released(report::Released {})
+            };
+            let report = Report { run_id: run_id.clone(), epoch: held.epoch, event: Some(event) };
+            self.reports.push(report, None);
         }
         self.busy = Slots::default();
     }
