@@ -166,6 +166,27 @@ def test_a_worker_drains_at_sigterm(processes: Processes, queue: str, tmp_path: 
     assert handle.state.is_completed()
 
 
+def test_a_worker_ends_without_code_that_does_not(processes: Processes, queue: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    worker = processes.worker("work.py", queue)
+    work.deaf.with_options(queue=queue).delay(str(marker))
+    until(lambda: lines_of(marker))
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+
+
+def test_a_second_signal_ends_a_worker_at_once(processes: Processes, queue: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    worker = processes.start("work.py", queue)
+    work.deaf.with_options(queue=queue).delay(str(marker))
+    until(lambda: lines_of(marker))
+    worker.send_signal(signal.SIGTERM)
+    assert worker.stderr is not None
+    assert any("SIGTERM" in line for line in worker.stderr)
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(PATIENCE) == 128 + signal.SIGINT
+
+
 def test_keys_and_delays(processes: Processes, queue: str) -> None:
     later = work.add.with_options(queue=queue, countdown=0.5, idempotency_key=f"once-{queue}")
     one, two = later.delay(1, 2), later.delay(1, 2)

@@ -225,6 +225,90 @@ def test_a_timeout_interrupts() -> None:
     outer()
 
 
+def test_the_interrupt_of_a_flow_goes_through_what_it_has_called() -> None:
+    ids = []
+
+    @task
+    def endless() -> None:
+        ids.append(run_id())
+        while True:
+            pass
+
+    @flow(timeout_seconds=0.3)
+    def outer() -> None:
+        ids.append(run_id())
+        endless()
+        raise AssertionError("it was not interrupted")
+
+    with pytest.raises(RunFailed, match="did not end within 0.3 s"):
+        outer()
+    outer_id, child_id = ids
+    assert get_run(outer_id).run().state[1] == "TimedOut"
+    assert get_run(child_id).wait(20)
+    assert get_run(child_id).state.type in ("CRASHED", "CANCELLED")
+
+
+def test_an_interrupt_that_a_called_task_swallows_reaches_its_flow() -> None:
+    @task
+    def swallows() -> None:
+        try:
+            while True:
+                pass
+        except tidegate.errors.Interrupted:
+            pass
+
+    @flow(timeout_seconds=0.3)
+    def outer() -> None:
+        swallows()
+        while True:
+            pass
+
+    with pytest.raises(RunFailed, match="did not end within 0.3 s"):
+        outer()
+
+
+def test_a_run_whose_retry_does_not_come_is_ended() -> None:
+    flow_ids = []
+
+    @task(retries=1, retry_delay_seconds=600)
+    def fails_at_first() -> None:
+        raise ValueError("not yet")
+
+    @flow(timeout_seconds=0.5)
+    def outer() -> None:
+        flow_ids.append(run_id())
+        fails_at_first()
+
+    with pytest.raises(RunFailed, match="did not end within 0.5 s"):
+        outer()
+    (child,) = children_of(flow_ids[0])
+    assert get_run(child.id).wait(20)
+
+
+def test_what_an_interrupted_flow_has_queued_does_not_begin() -> None:
+    executed = []
+
+    @task
+    def one(n: int) -> None:
+        executed.append(n)
+        while True:
+            pass
+
+    @flow(timeout_seconds=0.5, max_workers=1)
+    def outer() -> None:
+        first, second = one.submit(1), one.submit(2)
+        dependent = one.submit(second)
+        futures.extend([first, second, dependent])
+        while True:
+            pass
+
+    futures: list[Future] = []
+    with pytest.raises(RunFailed, match="did not end within 0.5 s"):
+        outer()
+    assert futures[1].wait(20) and executed == [1]
+    assert futures[1].state.is_cancelled()
+
+
 def test_a_cancel_interrupts_the_whole_tree() -> None:
     started = threading.Event()
     ids: list[str] = []

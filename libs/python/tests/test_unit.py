@@ -181,3 +181,8 @@ def test_code_in_a_thread_is_interrupted() -> None:
     control.stop("cancel", "because", 0.0)
     thread.join(20)
     assert ended == [("cancel", "because")]
+
+
+def test_a_call_that_is_not_answered_in_time_is_no_wait_that_ran_out() -> None:
+    error = tidegate.errors._from_core("deadline_exceeded", "", "no answer")
+    assert isinstance(error, tidegate.ServerUnavailable) and not isinstance(error, tidegate.WaitTimeout)

@@ -86,6 +86,14 @@ def sleeps_until_told(marker: str) -> None:
 
 
 @task
+def deaf(marker: str) -> None:
+    """One call that nothing breaks into."""
+    with open(marker, "a") as file:
+        file.write("running\n")
+    time.sleep(3600)
+
+
+@task
 def computes(seconds: float) -> int:
     """Holds Python's lock: each sum is one step of the interpreter, which no other thread can break into."""
     begun = time.monotonic()
@@ -119,7 +127,7 @@ current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
-        fans_out, crashes_once,
+        fans_out, crashes_once, deaf,
         queues=[current_queue],
         drain_seconds=5,
     )

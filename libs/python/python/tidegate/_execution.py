@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generator, NamedTuple, Optional, Union
 
 from . import _core, _payload
 from ._connection import SLICE_SECONDS, awaited, block, client
-from ._interrupt import Control
+from ._interrupt import Control, raise_missed
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, _current, current_run
 from .errors import (
     Interrupted,
@@ -59,11 +59,14 @@ def execute(function: Function[Any, Any], arguments: Any, context: RunContext, c
                 _check_children(context)
                 return Outcome("completed", value)
         except Interrupted as error:
+            context._close(cancel=True)
             _wait_for_children(context, _LAST_WORDS_SECONDS)
             return Outcome("stopped", error=error)
         except BaseException as error:
+            context._close(cancel=not isinstance(error, Exception))  # such as KeyboardInterrupt
             return Outcome("failed", error=error)
     finally:
+        control.release()
         context._close()
         _current.reset(token)
 
@@ -130,7 +133,9 @@ class End(NamedTuple):
 def end_of(outcome: Outcome, control: Control, name: str) -> End:
     """What to report of an attempt."""
     if outcome.how == "stopped":
-        kind = control.stopped[0] if control.stopped else "cancel"
+        if control.stopped is None:
+            return End("crashed", "the run that called it was stopped")
+        kind = control.stopped[0]
         if kind == "timed_out":
             return End("timed_out")
         if kind == "shutdown":
@@ -194,6 +199,12 @@ class LocalCall:
 
     def run(self) -> Any:
         """Takes the steps in this thread."""
+        try:
+            return self._run()
+        finally:
+            raise_missed()
+
+    def _run(self) -> Any:
         steps = self._steps()
         answer: Any = None
         while True:
@@ -278,6 +289,9 @@ class LocalCall:
             if control.stopped is not None and control.stopped[0] == "lost":
                 raise self._lost_error((yield client().get_run(local.id)), control.stopped[1])
             op = local.finish(*end)
+            if outcome.how == "stopped" and control.stopped is None:
+                assert outcome.error is not None
+                raise outcome.error  # meant for the run that called this one
             if end.end == "completed":
                 if parent is None:
                     yield op  # the end of a whole tree is durable before its caller goes on
@@ -332,9 +346,16 @@ def _launch(
         return
     executor = call.parent._executor() if call.parent is not None else _root_executor()
     try:
-        executor.submit(context.run, _finish, call, future, needed)
-    except RuntimeError as error:  # the run that submitted it was interrupted and has ended
-        future._finish(None, RunCancelled(f"`{call.function.name}` was not started: {error}"))
+        begun = executor.submit(context.run, _finish, call, future, needed)
+    except RuntimeError:  # the run that submitted it was interrupted and has ended
+        return _never_began(call, future)
+    if call.parent is not None:
+        call.parent._if_cancelled(begun, lambda: _never_began(call, future))
+
+
+def _never_began(call: LocalCall, future: Future) -> None:
+    call._pending = None  # a run that nobody executes is ended by the core
+    future._finish(None, RunCancelled(f"`{call.function.name}` was not started: the run that submitted it has ended"))
 
 
 def _finish(call: LocalCall, future: Future, needed: Optional[list[Dependency]]) -> None:
@@ -351,7 +372,7 @@ async def _finish_async(
 ) -> None:
     async def run() -> Any:
         if needed is not None:
-            _resolve_arguments(call, needed)
+            await asyncio.to_thread(_resolve_arguments, call, needed)  # it asks the server, and the loop is shared
         return await call.coroutine()
 
     try:

@@ -22,6 +22,10 @@ class Control:
         self._lock = threading.Lock()
         self._interrupt: Optional[Callable[[], None]] = None
         self._on_stop = on_stop
+        #: That of the code that called this one's, in the same thread.
+        self._outer: Optional[Control] = None
+        #: Its interrupt came while it had called other code, and ended that alone.
+        self._missed = False
         #: ``(kind, message)`` once it has been stopped; kinds are those of ``_core``: ``cancel``, ``timed_out``, ….
         self.stopped: Optional[tuple[str, str]] = None
 
@@ -40,17 +44,40 @@ class Control:
     def thread(self) -> Iterator[None]:
         """Around code of this thread that may be interrupted."""
         ident = threading.get_ident()
+        self._outer = getattr(_innermost, "control", None)
+        running_outers = [outer for outer in self._outers() if outer.stopped is None]
         with self._lock:
             if self.stopped is not None:
                 raise Interrupted
             self._interrupt = lambda: _raise_in(ident)
+        goes_on_outside = False
         try:
+            _innermost.control = self
             yield
+        except Interrupted:
+            goes_on_outside = self.stopped is None
+            raise
         finally:
-            with self._lock:
+            _innermost.control = self._outer
+            self.release()
+            if not goes_on_outside:
+                for outer in running_outers:
+                    outer._missed |= outer.stopped is not None
+
+    def release(self) -> None:
+        """Nothing of this thread is interrupted any more."""
+        with self._lock:
+            if self._interrupt is not None:
                 self._interrupt = None
                 # One that was asked for and has not come yet would hit other code.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+                ident = ctypes.c_ulong(threading.get_ident())
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, None)
+
+    def _outers(self) -> Iterator[Control]:
+        outer = self._outer
+        while outer is not None:
+            yield outer
+            outer = outer._outer
 
     async def run(self, code: Any) -> Any:
         """Awaits `code`, which may be interrupted."""
@@ -69,6 +96,19 @@ class Control:
         finally:
             with self._lock:
                 self._interrupt = None
+
+
+def raise_missed() -> None:
+    """Raises the interrupt of this thread's code that came while it had called other code."""
+    control: Optional[Control] = getattr(_innermost, "control", None)
+    while control is not None:
+        if control._missed:
+            control._missed = False
+            raise Interrupted
+        control = control._outer
+
+
+_innermost = threading.local()
 
 
 def _raise_in(ident: int) -> None:

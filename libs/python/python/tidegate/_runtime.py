@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 if TYPE_CHECKING:
     from .futures import Future
@@ -52,6 +53,7 @@ class RunContext:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], int] = {}
         self._pool: Optional[ThreadPoolExecutor] = None
+        self._cancelled: list[Callable[[], None]] = []
         self._children: list[Future] = []
 
     def _child_key(self, kind: str, name: str) -> str:
@@ -81,11 +83,28 @@ class RunContext:
             children, self._children = self._children, []
             return children
 
-    def _close(self) -> None:
+    def _close(self, cancel: bool = False) -> None:
+        """No more is submitted. With `cancel`, what has not begun never does."""
         with self._lock:
-            pool, self._pool = self._pool, None
+            pool = self._pool
         if pool is not None:
-            pool.shutdown(wait=False)
+            pool.shutdown(wait=False, cancel_futures=cancel)
+        self._tell_cancelled()
+
+    def _if_cancelled(self, begun: concurrent.futures.Future[None], then: Callable[[], None]) -> None:
+        """Has `then` called when :meth:`_close` keeps `begun` from its beginning."""
+        # Not in the callback itself: the pool has its lock then, and `then` may want to submit.
+        begun.add_done_callback(lambda begun: self._cancelled.append(then) if begun.cancelled() else None)
+        if begun.cancelled():
+            self._tell_cancelled()
+
+    def _tell_cancelled(self) -> None:
+        while True:
+            try:
+                then = self._cancelled.pop()
+            except IndexError:
+                return
+            then()
 
 
 _current: ContextVar[Optional[RunContext]] = ContextVar("tidegate_run", default=None)

@@ -95,7 +95,7 @@ _KINDS: dict[str, type[TidegateError]] = {
     "already_exists": AlreadyExists,
     "unavailable": ServerUnavailable,
     "exhausted": ServerUnavailable,
-    "deadline_exceeded": WaitTimeout,
+    "deadline_exceeded": ServerUnavailable,  # of a call; waits have their own
     "payload": PayloadError,
 }
 

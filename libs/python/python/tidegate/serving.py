@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
+import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional, Sequence
 
-from . import _core, _execution, _payload
+from . import _connection, _core, _execution, _payload
 from ._connection import client
 from ._interrupt import Control
 from ._runtime import RunContext
@@ -18,6 +21,8 @@ from .functions import Function
 
 #: How long code that is out of time, and was interrupted, has before its end is reported without it, in seconds.
 _TIMEOUT_GRACE_SECONDS = 5.0
+#: How long threads that have nothing more to do may take to end, in seconds.
+_IDLE_SECONDS = 1.0
 
 
 def serve(
@@ -72,7 +77,7 @@ class Serving:
         )
         # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
         self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
-        self._n_signals = 0
+        self._signal: Optional[int] = None
         self._connected: Optional[bool] = None
 
     def run(self) -> None:
@@ -81,19 +86,35 @@ class Serving:
         _say(f"worker {self._worker.id} serves {names} from {', '.join(self._queues)} at {client().address}")
         earlier = self._take_signals()
         try:
-            while (attempts := self._worker.next(0.5)) is not None:
-                for attempt in attempts:
-                    self._start(attempt)
-                self._tell_connection()
-                if not attempts and self._worker.stopped(0.0):  # raises why it was refused
-                    break
-            while not self._worker.stopped(0.5):
-                pass
-        finally:
-            for number, handler in earlier.items():
-                signal.signal(number, handler)
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._work()
+        except BaseException:
+            self._end(earlier)
+            if not _is_stuck():
+                raise
+            traceback.print_exc()
+            _leave(1)
+        self._end(earlier)
         _say(f"worker {self._worker.id} has ended")
+        if _is_stuck():
+            _leave(0)
+
+    def _work(self) -> None:
+        while (attempts := self._worker.next(0.5)) is not None:
+            for attempt in attempts:
+                self._start(attempt)
+            self._tell_connection()
+            if not attempts and self._worker.stopped(0.0):  # raises why it was refused
+                break
+        if self._signal is not None:  # the handler itself may have come in the midst of a write
+            name = signal.Signals(self._signal).name
+            _say(f"{name}: running work may end, no more is taken; once more ends at once")
+        while not self._worker.stopped(0.5):
+            pass
+
+    def _end(self, earlier: dict[signal.Signals, Any]) -> None:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _tell_connection(self) -> None:
         """Says when the connection comes and goes, so that a worker that waits for its server does not look busy."""
@@ -111,10 +132,9 @@ class Serving:
             return {}  # only the main thread can
 
         def on_signal(number: int, _: Any) -> None:
-            self._n_signals += 1
-            if self._n_signals > 1:
-                raise KeyboardInterrupt
-            _say(f"{signal.Signals(number).name}: running work may end, no more is taken; once more ends at once")
+            if self._signal is not None:
+                os._exit(128 + number)
+            self._signal = number
             self._worker.drain()
 
         return {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -134,6 +154,30 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
+def _is_stuck() -> bool:
+    """True when code goes on that was told to stop: the interpreter would wait for its thread, however long."""
+    if threading.current_thread() is not threading.main_thread():
+        return False  # whoever started this thread decides about the process
+    deadline = time.monotonic() + _IDLE_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith("tidegate-") and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return True
+    return False
+
+
+def _leave(code: int) -> None:
+    """Ends the process without the threads that go on; their runs have been reported."""
+    _say("code that was told to stop goes on: the process ends without it")
+    try:
+        _connection.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
 class _Attempt:
     """One attempt on its way: what is the same for sync and async code."""
 
@@ -141,8 +185,8 @@ class _Attempt:
         self.attempt = attempt
         self.function = function
         self.control = Control(self._on_stop)
-        self._watch = attempt.on_stop(self.control.stop)
         self._timer: Optional[threading.Timer] = None
+        self._watch = attempt.on_stop(self.control.stop)
         self.span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
         self.context = RunContext(
             run_id=attempt.run_id,
@@ -168,7 +212,11 @@ class _Attempt:
 
     def _on_stop(self, kind: str, _message: str, grace: float) -> None:
         """The code has been interrupted. Should it not end, say so without it."""
-        ends = {"cancel": (grace, "cancelled"), "timed_out": (_TIMEOUT_GRACE_SECONDS, "timed_out")}
+        ends = {
+            "cancel": (grace, "cancelled"),
+            "timed_out": (_TIMEOUT_GRACE_SECONDS, "timed_out"),
+            "lost": (_TIMEOUT_GRACE_SECONDS, "cancelled"),  # nothing is reported of it, but its slot is free again
+        }
         if kind in ends and self._timer is None:
             seconds, end = ends[kind]
             self._timer = threading.Timer(seconds, lambda: self.attempt.finish(end))
