@@ -1,4 +1,4 @@
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use tidegate_sdk::{Client, RunHandle, proto::StateType};
 
@@ -12,12 +12,20 @@ const LEASE: Duration = Duration::from_secs(4);
 /// All of Tidegate, ready to take runs.
 pub struct Suite {
     address: String,
-    /// Services by name, in the order in which they are stopped.
-    services: Vec<(&'static str, String, Process)>,
+    /// In the order in which they are stopped.
+    services: Vec<Service>,
     /// For workers too.
     env: Vec<(String, String)>,
     redis: Option<Redis>,
     _database: Option<Database>,
+}
+
+struct Service {
+    name: &'static str,
+    address: String,
+    process: Process,
+    /// How it was started.
+    command: (PathBuf, Vec<&'static str>, Vec<(String, String)>),
 }
 
 impl Suite {
@@ -31,7 +39,8 @@ impl Suite {
     pub async fn of_process(process: Process) -> Self {
         let line = process.line("listening on ", START_DEADLINE).await;
         let address = line.strip_prefix("listening on ").expect("the line begins so").to_owned();
-        let services = vec![("dev", address.clone(), process)];
+        let command = (PathBuf::new(), Vec::new(), Vec::new());
+        let services = vec![Service { name: "dev", address: address.clone(), process, command }];
         Self { address, services, env: Vec::new(), redis: None, _database: None }
     }
 
@@ -94,15 +103,16 @@ impl Suite {
         for (name, address, mut variables) in plan {
             variables.push(set("LISTEN", address));
             variables.extend(env.iter().cloned());
-            let process = if by_command {
-                Process::start(&program("tidegate"), ["server", name], variables)
+            let (path, args) = if by_command {
+                (program("tidegate"), vec!["server", name])
             } else {
-                Process::start(&program(&format!("tidegate-{name}")), [""; 0], variables)
+                (program(&format!("tidegate-{name}")), Vec::new())
             };
-            services.push((name, url(address), process));
+            let process = Process::start(&path, &args, variables.clone());
+            services.push(Service { name, address: url(address), process, command: (path, args, variables) });
         }
-        for (_, _, process) in &services {
-            process.log_line("serving on", START_DEADLINE).await;
+        for service in &services {
+            service.process.log_line("serving on", START_DEADLINE).await;
         }
         Self { address: url(&api), services, env, redis: Some(redis), _database: Some(database) }
     }
@@ -114,14 +124,18 @@ impl Suite {
 
     /// Where the service `name` listens.
     pub fn address_of(&self, name: &str) -> String {
-        let service = self.services.iter().find(|(known, ..)| *known == name);
-        service.unwrap_or_else(|| panic!("no service {name}")).1.clone()
+        let service = self.services.iter().find(|service| service.name == name);
+        service.unwrap_or_else(|| panic!("no service {name}")).address.clone()
     }
 
-    /// The service `name`, to stop or kill it.
-    pub fn service(&mut self, name: &str) -> &mut Process {
-        let service = self.services.iter_mut().find(|(known, ..)| *known == name);
-        &mut service.unwrap_or_else(|| panic!("no service {name}")).2
+    /// Ends a service of the separate form by SIGKILL, and starts it again.
+    pub async fn kill_and_restart(&mut self, name: &str) {
+        let service = self.services.iter_mut().find(|service| service.name == name);
+        let service = service.unwrap_or_else(|| panic!("no service {name}"));
+        service.process.kill().await;
+        let (path, args, variables) = &service.command;
+        service.process = Process::start(path, args, variables.clone());
+        service.process.log_line("serving on", START_DEADLINE).await;
     }
 
     /// The Redis of the separate form.
@@ -156,7 +170,7 @@ impl Suite {
 
     /// Ends everything in order: each with exit code 0, and without an ERROR in its log.
     pub async fn stop(self) {
-        for (name, _, process) in self.services {
+        for Service { name, process, .. } in self.services {
             let ended = process.stop().await;
             let errors: Vec<_> = ended.stderr.lines().filter(|line| line.contains("ERROR")).collect();
             assert!(errors.is_empty(), "{name} logged errors: {errors:#?}");

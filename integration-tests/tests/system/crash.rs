@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tidegate_integration_tests::{Suite, within};
-use tidegate_sdk::proto::StateType;
+use tidegate_sdk::{gather, proto::StateType};
 
 crate::on_both_forms!(a_killed_workers_run_is_delivered_again, a_poison_pill_ends_as_crashed);
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 async fn a_killed_workers_run_is_delivered_again(suite: &Suite) {
     let client = suite.client();
@@ -38,4 +38,21 @@ async fn a_poison_pill_ends_as_crashed(suite: &Suite) {
     worker.kill().await;
     let error = within("the end", DEADLINE, handle.result::<(u32, u32)>()).await.unwrap_err();
     assert!(error.is_run_crashed(), "{error}");
+}
+
+#[tokio::test]
+async fn killed_services_lose_nothing() {
+    const N_TASKS: i64 = 400;
+    let mut suite = Suite::separate().await;
+    let client = suite.client();
+    let params: Vec<_> = (0..N_TASKS).map(|n| (n, 1)).collect();
+    let _worker = suite.worker("killed");
+    for service in ["api", "task-queue", "scheduler", "log-ingest"] {
+        let handles = client.task("add").queue("killed").delay_many(&params).await.unwrap();
+        suite.kill_and_restart(service).await;
+        let what = format!("all results after the kill of {service}");
+        let sums = within(&what, DEADLINE, gather::<i64>(&handles)).await.unwrap();
+        assert!(sums.into_iter().eq(1..=N_TASKS), "{service}");
+    }
+    suite.stop().await;
 }

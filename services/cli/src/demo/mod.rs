@@ -85,8 +85,14 @@ struct Demo<'a> {
     root: &'a Path,
     screen: Screen,
     workers: Vec<WorkerProcess>,
-    /// Which worker was killed, and when.
-    killed: Option<(WorkerProcess, Instant)>,
+    killed: Option<Kill>,
+}
+
+/// The kill in the middle.
+struct Kill {
+    at: Instant,
+    /// Tasks a second until then.
+    rate: f64,
 }
 
 impl Demo<'_> {
@@ -171,14 +177,14 @@ impl Demo<'_> {
         let mut worker = self.workers.remove(victim.unwrap_or(0));
         worker.kill().await?;
         self.screen.say(&format!(
-            "worker {} (process {}) killed with SIGKILL at {} %: it held {} runs{}",
+            "worker {} (process {}) killed with SIGKILL at {} %: it executed {}{}",
             worker.number,
             worker.pid,
             progress.percent(),
-            progress.n_held(&format!("worker:{}", worker.id)),
+            runs(progress.n_held(&format!("worker:{}", worker.id))),
             if victim.is_some() { ", the flow itself among them" } else { "" },
         ));
-        self.killed = Some((worker, Instant::now()));
+        self.killed = Some(Kill { at: Instant::now(), rate: progress.rate() });
         Ok(())
     }
 
@@ -196,15 +202,15 @@ impl Demo<'_> {
         if progress.n_done > n_done {
             progress.files_took = started.elapsed();
         }
-        let after = self.killed.as_ref().map_or(Duration::ZERO, |(_, at)| at.elapsed());
+        let after = self.killed.as_ref().map_or(Duration::ZERO, |kill| kill.at.elapsed());
         if progress.n_crashed > n_crashed {
-            let n = progress.n_crashed - n_crashed;
+            let crashed = runs(progress.n_crashed - n_crashed);
             let after = duration_text(after);
-            self.screen.say(&format!("{n} runs CRASHED: their lease ended {after} after the kill"));
+            self.screen.say(&format!("{crashed} of the killed worker CRASHED: no heartbeat for {after}"));
         }
         if progress.n_redelivered > n_redelivered {
-            let n = progress.n_redelivered - n_redelivered;
-            self.screen.say(&format!("{n} of them delivered again and started"));
+            let again = runs(progress.n_redelivered - n_redelivered);
+            self.screen.say(&format!("{again} delivered again and started by the other worker"));
         }
     }
 
@@ -214,13 +220,16 @@ impl Demo<'_> {
         let now = crate::run::now();
         self.screen.say(&format!("\n{}", tree_text(&tree, false, now)));
         self.screen.say(&report::report(&PathText::from(self.root), &inventory, progress));
+        if let Some(kill) = &self.killed {
+            self.screen.say(&format!("{:.0} tasks/s up to the kill", kill.rate));
+        }
         let fate = match (&self.killed, progress.n_crashed, progress.n_redelivered) {
             (None, ..) => "all was done before a worker could be killed in the middle".to_owned(),
             (Some(_), 0, _) => {
                 "the killed worker held nothing in that moment, and nothing was lost".to_owned()
             }
             (Some(_), n, again) => {
-                format!("the kill crashed {n} runs, {again} were delivered again, none was lost")
+                format!("the kill crashed {}, {again} delivered again, none lost", runs(n))
             }
         };
         self.screen.say(&fate);
@@ -231,6 +240,11 @@ impl Demo<'_> {
 /// The worker in an event's `holder`: `worker:` and the id under which it said hello.
 fn worker_id(holder: &str) -> &str {
     holder.strip_prefix("worker:").unwrap_or(holder)
+}
+
+/// `1 run`, `2 runs`.
+fn runs(n: usize) -> String {
+    format!("{} run{}", grouped(n as u64), if n == 1 { "" } else { "s" })
 }
 
 /// Three commands to try next.
