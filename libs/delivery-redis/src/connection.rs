@@ -31,6 +31,9 @@ impl RedisOptions {
     }
 }
 
+/// A script that was just loaded may be gone again: Redis restarted twice, or someone flushes scripts.
+const MAX_SCRIPT_LOADS: usize = 5;
+
 /// One connection for all commands: they are pipelined over it, and it comes back by itself.
 #[derive(Clone)]
 pub(crate) struct Connection(ConnectionManager);
@@ -58,16 +61,19 @@ impl Connection {
     ) -> Result<T, Error> {
         let mut connection = self.0.clone();
         let running = async {
-            let answer = pipeline.query_async(&mut connection).await;
-            match (answer, script) {
-                (Err(error), Some(script))
-                    if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
-                {
-                    script.load_async(&mut connection).await?;
-                    pipeline.query_async(&mut connection).await
+            let mut answer = pipeline.query_async(&mut connection).await;
+            for _ in 0..MAX_SCRIPT_LOADS {
+                match (&answer, script) {
+                    (Err(error), Some(script))
+                        if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
+                    {
+                        script.load_async(&mut connection).await?;
+                        answer = pipeline.query_async(&mut connection).await;
+                    }
+                    _ => break,
                 }
-                (answer, _) => answer,
             }
+            answer
         };
         within(operation, running).await
     }
