@@ -167,7 +167,8 @@ async fn wait_for_line(lines: &Lines, text: &str, deadline: Duration) -> String 
                 return line;
             }
             if *changed.borrow() == usize::MAX || changed.changed().await.is_err() {
-                panic!("the process ended without `{text}`: {}", lines.text.lock().unwrap());
+                let said = lines.text.lock().unwrap().clone(); // a panic must not hold the lock
+                panic!("the process ended without `{text}`: {said}");
             }
         }
     };

@@ -1,4 +1,9 @@
-use std::{net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tidegate_sdk::{Client, RunHandle, proto::StateType};
 
@@ -178,7 +183,17 @@ impl Suite {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that no other call in this process gets. Below the ports that the system
+/// gives to outgoing connections: one of those could take it before the service that it is meant for does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const RANGE: std::ops::Range<u16> = 20_000..32_000;
+    static N_CALLS: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test programs that run side by side begin at different places.
+        let n = std::process::id().wrapping_mul(97).wrapping_add(N_CALLS.fetch_add(1, Ordering::Relaxed));
+        let port = RANGE.start + u16::try_from(n % RANGE.len() as u32).expect("less than the range has");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
