@@ -88,8 +88,8 @@ async fn a_cut_connection_mends_itself_and_listeners_hear_of_it() {
     open.send_replace(true);
 
     let patience = Duration::from_secs(10);
-    let missed = tokio::time::timeout(patience, hints.next()).await.unwrap();
-    assert_eq!(missed, Hint::Missed);
+    // Another test's flush of the scripts repeats the enqueue, and with it the hint.
+    while tokio::time::timeout(patience, hints.next()).await.unwrap() != Hint::Missed {}
     let working = async {
         while delivery.generation().await.is_err() {
             tokio::task::yield_now().await;

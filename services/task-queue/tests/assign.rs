@@ -5,9 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{PATIENCE, Worker, completed, hello, start, started};
+use support::{PATIENCE, Worker, completed, config, hello, start, start_with, started};
 use tidegate_model::{Clock, SystemClock};
 use tidegate_proto::v1::{Function, RunKind, StateType};
+use tidegate_service_kit::HumanDuration;
 
 #[tokio::test]
 async fn a_run_goes_to_a_worker_and_nothing_of_it_is_left_behind() {
@@ -209,7 +210,10 @@ async fn a_burst_goes_through_in_batches() {
 
 #[tokio::test]
 async fn claims_are_put_back_while_api_is_down_and_nothing_is_lost() {
-    let mut suite = start().await;
+    let mut config = config();
+    // This worker sends no heartbeats, and one that is silent for a lease gets nothing.
+    config.lease.duration = HumanDuration::new(6 * PATIENCE);
+    let mut suite = start_with(config).await;
     let mut worker = suite.worker("w", &["f"]).await;
     suite.api.set_down(true);
     worker.credits(3, 0).await;
