@@ -223,7 +223,17 @@ async fn reports_are_kept_while_api_is_down() {
         worker.heartbeat(&[&assign]).await;
     }
     suite.api.set_down(false);
-    let run = suite.api.until(run_id, |run| run.state == StateType::Completed).await;
+    // They go on until the reports are repeated, which may take longer than a lease.
+    let heartbeats = async {
+        loop {
+            ticks.tick().await;
+            worker.heartbeat(&[&assign]).await;
+        }
+    };
+    let run = tokio::select! {
+        run = suite.api.until(run_id, |run| run.state == StateType::Completed) => run,
+        () = heartbeats => unreachable!("they have no end"),
+    };
     assert_eq!(run.history, ["started", "completed"]);
     let mut n_accepted = 0;
     while n_accepted < 2 {
