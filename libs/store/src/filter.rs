@@ -1,3 +1,5 @@
+mod matches;
+
 use tidegate_model::{RunId, RunKind, Timestamp};
 use tidegate_orchestration::StateType;
 
@@ -63,6 +65,41 @@ pub enum Comparison {
     Has,
     /// For a text: it begins with the value (`name = "etl*"`).
     StartsWith,
+}
+
+impl Field {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::State,
+        Self::StateName,
+        Self::Kind,
+        Self::Name,
+        Self::RunName,
+        Self::Queue,
+        Self::Tags,
+        Self::Parent,
+        Self::Root,
+        Self::Attempt,
+        Self::Priority,
+        Self::CreatedAt,
+        Self::DueAt,
+        Self::StartedAt,
+        Self::EndedAt,
+    ];
+}
+
+impl Comparison {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Equal,
+        Self::NotEqual,
+        Self::Less,
+        Self::LessOrEqual,
+        Self::Greater,
+        Self::GreaterOrEqual,
+        Self::Has,
+        Self::StartsWith,
+    ];
 }
 
 /// A value of a filter.

@@ -7,6 +7,7 @@ pub mod fixture;
 pub mod keys;
 pub mod lists;
 pub mod locks;
+pub mod matches;
 pub mod rows;
 pub mod sessions;
 pub mod sweeps;
@@ -92,6 +93,7 @@ macro_rules! run_store_conformance {
             lists::a_wrong_comparison_is_an_error,
             lists::pages_are_stable_under_inserts,
             lists::values_are_no_sql,
+            matches::filters_mean_the_same_in_memory,
             sessions::a_session_lives_until_it_is_ended,
             sessions::cancelling_runs_of_a_session_are_found,
             sessions::a_session_belongs_to_its_namespace,
