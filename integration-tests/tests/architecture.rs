@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery", &["model"]),
     ("delivery-memory", &["delivery", "model"]),
     ("delivery-redis", &["delivery", "model"]),
+    ("filter", &["model", "orchestration", "store"]),
     ("engine", &["model", "orchestration", "store"]),
     ("wire", &["model", "orchestration", "proto"]),
     ("dispatch", &["engine", "model", "orchestration", "proto", "service-kit", "wire"]),
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "dispatch",
             "engine",
+            "filter",
             "model",
             "orchestration",
             "proto",
@@ -46,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "dispatch",
             "engine",
+            "filter",
             "model",
             "orchestration",
             "proto",

@@ -4,7 +4,6 @@
 mod config;
 mod convert;
 mod engine_service;
-mod filter;
 mod outcome;
 mod run_service;
 mod session_service;

@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     convert::{detail_to_proto, event_to_proto, run_id},
-    filter,
     stream::ResponseStream,
     wait, watch,
 };
@@ -274,11 +273,7 @@ fn request_id(text: &str) -> Result<RunId, Status> {
 }
 
 fn parse_filter(text: &str) -> Result<Filter, Status> {
-    if text.len() > limits::MAX_FILTER_SIZE {
-        let message = format!("has {} bytes; at most {} are allowed", text.len(), limits::MAX_FILTER_SIZE);
-        return Err(invalid_field("filter", message));
-    }
-    filter::parse(text).map_err(|error| invalid_field("filter", error.to_string()))
+    tidegate_filter::parse(text).map_err(|error| invalid_field("filter", error.to_string()))
 }
 
 fn page_token(token: &str) -> Result<Option<RunId>, Status> {

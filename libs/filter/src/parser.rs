@@ -1,6 +1,7 @@
+use tidegate_model::limits;
 use tidegate_store::Filter;
 
-use super::{
+use crate::{
     Error,
     token::{Token, tokens},
     typed,
@@ -10,7 +11,14 @@ use super::{
 const MAX_DEPTH: usize = 20;
 
 /// Parses a filter; empty: every run.
-pub(crate) fn parse(text: &str) -> Result<Filter, Error> {
+///
+/// # Errors
+/// What is wrong and at which column; too long, too deep.
+pub fn parse(text: &str) -> Result<Filter, Error> {
+    if text.len() > limits::MAX_FILTER_SIZE {
+        let message = format!("has {} bytes; at most {} are allowed", text.len(), limits::MAX_FILTER_SIZE);
+        return Err(Error { column: 1, message });
+    }
     let tokens = tokens(text)?;
     let end = text.chars().count() + 1;
     let mut parser = Parser { tokens, next: 0, end, depth: 0 };
@@ -203,8 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
-        let deep = format!("{}name = a{}", "(".repeat(10_000), ")".repeat(10_000));
+    fn depth_and_length_are_bounded() {
+        let long = format!("name = {}", "a".repeat(limits::MAX_FILTER_SIZE));
+        assert!(parse(&long).expect_err("is too long").message.contains("4103 bytes"));
+        let deep = format!("{}name = a{}", "(".repeat(1_000), ")".repeat(1_000));
         assert!(parse(&deep).expect_err("is too deep").message.contains("nested"));
     }
 }

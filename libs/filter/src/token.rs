@@ -1,4 +1,4 @@
-use super::Error;
+use crate::Error;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {

@@ -1,0 +1,18 @@
+//! The `filter` of lists, counts, watches and operations on many runs: AIP-160, typed against the fields of a run. As
+//! AIP-160 has it, OR binds stronger than AND, and comparisons that merely follow each other are joined by AND.
+
+mod parser;
+mod token;
+mod typed;
+
+pub use parser::parse;
+
+/// What is wrong with a filter, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at column {column}: {message}")]
+pub struct Error {
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
