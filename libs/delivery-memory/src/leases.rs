@@ -65,6 +65,12 @@ impl Leases {
         self.by_run.get(&held.run_id).is_some_and(|(lease, _)| lease.held == held)
     }
 
+    /// Who holds a run, and for how long yet.
+    pub(crate) fn holder(&self, run_id: RunId) -> Option<(&Lease, Duration)> {
+        let (lease, expires) = self.by_run.get(&run_id)?;
+        Some((lease, expires.saturating_duration_since(Instant::now())))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_run.len()
     }

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_delivery::{
-    Delivery, Entry, EntryId, Error, Generation, Held, Hint, Hints, Lease, LeaseQuestion, QueueDepth,
-    QueueId, ReadyHint, Stop, Taken, Want, hint_channel,
+    Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
+    QueueDepth, QueueId, ReadyHint, Serving, Standing, Stop, Taken, Want, hint_channel,
 };
 use tidegate_model::{Clock, Namespace, Timestamp};
 use tokio::{sync::broadcast, time::Instant};
@@ -37,6 +37,8 @@ pub struct MemoryDelivery {
 struct State {
     queues: HashMap<QueueId, Queue>,
     leases: Leases,
+    /// What each replica announced, and until when it holds.
+    servings: HashMap<String, (Vec<Serving>, Instant)>,
     born_at: Timestamp,
     /// The same instant, on the clock that judges leases.
     born: Instant,
@@ -88,7 +90,13 @@ impl MemoryDelivery {
 
 impl State {
     fn born_now(clock: &dyn Clock) -> Self {
-        Self { queues: HashMap::new(), leases: Leases::default(), born_at: clock.now(), born: Instant::now() }
+        Self {
+            queues: HashMap::new(),
+            leases: Leases::default(),
+            servings: HashMap::new(),
+            born_at: clock.now(),
+            born: Instant::now(),
+        }
     }
 }
 
@@ -175,6 +183,31 @@ impl Delivery for MemoryDelivery {
 
     fn hints(&self) -> Hints {
         self.hints.subscribe().into()
+    }
+
+    async fn standing(&self, entry: &EntryId, now: Timestamp) -> Result<Standing, Error> {
+        let state = self.state();
+        if let Some((lease, expires_in)) = state.leases.holder(entry.run_id) {
+            return Ok(Standing::Leased { worker_id: lease.worker_id.clone(), expires_in });
+        }
+        let queue = state.queues.get(&entry.queue);
+        Ok(queue.and_then(|queue| queue.standing(entry.run_id, now)).unwrap_or(Standing::Unknown))
+    }
+
+    async fn announce(&self, replica: &str, servings: &[Serving], duration: Duration) -> Result<(), Error> {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.servings.retain(|_, (_, until)| *until > now);
+        state.servings.insert(replica.to_owned(), (servings.to_vec(), now + duration));
+        Ok(())
+    }
+
+    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error> {
+        let state = self.state();
+        let now = Instant::now();
+        let announced = state.servings.values().filter(|(_, until)| *until > now);
+        let serving = announced.flat_map(|(servings, _)| servings);
+        Ok(serving.filter(|serving| serving.serves(queue, function)).map(|serving| serving.capacity).sum())
     }
 
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {

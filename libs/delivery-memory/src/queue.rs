@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_delivery::{Entry, EntryId, Function, Held, QueueDepth, QueueId, Taken, Want};
+use tidegate_delivery::{Entry, EntryId, Function, Held, QueueDepth, QueueId, Standing, Taken, Want};
 use tidegate_model::{Epoch, RunId, Timestamp};
 use tokio::time::Instant;
 
@@ -142,6 +142,26 @@ impl Queue {
         let claimed =
             |known: &Known| matches!(known.place, Place::Claimed { .. }) && known.epoch <= held.epoch;
         self.entries.get(&held.run_id).is_some_and(claimed)
+    }
+
+    /// Where an entry waits; `None`: there is none.
+    pub(crate) fn standing(&self, run_id: RunId, now: Timestamp) -> Option<Standing> {
+        let known = self.entries.get(&run_id)?;
+        let lane = self.lanes.get(&known.function).expect("the lane of an entry exists");
+        Some(match known.place {
+            Place::Ready => {
+                Standing::Ready { n_ahead: lane.ready.range(..known.rank(run_id)).count() as u64 }
+            }
+            Place::Delayed if known.due_at_millis <= millis(now) => {
+                let n_delayed = lane.delayed.range(..(known.due_at_millis, run_id)).count();
+                Standing::Ready { n_ahead: (lane.ready.len() + n_delayed) as u64 }
+            }
+            Place::Delayed => {
+                let due_at = Timestamp::from_micros(known.due_at_millis.saturating_mul(1_000));
+                Standing::Delayed { due_at }
+            }
+            Place::Claimed { .. } => Standing::Claimed,
+        })
     }
 
     pub(crate) fn used_at(&mut self, now: Timestamp) {

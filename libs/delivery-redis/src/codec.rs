@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! holder    epoch LF namespace LF worker        (none of them can contain a line feed)
+//! serving   { workers SP free task slots SP free flow slots SP queues SP functions LF,
+//!             a line for each queue, a line for each function }…
 //! message   'r' { length u16, queue, due_at i64 µs }…
 //!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
 //! ```
 
 use std::time::Duration;
 
-use tidegate_delivery::{Function, Held, Hint, Lease, QueueId, ReadyHint, Stop};
+use tidegate_delivery::{Capacity, Function, Held, Hint, Lease, QueueId, ReadyHint, Serving, Stop};
 use tidegate_model::{Epoch, RunId, RunKind, Timestamp};
 use uuid::Uuid;
 
@@ -45,6 +47,38 @@ pub(crate) fn lease(run: &[u8], holder: &[u8]) -> Option<Lease> {
 pub(crate) fn epoch(value: &[u8]) -> Option<Epoch> {
     let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok().map(Epoch)
+}
+
+pub(crate) fn encode_servings(servings: &[Serving]) -> String {
+    let mut text = String::new();
+    for Serving { queues, functions, capacity } in servings {
+        let Capacity { n_workers, n_free_task_slots, n_free_flow_slots } = capacity;
+        let (n_queues, n_functions) = (queues.len(), functions.len());
+        let head = format!("{n_workers} {n_free_task_slots} {n_free_flow_slots} {n_queues} {n_functions}\n");
+        text.push_str(&head);
+        for line in queues.iter().map(ToString::to_string).chain(functions.iter().map(ToString::to_string)) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// None for what another version of us has announced.
+pub(crate) fn decode_servings(text: &str) -> Option<Vec<Serving>> {
+    let mut lines = text.lines();
+    let mut servings = Vec::new();
+    while let Some(head) = lines.next() {
+        let numbers: Vec<u32> = head.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        let [n_workers, n_free_task_slots, n_free_flow_slots, n_queues, n_functions] = numbers[..] else {
+            return None;
+        };
+        let queues = (0..n_queues).map(|_| queue(lines.next()?)).collect::<Option<_>>()?;
+        let functions = (0..n_functions).map(|_| function(lines.next()?)).collect::<Option<_>>()?;
+        let capacity = Capacity { n_workers, n_free_task_slots, n_free_flow_slots };
+        servings.push(Serving { queues, functions, capacity });
+    }
+    Some(servings)
 }
 
 pub(crate) fn encode_ready<'a>(hints: impl Iterator<Item = (&'a QueueId, Timestamp)>) -> Vec<u8> {

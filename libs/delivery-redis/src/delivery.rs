@@ -3,8 +3,8 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use redis::{Client, Pipeline, ScriptInvocation};
 use tidegate_delivery::{
-    Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    QueueDepth, QueueId, Stop, Taken, Want, hint_channel,
+    Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
+    QueueDepth, QueueId, Serving, Standing, Stop, Taken, Want, hint_channel,
 };
 use tidegate_model::{Epoch, Namespace, RunId, Timestamp};
 use tokio::{sync::broadcast, task::JoinSet};
@@ -315,6 +315,80 @@ impl Delivery for RedisDelivery {
 
     fn hints(&self) -> Hints {
         self.hints.subscribe().into()
+    }
+
+    async fn standing(&self, entry: &EntryId, now: Timestamp) -> Result<Standing, Error> {
+        let run_id = entry.run_id.as_uuid();
+        let member = &run_id.as_bytes()[..];
+        let part = Keys::lease_part(entry.run_id);
+        let lane = self.keys.lane(&entry.queue, &entry.function);
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("TIME");
+        pipeline.hget(self.keys.holders(part), member).zscore(self.keys.expiry(part), member);
+        pipeline.hexists(self.keys.claims(&entry.queue), member);
+        pipeline.zrank(&lane.ready, member).zscore(&lane.delayed, member);
+        pipeline.zcard(lane.ready).zrank(lane.delayed, member);
+        type Answer =
+            ((i64, i64), Option<Vec<u8>>, Option<f64>, bool, Option<u64>, Option<f64>, u64, Option<u64>);
+        let ((seconds, micros), holder, expiry, is_claimed, n_ahead, due, n_ready, n_delayed): Answer =
+            self.connection.run("look for a run", None, &pipeline).await?;
+        if let (Some(holder), Some(expiry)) = (holder, expiry) {
+            let lease = codec::lease(member, &holder).ok_or_else(|| unreadable("look for a run"))?;
+            let clock = seconds.saturating_mul(1_000) + micros / 1_000;
+            let left = u64::try_from((expiry as i64).saturating_sub(clock)).unwrap_or(0);
+            return Ok(Standing::Leased {
+                worker_id: lease.worker_id,
+                expires_in: Duration::from_millis(left),
+            });
+        }
+        Ok(match (is_claimed, n_ahead, due) {
+            (true, ..) => Standing::Claimed,
+            (_, Some(n_ahead), _) => Standing::Ready { n_ahead },
+            (.., Some(due)) if due as i64 <= millis(now) => {
+                Standing::Ready { n_ahead: n_ready + n_delayed.unwrap_or(0) }
+            }
+            (.., Some(due)) => {
+                Standing::Delayed { due_at: Timestamp::from_micros((due as i64).saturating_mul(1_000)) }
+            }
+            _ => Standing::Unknown,
+        })
+    }
+
+    async fn announce(&self, replica: &str, servings: &[Serving], duration: Duration) -> Result<(), Error> {
+        let mut time = Pipeline::new();
+        time.cmd("TIME");
+        let ((seconds, micros),): ((i64, i64),) = self.connection.run("read the time", None, &time).await?;
+        let clock = seconds.saturating_mul(1_000) + micros / 1_000;
+        let duration = i64::try_from(duration_millis(duration)).unwrap_or(i64::MAX);
+        let mut pipeline = Pipeline::new();
+        pipeline.zrembyscore(self.keys.replicas(), "-inf", clock).ignore();
+        pipeline.zadd(self.keys.replicas(), replica, clock.saturating_add(duration)).ignore();
+        pipeline
+            .cmd("SET")
+            .arg(self.keys.serving(replica))
+            .arg(codec::encode_servings(servings))
+            .arg("PX")
+            .arg(duration)
+            .ignore();
+        self.connection.run("announce workers", None, &pipeline).await
+    }
+
+    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zrange(self.keys.replicas(), 0, -1);
+        let (replicas,): (Vec<String>,) = self.connection.run("list replicas", None, &pipeline).await?;
+        if replicas.is_empty() {
+            return Ok(Capacity::default());
+        }
+        let mut pipeline = Pipeline::new();
+        for replica in &replicas {
+            pipeline.get(self.keys.serving(replica));
+        }
+        // What has ended, or is of another version of us, counts for nothing.
+        let announced: Vec<Option<String>> =
+            self.connection.run("read what workers serve", None, &pipeline).await?;
+        let servings = announced.iter().flatten().filter_map(|text| codec::decode_servings(text)).flatten();
+        Ok(servings.filter(|serving| serving.serves(queue, function)).map(|serving| serving.capacity).sum())
     }
 
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {

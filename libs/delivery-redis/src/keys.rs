@@ -12,6 +12,8 @@
 //! | `{tg:leases/<part>}:v1:expiry` | sorted set | run ids by the end of their lease in ms | while runs are held |
 //! | `{tg:leases/<part>}:v1:holders` | hash | run id → epoch, namespace, worker: a line each | as expiry |
 //! | `tg:v1:queues` | sorted set | `<ns>/<queue>` by last use in ms | an hour after the last use, for the gauges |
+//! | `tg:v1:replicas` | sorted set | names of replicas by the end of what they announced in ms | until then |
+//! | `tg:v1:serving:<replica>` | string | what its workers serve, see `codec` | as announced |
 //! | `tg:v1:born_at` | string | µs since the Unix epoch | until all is lost |
 //! | `tg:v1:hints` | channel | see `codec` | |
 //!
@@ -76,6 +78,14 @@ impl Keys {
 
     pub(crate) fn queues(&self) -> String {
         format!("{}:v1:queues", self.prefix)
+    }
+
+    pub(crate) fn replicas(&self) -> String {
+        format!("{}:v1:replicas", self.prefix)
+    }
+
+    pub(crate) fn serving(&self, replica: &str) -> String {
+        format!("{}:v1:serving:{replica}", self.prefix)
     }
 
     pub(crate) fn born_at(&self) -> String {

@@ -21,9 +21,11 @@ mod error;
 mod hint;
 mod lease;
 mod port;
+mod standing;
 
 pub use entry::{Entry, EntryId, Function, QueueId, Taken, Want};
 pub use error::Error;
 pub use hint::{HINT_BACKLOG, Hint, Hints, ReadyHint, Stop, hint_channel};
 pub use lease::{Generation, Held, Lease, LeaseQuestion};
 pub use port::{Delivery, QueueDepth};
+pub use standing::{Capacity, Serving, Standing};

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use tidegate_model::{Namespace, Timestamp};
 
 use crate::{
-    Entry, EntryId, Error, Generation, Held, Hints, Lease, LeaseQuestion, QueueId, Stop, Taken, Want,
+    Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, QueueId,
+    Serving, Standing, Stop, Taken, Want,
 };
 
 /// Where deliveries are kept.
@@ -69,6 +70,17 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// Listens to hints from now on.
     fn hints(&self) -> Hints;
+
+    /// Where a run stands, under this epoch or another one. A delayed entry that is due by `now` is ready, though
+    /// no take has moved it yet.
+    async fn standing(&self, entry: &EntryId, now: Timestamp) -> Result<Standing, Error>;
+
+    /// Says what the workers of a replica serve, in place of what it said before. It holds for `duration`.
+    /// `replica` is a name that no other replica has.
+    async fn announce(&self, replica: &str, servings: &[Serving], duration: Duration) -> Result<(), Error>;
+
+    /// The workers of all replicas that take runs of the function from the queue, as announced last.
+    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error>;
 
     /// How much waits, per queue, with a zero for queues that were in use within the last hour.
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error>;

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_engine::{Dispatch, DispatchError, LeaseQuestion, StopOrder};
+use tidegate_engine::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
 use tidegate_model::Timestamp;
 use tidegate_orchestration::{Placement, Run};
-use tidegate_proto::internal::{self, delivery_service_client::DeliveryServiceClient};
+use tidegate_proto::internal::{
+    self, delivery_service_client::DeliveryServiceClient, describe_delivery_response,
+};
 use tidegate_service_kit::trace;
-use tidegate_wire::{duration_to_proto, kind_to_proto, timestamp_from_proto, timestamp_to_proto};
+use tidegate_wire::{
+    duration_from_proto, duration_to_proto, kind_to_proto, timestamp_from_proto, timestamp_to_proto,
+};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
 
 /// What is not done by then is left to the sweeps.
@@ -67,6 +71,24 @@ impl Dispatch for GrpcDispatch {
             });
         }
         Ok(leased)
+    }
+
+    async fn describe(&self, run: &Run) -> Result<DeliveryFacts, DispatchError> {
+        let request = with_deadline(internal::DescribeDeliveryRequest { delivery: delivery(run) });
+        let answer = self.client.clone().describe_delivery(request).await.map_err(failed)?.into_inner();
+        let standing = match answer.standing {
+            None => Standing::Unknown,
+            Some(describe_delivery_response::Standing::Ready(ready)) => {
+                Standing::Ready { n_ahead: ready.n_ahead }
+            }
+            Some(describe_delivery_response::Standing::Delayed(_)) => Standing::Delayed,
+            Some(describe_delivery_response::Standing::Claimed(_)) => Standing::Claimed,
+            Some(describe_delivery_response::Standing::Leased(leased)) => {
+                let expires_in = leased.expires_in.as_ref().and_then(duration_from_proto);
+                Standing::Leased { expires_in: expires_in.unwrap_or_default() }
+            }
+        };
+        Ok(DeliveryFacts { standing, n_workers: answer.n_workers, n_free_slots: answer.n_free_slots })
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

@@ -19,8 +19,42 @@ pub trait Dispatch: Send + Sync + 'static {
     async fn stop(&self, orders: &[StopOrder]) -> Result<(), DispatchError>;
     /// Which runs have a lease, in the order of the questions. At most 1,000.
     async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError>;
+    /// Where a queued run stands in delivery, and who could take it.
+    async fn describe(&self, run: &Run) -> Result<DeliveryFacts, DispatchError>;
     /// Since when the delivery state has existed without being lost as a whole.
     async fn born_at(&self) -> Result<Timestamp, DispatchError>;
+}
+
+/// What delivery knows of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryFacts {
+    /// Where it stands.
+    pub standing: Standing,
+    /// Workers that take runs of its function from its queue.
+    pub n_workers: u32,
+    /// Their free slots for runs of its kind.
+    pub n_free_slots: u32,
+}
+
+/// Where a run stands in delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits for a worker.
+    Ready {
+        /// How many of its function in its queue come before it.
+        n_ahead: u64,
+    },
+    /// It waits for its time.
+    Delayed,
+    /// A worker is about to get it.
+    Claimed,
+    /// A worker has it.
+    Leased {
+        /// How long the lease lasts unless the worker is heard.
+        expires_in: Duration,
+    },
+    /// Nothing is known of it.
+    Unknown,
 }
 
 /// Delivery does not answer.

@@ -18,7 +18,7 @@ mod sweep;
 mod wait;
 
 pub use create::{Create, Created};
-pub use dispatch::{Dispatch, DispatchError, LeaseQuestion, StopOrder};
+pub use dispatch::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
 pub use engine::{BackgroundTask, Engine, Options};
 pub use error::EngineError;
 pub use operate::{Operated, Operation};

@@ -1,19 +1,20 @@
 use std::{collections::HashSet, sync::Arc};
 
-use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueId, Stop};
-use tidegate_model::{Epoch, Timestamp, limits};
+use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueId, Standing, Stop};
+use tidegate_model::{Epoch, RunKind, Timestamp, limits};
 use tidegate_proto::internal::{
     CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse, Delivery,
-    EnqueueRunsRequest, EnqueueRunsResponse, GetGenerationRequest, GetGenerationResponse,
-    delivery_service_server::DeliveryService,
+    DescribeDeliveryRequest, DescribeDeliveryResponse, EnqueueRunsRequest, EnqueueRunsResponse,
+    GetGenerationRequest, GetGenerationResponse, delivery_service_server::DeliveryService,
+    describe_delivery_response,
 };
 use tidegate_wire::{
-    Violations, duration_from_proto, invalid, invalid_field, kind_from_proto, timestamp_from_proto,
-    timestamp_to_proto, to_status,
+    Violations, duration_from_proto, duration_to_proto, invalid, invalid_field, kind_from_proto,
+    timestamp_from_proto, timestamp_to_proto, to_status,
 };
 use tonic::{Request, Response, Status};
 
-use crate::shared::Shared;
+use crate::{announce, shared::Shared};
 
 /// The rpcs for api and scheduler.
 pub(crate) struct DeliveryApi(pub(crate) Arc<Shared>);
@@ -72,6 +73,34 @@ impl DeliveryService for DeliveryApi {
         Ok(Response::new(CheckLeasesResponse { leased }))
     }
 
+    async fn describe_delivery(
+        &self,
+        request: Request<DescribeDeliveryRequest>,
+    ) -> Result<Response<DescribeDeliveryResponse>, Status> {
+        let shared = &self.0;
+        let delivery = request.into_inner().delivery.unwrap_or_default();
+        let mut violations = Violations::below("delivery.");
+        let parsed = parse_delivery(&delivery, shared.clock.now(), &mut violations);
+        let entry = match parsed {
+            Some(entry) if violations.is_empty() => entry.id,
+            _ => return Err(invalid(violations.into_vec())),
+        };
+        // Those of this replica as they are now; others announce theirs every few seconds.
+        announce::announce(shared).await.map_err(|error| to_status(&error))?;
+        let capacity = shared.delivery.capacity(&entry.queue, &entry.function).await;
+        let capacity = capacity.map_err(|error| to_status(&error))?;
+        let standing = shared.delivery.standing(&entry, shared.clock.now()).await;
+        let standing = standing.map_err(|error| to_status(&error))?;
+        Ok(Response::new(DescribeDeliveryResponse {
+            standing: standing_to_proto(standing),
+            n_workers: capacity.n_workers,
+            n_free_slots: match entry.function.kind {
+                RunKind::Task => capacity.n_free_task_slots,
+                RunKind::Flow => capacity.n_free_flow_slots,
+            },
+        }))
+    }
+
     async fn get_generation(
         &self,
         _request: Request<GetGenerationRequest>,
@@ -79,6 +108,23 @@ impl DeliveryService for DeliveryApi {
         let generation = self.0.delivery.generation().await.map_err(|error| to_status(&error))?;
         let born_at = Some(timestamp_to_proto(generation.born_at));
         Ok(Response::new(GetGenerationResponse { born_at }))
+    }
+}
+
+fn standing_to_proto(standing: Standing) -> Option<describe_delivery_response::Standing> {
+    use describe_delivery_response::{self as response, Standing as Proto};
+
+    match standing {
+        Standing::Ready { n_ahead } => Some(Proto::Ready(response::Ready { n_ahead })),
+        Standing::Delayed { due_at } => {
+            Some(Proto::Delayed(response::Delayed { due_at: Some(timestamp_to_proto(due_at)) }))
+        }
+        Standing::Claimed => Some(Proto::Claimed(response::Claimed {})),
+        Standing::Leased { worker_id, expires_in } => Some(Proto::Leased(response::Leased {
+            worker_id: worker_id.to_string(),
+            expires_in: Some(duration_to_proto(expires_in)),
+        })),
+        Standing::Unknown => None,
     }
 }
 

@@ -15,6 +15,7 @@
 //!
 //! **Invariant:** no stream waits for another one's worker.
 
+mod announce;
 mod backoff;
 mod claims;
 mod config;

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_delivery::{Entry, Error, Function, QueueId, Want};
+use tidegate_delivery::{Capacity, Entry, Error, Function, QueueId, Serving, Want};
 use tidegate_model::RunKind;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,11 @@ impl Pools {
         });
     }
 
+    /// What the workers of this replica serve, and their free slots. A stream that was silent for `patience` has none.
+    pub(crate) fn servings(&self, patience: Duration) -> Vec<Serving> {
+        self.inner().values().map(|pool| pool.serving(patience)).collect()
+    }
+
     pub(crate) fn wake_all(&self) {
         self.wake_where(|_| true);
     }
@@ -110,6 +115,19 @@ impl Pool {
 
     fn members(&self) -> MutexGuard<'_, Vec<Arc<WorkerStream>>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serving(&self, patience: Duration) -> Serving {
+        let members = self.members();
+        let capacity = |member: &Arc<WorkerStream>| {
+            let credits = member.credits(patience);
+            Capacity { n_workers: 1, n_free_task_slots: credits.tasks, n_free_flow_slots: credits.flows }
+        };
+        Serving {
+            queues: self.serves.queues.clone(),
+            functions: self.serves.functions.clone(),
+            capacity: members.iter().map(capacity).sum(),
+        }
     }
 
     fn free_slots(&self, kind: RunKind, patience: Duration) -> FreeSlots {

@@ -13,6 +13,8 @@ use crate::{Config, claims::PendingClaim, engine::Engine, pool::Pools, reports::
 /// What the parts of the service have in common.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// A name that no other replica has.
+    pub(crate) replica: String,
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) engine: Engine,
     pub(crate) clock: Arc<dyn Clock>,

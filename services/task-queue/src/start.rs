@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tidegate_delivery::Delivery;
-use tidegate_model::{SystemClock, limits};
+use tidegate_model::{SessionId, SystemClock, limits};
 use tidegate_proto::{
     internal::delivery_service_server::DeliveryServiceServer, v1::worker_service_server::WorkerServiceServer,
 };
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 use crate::{
-    Config, claims,
+    Config, announce, claims,
     delivery_api::DeliveryApi,
     engine::Engine,
     gauges, hints, leases, metrics,
@@ -42,6 +42,7 @@ pub async fn start(
     let (reports, lanes) = Reports::new(config);
     let shared = Arc::new(Shared {
         config: config.clone(),
+        replica: SessionId::new().to_string(),
         delivery,
         engine: Engine::new(engine, *config.engine_timeout),
         clock: Arc::new(SystemClock),
@@ -90,6 +91,9 @@ pub async fn start(
     tasks.optional("leases", move |stop| leases::run(Arc::clone(&swept), stop));
     let measured = Arc::clone(&shared);
     tasks.optional("gauges", move |stop| gauges::run(Arc::clone(&measured), stop));
+
+    let announced = Arc::clone(&shared);
+    tasks.optional("announce", move |stop| announce::run(Arc::clone(&announced), stop));
 
     let (max_read, max_written) = (limits::MAX_MESSAGE_SIZE, limits::MAX_MESSAGE_SIZE);
     grpc.add(

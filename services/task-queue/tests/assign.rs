@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use support::{PATIENCE, Worker, completed, config, hello, start, start_with, started};
 use tidegate_model::{Clock, SystemClock};
-use tidegate_proto::v1::{Function, RunKind, StateType};
+use tidegate_proto::{
+    internal::describe_delivery_response::{Ready, Standing},
+    v1::{Function, RunKind, StateType},
+};
 use tidegate_service_kit::HumanDuration;
 
 #[tokio::test]
@@ -257,5 +260,32 @@ async fn a_claim_that_is_granted_after_its_worker_left_starts_elsewhere() {
     second.credits(1, 0).await;
     let [assign] = second.assigned().await.try_into().unwrap();
     assert_eq!((assign.run_id, assign.epoch), (run_id.to_string(), 3));
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn where_a_run_stands_and_who_could_take_it_is_told() {
+    let mut suite = start().await;
+    let (first, second) = (suite.task("f").await, suite.task("f").await);
+    let told = suite.describe(second, "f").await;
+    let Some(Standing::Ready(ready)) = told.standing else { panic!("{told:?}") };
+    assert!(ready.n_ahead <= 1, "{ready:?}");
+    assert_eq!((told.n_workers, told.n_free_slots), (0, 0));
+
+    let mut worker = suite.worker("w", &["f"]).await;
+    let _idle = suite.worker("elsewhere", &["g"]).await;
+    worker.credits(1, 0).await;
+    let [assign] = worker.assigned().await.try_into().unwrap();
+    assert_eq!(assign.run_id, first.to_string());
+    suite.until_leased(&assign).await;
+    let told = suite.describe(first, "f").await;
+    assert_eq!((told.n_workers, told.n_free_slots), (1, 0));
+    match told.standing {
+        Some(Standing::Leased(leased)) => assert_eq!(leased.worker_id, "w"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(suite.describe(second, "f").await.standing, Some(Standing::Ready(Ready { n_ahead: 0 })));
+    let unknown = suite.describe(tidegate_model::RunId::new(), "f").await;
+    assert_eq!(unknown.standing, None);
     suite.end().await;
 }

@@ -5,12 +5,14 @@ mod claims;
 mod entries;
 mod hints;
 mod leases;
+mod standing;
 mod support;
 
 pub use claims::*;
 pub use entries::*;
 pub use hints::*;
 pub use leases::*;
+pub use standing::*;
 pub use support::Fixture;
 
 /// Makes a test of each case. `$fixture` is an async function without arguments that gives a
@@ -48,6 +50,8 @@ macro_rules! conformance {
             empty_batches_are_answered
             hints_reach_every_replica
             stops_reach_every_replica
+            a_run_stands_where_it_was_put
+            what_replicas_announce_adds_up_until_it_ends
         );
     };
     (@tests $fixture:path; $($case:ident)*) => {

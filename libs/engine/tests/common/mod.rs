@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_engine::{
-    Create, Created, Dispatch, DispatchError, Engine, EngineError, LeaseQuestion, Operated, Operation,
-    Options, StopOrder,
+    Create, Created, DeliveryFacts, Dispatch, DispatchError, Engine, EngineError, LeaseQuestion, Operated,
+    Operation, Options, Standing, StopOrder,
 };
 use tidegate_model::{Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Policies, Run};
@@ -28,6 +28,8 @@ pub struct Notes {
     pub is_down: std::sync::atomic::AtomicBool,
     /// What `check_leases` answers.
     pub has_leases: std::sync::atomic::AtomicBool,
+    /// What `describe` answers; `None`: that nothing is known.
+    pub facts: Mutex<Option<DeliveryFacts>>,
     pub changed: tokio::sync::Notify,
 }
 
@@ -62,6 +64,12 @@ impl Dispatch for Notes {
     async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError> {
         self.check()?;
         Ok(vec![self.has_leases.load(std::sync::atomic::Ordering::SeqCst); questions.len()])
+    }
+
+    async fn describe(&self, _run: &Run) -> Result<DeliveryFacts, DispatchError> {
+        self.check()?;
+        let facts = self.facts.lock().expect("no test panicked with it").clone();
+        Ok(facts.unwrap_or(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 }))
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

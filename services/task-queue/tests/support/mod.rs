@@ -12,7 +12,8 @@ use tidegate_delivery_memory::MemoryDelivery;
 use tidegate_model::{RunId, SystemClock};
 use tidegate_proto::{
     internal::{
-        CancelRunsRequest, CancelledRun, CheckLeasesRequest, Delivery, EnqueueRunsRequest, LeaseQuestion,
+        CancelRunsRequest, CancelledRun, CheckLeasesRequest, Delivery, DescribeDeliveryRequest,
+        DescribeDeliveryResponse, EnqueueRunsRequest, LeaseQuestion,
         delivery_service_client::DeliveryServiceClient, run_engine_service_server::RunEngineServiceServer,
     },
     v1::{
@@ -89,6 +90,19 @@ impl Suite {
         let run_id = self.api.create(kind, name);
         self.enqueue_again(run_id, kind, name, priority).await;
         run_id
+    }
+
+    pub async fn describe(&mut self, run_id: RunId, name: &str) -> DescribeDeliveryResponse {
+        let delivery = Delivery {
+            namespace: "default".to_owned(),
+            queue: "default".to_owned(),
+            kind: RunKind::Task.into(),
+            name: name.to_owned(),
+            run_id: run_id.to_string(),
+            ..Delivery::default()
+        };
+        let request = DescribeDeliveryRequest { delivery: Some(delivery) };
+        self.deliveries.describe_delivery(request).await.unwrap().into_inner()
     }
 
     pub async fn enqueue_again(&mut self, run_id: RunId, kind: RunKind, name: &str, priority: i32) {

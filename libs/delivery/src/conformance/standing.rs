@@ -1,0 +1,64 @@
+use super::support::{Fixture, LONG, SHORT, at, entry, eventually, held, queue, take, task};
+use crate::{Capacity, Lease, Serving, Standing};
+
+/// Unknown, delayed, ready behind others, claimed, leased, and unknown again.
+pub async fn a_run_stands_where_it_was_put(fixture: Fixture) {
+    let (q, f) = (queue("q"), task("f"));
+    let (first, second, mut later) = (entry(&q, &f), entry(&q, &f), entry(&q, &f));
+    later.due_at = at(90);
+    let standing = async |of: &crate::Entry| fixture.other.standing(&of.id, at(0)).await.expect("standing");
+    assert_eq!(standing(&first).await, Standing::Unknown);
+
+    let batch = [first.clone(), second.clone(), later.clone()];
+    fixture.delivery.enqueue(&batch, at(0)).await.expect("enqueue");
+    assert_eq!(standing(&first).await, Standing::Ready { n_ahead: 0 });
+    assert_eq!(standing(&second).await, Standing::Ready { n_ahead: 1 });
+    assert_eq!(standing(&later).await, Standing::Delayed { due_at: at(90) });
+    let when_due = fixture.other.standing(&later.id, at(90)).await.expect("standing");
+    assert_eq!(when_due, Standing::Ready { n_ahead: 2 });
+
+    take(&fixture.delivery, &q, std::slice::from_ref(&f), 1, at(0)).await;
+    assert_eq!(standing(&first).await, Standing::Claimed);
+    assert_eq!(standing(&second).await, Standing::Ready { n_ahead: 0 });
+
+    let worker_id: tidegate_model::WorkerId = "w-1".parse().expect("a worker id");
+    let lease = Lease { held: held(&first, 1), namespace: q.namespace.clone(), worker_id: worker_id.clone() };
+    fixture.delivery.lease(&[lease], LONG).await.expect("lease");
+    match standing(&first).await {
+        Standing::Leased { worker_id: holder, expires_in } => {
+            assert_eq!(holder, worker_id);
+            assert!(expires_in <= LONG && expires_in > LONG / 2, "{expires_in:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    fixture.delivery.release(&[held(&first, 1)]).await.expect("release");
+    fixture.delivery.forget(std::slice::from_ref(&first.id)).await.expect("forget");
+    assert_eq!(standing(&first).await, Standing::Unknown);
+}
+
+/// A replica's later word replaces its earlier one; other queues, functions and tenants do not count.
+pub async fn what_replicas_announce_adds_up_until_it_ends(fixture: Fixture) {
+    let serving = |queues: &[&str], functions: &[&str], n_workers| Serving {
+        queues: queues.iter().map(|name| queue(name)).collect(),
+        functions: functions.iter().map(|name| task(name)).collect(),
+        capacity: Capacity { n_workers, n_free_task_slots: 10 * n_workers, n_free_flow_slots: n_workers },
+    };
+    let capacity = async |q: &str, f: &str| {
+        fixture.other.capacity(&queue(q), &task(f)).await.expect("capacity").n_workers
+    };
+    assert_eq!(capacity("q", "f").await, 0);
+    let first = [serving(&["p", "q"], &["f", "g"], 2), serving(&["q"], &["f"], 3)];
+    fixture.delivery.announce("a", &first, LONG).await.expect("announce");
+    fixture.other.announce("b", &[serving(&["q"], &["a b:c", "f"], 4)], LONG).await.expect("announce");
+    assert_eq!(capacity("q", "f").await, 9);
+    assert_eq!(capacity("p", "f").await, 2);
+    assert_eq!(capacity("q", "a b:c").await, 4);
+    assert_eq!(capacity("q", "nobody's").await, 0);
+    let sum = fixture.delivery.capacity(&queue("q"), &task("f")).await.expect("capacity");
+    assert_eq!((sum.n_free_task_slots, sum.n_free_flow_slots), (90, 9));
+
+    fixture.delivery.announce("a", &[], SHORT).await.expect("announce");
+    assert_eq!(capacity("q", "f").await, 4);
+    fixture.delivery.announce("b", &[serving(&["q"], &["f"], 1)], SHORT).await.expect("announce");
+    eventually("the end of an announcement", async || (capacity("q", "f").await == 0).then_some(())).await;
+}
