@@ -21,7 +21,7 @@ impl Engine {
             let mut next = Vec::new();
             for parents in level.chunks(N_PARENTS) {
                 loop {
-                    let step = with_retries(|_| self.cascade_step(parents)).await?;
+                    let step = with_retries(|| self.cascade_step(parents)).await?;
                     n_cancelled += step.cancelled.len();
                     next.extend(step.cancelled);
                     if step.is_done {
@@ -38,11 +38,11 @@ impl Engine {
     pub async fn cascade_all(&self) -> Result<usize, EngineError> {
         let mut n_cancelled = 0;
         loop {
-            let parents = with_retries(|_| self.pending_cascades()).await?;
+            let parents = with_retries(|| self.pending_cascades()).await?;
             if parents.is_empty() {
                 return Ok(n_cancelled);
             }
-            n_cancelled += with_retries(|_| self.cascade_step(&parents)).await?.cancelled.len();
+            n_cancelled += with_retries(|| self.cascade_step(&parents)).await?.cancelled.len();
         }
     }
 
@@ -107,9 +107,7 @@ impl Engine {
                 changes.note(parent);
             }
         }
-        changes.write(&mut *tx).await?;
-        tx.commit().await?;
-        self.send(changes.outbound);
+        self.send(changes.commit(&*self.inner.store, tx).await?);
         Ok(CascadeStep { cancelled, is_done })
     }
 }

@@ -6,6 +6,7 @@ use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreErr
 
 use crate::{
     EngineError,
+    commit::commit,
     dispatch::Outbound,
     engine::{Lane, Options},
     event,
@@ -54,37 +55,19 @@ pub(crate) async fn run_create_lane(mut queue: LaneQueue<Create, Created>, lane:
     while let Some(batch) = queue.next_batch().await {
         let started = tokio::time::Instant::now();
         ::metrics::histogram!(BATCH_SIZE, "lane" => "creates").record(batch.len() as f64);
-        write_batch(batch, |creates, is_repeat| {
+        write_batch(batch, |creates| {
             let lane = &lane;
             async move {
                 let (plans, outbound) =
                     write(&*lane.store, &creates, lane.clock.now(), &lane.options).await?;
                 lane.send(outbound);
-                let found = with_retries(|_| existing(&*lane.store, &plans)).await;
-                let outcomes = outcomes(&creates, plans, &found);
-                if is_repeat {
-                    lane.send(handed_over_again(&creates, &outcomes));
-                }
-                Ok(outcomes)
+                let found = with_retries(|| existing(&*lane.store, &plans)).await;
+                Ok(outcomes(&creates, plans, &found))
             }
         })
         .await;
         ::metrics::histogram!(BATCH_SECONDS, "lane" => "creates").record(started.elapsed());
     }
-}
-
-/// What a try whose outcome is unknown may have inserted without handing it over.
-fn handed_over_again(creates: &[Create], outcomes: &[Outcome]) -> Outbound {
-    let mut outbound = Outbound::default();
-    for (create, outcome) in creates.iter().zip(outcomes) {
-        if let Ok(created) = outcome
-            && !created.created
-            && created.run.id == create.draft.id
-        {
-            outbound.repeat_for(&created.run);
-        }
-    }
-    outbound
 }
 
 /// What one item of a batch comes to.
@@ -161,7 +144,7 @@ async fn write(
     if !events.is_empty() {
         tx.append_events(&events).await?;
     }
-    tx.commit().await?;
+    commit(store, tx, &events).await?;
     // A run that was there before has been handed over before.
     outbound.enqueue.retain(|run| is_new.get(&run.id) == Some(&true));
     Ok((plans, outbound))

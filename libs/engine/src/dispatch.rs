@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tidegate_model::{Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
-use tidegate_orchestration::{Effect, Placement, Run, StateType, Step};
+use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::RunStore;
 use tokio::sync::mpsc;
 
@@ -123,22 +123,6 @@ impl Outbound {
             }
         }
         enqueued_at
-    }
-}
-
-impl Outbound {
-    /// Does again what an earlier try may have left undone for a run: it may have been committed, and then its effects
-    /// were lost with its outcome. All of them may be repeated.
-    pub fn repeat_for(&mut self, run: &Run) {
-        match run.state.state_type() {
-            StateType::Scheduled if !run.is_local() => self.enqueue.push(run.clone()),
-            StateType::Cancelling => self.stop.extend(stop_order(run, run.epoch, false)),
-            StateType::Cancelled => {
-                self.stop.extend(stop_order(run, Epoch(run.epoch.0.saturating_sub(1)), true));
-            }
-            _ => {}
-        }
-        self.cascade |= run.cascade_pending;
     }
 }
 

@@ -118,12 +118,12 @@ impl<Q: Request, A> LaneQueue<Q, A> {
     }
 }
 
-/// Writes a batch and answers its items. `write` gets whether it is a repeat of a try whose outcome is unknown.
+/// Writes a batch and answers its items.
 ///
 /// A batch that fails by a fault of ours is written in halves, down to the item that has it: it fails alone.
 pub(crate) async fn write_batch<Q: Request, A, F, Fut>(batch: Vec<Item<Q, A>>, write: F)
 where
-    F: Fn(Arc<Vec<Q>>, bool) -> Fut,
+    F: Fn(Arc<Vec<Q>>) -> Fut,
     Fut: Future<Output = Result<Vec<Result<A, EngineError>>, StoreError>>,
 {
     let mut parts = vec![batch];
@@ -131,7 +131,7 @@ where
         let (requests, rest): (Vec<_>, Vec<_>) =
             part.into_iter().map(|item| (item.request, (item.reply, item._size))).unzip();
         let requests = Arc::new(requests);
-        match with_retries(|is_repeat| write(Arc::clone(&requests), is_repeat)).await {
+        match with_retries(|| write(Arc::clone(&requests))).await {
             Ok(outcomes) => {
                 for ((reply, _), outcome) in rest.into_iter().zip(outcomes) {
                     // A caller that has left does not undo what was done for it.
@@ -158,29 +158,25 @@ where
     }
 }
 
-/// Runs a transaction again where the store broke off: what is in it is safe to repeat, as the rules see what
-/// an earlier try has done. A commit whose outcome is unknown is so resolved by reading, never by guessing.
-///
-/// `attempt` gets true where an earlier try may have been committed.
+/// Runs a transaction, or a read, again where the store broke off before it had done anything. A commit whose outcome
+/// is unknown is not run again: [`crate::commit::commit`] finds out.
 pub(crate) async fn with_retries<T, F, Fut>(mut attempt: F) -> Result<T, EngineError>
 where
-    F: FnMut(bool) -> Fut,
+    F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, StoreError>>,
 {
     const N_RETRIES: u32 = 5;
-    let (mut retry_idx, mut is_repeat) = (0, false);
+    let mut retry_idx = 0;
     loop {
-        match attempt(is_repeat).await {
+        match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error @ (StoreError::Internal(_) | StoreError::InvalidCursor(_))) => return Err(error.into()),
-            Err(error) if retry_idx == N_RETRIES => return Err(error.into()),
-            Err(error) => {
+            Err(error @ StoreError::Unavailable(_)) if retry_idx < N_RETRIES => {
                 tracing::debug!(%error, retry_idx, "transaction broke off, trying again");
-                is_repeat |= matches!(error, StoreError::CommitUnknown(_));
                 let jitter = 0.5 + rand::random::<f64>();
                 sleep(Duration::from_millis(10 << retry_idx).mul_f64(jitter)).await;
                 retry_idx += 1;
             }
+            Err(error) => return Err(error.into()),
         }
     }
 }

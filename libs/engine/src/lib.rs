@@ -5,6 +5,7 @@
 //! treading on each other.
 
 mod cascade;
+mod commit;
 mod create;
 mod dispatch;
 mod engine;

@@ -6,6 +6,7 @@ use tidegate_store::{EventRow, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError,
+    commit::commit,
     dispatch::Outbound,
     engine::Lane,
     event,
@@ -101,11 +102,10 @@ pub(crate) async fn run_operate_lane(mut queue: LaneQueue<Operation, Operated>, 
     while let Some(batch) = queue.next_batch().await {
         let started = tokio::time::Instant::now();
         ::metrics::histogram!(BATCH_SIZE, "lane" => "operations").record(batch.len() as f64);
-        write_batch(batch, |operations, is_repeat| {
+        write_batch(batch, |operations| {
             let lane = &lane;
             async move {
-                let (outcomes, outbound) =
-                    write(&*lane.store, &operations, lane.clock.now(), is_repeat).await?;
+                let (outcomes, outbound) = write(&*lane.store, &operations, lane.clock.now()).await?;
                 lane.send(outbound);
                 Ok(outcomes)
             }
@@ -119,14 +119,12 @@ async fn write(
     store: &dyn RunStore,
     operations: &[Operation],
     now: Timestamp,
-    is_repeat: bool,
 ) -> Result<(Vec<Outcome>, Outbound), StoreError> {
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
     let mut tx = store.begin().await?;
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
     let mut changes = Changes::new(locked);
     let mut outcomes: Vec<Outcome> = operations.iter().map(|one| changes.operate(one, now)).collect();
-    changes.write(&mut *tx).await?;
 
     let is_claim = |operation: &Operation| matches!(operation, Operation::Claim { .. });
     let granted = |(operation, outcome): (&Operation, &Outcome)| {
@@ -141,18 +139,7 @@ async fn write(
             }
         }
     }
-    if changes.is_empty() {
-        // Nothing to commit: repeats and refusals only.
-        drop(tx);
-    } else {
-        tx.commit().await?;
-    }
-    if is_repeat {
-        for operated in outcomes.iter().flatten().filter(|operated| !operated.changed) {
-            changes.outbound.repeat_for(&operated.run);
-        }
-    }
-    Ok((outcomes, changes.outbound))
+    Ok((outcomes, changes.commit(store, tx).await?))
 }
 
 /// Locked runs and what a transaction does to them.
@@ -165,7 +152,7 @@ pub(crate) struct Changes {
     events: Vec<EventRow>,
     results: Vec<(RunId, Payload)>,
     failures: Vec<(RunId, u32, Failure)>,
-    pub outbound: Outbound,
+    outbound: Outbound,
 }
 
 impl Changes {
@@ -180,10 +167,6 @@ impl Changes {
             failures: Vec::new(),
             outbound: Outbound::default(),
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.changed.is_empty()
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
@@ -247,9 +230,15 @@ impl Changes {
         self.runs.get(&id)
     }
 
-    pub async fn write(&mut self, tx: &mut dyn RunTx) -> Result<(), StoreError> {
+    /// Writes the changes and commits them, and gives what they leave to be done.
+    pub async fn commit(
+        mut self,
+        store: &dyn RunStore,
+        mut tx: Box<dyn RunTx>,
+    ) -> Result<Outbound, StoreError> {
+        // Repeats and refusals only.
         if self.changed.is_empty() {
-            return Ok(());
+            return Ok(self.outbound);
         }
         let rows: Vec<_> = self
             .changed
@@ -272,7 +261,8 @@ impl Changes {
             runs.get(&run.id)
                 .is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
         });
-        Ok(())
+        commit(store, tx, &self.events).await?;
+        Ok(self.outbound)
     }
 }
 

@@ -22,7 +22,7 @@ impl Engine {
         ];
         let mut n_runs = 0;
         for sweep in &sweeps {
-            let runs = with_retries(|_| self.mark_due(sweep, now, limit)).await?;
+            let runs = with_retries(|| self.mark_due(sweep, now, limit)).await?;
             n_runs += hand_over(&*self.inner.dispatch, &*self.inner.store, &runs).await;
         }
         Ok(n_runs)
@@ -34,7 +34,11 @@ impl Engine {
         if !runs.is_empty() {
             let rows: Vec<_> = runs.iter().map(|run| (run.clone(), Some(now))).collect();
             tx.update_runs(&rows).await?;
-            tx.commit().await?;
+            match tx.commit().await {
+                // Marked or not, they are handed over: a second hand-over does no harm, a mark without one would.
+                Ok(()) | Err(StoreError::CommitUnknown(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(runs)
     }
@@ -43,7 +47,7 @@ impl Engine {
     pub async fn fire_timers(&self, limit: usize) -> Result<usize, EngineError> {
         let now = self.inner.clock.now();
         let event = |_: &Run| Event::TimerFired;
-        with_retries(|_| self.sweep_with(Sweep::Timers { now }, &event, limit)).await
+        with_retries(|| self.sweep_with(Sweep::Timers { now }, &event, limit)).await
     }
 
     /// Crashes up to `limit` local runs of sessions that are lost. Gives how many.
@@ -52,7 +56,7 @@ impl Engine {
         let event = |_: &Run| Event::Crashed {
             cause: "its session was ended or lost: its process went away or fell silent".to_owned(),
         };
-        with_retries(|_| self.sweep_with(Sweep::LostSessions { now }, &event, limit)).await
+        with_retries(|| self.sweep_with(Sweep::LostSessions { now }, &event, limit)).await
     }
 
     async fn sweep_with(
@@ -76,11 +80,7 @@ impl Engine {
                 }
             }
         }
-        if !changes.is_empty() {
-            changes.write(&mut *tx).await?;
-            tx.commit().await?;
-            self.send(changes.outbound);
-        }
+        self.send(changes.commit(&*self.inner.store, tx).await?);
         Ok(n_runs)
     }
 

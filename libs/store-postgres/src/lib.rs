@@ -9,6 +9,8 @@ mod open;
 mod queries;
 mod row;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tx;
 
 pub use error::OpenError;

@@ -1,12 +1,9 @@
 //! Postgres keeps the promises of the store's port.
 
-mod database;
-
 use std::sync::Arc;
 
-use database::Database;
 use tidegate_store::{RunStore, conformance::Fixture};
-use tidegate_store_postgres::{PgOptions, PgStore, STATEMENTS};
+use tidegate_store_postgres::{PgOptions, PgStore, STATEMENTS, testing::Database};
 
 struct Postgres {
     store: PgStore,

@@ -1,12 +1,9 @@
 //! Postgres keeps the promises of the port of log storage.
 
-mod database;
-
 use std::sync::Arc;
 
-use database::Database;
 use tidegate_store::log::LogStore;
-use tidegate_store_postgres::{LOG_STATEMENTS, LogWrites, PgOptions, PgStore};
+use tidegate_store_postgres::{LOG_STATEMENTS, LogWrites, PgOptions, PgStore, testing::Database};
 
 /// Both ways of writing keep them.
 async fn with_both<Fut: Future<Output = ()>>(case: impl Fn(Arc<dyn LogStore>) -> Fut) {

@@ -1,16 +1,13 @@
 //! What becomes of a server that refuses, breaks off, or is shared.
 
-mod database;
-
 use std::{sync::Arc, time::Duration};
 
-use database::Database;
 use sqlx::{Connection, PgConnection};
 use tidegate_store::{
     RunStore, StoreError,
     conformance::fixture::{T0, append, event, get, insert, queued, within},
 };
-use tidegate_store_postgres::{OpenError, PgOptions, PgStore};
+use tidegate_store_postgres::{OpenError, PgOptions, PgStore, testing::Database};
 
 async fn open(database: &Database) -> Arc<dyn RunStore> {
     Arc::new(PgStore::connect(database.url(), &PgOptions::default()).await.expect("the database opens"))

@@ -1,5 +1,11 @@
-//! What tests share: a clock that they set.
+//! What tests share: a clock that they set, and faults by a seed.
 
 mod clock;
+mod draws;
+mod faulty_store;
+mod postgres_proxy;
 
 pub use clock::ManualClock;
+pub use draws::Draws;
+pub use faulty_store::{Faults, FaultyStore};
+pub use postgres_proxy::PostgresProxy;

@@ -96,17 +96,20 @@ impl Drop for Fixture {
 impl Fixture {
     pub async fn new() -> Self {
         let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+        Self::over(store)
+    }
+
+    /// Over this store.
+    pub fn over(store: Arc<dyn RunStore>) -> Self {
         let (clock, notes) = (Arc::new(ManualClock::new()), Arc::new(Notes::default()));
-        let (engine, background) = Engine::new(
+        let mut tasks = JoinSet::new();
+        let engine = start_engine(
             Arc::clone(&store),
-            Arc::clone(&notes) as Arc<dyn Dispatch>,
+            Arc::clone(&notes),
             Arc::clone(&clock) as Arc<dyn Clock>,
-            Options::default(),
+            &mut tasks,
         );
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        for (_, task) in background {
-            tasks.spawn(task);
-        }
+        let stop = CancellationToken::new();
         tasks.spawn(engine.clone().run_feed(stop.clone()));
         Self { engine, clock, notes, store, stop, _tasks: tasks }
     }
@@ -214,6 +217,20 @@ impl Fixture {
         };
         timeout(Duration::from_secs(20), wait).await.expect("the delivery is told in time");
     }
+}
+
+/// An engine whose background runs in `tasks`.
+pub fn start_engine(
+    store: Arc<dyn RunStore>,
+    notes: Arc<Notes>,
+    clock: Arc<dyn Clock>,
+    tasks: &mut JoinSet<()>,
+) -> Engine {
+    let (engine, background) = Engine::new(store, notes, clock, Options::default());
+    for (_, task) in background {
+        tasks.spawn(task);
+    }
+    engine
 }
 
 /// A task for the default queue.

@@ -1,5 +1,4 @@
 //! A database for each test, on the server of `TIDEGATE_TEST_POSTGRES_URL`.
-#![allow(dead_code, reason = "each test program uses a part")]
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -12,6 +11,9 @@ pub struct Database {
 
 impl Database {
     /// Makes one. Its name is unique, so that tests run side by side.
+    ///
+    /// # Panics
+    /// There is no such server, as with the other methods.
     pub async fn create() -> Self {
         let server = std::env::var("TIDEGATE_TEST_POSTGRES_URL").expect(
             "TIDEGATE_TEST_POSTGRES_URL names the Postgres to test against: integration-tests/run starts one and sets it",

@@ -1,0 +1,310 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_orchestration::{Failure, Run};
+use tidegate_store::{
+    EventRow, FeedCursor, FeedEvent, KeyOwner, KeyReservation, ListQuery, NewRun, RunDetail, RunStore, RunTx,
+    Session, StoreError, Sweep,
+};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::Draws;
+
+/// How long a commit is under way whose caller was told that nobody knows.
+const LATE: Duration = Duration::from_millis(20);
+
+/// A store that breaks off as connections do, at times drawn by a seed; that can lose its wake-ups; and that counts
+/// what is read.
+pub struct FaultyStore {
+    inner: Arc<dyn RunStore>,
+    faults: Arc<Faults>,
+    /// Never sent: stands for the wake-ups that are lost.
+    silence: watch::Sender<u64>,
+    is_silent: AtomicBool,
+    n_feed_reads: AtomicU64,
+    n_run_reads: AtomicU64,
+}
+
+/// Which commits break off, and how often they did.
+pub struct Faults {
+    draws: Draws,
+    rate: f64,
+    n_faults: AtomicU64,
+    late_commits: TaskTracker,
+}
+
+/// What becomes of a commit. Of the three in the middle the caller is told alike.
+enum Fate {
+    Committed,
+    CommittedUnanswered,
+    CommittedLateUnanswered,
+    LostUnanswered,
+    Refused,
+}
+
+impl FaultyStore {
+    /// Breaks off `rate` (0 to 1) of the commits of `inner`.
+    pub fn new(inner: Arc<dyn RunStore>, rate: f64) -> Self {
+        let faults = Faults {
+            draws: Draws::new(),
+            rate,
+            n_faults: AtomicU64::new(0),
+            late_commits: TaskTracker::new(),
+        };
+        Self {
+            inner,
+            faults: Arc::new(faults),
+            silence: watch::Sender::new(0),
+            is_silent: AtomicBool::new(false),
+            n_feed_reads: AtomicU64::new(0),
+            n_run_reads: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on `commits` gives a channel that says nothing.
+    pub fn lose_wakeups(&self) {
+        self.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    /// How many commits broke off.
+    pub fn n_faults(&self) -> u64 {
+        self.faults.n_faults.load(Ordering::SeqCst)
+    }
+
+    /// How often the feed or a history was read.
+    pub fn n_feed_reads(&self) -> u64 {
+        self.n_feed_reads.load(Ordering::SeqCst)
+    }
+
+    /// How often runs were read outside of transactions.
+    pub fn n_run_reads(&self) -> u64 {
+        self.n_run_reads.load(Ordering::SeqCst)
+    }
+}
+
+impl Faults {
+    fn fate(&self) -> Fate {
+        let draw = self.draws.next();
+        if draw >= self.rate {
+            return Fate::Committed;
+        }
+        self.n_faults.fetch_add(1, Ordering::SeqCst);
+        match draw / self.rate * 4.0 {
+            ..1.0 => Fate::CommittedUnanswered,
+            ..2.0 => Fate::CommittedLateUnanswered,
+            ..3.0 => Fate::LostUnanswered,
+            _ => Fate::Refused,
+        }
+    }
+}
+
+fn broke_off() -> Box<dyn std::error::Error + Send + Sync> {
+    "the connection broke, as the test wants it".into()
+}
+
+#[async_trait]
+impl RunStore for FaultyStore {
+    async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        Ok(Box::new(FaultyTx { inner: self.inner.begin().await?, faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        self.n_run_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.get_runs(namespace, ids).await
+    }
+
+    async fn get_details(
+        &self,
+        namespace: Option<&Namespace>,
+        ids: &[RunId],
+    ) -> Result<Vec<RunDetail>, StoreError> {
+        self.n_run_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.get_details(namespace, ids).await
+    }
+
+    async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
+        self.n_run_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.list_runs(query).await
+    }
+
+    async fn list_events(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.n_feed_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.list_events(namespace, run, after_seq, limit).await
+    }
+
+    async fn read_feed(
+        &self,
+        cursor: &FeedCursor,
+        root: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError> {
+        self.n_feed_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.read_feed(cursor, root, limit).await
+    }
+
+    async fn feed_end(&self) -> Result<FeedCursor, StoreError> {
+        self.inner.feed_end().await
+    }
+
+    async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError> {
+        self.inner.feed_start(run).await
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        if self.is_silent.load(Ordering::SeqCst) { self.silence.subscribe() } else { self.inner.commits() }
+    }
+
+    async fn held_runs(
+        &self,
+        after: Option<RunId>,
+        entered_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Run>, StoreError> {
+        self.inner.held_runs(after, entered_before, limit).await
+    }
+
+    async fn mark_enqueued(
+        &self,
+        runs: &[(RunId, Epoch)],
+        enqueued_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.inner.mark_enqueued(runs, enqueued_at).await
+    }
+
+    async fn put_session(&self, session: &Session) -> Result<bool, StoreError> {
+        self.inner.put_session(session).await
+    }
+
+    async fn end_session(&self, namespace: &Namespace, id: SessionId) -> Result<(), StoreError> {
+        self.inner.end_session(namespace, id).await
+    }
+
+    async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.inner.cancelling_runs(session, limit).await
+    }
+
+    async fn purge(
+        &self,
+        ended_before: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.inner.purge(ended_before, now, limit).await
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn schema_version(&self) -> u32 {
+        self.inner.schema_version()
+    }
+}
+
+struct FaultyTx {
+    inner: Box<dyn RunTx>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl RunTx for FaultyTx {
+    async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        self.inner.lock_runs(ids).await
+    }
+
+    async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        self.inner.share_runs(ids).await
+    }
+
+    async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.inner.sweep(sweep, limit).await
+    }
+
+    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.inner.open_children(parents, limit).await
+    }
+
+    async fn live_sessions(
+        &mut self,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Namespace)>, StoreError> {
+        self.inner.live_sessions(ids, now).await
+    }
+
+    async fn reserve_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<KeyOwner>, StoreError> {
+        self.inner.reserve_keys(keys, now).await
+    }
+
+    async fn find_keys(
+        &mut self,
+        keys: &[KeyReservation],
+        now: Timestamp,
+    ) -> Result<Vec<Option<KeyOwner>>, StoreError> {
+        self.inner.find_keys(keys, now).await
+    }
+
+    async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {
+        self.inner.insert_runs(runs).await
+    }
+
+    async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError> {
+        self.inner.update_runs(runs).await
+    }
+
+    async fn append_events(&mut self, events: &[EventRow]) -> Result<(), StoreError> {
+        self.inner.append_events(events).await
+    }
+
+    async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError> {
+        self.inner.put_results(results).await
+    }
+
+    async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
+        self.inner.put_failures(failures).await
+    }
+
+    async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
+        self.inner.get_parameters(ids).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { inner, faults } = *self;
+        match faults.fate() {
+            Fate::Committed => inner.commit().await,
+            Fate::CommittedUnanswered => {
+                inner.commit().await?;
+                Err(StoreError::CommitUnknown(broke_off()))
+            }
+            Fate::CommittedLateUnanswered => {
+                let commit = async move {
+                    tokio::time::sleep(LATE).await;
+                    // What becomes of it is for the reader to find out.
+                    let _ = inner.commit().await;
+                };
+                faults.late_commits.spawn(commit);
+                Err(StoreError::CommitUnknown(broke_off()))
+            }
+            Fate::LostUnanswered => Err(StoreError::CommitUnknown(broke_off())),
+            Fate::Refused => Err(StoreError::Unavailable(broke_off())),
+        }
+    }
+}
