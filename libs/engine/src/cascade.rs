@@ -89,12 +89,12 @@ impl Engine {
             let Some(parent) = parents.iter().find(|parent| Some(parent.id) == child.parent) else {
                 continue;
             };
-            let event = Event::CancelRequested { reason: reason(parent) };
+            let event = Event::CancelRequested { reason: reason(parent), actor: None };
             if let Ok(step) = apply(child, None, &event, now, 0.5)
                 && !step.transitions.is_empty()
             {
                 cancelled.push(child.id);
-                changes.take(child, &event, step, now);
+                changes.take(child, &event, None, step, now);
             }
         }
         if is_done {

@@ -27,6 +27,8 @@ pub struct Create {
     pub idempotency_key: Option<String>,
     /// With a used key and other parameters: the existing run instead of an error.
     pub use_existing: bool,
+    /// Who asks, where that is known.
+    pub actor: Option<String>,
 }
 
 /// What became of a create.
@@ -133,10 +135,10 @@ async fn write(
     let inserted = if rows.is_empty() { Vec::new() } else { tx.insert_runs(&rows).await? };
     let is_new: HashMap<RunId, bool> = rows.iter().map(|row| row.run.id).zip(inserted).collect();
     let mut events = Vec::new();
-    for plan in &mut plans {
+    for (plan, create) in plans.iter_mut().zip(creates) {
         let Plan::Insert(step) = plan else { continue };
         if is_new.get(&step.run.id) == Some(&true) {
-            events.extend(event::rows(step, None));
+            events.extend(event::rows(step, None, create.actor.as_deref()));
         } else {
             *plan = Plan::Existing(step.run.id);
         }

@@ -76,6 +76,7 @@ impl ServiceError for EngineError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound { .. } | Self::ParentNotFound { .. } => ErrorCode::NotFound,
+            Self::Rejected(Rejection::TooManyLabels { .. }) => ErrorCode::InvalidArgument,
             Self::Rejected(_) | Self::SessionLost => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::Overloaded => ErrorCode::Exhausted,
@@ -90,9 +91,13 @@ impl ServiceError for EngineError {
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
-            Self::Rejected(Rejection::NotAllowed { .. } | Rejection::NotDue { .. }) => {
-                Reason::TransitionNotAllowed
-            }
+            Self::Rejected(Rejection::TooManyLabels { .. }) => Reason::InvalidField,
+            Self::Rejected(
+                Rejection::NotAllowed { .. }
+                | Rejection::NotDue { .. }
+                | Rejection::LocalRun { .. }
+                | Rejection::TooManyPauses { .. },
+            ) => Reason::TransitionNotAllowed,
             Self::SessionLost => Reason::SessionLost,
             Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
             Self::Overloaded => Reason::Overloaded,

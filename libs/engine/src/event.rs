@@ -1,8 +1,8 @@
 use tidegate_orchestration::{Holder, Placement, Step};
 use tidegate_store::EventRow;
 
-/// The events of a step, numbered without a gap (P7). `before` is who held the run before it.
-pub(crate) fn rows(step: &Step, before: Option<&Holder>) -> Vec<EventRow> {
+/// The events of a step, numbered without a gap (P7). `before` is who held the run before it, `actor` who asked for it.
+pub(crate) fn rows(step: &Step, before: Option<&Holder>, actor: Option<&str>) -> Vec<EventRow> {
     let run = &step.run;
     // A local run is its session's business also while it waits for a retry.
     let session = match run.placement {
@@ -29,6 +29,7 @@ pub(crate) fn rows(step: &Step, before: Option<&Holder>) -> Vec<EventRow> {
             holder: state.phase.holder().or(before).cloned(),
             attempt: run.attempt,
             epoch: run.epoch,
+            actor: actor.map(str::to_owned),
             ended: n_later == 0 && state_type.is_terminal(),
         });
     }

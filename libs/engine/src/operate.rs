@@ -49,6 +49,8 @@ pub enum Operation {
         run_id: RunId,
         /// Why; may be empty.
         reason: String,
+        /// Who asks, where that is known.
+        actor: Option<String>,
     },
 }
 
@@ -78,6 +80,13 @@ pub struct Operated {
     pub changed: bool,
     /// For a claim: what the run is called with.
     pub parameters: Option<Payload>,
+}
+
+impl Operated {
+    /// For a claim: true where the run is its worker's. Else it ended instead: it had expired.
+    pub fn is_granted(&self) -> bool {
+        self.run.state.state_type() == StateType::Pending
+    }
 }
 
 type Outcome = Result<Operated, EngineError>;
@@ -128,7 +137,8 @@ async fn write(
 
     let is_claim = |operation: &Operation| matches!(operation, Operation::Claim { .. });
     let granted = |(operation, outcome): (&Operation, &Outcome)| {
-        (is_claim(operation) && outcome.is_ok()).then(|| operation.run_id())
+        let is_granted = outcome.as_ref().is_ok_and(Operated::is_granted);
+        (is_claim(operation) && is_granted).then(|| operation.run_id())
     };
     let claimed: Vec<RunId> = operations.iter().zip(&outcomes).filter_map(granted).collect();
     if !claimed.is_empty() {
@@ -182,7 +192,9 @@ impl Changes {
                 (Some(*epoch), Event::Claimed { holder: holder.clone() })
             }
             Operation::Report { epoch, event, .. } => (Some(*epoch), event.clone()),
-            Operation::Cancel { reason, .. } => (None, Event::CancelRequested { reason: reason.clone() }),
+            Operation::Cancel { reason, actor, .. } => {
+                (None, Event::CancelRequested { reason: reason.clone(), actor: actor.clone() })
+            }
         };
         let step = apply(&run, epoch, &event, now, rand::random())?;
         let changed = !step.transitions.is_empty();
@@ -193,7 +205,8 @@ impl Changes {
                 self.results.push((run_id, result.clone()));
             }
             let is_cascade_known = self.outbound.cascade;
-            self.take(&run, &event, step, now);
+            let actor = event.actor().map(str::to_owned);
+            self.take(&run, &event, actor.as_deref(), step, now);
             if matches!(operation, Operation::Cancel { .. }) {
                 // Who cancels cascades itself, level by level, to tell how many there were.
                 self.outbound.cascade = is_cascade_known;
@@ -202,17 +215,18 @@ impl Changes {
         Ok(Operated { run: self.runs.get(&run_id).unwrap_or(&run).clone(), changed, parameters: None })
     }
 
-    /// Notes a step of a locked run.
-    pub fn take(&mut self, before: &Run, event: &Event, step: Step, now: Timestamp) {
+    /// Notes a step of a locked run. `actor` is who asked for it.
+    pub fn take(&mut self, before: &Run, event: &Event, actor: Option<&str>, step: Step, now: Timestamp) {
         let id = before.id;
         match event {
             Event::Failed(failure) => self.failures.push((id, before.attempt, failure.clone())),
-            Event::TimedOut | Event::TimerFired => self.failures.extend(timed_out(before, &step)),
-            _ => {}
+            _ => self.failures.extend(named_failure(before, &step)),
         }
-        self.events.extend(event::rows(&step, before.holder()));
+        self.events.extend(event::rows(&step, before.holder(), actor));
         match self.outbound.add(&step, now) {
             Some(enqueued_at) => self.enqueued_at.insert(id, enqueued_at),
+            // It was to be claimed, so delivery has it.
+            None if matches!(event, Event::SlotRefused { .. }) => self.enqueued_at.insert(id, now),
             None => self.enqueued_at.remove(&id),
         };
         self.note(step.run);
@@ -266,11 +280,13 @@ impl Changes {
     }
 }
 
-/// The failure of an attempt that took longer than its run timeout.
-fn timed_out(before: &Run, step: &Step) -> Option<(RunId, u32, Failure)> {
-    let state = step.transitions.iter().find(|state| state.name == StateName::TimedOut)?;
+/// The failure of an attempt that ended for a reason with a name of its own: nothing was raised.
+fn named_failure(before: &Run, step: &Step) -> Option<(RunId, u32, Failure)> {
+    let is_named =
+        |name| matches!(name, StateName::TimedOut | StateName::UpstreamFailed | StateName::PauseExpired);
+    let state = step.transitions.iter().find(|state| is_named(state.name))?;
     let failure = Failure {
-        error_type: StateName::TimedOut.as_str().to_owned(),
+        error_type: state.name.as_str().to_owned(),
         message: state.message.clone(),
         ..Failure::default()
     };

@@ -10,6 +10,9 @@ use crate::{
     operate::Changes,
 };
 
+/// Who asks for what time brings.
+const ACTOR: &str = "scheduler";
+
 impl Engine {
     /// Hands over up to `limit` queued runs that are due and were never handed over, or whose hand-over is older
     /// than `enqueued_before` and may be lost. Gives how many.
@@ -43,7 +46,8 @@ impl Engine {
         Ok(runs)
     }
 
-    /// Fires up to `limit` timers that have come: start, run and cancel timeouts. Gives how many runs it looked at.
+    /// Fires up to `limit` timers that have come: expiry and lateness of waiting runs, start, run and cancel timeouts,
+    /// the end of pauses. Gives how many runs it looked at.
     pub async fn fire_timers(&self, limit: usize) -> Result<usize, EngineError> {
         let now = self.inner.clock.now();
         let event = |_: &Run| Event::TimerFired;
@@ -73,7 +77,9 @@ impl Engine {
         for run in runs {
             let event = event(&run);
             match apply(&run, Some(run.epoch), &event, now, rand::random()) {
-                Ok(step) if !step.transitions.is_empty() => changes.take(&run, &event, step, now),
+                Ok(step) if !step.transitions.is_empty() => {
+                    changes.take(&run, &event, Some(ACTOR), step, now)
+                }
                 Ok(_) => {}
                 Err(rejection) => {
                     tracing::error!(run.id = %run.id, %rejection, ?sweep, "a sweep found a run that its rule refuses");

@@ -202,7 +202,7 @@ impl Storm {
 
     async fn cancel(&self, replica: usize, run: &Run) -> Run {
         let (namespace, reason) = (Namespace::default(), "enough".to_owned());
-        let cancel = Operation::Cancel { namespace, run_id: run.id, reason };
+        let cancel = Operation::Cancel { namespace, run_id: run.id, reason, actor: None };
         let answer = self.operate(replica, cancel).await;
         let operated = answer.outcome.expect("can be cancelled");
         assert!(operated.changed || answer.is_repeat, "the first cancel is the one that counts");

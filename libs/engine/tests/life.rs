@@ -8,7 +8,7 @@ use common::{Fixture, task};
 use futures::future::join_all;
 use tidegate_engine::EngineError;
 use tidegate_model::{Namespace, Payload, RunId, SessionId};
-use tidegate_orchestration::{Event, Failure, ParentPolicy, Placement, Rejection};
+use tidegate_orchestration::{Event, Failure, ParentPolicies, ParentPolicy, Placement, Rejection};
 use tokio::time::{Instant, timeout};
 
 fn crashed() -> Event {
@@ -138,7 +138,7 @@ async fn a_whole_tree_is_cancelled_but_for_what_is_detached_or_ended() {
         fixture.report(&done, Event::Completed).await.expect("completes");
         let mut create = task();
         create.draft.parent = Some(root.id);
-        create.draft.policies.parent = ParentPolicy::Detach;
+        create.draft.policies.parent = ParentPolicies::all(ParentPolicy::Detach);
         (fixture.start(&middle).await, done, fixture.create(create).await.expect("is created").run)
     };
     let mut leaves = Vec::new();
@@ -265,6 +265,7 @@ async fn another_namespace_sees_and_changes_nothing() {
         namespace: other.clone(),
         run_id: run.id,
         reason: String::new(),
+        actor: None,
     };
     assert!(matches!(fixture.engine.operate(cancel).await, Err(EngineError::NotFound { .. })));
     let mut child = task();

@@ -14,10 +14,34 @@ pub const MAX_TREE_DEPTH: u32 = 1_000;
 pub const MAX_TAGS: usize = 50;
 /// Bytes of one tag.
 pub const MAX_TAG_SIZE: usize = 128;
+/// Labels of one run, with those that it inherits.
+pub const MAX_LABELS: usize = 50;
+/// Bytes of a label's key.
+pub const MAX_LABEL_KEY_SIZE: usize = 64;
+/// Bytes of a label's value.
+pub const MAX_LABEL_VALUE_SIZE: usize = 256;
+/// Concurrency limits of one run.
+pub const MAX_CONCURRENCY_LIMITS: usize = 10;
+/// Bytes of a concurrency limit's name.
+pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
+/// Bytes of a cache key.
+pub const MAX_CACHE_KEY_SIZE: usize = 512;
+/// How long a result may serve other runs.
+pub const MAX_CACHE_AGE: Duration = Duration::from_secs(365 * 86_400);
+/// Error types in each list of a retry policy.
+pub const MAX_ERROR_TYPES: usize = 50;
+/// Pauses of one run that the code itself makes.
+pub const MAX_PAUSES: usize = 1_000;
+/// Bytes of the key of a pause.
+pub const MAX_PAUSE_KEY_SIZE: usize = 128;
+/// How long a run may be paused with a timeout.
+pub const MAX_PAUSE: Duration = Duration::from_secs(365 * 86_400);
+/// Bytes kept of the name of who asks for something.
+pub const MAX_ACTOR_SIZE: usize = 256;
 /// Bytes of a flow's, task's or run's name.
 pub const MAX_NAME_SIZE: usize = 256;
 /// Bytes of a queue's or namespace's name.
-pub const MAX_LABEL_SIZE: usize = 128;
+pub const MAX_WORD_SIZE: usize = 128;
 /// Bytes of an idempotency key.
 pub const MAX_IDEMPOTENCY_KEY_SIZE: usize = 512;
 /// Bytes of a filter.

@@ -11,11 +11,11 @@ pub struct InvalidName {
     text: String,
 }
 
-const LABEL_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ - are allowed";
+const WORD_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ - are allowed";
 const TEXT_RULE: &str = "1 to 256 bytes without control characters are allowed";
 
-fn is_label(text: &str) -> bool {
-    (1..=limits::MAX_LABEL_SIZE).contains(&text.len())
+fn is_word(text: &str) -> bool {
+    (1..=limits::MAX_WORD_SIZE).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
@@ -66,11 +66,11 @@ macro_rules! name {
 
 name! {
     /// The tenant boundary: 1 to 128 characters of `[A-Za-z0-9._-]`.
-    Namespace, "namespace", is_label, LABEL_RULE
+    Namespace, "namespace", is_word, WORD_RULE
 }
 name! {
     /// A delivery channel: 1 to 128 characters of `[A-Za-z0-9._-]`.
-    QueueName, "queue name", is_label, LABEL_RULE
+    QueueName, "queue name", is_word, WORD_RULE
 }
 name! {
     /// The name of a flow or task: 1 to 256 bytes, no control characters.

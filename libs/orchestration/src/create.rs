@@ -1,6 +1,11 @@
+use std::collections::BTreeMap;
+
 use tidegate_model::{Epoch, FunctionName, Namespace, RunId, RunKind, Timestamp, limits};
 
-use crate::{Effect, Holder, Phase, Placement, Policies, Rejection, Run, State, StateType, Step};
+use crate::{
+    CachePolicy, Effect, Holder, Phase, Placement, Policies, Rejection, Run, State, StateType, Step,
+    transition::cached,
+};
 
 /// What a caller says of a run to be created.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,12 +22,49 @@ pub struct Draft {
     pub policies: Policies,
     pub priority: i32,
     pub tags: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// It also has the labels of its parent; where both have a key, its own value stands.
+    pub inherit_labels: bool,
+    pub deployment: Option<String>,
     pub traceparent: Option<String>,
     /// `None`: at once.
     pub due_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub cache: Option<CachePolicy>,
+    /// The run whose result serves for this one, which is then not executed.
+    pub cached_from: Option<RunId>,
+    pub concurrency_limits: Vec<String>,
 }
 
-/// Makes a run: SCHEDULED for a queue, or PENDING with epoch 1 for the session that executes it.
+impl Draft {
+    /// A run in the default namespace of which no more is said.
+    pub fn new(id: RunId, kind: RunKind, name: FunctionName, placement: Placement) -> Self {
+        Self {
+            id,
+            namespace: Namespace::default(),
+            kind,
+            name,
+            run_name: String::new(),
+            placement,
+            parent: None,
+            policies: Policies::default(),
+            priority: 0,
+            tags: Vec::new(),
+            labels: BTreeMap::new(),
+            inherit_labels: false,
+            deployment: None,
+            traceparent: None,
+            due_at: None,
+            expires_at: None,
+            cache: None,
+            cached_from: None,
+            concurrency_limits: Vec::new(),
+        }
+    }
+}
+
+/// Makes a run: SCHEDULED for a queue, PENDING with epoch 1 for the session that executes it, or COMPLETED where the
+/// result of another serves.
 ///
 /// `parent` is the row of `draft.parent`, under a lock that keeps it from ending meanwhile.
 pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step, Rejection> {
@@ -39,6 +81,15 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
             (parent.root, parent.depth + 1)
         }
     };
+    let mut labels = draft.labels;
+    if draft.inherit_labels {
+        for (key, value) in parent.iter().flat_map(|parent| &parent.labels) {
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        if labels.len() > limits::MAX_LABELS {
+            return Err(Rejection::TooManyLabels { n_labels: labels.len(), limit: limits::MAX_LABELS });
+        }
+    }
     let run_name = if draft.run_name.is_empty() {
         let id = draft.id.to_string();
         format!("{}-{}", draft.name, &id[id.len() - 6..])
@@ -59,9 +110,14 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         policies: draft.policies,
         priority: draft.priority,
         tags: draft.tags,
+        labels,
+        deployment: draft.deployment,
+        cache: draft.cache,
+        concurrency_limits: draft.concurrency_limits,
         traceparent: draft.traceparent,
         created_at: now,
         due_at: draft.due_at.unwrap_or(now).max(now),
+        expires_at: draft.expires_at,
         started_at: None,
         state: scheduled.clone(),
         epoch: Epoch(0),
@@ -70,18 +126,27 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         retries: 0,
         event_seq: 1,
         cascade_pending: false,
+        pause_key: None,
+        resumed_keys: Vec::new(),
     };
     let mut transitions = vec![scheduled];
     let mut effects = Vec::new();
-    match run.placement {
-        Placement::Queue(_) => effects.push(Effect::Enqueue),
-        Placement::Session(session) => {
-            let holder = Holder::Session(session);
+    let next = match (&run.placement, draft.cached_from) {
+        (_, Some(from)) => Some(cached(from, now)),
+        (Placement::Session(session), None) => {
             run.epoch = run.epoch.next();
-            run.state = State::new(Phase::Pending { holder, start_by: None }, now);
-            run.event_seq = 2;
-            transitions.push(run.state.clone());
+            let holder = Holder::Session(*session);
+            Some(State::new(Phase::Pending { holder, start_by: None }, now))
         }
+        (Placement::Queue(_), None) => {
+            effects.push(Effect::Enqueue);
+            None
+        }
+    };
+    if let Some(state) = next {
+        run.state = state.clone();
+        run.event_seq += 1;
+        transitions.push(state);
     }
     Ok(Step { run, transitions, effects })
 }

@@ -4,13 +4,17 @@
 //! The heart is [`apply`]: a run and an event in, a [`Step`] or a [`Rejection`] out.
 
 mod create;
+mod event;
 mod policy;
 mod run;
 mod state;
+mod step;
 mod transition;
 
 pub use create::{Draft, create};
-pub use policy::{CrashPolicy, ParentPolicy, Policies, RetryPolicy};
-pub use run::{Failure, Holder, Placement, Run};
+pub use event::Event;
+pub use policy::{CrashPolicy, ParentPolicies, ParentPolicy, Policies, RetryPolicy};
+pub use run::{CachePolicy, Failure, Holder, Placement, Run};
 pub use state::{Phase, State, StateName, StateType};
-pub use transition::{Effect, Event, Rejection, SILENT_HOLDER_GRACE, Step, apply};
+pub use step::{Effect, Rejection, Step};
+pub use transition::{SILENT_HOLDER_GRACE, apply};

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Failure;
+
 /// The rules of one run, fixed when it is created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {
@@ -13,8 +15,10 @@ pub struct Policies {
     pub start_timeout: Duration,
     /// How long the code has to end after a cancel before it is killed.
     pub cancel_grace: Duration,
+    /// How long after its due time a run that nobody has taken is called late; `None`: never.
+    pub late_after: Option<Duration>,
     /// What the end of the parent does to this run.
-    pub parent: ParentPolicy,
+    pub parent: ParentPolicies,
 }
 
 impl Default for Policies {
@@ -25,7 +29,8 @@ impl Default for Policies {
             run_timeout: None,
             start_timeout: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(30),
-            parent: ParentPolicy::Cancel,
+            late_after: None,
+            parent: ParentPolicies::default(),
         }
     }
 }
@@ -43,6 +48,10 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// The delay is drawn evenly from delay × (1 ± jitter_factor); 0 to 1.
     pub jitter_factor: f64,
+    /// Only errors of these types are retried; empty: all.
+    pub retry_on: Vec<String>,
+    /// Errors of these types are not, also where `retry_on` has them.
+    pub never_retry_on: Vec<String>,
 }
 
 impl Default for RetryPolicy {
@@ -53,11 +62,24 @@ impl Default for RetryPolicy {
             backoff_factor: 1.0,
             max_delay: Duration::from_secs(3_600),
             jitter_factor: 0.0,
+            retry_on: Vec::new(),
+            never_retry_on: Vec::new(),
         }
     }
 }
 
 impl RetryPolicy {
+    /// Whether a further attempt may mend this failure. What the code's own side says against it stands.
+    pub fn takes(&self, failure: &Failure) -> bool {
+        !failure.non_retryable && self.takes_type(&failure.error_type)
+    }
+
+    /// Whether errors of this type are retried.
+    pub fn takes_type(&self, error_type: &str) -> bool {
+        let is_in = |types: &[String]| types.iter().any(|known| known == error_type);
+        !is_in(&self.never_retry_on) && (self.retry_on.is_empty() || is_in(&self.retry_on))
+    }
+
     /// The delay before retry number `retry_idx` (from 0). `jitter` is drawn evenly from 0 to 1 by the caller.
     pub fn delay(&self, retry_idx: u32, jitter: f64) -> Duration {
         let Some(last_idx) = self.delays.len().checked_sub(1) else { return Duration::ZERO };
@@ -85,10 +107,28 @@ impl Default for CrashPolicy {
     }
 }
 
-/// What the end of a parent does to its child.
+/// What the end of a parent does to its child, by how the parent ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParentPolicies {
+    /// Where the parent is cancelled.
+    pub on_cancel: ParentPolicy,
+    /// Where it fails.
+    pub on_failure: ParentPolicy,
+    /// Where it crashes for good.
+    pub on_crash: ParentPolicy,
+}
+
+impl ParentPolicies {
+    /// The same however the parent ends.
+    pub const fn all(policy: ParentPolicy) -> Self {
+        Self { on_cancel: policy, on_failure: policy, on_crash: policy }
+    }
+}
+
+/// What one kind of end of a parent does to its child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ParentPolicy {
-    /// The child is cancelled when its parent is cancelled, fails or crashes for good.
+    /// The child is cancelled.
     #[default]
     Cancel,
     /// The child goes on.
@@ -129,6 +169,26 @@ mod tests {
         let policy = RetryPolicy { delays: seconds(&[10]), jitter_factor: 0.5, ..RetryPolicy::default() };
         assert_eq!(policy.delay(0, 0.0), Duration::from_secs(5));
         assert_eq!(policy.delay(0, 1.0), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn lists_of_error_types_say_what_is_retried() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let failure = |error_type: &str| Failure { error_type: error_type.to_owned(), ..Failure::default() };
+        let policy = RetryPolicy {
+            retry_on: names(&["Timeout", "Busy"]),
+            never_retry_on: names(&["Busy"]),
+            ..RetryPolicy::default()
+        };
+        assert!(policy.takes(&failure("Timeout")));
+        assert!(!policy.takes(&failure("Busy")), "never_retry_on beats retry_on");
+        assert!(!policy.takes(&failure("ValueError")));
+        assert!(
+            !policy.takes(&Failure { non_retryable: true, ..failure("Timeout") }),
+            "the code knows better"
+        );
+        let all = RetryPolicy { never_retry_on: names(&["Busy"]), ..RetryPolicy::default() };
+        assert!(all.takes(&failure("anything")) && !all.takes(&failure("Busy")));
     }
 
     proptest! {

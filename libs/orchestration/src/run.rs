@@ -1,10 +1,10 @@
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use tidegate_model::{
     Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp, WorkerId,
 };
 
-use crate::{Policies, State};
+use crate::{Phase, Policies, State, StateName};
 
 /// One execution of a flow or a task: all that the rules look at, without payloads.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,12 +33,22 @@ pub struct Run {
     pub priority: i32,
     /// Words to find it by.
     pub tags: Vec<String>,
+    /// Keys and values to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// The deployment that it was started through: `flow/deployment`.
+    pub deployment: Option<String>,
+    /// Whose result may serve as its own.
+    pub cache: Option<CachePolicy>,
+    /// The concurrency limits of which it needs a slot each.
+    pub concurrency_limits: Vec<String>,
     /// W3C trace context of the call that created it.
     pub traceparent: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it may start, or might last.
     pub due_at: Timestamp,
+    /// When it is given up unless it has started by then.
+    pub expires_at: Option<Timestamp>,
     /// When the current or last attempt started.
     pub started_at: Option<Timestamp>,
     /// Where it stands.
@@ -55,6 +65,10 @@ pub struct Run {
     pub event_seq: u64,
     /// True while the ends of this run's children are still to be brought about.
     pub cascade_pending: bool,
+    /// Which pause of the code a PAUSED run is in; `None` where someone else paused it.
+    pub pause_key: Option<String>,
+    /// The pauses of the code that were resumed: a later attempt does not stop at them again.
+    pub resumed_keys: Vec<String>,
 }
 
 impl Run {
@@ -67,6 +81,43 @@ impl Run {
     pub fn is_local(&self) -> bool {
         matches!(self.placement, Placement::Session(_))
     }
+
+    /// True when the run has never started and is given up by `now`.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.attempt == 0 && self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+
+    /// When the scheduler has to look at the run: its expiry or lateness while it waits, its start, run or cancel
+    /// timeout while it is held, the end of its patience while it is paused.
+    pub fn timer_at(&self) -> Option<Timestamp> {
+        match &self.state.phase {
+            Phase::Scheduled => {
+                let expires_at = self.expires_at.filter(|_| self.attempt == 0);
+                expires_at.into_iter().chain(self.late_at()).min()
+            }
+            Phase::Pending { start_by: timer, .. }
+            | Phase::Running { deadline: timer, .. }
+            | Phase::Paused { expires_at: timer, .. } => *timer,
+            Phase::Cancelling { close_at, .. } => Some(*close_at),
+            Phase::Completed | Phase::Failed | Phase::Crashed | Phase::Cancelled => None,
+        }
+    }
+
+    /// When a run that waits for a worker is to be called late. One that waits for a slot is not: its name says more.
+    fn late_at(&self) -> Option<Timestamp> {
+        let is_named = matches!(self.state.name, StateName::Late | StateName::AwaitingConcurrencySlot);
+        let late_after = self.policies.late_after.filter(|_| !is_named && !self.is_local())?;
+        Some(self.due_at + late_after)
+    }
+}
+
+/// Runs with the same key may share a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// What the result depends on, as the caller sees it.
+    pub key: String,
+    /// How long after its completion a result may serve others; `None`: as long as results are kept at most.
+    pub expires_after: Option<Duration>,
 }
 
 /// Who executes a run.

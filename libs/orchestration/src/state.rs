@@ -57,6 +57,13 @@ pub enum Phase {
         /// When the scheduler ends it if the holder does not; `None`: the run may take for ever.
         deadline: Option<Timestamp>,
     },
+    /// Waits to be resumed.
+    Paused {
+        /// Whose process the code waits in; `None`: nobody executes it, and resuming delivers it anew.
+        holder: Option<Holder>,
+        /// When the wait fails; `None`: never.
+        expires_at: Option<Timestamp>,
+    },
     /// The holder has been asked to stop it.
     Cancelling {
         /// Who executes it.
@@ -81,6 +88,7 @@ impl Phase {
             Self::Scheduled => StateType::Scheduled,
             Self::Pending { .. } => StateType::Pending,
             Self::Running { .. } => StateType::Running,
+            Self::Paused { .. } => StateType::Paused,
             Self::Cancelling { .. } => StateType::Cancelling,
             Self::Completed => StateType::Completed,
             Self::Failed => StateType::Failed,
@@ -95,15 +103,7 @@ impl Phase {
             Self::Pending { holder, .. } | Self::Running { holder, .. } | Self::Cancelling { holder, .. } => {
                 Some(holder)
             }
-            _ => None,
-        }
-    }
-
-    /// When the scheduler has to look at a held run: its start, run or cancel timeout.
-    pub const fn timer_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Pending { start_by: timer, .. } | Self::Running { deadline: timer, .. } => *timer,
-            Self::Cancelling { close_at, .. } => Some(*close_at),
+            Self::Paused { holder, .. } => holder.as_ref(),
             _ => None,
         }
     }
@@ -151,6 +151,8 @@ text_enum! {
         Pending = "PENDING",
         /// The user's code runs.
         Running = "RUNNING",
+        /// Waits to be resumed.
+        Paused = "PAUSED",
         /// The holder has been asked to stop it.
         Cancelling = "CANCELLING",
         /// The code returned.
@@ -175,6 +177,7 @@ impl StateType {
             Self::Scheduled => StateName::Scheduled,
             Self::Pending => StateName::Pending,
             Self::Running => StateName::Running,
+            Self::Paused => StateName::Paused,
             Self::Cancelling => StateName::Cancelling,
             Self::Completed => StateName::Completed,
             Self::Failed => StateName::Failed,
@@ -189,6 +192,12 @@ text_enum! {
     StateName {
         /// Waits for its time, or for a worker.
         Scheduled = "Scheduled",
+        /// Should have started, and nobody has taken it.
+        Late = "Late",
+        /// Waits for a slot of a concurrency limit.
+        AwaitingConcurrencySlot = "AwaitingConcurrencySlot",
+        /// Delivered again after a pause.
+        Resuming = "Resuming",
         /// Waits for the delay before a retry to pass.
         AwaitingRetry = "AwaitingRetry",
         /// Delivered again after its process went away.
@@ -201,17 +210,29 @@ text_enum! {
         Running = "Running",
         /// A later attempt runs.
         Retrying = "Retrying",
+        /// Waits to be resumed: in its process, or before it was started.
+        Paused = "Paused",
+        /// Waits to be resumed, and holds no worker meanwhile.
+        Suspended = "Suspended",
         /// Asked to stop.
         Cancelling = "Cancelling",
         /// Returned.
         Completed = "Completed",
+        /// Took the result of an earlier run with the same cache key.
+        Cached = "Cached",
         /// Raised.
         Failed = "Failed",
         /// Took longer than its run timeout.
         TimedOut = "TimedOut",
+        /// A run that it needs the result of did not complete.
+        UpstreamFailed = "UpstreamFailed",
+        /// Nobody resumed it in time.
+        PauseExpired = "PauseExpired",
         /// Its process went away.
         Crashed = "Crashed",
         /// Stopped on request.
         Cancelled = "Cancelled",
+        /// Did not start before its expiry.
+        Expired = "Expired",
     }
 }

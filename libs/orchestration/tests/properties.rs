@@ -4,24 +4,48 @@ mod common;
 
 use std::time::Duration;
 
-use common::{NOW, fresh_run, worker};
+use common::{NOW, fresh_run, is_request, worker};
 use proptest::prelude::*;
-use tidegate_model::Epoch;
+use tidegate_model::{Epoch, RunId, SessionId};
 use tidegate_orchestration::{Event, Failure, Run, StateType, Step, apply};
+use uuid::Uuid;
 
 fn any_event() -> impl Strategy<Value = Event> {
+    let key = || (0..4_u8).prop_map(|idx| format!("pause-{idx}"));
+    let timeout = || prop::option::of((1..200_u64).prop_map(Duration::from_secs));
     prop_oneof![
-        3 => (0..3_u8).prop_map(|idx| Event::Claimed { holder: worker(&format!("w{idx}")) }),
-        3 => Just(Event::Started),
-        1 => Just(Event::Completed),
-        2 => any::<bool>().prop_map(|non_retryable| Event::Failed(Failure { non_retryable, ..Failure::default() })),
-        1 => Just(Event::TimedOut),
-        1 => Just(Event::Cancelled),
-        2 => Just(Event::Crashed { cause: "gone".into() }),
-        1 => Just(Event::Released),
-        2 => Just(Event::TimerFired),
-        1 => Just(Event::CancelRequested { reason: String::new() }),
+        6 => (0..3_u8).prop_map(|idx| Event::Claimed { holder: worker(&format!("w{idx}")) }),
+        1 => Just(Event::SlotRefused { limit: "gpu".into() }),
+        1 => Just(Event::CacheHit { from: RunId::from_uuid(uuid(9)) }),
+        6 => Just(Event::Started),
+        2 => Just(Event::Completed),
+        4 => any::<bool>().prop_map(|non_retryable| Event::Failed(Failure { non_retryable, ..Failure::default() })),
+        2 => Just(Event::TimedOut),
+        1 => Just(Event::UpstreamFailed { upstream: RunId::from_uuid(uuid(8)) }),
+        3 => (key(), timeout(), any::<bool>())
+            .prop_map(|(key, timeout, suspend)| Event::Paused { key, timeout, suspend }),
+        2 => Just(Event::Cancelled),
+        4 => Just(Event::Crashed { cause: "gone".into() }),
+        2 => Just(Event::Released),
+        4 => Just(Event::TimerFired),
+        2 => Just(Event::CancelRequested { reason: String::new(), actor: None }),
+        2 => timeout().prop_map(|timeout| Event::PauseRequested { timeout, reason: String::new(), actor: None }),
+        4 => Just(Event::ResumeRequested { actor: None }),
+        2 => Just(Event::RetryRequested { reason: String::new(), actor: None }),
+        2 => (0..3_u8).prop_map(|idx| Event::Adopted { session: SessionId::from_uuid(uuid(idx)) }),
     ]
+}
+
+fn uuid(n: u8) -> Uuid {
+    let mut bytes = [n; 16];
+    bytes[6] = 0x70;
+    bytes[8] = 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+/// What asks for a run's second life by its name.
+fn reopens(event: &Event) -> bool {
+    matches!(event, Event::RetryRequested { .. } | Event::Adopted { .. })
 }
 
 /// An event, how far behind the run's epoch it is, and how long after the one before it comes.
@@ -46,9 +70,28 @@ fn is_gapless(run: &Run, step: &Step) -> bool {
     step.run.event_seq == run.event_seq + step.transitions.len() as u64
 }
 
-/// A terminal state is left by nothing here; only an explicit retry, which is no event of these, may.
-fn stays_terminal(run: &Run, step: &Step) -> bool {
-    !run.state.state_type().is_terminal() || step.run.state == run.state
+/// A terminal state is left by an explicit retry and by adoption, and by nothing else.
+fn stays_terminal(run: &Run, event: &Event, step: &Step) -> bool {
+    !run.state.state_type().is_terminal() || step.run.state == run.state || reopens(event)
+}
+
+/// CANCELLING goes nowhere but to CANCELLED.
+fn leaves_cancelling_by_cancelled(run: &Run, step: &Step) -> bool {
+    run.state.state_type() != StateType::Cancelling
+        || step.transitions.first().is_none_or(|state| state.state_type() == StateType::Cancelled)
+}
+
+/// The holder changes only under a new epoch, but for whoever takes a run that nobody holds.
+fn fences_the_holder(run: &Run, step: &Step) -> bool {
+    let is_taken_away = run.holder().is_some()
+        && step.run.holder() != run.holder()
+        && !step.run.state.state_type().is_terminal();
+    !is_taken_away || step.run.epoch > run.epoch
+}
+
+/// What a pause leaves in the row is there while it lasts, and no longer.
+fn knows_its_pause(run: &Run) -> bool {
+    run.state.state_type() == StateType::Paused || run.pause_key.is_none()
 }
 
 proptest! {
@@ -64,26 +107,27 @@ proptest! {
     ) {
         let mut run = fresh_run(is_local, max_retries, max_crashes);
         let mut now = NOW;
-        let mut n_completions = 0;
+        let (mut n_completions, mut n_reopened) = (0, 0);
         for (event, n_behind, seconds) in moves {
             now = now + Duration::from_secs(seconds);
-            let is_unfenced = matches!(event, Event::CancelRequested { .. });
-            let epoch = (!is_unfenced).then(|| Epoch(run.epoch.0.saturating_sub(n_behind)));
+            let epoch = (!is_request(&event)).then(|| Epoch(run.epoch.0.saturating_sub(n_behind)));
             let outcome = apply(&run, epoch, &event, now, jitter);
             prop_assert!(is_fenced(&run, epoch, &outcome), "{run:?} {event:?}");
             let Ok(step) = outcome else { continue };
             prop_assert!(is_gapless(&run, &step));
-            prop_assert!(stays_terminal(&run, &step));
+            prop_assert!(stays_terminal(&run, &event, &step), "{run:?} {event:?}");
+            prop_assert!(leaves_cancelling_by_cancelled(&run, &step));
+            prop_assert!(fences_the_holder(&run, &step), "{run:?} {event:?}");
+            prop_assert!(knows_its_pause(&step.run));
             prop_assert!(step.run.epoch >= run.epoch, "an epoch only grows");
             prop_assert!(step.run.attempt >= run.attempt);
             prop_assert!(step.run.retries <= max_retries);
             prop_assert!(step.run.crashes <= max_crashes + 1);
-            let holder_left = run.holder().is_some() && step.run.state.state_type() == StateType::Scheduled;
-            prop_assert!(!holder_left || step.run.epoch > run.epoch, "a run that is taken away gets a new epoch");
             n_completions += step.transitions.iter().filter(|state| state.state_type() == StateType::Completed).count();
+            n_reopened += usize::from(run.state.state_type() == StateType::Completed && reopens(&event));
             run = step.run;
         }
-        prop_assert!(n_completions <= 1);
+        prop_assert!(n_completions <= 1 + n_reopened, "a run completes once, and again only where it is asked to");
     }
 
     #[test]
@@ -98,7 +142,7 @@ proptest! {
                 run = step.run;
             }
         }
-        let epoch = (!matches!(report, Event::CancelRequested { .. })).then_some(run.epoch);
+        let epoch = (!is_request(&report)).then_some(run.epoch);
         if let Ok(first) = apply(&run, epoch, &report, NOW, 0.5) {
             // A timer is no report: it is set for one epoch and found stale after that.
             let is_timer = matches!(report, Event::TimerFired);

@@ -49,6 +49,7 @@ impl NewRun {
             backoff_factor,
             max_delay: None,
             jitter_factor: jitter,
+            ..Default::default()
         };
         let parent_policy = if detached { ParentPolicy::Detach } else { ParentPolicy::Cancel };
         let policies = proto::Policies {
@@ -58,6 +59,7 @@ impl NewRun {
             start_timeout: None,
             cancel_grace: cancel_grace.map(|grace| duration("cancel_grace_seconds", grace)).transpose()?,
             parent: parent_policy.into(),
+            ..Default::default()
         };
         let due_at = due_at
             .map(|seconds| {
@@ -80,6 +82,7 @@ impl NewRun {
             idempotency_key: key.into(),
             use_existing,
             traceparent: traceparent.into(),
+            ..Default::default()
         }))
     }
 

@@ -105,6 +105,7 @@ pub(crate) fn state_name(state: StateType) -> &'static str {
         StateType::Unspecified | StateType::Scheduled => "SCHEDULED",
         StateType::Pending => "PENDING",
         StateType::Running => "RUNNING",
+        StateType::Paused => "PAUSED",
         StateType::Cancelling => "CANCELLING",
         StateType::Completed => "COMPLETED",
         StateType::Failed => "FAILED",

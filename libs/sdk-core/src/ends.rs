@@ -38,8 +38,8 @@ pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event
 /// and a result that the server does not take is a failure.
 pub(crate) fn follow_up(report: &Report, outcome: &ReportOutcome) -> Option<Report> {
     use report::Event;
-    let is_end = !matches!(report.event, Some(Event::Started(_) | Event::Cancelled(_)) | None);
-    if outcome.accepted || !is_end {
+    let is_cancelled = matches!(report.event, Some(Event::Cancelled(_)));
+    if outcome.accepted || is_cancelled || !is_end(report) {
         return None;
     }
     let event = if is_cancelling(outcome) {
@@ -50,6 +50,20 @@ pub(crate) fn follow_up(report: &Report, outcome: &ReportOutcome) -> Option<Repo
         return None;
     };
     Some(Report { event: Some(event), ..report.clone() })
+}
+
+/// True when a report says that the code has ended. A pause that gives the worker back ends the attempt as well, but
+/// not where it turns out that the code may go on.
+pub(crate) fn is_end(report: &Report) -> bool {
+    !matches!(report.event, Some(report::Event::Started(_) | report::Event::Paused(_)) | None)
+}
+
+/// True when a run whose pause was answered is its holder's still: it waits in its process, or goes on.
+pub(crate) fn stays_after_pause(report: &Report, outcome: &ReportOutcome) -> bool {
+    let state = outcome.state.as_ref().map_or(StateType::Unspecified, |state| state.r#type());
+    matches!(report.event, Some(report::Event::Paused(_)))
+        && outcome.current_epoch == report.epoch
+        && matches!(state, StateType::Running | StateType::Paused | StateType::Cancelling)
 }
 
 /// True when the run is CANCELLING.
@@ -99,6 +113,25 @@ mod tests {
         assert_eq!(bounded(event.clone(), 10_000), event);
         let report::Event::Failed(failure) = bounded(event, 1_000) else { panic!("it was let through") };
         assert!(failure.non_retryable && failure.message.contains("at most 1000"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_pause_ends_nothing_while_its_epoch_holds() {
+        let paused = report::Event::Paused(report::Paused { key: "approve".into(), ..Default::default() });
+        let report = Report { run_id: "r".into(), epoch: 3, event: Some(paused) };
+        let outcome = |state: StateType, current_epoch, accepted| ReportOutcome {
+            accepted,
+            current_epoch,
+            state: Some(crate::proto::State { r#type: state.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        assert!(!is_end(&report));
+        assert!(stays_after_pause(&report, &outcome(StateType::Paused, 3, true)));
+        assert!(stays_after_pause(&report, &outcome(StateType::Running, 3, true)), "it was resumed before");
+        assert!(!stays_after_pause(&report, &outcome(StateType::Paused, 4, true)), "it is suspended");
+        let cancelling = outcome(StateType::Cancelling, 3, false);
+        assert!(stays_after_pause(&report, &cancelling), "the cancel is on its way");
+        assert_eq!(follow_up(&report, &cancelling), None, "the code still runs");
     }
 
     #[test]

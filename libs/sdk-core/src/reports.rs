@@ -4,7 +4,8 @@ use prost::Message;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    proto::{Report, ReportOutcome, report},
+    ends,
+    proto::{Report, ReportOutcome},
     retry::Backoff,
 };
 
@@ -159,8 +160,9 @@ impl Reports {
 
     /// True when the end of the run is among the unanswered.
     pub(crate) fn has_end_of(&self, run_id: &str) -> bool {
-        let is_end = |entry: &Entry| !matches!(entry.report.event, Some(report::Event::Started(_)));
-        self.runs.get(run_id).is_some_and(|of_run| of_run.entries.iter().any(is_end))
+        self.runs
+            .get(run_id)
+            .is_some_and(|of_run| of_run.entries.iter().any(|entry| ends::is_end(&entry.report)))
     }
 
     /// Forgets the reports of a run that is no longer ours.
@@ -193,6 +195,7 @@ impl ContainsLast for VecDeque<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::report;
 
     fn started(run: &str) -> Report {
         let event = Some(report::Event::Started(report::Started {}));

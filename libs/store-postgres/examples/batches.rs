@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tidegate_model::{Clock, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp};
-use tidegate_orchestration::{Draft, Event, Holder, Placement, Policies, Run, Step, apply, create};
+use tidegate_model::{Clock, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp};
+use tidegate_orchestration::{Draft, Event, Holder, Placement, Run, Step, apply, create};
 use tidegate_store::{EventRow, NewRun, RunStore};
 use tidegate_store_postgres::{PgOptions, PgStore};
 use tokio::{task::JoinSet, time::Instant};
@@ -30,6 +30,7 @@ fn events(step: &Step) -> Vec<EventRow> {
         attempt: step.run.attempt,
         epoch: step.run.epoch,
         ended: state.state_type().is_terminal(),
+        actor: None,
     };
     step.transitions.iter().enumerate().map(event).collect()
 }
@@ -38,20 +39,11 @@ async fn create_batch(store: &dyn RunStore, size: usize) -> anyhow::Result<Vec<R
     let now = SystemClock.now();
     let steps: Vec<Step> = (0..size)
         .map(|n| {
-            let draft = Draft {
-                id: RunId::new(),
-                namespace: Namespace::default(),
-                kind: RunKind::Task,
-                name: "resize".parse()?,
-                run_name: String::new(),
-                placement: Placement::Queue(QueueName::default()),
-                parent: None,
-                policies: Policies::default(),
-                priority: 0,
-                tags: if n % 4 == 0 { vec!["nightly".to_owned()] } else { Vec::new() },
-                traceparent: None,
-                due_at: None,
-            };
+            let queue = Placement::Queue(QueueName::default());
+            let mut draft = Draft::new(RunId::new(), RunKind::Task, "resize".parse()?, queue);
+            if n % 4 == 0 {
+                draft.tags = vec!["nightly".to_owned()];
+            }
             Ok(create(draft, None, now)?)
         })
         .collect::<anyhow::Result<_>>()?;

@@ -16,7 +16,9 @@ CREATE TABLE runs (
     event_seq bigint NOT NULL,
     cascade_pending boolean NOT NULL,
     -- The policies: read by every transition, so columns and not a document.
-    detached boolean NOT NULL,
+    detach_on_cancel boolean NOT NULL,
+    detach_on_failure boolean NOT NULL,
+    detach_on_crash boolean NOT NULL,
     max_retries bigint NOT NULL,
     backoff_factor double precision NOT NULL,
     max_retry_delay bigint NOT NULL,
@@ -33,23 +35,37 @@ CREATE TABLE runs (
     state_message text COLLATE "C" NOT NULL,
     tags text[] COLLATE "C" NOT NULL,
     retry_delays bigint[] NOT NULL,
+    retry_on text[] COLLATE "C" NOT NULL,
+    never_retry_on text[] COLLATE "C" NOT NULL,
+    concurrency_limits text[] COLLATE "C" NOT NULL,
+    resumed_keys text[] COLLATE "C" NOT NULL, -- the pauses that a later attempt does not stop at again
+    labels jsonb NOT NULL, -- an object of texts
     queue text COLLATE "C",
     session_id uuid,
     parent_id uuid,
     run_timeout bigint,
+    late_after bigint,
     started_at bigint,
     ended_at bigint,
-    timer_at bigint, -- when the scheduler has to look at a held run
+    timer_at bigint, -- when the scheduler has to look at the run
+    expires_at bigint,
     enqueued_at bigint, -- when delivery was told; NULL: the sweep is to do it
     holder text COLLATE "C", -- `worker:<id>` or `session:<id>`
     traceparent text COLLATE "C",
+    deployment text COLLATE "C", -- `flow/deployment`
+    cache_key text COLLATE "C",
+    cache_expires_after bigint,
+    pause_key text COLLATE "C", -- which pause of the code a PAUSED run is in
     CONSTRAINT runs_pkey PRIMARY KEY (id),
     CONSTRAINT runs_queue_or_session CHECK ((queue IS NULL) <> (session_id IS NULL)),
     CONSTRAINT runs_ended_at_iff_terminal
         CHECK ((ended_at IS NOT NULL) = (state IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))),
+    -- PAUSED in its process, or without one.
     CONSTRAINT runs_holder_iff_held
-        CHECK ((holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
-    CONSTRAINT runs_timer_only_if_held CHECK (timer_at IS NULL OR holder IS NOT NULL)
+        CHECK (state = 'PAUSED' OR (holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
+    CONSTRAINT runs_timer_only_until_end CHECK (timer_at IS NULL OR ended_at IS NULL),
+    CONSTRAINT runs_pause_key_only_if_paused CHECK (pause_key IS NULL OR state = 'PAUSED'),
+    CONSTRAINT runs_cache_expiry_only_with_key CHECK (cache_expires_after IS NULL OR cache_key IS NOT NULL)
 ) WITH (
     -- Room for the next version of a row on its own page. Every transition touches an indexed column, so dead
     -- versions wait for a vacuum: it comes after one in fifty rows, not one in five.
@@ -103,6 +119,16 @@ CREATE TABLE run_failures (
     CONSTRAINT run_failures_pkey PRIMARY KEY (run_id, attempt)
 );
 
+-- The questions and answers of pauses: encoded tidegate.v1.Payload messages.
+CREATE TABLE run_inputs (
+    run_id uuid NOT NULL,
+    key text COLLATE "C" NOT NULL, -- which pause of the code
+    kind text COLLATE "C" NOT NULL,
+    data bytea NOT NULL,
+    CONSTRAINT run_inputs_pkey PRIMARY KEY (run_id, key, kind),
+    CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input'))
+);
+
 -- Append-only: the history of each run, and the feed of all.
 --
 -- The feed is ordered by (position, id). `position` is at least the id of the transaction that appended the event, so
@@ -126,6 +152,7 @@ CREATE TABLE run_events (
     state_name text COLLATE "C" NOT NULL,
     message text COLLATE "C" NOT NULL,
     holder text COLLATE "C",
+    actor text COLLATE "C", -- who asked for it
     CONSTRAINT run_events_pkey PRIMARY KEY (run_id, seq)
 );
 
@@ -146,6 +173,18 @@ CREATE TABLE idempotency_keys (
 
 -- idempotency_keys/purge.sql
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+
+-- The completed runs whose results serve other runs with the same cache key.
+CREATE TABLE cache_keys (
+    namespace text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    run_id uuid NOT NULL,
+    expires_at bigint NOT NULL,
+    CONSTRAINT cache_keys_pkey PRIMARY KEY (namespace, key)
+);
+
+-- cache_keys/purge.sql
+CREATE INDEX cache_keys_by_expiry ON cache_keys (expires_at);
 
 CREATE TABLE sessions (
     id uuid NOT NULL,

@@ -40,9 +40,13 @@ statements! {
     GET_PARAMETERS = "run_payloads/get_parameters.sql";
     PUT_PAYLOADS = "run_payloads/put.sql";
     PUT_FAILURES = "run_failures/put.sql";
+    GET_INPUTS = "run_inputs/get.sql";
+    PUT_INPUTS = "run_inputs/put.sql";
+    FIND_CACHE_KEYS = "cache_keys/find.sql";
+    PUT_CACHE_KEYS = "cache_keys/put.sql";
+    PURGE_CACHE_KEYS = "cache_keys/purge.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
-
     PURGE_KEYS = "idempotency_keys/purge.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";

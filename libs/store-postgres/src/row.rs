@@ -1,15 +1,13 @@
 //! Values to and from rows.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write, time::Duration};
 
 use sqlx::{Row, postgres::PgRow};
 use tidegate_model::{Epoch, Payload, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{
-    CrashPolicy, Failure, ParentPolicy, Policies, RetryPolicy, Run, State, StateName,
-};
+use tidegate_orchestration::{CrashPolicy, Failure, Policies, RetryPolicy, Run, State, StateName};
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, RunDetail, StoreError,
-    adapter::{number, parse, phase, placement, span, text},
+    EventRow, FeedCursor, FeedEvent, RunDetail, RunInput, StoreError,
+    adapter::{cache_policy, number, parent_policies, parse, phase, placement, span, text, unreadable},
 };
 use uuid::Uuid;
 
@@ -35,6 +33,12 @@ pub(crate) fn text_array(items: &[String]) -> String {
     }
     array.push('}');
     array
+}
+
+/// The text of an object of labels.
+pub(crate) fn labels_json(labels: &BTreeMap<String, String>) -> String {
+    let fields = labels.iter().map(|(key, value)| (text(key).into_owned(), text(value).into_owned()));
+    serde_json::Value::from_iter(fields).to_string()
 }
 
 /// The text of an array of numbers.
@@ -65,6 +69,14 @@ fn time(row: &PgRow, idx: usize) -> Result<Timestamp, StoreError> {
     column(row, idx).map(Timestamp::from_micros)
 }
 
+fn optional_time(row: &PgRow, idx: usize) -> Result<Option<Timestamp>, StoreError> {
+    Ok(column::<Option<i64>>(row, idx)?.map(Timestamp::from_micros))
+}
+
+fn optional_span(row: &PgRow, idx: usize, name: &'static str) -> Result<Option<Duration>, StoreError> {
+    column::<Option<i64>>(row, idx)?.map(|micros| span(name, micros)).transpose()
+}
+
 fn count<T: TryFrom<i64>>(row: &PgRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
     number(name, column(row, idx)?)
 }
@@ -73,47 +85,57 @@ pub(crate) fn run_id(row: &PgRow, idx: usize) -> Result<RunId, StoreError> {
     column(row, idx).map(RunId::from_uuid)
 }
 
+/// How many columns `runs/columns.sql` has.
+const N_RUN_COLUMNS: usize = 51;
+
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
-    let delays: Vec<i64> = column(row, 29)?;
+    let delays: Vec<i64> = column(row, 31)?;
+    let labels: &str = column(row, 36)?;
     let policies = Policies {
         retry: RetryPolicy {
-            max_retries: count(row, 14, "max_retries")?,
+            max_retries: count(row, 16, "max_retries")?,
             delays: delays.into_iter().map(|delay| span("retry_delays", delay)).collect::<Result<_, _>>()?,
-            backoff_factor: column(row, 15)?,
-            max_delay: span("max_retry_delay", column(row, 16)?)?,
-            jitter_factor: column(row, 17)?,
+            backoff_factor: column(row, 17)?,
+            max_delay: span("max_retry_delay", column(row, 18)?)?,
+            jitter_factor: column(row, 19)?,
+            retry_on: column(row, 32)?,
+            never_retry_on: column(row, 33)?,
         },
-        crash: CrashPolicy { max_crashes: count(row, 18, "max_crashes")? },
-        run_timeout: match column::<Option<i64>>(row, 33)? {
-            None => None,
-            Some(timeout) => Some(span("run_timeout", timeout)?),
-        },
-        start_timeout: span("start_timeout", column(row, 19)?)?,
-        cancel_grace: span("cancel_grace", column(row, 20)?)?,
-        parent: if column(row, 13)? { ParentPolicy::Detach } else { ParentPolicy::Cancel },
+        crash: CrashPolicy { max_crashes: count(row, 20, "max_crashes")? },
+        run_timeout: optional_span(row, 40, "run_timeout")?,
+        start_timeout: span("start_timeout", column(row, 21)?)?,
+        cancel_grace: span("cancel_grace", column(row, 22)?)?,
+        late_after: optional_span(row, 41, "late_after")?,
+        parent: parent_policies([column(row, 13)?, column(row, 14)?, column(row, 15)?]),
     };
+    let session = column::<Option<Uuid>>(row, 38)?.map(SessionId::from_uuid);
     Ok(Run {
         id: run_id(row, 0)?,
-        namespace: parse("namespace", column(row, 21)?)?,
-        kind: parse("kind", column(row, 22)?)?,
-        name: parse("name", column(row, 23)?)?,
-        run_name: column(row, 24)?,
-        placement: placement(column(row, 30)?, column::<Option<Uuid>>(row, 31)?.map(SessionId::from_uuid))?,
-        parent: column::<Option<Uuid>>(row, 32)?.map(RunId::from_uuid),
+        namespace: parse("namespace", column(row, 23)?)?,
+        kind: parse("kind", column(row, 24)?)?,
+        name: parse("name", column(row, 25)?)?,
+        run_name: column(row, 26)?,
+        placement: placement(column(row, 37)?, session)?,
+        parent: column::<Option<Uuid>>(row, 39)?.map(RunId::from_uuid),
         root: run_id(row, 1)?,
         depth: count(row, 2, "depth")?,
         policies,
         priority: column(row, 3)?,
-        tags: column(row, 28)?,
-        traceparent: column(row, 37)?,
+        tags: column(row, 30)?,
+        labels: serde_json::from_str(labels).map_err(|_| unreadable("labels", labels))?,
+        deployment: column(row, 47)?,
+        cache: cache_policy(column(row, 48)?, column(row, 49)?)?,
+        concurrency_limits: column(row, 34)?,
+        traceparent: column(row, 46)?,
         created_at: time(row, 4)?,
         due_at: time(row, 5)?,
-        started_at: column::<Option<i64>>(row, 34)?.map(Timestamp::from_micros),
+        expires_at: optional_time(row, 44)?,
+        started_at: optional_time(row, 42)?,
         state: State {
-            phase: phase(column(row, 25)?, column(row, 36)?, column(row, 35)?)?,
-            name: parse::<StateName>("state_name", column(row, 26)?)?,
-            message: column(row, 27)?,
+            phase: phase(column(row, 27)?, column(row, 45)?, column(row, 43)?)?,
+            name: parse::<StateName>("state_name", column(row, 28)?)?,
+            message: column(row, 29)?,
             at: time(row, 6)?,
         },
         epoch: Epoch(count(row, 7, "epoch")?),
@@ -122,24 +144,36 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
         retries: count(row, 10, "retries")?,
         event_seq: count(row, 11, "event_seq")?,
         cascade_pending: column(row, 12)?,
+        pause_key: column(row, 50)?,
+        resumed_keys: column(row, 35)?,
     })
 }
 
 /// Reads a row of `runs/get_details.sql`.
 pub(crate) fn detail(row: &PgRow) -> Result<RunDetail, StoreError> {
     let payload = |idx| -> Result<Option<Payload>, StoreError> {
-        Ok(column::<Option<Vec<u8>>>(row, idx)?.map(|data| Payload(data.into())))
+        Ok(column::<Option<Vec<u8>>>(row, N_RUN_COLUMNS + idx)?.map(|data| Payload(data.into())))
     };
-    let failure = match column::<Option<String>>(row, 40)? {
+    let failure = match column::<Option<String>>(row, N_RUN_COLUMNS + 2)? {
         None => None,
         Some(error_type) => Some(Failure {
             error_type,
-            message: column(row, 41)?,
-            traceback: column(row, 42)?,
-            non_retryable: column(row, 43)?,
+            message: column(row, N_RUN_COLUMNS + 3)?,
+            traceback: column(row, N_RUN_COLUMNS + 4)?,
+            non_retryable: column(row, N_RUN_COLUMNS + 5)?,
         }),
     };
-    Ok(RunDetail { run: run(row)?, parameters: payload(38)?, result: payload(39)?, failure })
+    Ok(RunDetail { run: run(row)?, parameters: payload(0)?, result: payload(1)?, failure })
+}
+
+/// Reads a row of `run_inputs/get.sql`.
+pub(crate) fn input(row: &PgRow) -> Result<RunInput, StoreError> {
+    Ok(RunInput {
+        run_id: run_id(row, 0)?,
+        key: column(row, 1)?,
+        kind: parse("kind", column(row, 2)?)?,
+        data: Payload(column::<Vec<u8>>(row, 3)?.into()),
+    })
 }
 
 /// Reads a row that begins with `run_events/columns.sql`.
@@ -162,12 +196,13 @@ pub(crate) fn event(row: &PgRow) -> Result<EventRow, StoreError> {
         attempt: count(row, 4, "attempt")?,
         epoch: Epoch(count(row, 5, "epoch")?),
         ended: column(row, 6)?,
+        actor: column(row, 14)?,
     })
 }
 
 /// The same with its place in the feed.
 pub(crate) fn feed_event(row: &PgRow) -> Result<FeedEvent, StoreError> {
-    Ok(FeedEvent { event: event(row)?, cursor: cursor(column(row, 14)?, column(row, 15)?) })
+    Ok(FeedEvent { event: event(row)?, cursor: cursor(column(row, 15)?, column(row, 16)?) })
 }
 
 /// A place in the feed: `<position>-<id>`.

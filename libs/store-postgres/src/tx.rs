@@ -6,11 +6,12 @@ use std::{
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction, postgres::PgRow, query};
 use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{Failure, ParentPolicy, Run};
+use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
+    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunInput, RunTx, StoreError, Sweep,
     adapter::{
-        self, ended_at, first_reservations, key_name, micros, placement_columns, signed, text, unreadable,
+        self, detach_flags, ended_at, first_reservations, key_name, micros, placement_columns, signed, text,
+        unreadable,
     },
 };
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use crate::{
     error::{commit_error, store_error},
     open::Signals,
     queries,
-    row::{self, number_array, optional_text, text_array},
+    row::{self, labels_json, number_array, optional_text, text_array},
 };
 
 pub(crate) struct PgTx {
@@ -165,7 +166,6 @@ impl RunTx for PgTx {
         let mut seen = HashSet::with_capacity(runs.len());
         let first: Vec<&NewRun> = runs.iter().filter(|new| seen.insert(new.run.id)).collect();
         let rows = each!(first, new => &new.run);
-        let policies = each!(rows, run => &run.policies);
         let inserted = query(queries::INSERT_RUNS.sql())
             .bind(each!(rows, run => run.id.as_uuid()))
             .bind(each!(rows, run => run.root.as_uuid()))
@@ -180,14 +180,16 @@ impl RunTx for PgTx {
             .bind(each!(rows, run => i64::from(run.retries)))
             .bind(each!(rows, run => signed(run.event_seq)))
             .bind(each!(rows, run => run.cascade_pending))
-            .bind(each!(policies, policies => policies.parent == ParentPolicy::Detach))
-            .bind(each!(policies, policies => i64::from(policies.retry.max_retries)))
-            .bind(each!(policies, policies => policies.retry.backoff_factor))
-            .bind(each!(policies, policies => micros(policies.retry.max_delay)))
-            .bind(each!(policies, policies => policies.retry.jitter_factor))
-            .bind(each!(policies, policies => i64::from(policies.crash.max_crashes)))
-            .bind(each!(policies, policies => micros(policies.start_timeout)))
-            .bind(each!(policies, policies => micros(policies.cancel_grace)))
+            .bind(each!(rows, run => detach_flags(&run.policies.parent)[0]))
+            .bind(each!(rows, run => detach_flags(&run.policies.parent)[1]))
+            .bind(each!(rows, run => detach_flags(&run.policies.parent)[2]))
+            .bind(each!(rows, run => i64::from(run.policies.retry.max_retries)))
+            .bind(each!(rows, run => run.policies.retry.backoff_factor))
+            .bind(each!(rows, run => micros(run.policies.retry.max_delay)))
+            .bind(each!(rows, run => run.policies.retry.jitter_factor))
+            .bind(each!(rows, run => i64::from(run.policies.crash.max_crashes)))
+            .bind(each!(rows, run => micros(run.policies.start_timeout)))
+            .bind(each!(rows, run => micros(run.policies.cancel_grace)))
             .bind(each!(rows, run => run.namespace.as_str()))
             .bind(each!(rows, run => run.kind.as_str()))
             .bind(each!(rows, run => run.name.as_str()))
@@ -196,15 +198,26 @@ impl RunTx for PgTx {
             .bind(each!(rows, run => run.state.name.as_str()))
             .bind(each!(rows, run => text(&run.state.message)))
             .bind(each!(rows, run => text_array(&run.tags)))
-            .bind(each!(policies, policies => number_array(policies.retry.delays.iter().map(|delay| micros(*delay)))))
+            .bind(each!(rows, run => number_array(run.policies.retry.delays.iter().map(|delay| micros(*delay)))))
+            .bind(each!(rows, run => text_array(&run.policies.retry.retry_on)))
+            .bind(each!(rows, run => text_array(&run.policies.retry.never_retry_on)))
+            .bind(each!(rows, run => text_array(&run.concurrency_limits)))
+            .bind(each!(rows, run => text_array(&run.resumed_keys)))
+            .bind(each!(rows, run => labels_json(&run.labels)))
             .bind(each!(rows, run => placement_columns(&run.placement).0))
             .bind(each!(rows, run => placement_columns(&run.placement).1.map(|session| session.as_uuid())))
             .bind(each!(rows, run => run.parent.map(|parent| parent.as_uuid())))
-            .bind(each!(policies, policies => policies.run_timeout.map(micros)))
+            .bind(each!(rows, run => run.policies.run_timeout.map(micros)))
+            .bind(each!(rows, run => run.policies.late_after.map(micros)))
             .bind(each!(rows, run => run.started_at.map(at)))
-            .bind(each!(rows, run => run.state.phase.timer_at().map(at)))
+            .bind(each!(rows, run => run.timer_at().map(at)))
+            .bind(each!(rows, run => run.expires_at.map(at)))
             .bind(each!(rows, run => run.holder().map(ToString::to_string)))
             .bind(each!(rows, run => optional_text(run.traceparent.as_deref())))
+            .bind(each!(rows, run => optional_text(run.deployment.as_deref())))
+            .bind(each!(rows, run => run.cache.as_ref().map(|cache| text(&cache.key))))
+            .bind(each!(rows, run => run.cache.as_ref().and_then(|cache| cache.expires_after).map(micros)))
+            .bind(each!(rows, run => optional_text(run.pause_key.as_deref())))
             .bind(each!(rows, run => ended_at(run).map(at)))
             .bind(each!(first, new => new.enqueued_at.map(at)))
             .fetch_all(&mut *self.tx)
@@ -239,9 +252,15 @@ impl RunTx for PgTx {
             .bind(each!(runs, (run, _) => run.state.state_type().as_str()))
             .bind(each!(runs, (run, _) => run.state.name.as_str()))
             .bind(each!(runs, (run, _) => text(&run.state.message)))
+            .bind(each!(runs, (run, _) => text_array(&run.resumed_keys)))
+            .bind(
+                each!(runs, (run, _) => placement_columns(&run.placement).1.map(|session| session.as_uuid())),
+            )
             .bind(each!(runs, (run, _) => run.started_at.map(at)))
-            .bind(each!(runs, (run, _) => run.state.phase.timer_at().map(at)))
+            .bind(each!(runs, (run, _) => run.timer_at().map(at)))
+            .bind(each!(runs, (run, _) => run.expires_at.map(at)))
             .bind(each!(runs, (run, _) => run.holder().map(ToString::to_string)))
+            .bind(each!(runs, (run, _) => optional_text(run.pause_key.as_deref())))
             .bind(each!(runs, (run, _) => ended_at(run).map(at)))
             .bind(each!(runs, (_, enqueued_at) => enqueued_at.map(at)))
             .execute(&mut *self.tx)
@@ -269,6 +288,7 @@ impl RunTx for PgTx {
             .bind(each!(events, event => event.state_name.as_str()))
             .bind(each!(events, event => text(&event.message)))
             .bind(each!(events, event => event.holder.as_ref().map(ToString::to_string)))
+            .bind(each!(events, event => optional_text(event.actor.as_deref())))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -319,6 +339,61 @@ impl RunTx for PgTx {
                 ))
             })
             .collect()
+    }
+
+    async fn put_inputs(&mut self, inputs: &[RunInput]) -> Result<(), StoreError> {
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        // Each once, as above.
+        let inputs: BTreeMap<_, _> =
+            inputs.iter().map(|input| ((input.run_id, &input.key, input.kind), &input.data)).collect();
+        query(queries::PUT_INPUTS.sql())
+            .bind(each!(inputs, ((run, _, _), _) => run.as_uuid()))
+            .bind(each!(inputs, ((_, key, _), _) => text(key)))
+            .bind(each!(inputs, ((_, _, kind), _) => kind.as_str()))
+            .bind(each!(inputs, (_, data) => &data.0[..]))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn put_cache_keys(&mut self, entries: &[CacheEntry]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        // Each once, as above, and in one order, so that two batches cannot deadlock.
+        let entries: BTreeMap<_, _> =
+            entries.iter().map(|entry| ((&entry.namespace, &entry.key), entry)).collect();
+        query(queries::PUT_CACHE_KEYS.sql())
+            .bind(each!(entries, (_, entry) => entry.namespace.as_str()))
+            .bind(each!(entries, (_, entry) => text(&entry.key)))
+            .bind(each!(entries, (_, entry) => entry.run_id.as_uuid()))
+            .bind(each!(entries, (_, entry) => at(entry.expires_at)))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn find_cache_keys(
+        &mut self,
+        keys: &[(Namespace, String)],
+        now: Timestamp,
+    ) -> Result<Vec<Option<RunId>>, StoreError> {
+        let rows = query(queries::FIND_CACHE_KEYS.sql())
+            .bind(each!(keys, (namespace, _) => namespace.as_str()))
+            .bind(each!(keys, (_, key) => text(key)))
+            .bind(at(now))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut found: HashMap<(&str, &str), RunId> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            found.insert((row::column(row, 0)?, row::column(row, 1)?), row::run_id(row, 2)?);
+        }
+        Ok(each!(keys, (namespace, key) => found.get(&(namespace.as_str(), &*text(key))).copied()))
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

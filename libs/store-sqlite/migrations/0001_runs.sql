@@ -14,30 +14,41 @@ CREATE TABLE runs (
     policies TEXT NOT NULL, -- a JSON object
     priority INTEGER NOT NULL,
     tags TEXT NOT NULL, -- a JSON array
+    labels TEXT NOT NULL, -- a JSON object of texts
+    deployment TEXT, -- `flow/deployment`
+    cache_key TEXT,
+    cache_expires_after INTEGER,
+    concurrency_limits TEXT NOT NULL, -- a JSON array
     traceparent TEXT,
     created_at INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
+    expires_at INTEGER,
     started_at INTEGER,
     state TEXT NOT NULL,
     state_name TEXT NOT NULL,
     state_message TEXT NOT NULL,
     state_at INTEGER NOT NULL,
     holder TEXT, -- `worker:<id>` or `session:<id>`
-    timer_at INTEGER, -- when the scheduler has to look at a held run
+    timer_at INTEGER, -- when the scheduler has to look at the run
     epoch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     crashes INTEGER NOT NULL,
     retries INTEGER NOT NULL,
     event_seq INTEGER NOT NULL,
     cascade_pending INTEGER NOT NULL,
+    pause_key TEXT, -- which pause of the code a PAUSED run is in
+    resumed_keys TEXT NOT NULL, -- a JSON array: the pauses that a later attempt does not stop at again
     ended_at INTEGER,
     enqueued_at INTEGER, -- when delivery was told; unset: the sweep is to do it
     CONSTRAINT runs_queue_or_session CHECK ((queue IS NULL) <> (session_id IS NULL)),
     CONSTRAINT runs_ended_at_iff_terminal
         CHECK ((ended_at IS NOT NULL) = (state IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))),
+    -- PAUSED in its process, or without one.
     CONSTRAINT runs_holder_iff_held
-        CHECK ((holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
-    CONSTRAINT runs_timer_only_if_held CHECK (timer_at IS NULL OR holder IS NOT NULL)
+        CHECK (state = 'PAUSED' OR (holder IS NOT NULL) = (state IN ('PENDING', 'RUNNING', 'CANCELLING'))),
+    CONSTRAINT runs_timer_only_until_end CHECK (timer_at IS NULL OR ended_at IS NULL),
+    CONSTRAINT runs_pause_key_only_if_paused CHECK (pause_key IS NULL OR state = 'PAUSED'),
+    CONSTRAINT runs_cache_expiry_only_with_key CHECK (cache_expires_after IS NULL OR cache_key IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 
 -- list.sql: a page of a namespace, newest first
@@ -81,6 +92,15 @@ CREATE TABLE run_failures (
     PRIMARY KEY (run_id, attempt)
 ) STRICT, WITHOUT ROWID;
 
+-- The questions and answers of pauses: encoded tidegate.v1.Payload messages.
+CREATE TABLE run_inputs (
+    run_id BLOB NOT NULL,
+    key TEXT NOT NULL, -- which pause of the code
+    kind TEXT NOT NULL CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input')),
+    data BLOB NOT NULL,
+    PRIMARY KEY (run_id, key, kind)
+) STRICT;
+
 -- Append-only. There is one writer, so the order of `position` is the order of commits: a reader that has seen
 -- a position never misses one below it. AUTOINCREMENT: a number is not used again after retention took its row.
 CREATE TABLE run_events (
@@ -99,6 +119,7 @@ CREATE TABLE run_events (
     attempt INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     ended INTEGER NOT NULL,
+    actor TEXT, -- who asked for it
     CONSTRAINT run_events_gapless UNIQUE (run_id, seq)
 ) STRICT;
 
@@ -117,6 +138,18 @@ CREATE TABLE idempotency_keys (
 
 -- idempotency_keys/purge.sql
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+
+-- The completed runs whose results serve other runs with the same cache key.
+CREATE TABLE cache_keys (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+
+-- cache_keys/purge.sql
+CREATE INDEX cache_keys_by_expiry ON cache_keys (expires_at);
 
 CREATE TABLE sessions (
     id BLOB NOT NULL PRIMARY KEY,

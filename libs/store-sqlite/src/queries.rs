@@ -37,6 +37,11 @@ statements! {
     GET_PARAMETERS = "run_payloads/get_parameters.sql";
     PUT_PAYLOAD = "run_payloads/put.sql";
     PUT_FAILURES = "run_failures/put.sql";
+    GET_INPUTS = "run_inputs/get.sql";
+    PUT_INPUT = "run_inputs/put.sql";
+    FIND_CACHE_KEYS = "cache_keys/find.sql";
+    PUT_CACHE_KEYS = "cache_keys/put.sql";
+    PURGE_CACHE_KEYS = "cache_keys/purge.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     PURGE_KEYS = "idempotency_keys/purge.sql";

@@ -1,19 +1,18 @@
 //! Values to and from rows. Batches travel as one JSON parameter that `json_each` takes apart: measured, that is
 //! 2.5 times as fast as a statement for each row.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 use sqlx::{Row, sqlite::SqliteRow};
-use tidegate_model::{Epoch, Payload, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{
-    CrashPolicy, Failure, ParentPolicy, Policies, RetryPolicy, Run, State, StateName,
-};
+use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_orchestration::{CrashPolicy, Failure, Policies, RetryPolicy, Run, State, StateName};
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, NewRun, RunDetail, StoreError,
+    CacheEntry, EventRow, FeedCursor, FeedEvent, NewRun, RunDetail, RunInput, StoreError,
     adapter::{
-        ended_at, micros, number, parse, phase, placement, placement_columns, signed, text, unreadable,
+        cache_policy, detach_flags, ended_at, micros, number, parent_policies, parse, phase, placement,
+        placement_columns, signed, text, unreadable,
     },
 };
 use uuid::Uuid;
@@ -32,12 +31,20 @@ struct PolicyColumn {
     run_timeout: Option<u64>,
     start_timeout: u64,
     cancel_grace: u64,
-    detached: bool,
+    late_after: Option<u64>,
+    retry_on: Vec<String>,
+    never_retry_on: Vec<String>,
+    detach_on_cancel: bool,
+    detach_on_failure: bool,
+    detach_on_crash: bool,
 }
 
 impl From<&Policies> for PolicyColumn {
     fn from(policies: &Policies) -> Self {
-        let Policies { retry, crash, run_timeout, start_timeout, cancel_grace, parent } = policies;
+        let Policies { retry, crash, run_timeout, start_timeout, cancel_grace, late_after, parent } =
+            policies;
+        let [detach_on_cancel, detach_on_failure, detach_on_crash] = detach_flags(parent);
+        let texts = |items: &[String]| items.iter().map(|item| text(item).into_owned()).collect();
         let span = |span: Duration| u64::try_from(micros(span)).unwrap_or(0);
         Self {
             max_retries: retry.max_retries,
@@ -49,7 +56,12 @@ impl From<&Policies> for PolicyColumn {
             run_timeout: run_timeout.map(span),
             start_timeout: span(*start_timeout),
             cancel_grace: span(*cancel_grace),
-            detached: *parent == ParentPolicy::Detach,
+            late_after: late_after.map(span),
+            retry_on: texts(&retry.retry_on),
+            never_retry_on: texts(&retry.never_retry_on),
+            detach_on_cancel,
+            detach_on_failure,
+            detach_on_crash,
         }
     }
 }
@@ -63,12 +75,19 @@ impl From<PolicyColumn> for Policies {
                 backoff_factor: column.backoff_factor,
                 max_delay: Duration::from_micros(column.max_delay),
                 jitter_factor: column.jitter_factor,
+                retry_on: column.retry_on,
+                never_retry_on: column.never_retry_on,
             },
             crash: CrashPolicy { max_crashes: column.max_crashes },
             run_timeout: column.run_timeout.map(Duration::from_micros),
             start_timeout: Duration::from_micros(column.start_timeout),
             cancel_grace: Duration::from_micros(column.cancel_grace),
-            parent: if column.detached { ParentPolicy::Detach } else { ParentPolicy::Cancel },
+            late_after: column.late_after.map(Duration::from_micros),
+            parent: parent_policies([
+                column.detach_on_cancel,
+                column.detach_on_failure,
+                column.detach_on_crash,
+            ]),
         }
     }
 }
@@ -86,12 +105,18 @@ pub(crate) fn ids(ids: impl Iterator<Item = Uuid>) -> String {
     Json::from_iter(ids.map(hex)).to_string()
 }
 
+fn texts(items: &[String]) -> Json {
+    Json::from_iter(items.iter().map(|item| text(item)))
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Json {
+    Json::from_iter(labels.iter().map(|(key, value)| (text(key).into_owned(), text(value).into_owned())))
+}
+
 /// The rows of `runs/insert.sql`.
 pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
     let row = |NewRun { run, enqueued_at, .. }: &NewRun| {
         let (queue, session) = placement_columns(&run.placement);
-        let phase = &run.state.phase;
-        let tags: Vec<_> = run.tags.iter().map(|tag| text(tag)).collect();
         Json::Array(vec![
             hex(run.id.as_uuid()).into(),
             run.namespace.as_str().into(),
@@ -105,23 +130,31 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
             run.depth.into(),
             json!(PolicyColumn::from(&run.policies)),
             run.priority.into(),
-            json!(tags),
+            texts(&run.tags),
+            labels(&run.labels),
+            run.deployment.as_deref().map(text).into(),
+            run.cache.as_ref().map(|cache| text(&cache.key)).into(),
+            run.cache.as_ref().and_then(|cache| cache.expires_after).map(micros).into(),
+            texts(&run.concurrency_limits),
             run.traceparent.as_deref().map(text).into(),
             at(run.created_at).into(),
             at(run.due_at).into(),
+            run.expires_at.map(at).into(),
             run.started_at.map(at).into(),
-            phase.state_type().as_str().into(),
+            run.state.state_type().as_str().into(),
             run.state.name.as_str().into(),
             text(&run.state.message).into(),
             at(run.state.at).into(),
-            phase.holder().map(ToString::to_string).into(),
-            phase.timer_at().map(at).into(),
+            run.holder().map(ToString::to_string).into(),
+            run.timer_at().map(at).into(),
             signed(run.epoch.0).into(),
             run.attempt.into(),
             run.crashes.into(),
             run.retries.into(),
             signed(run.event_seq).into(),
             i64::from(run.cascade_pending).into(),
+            run.pause_key.as_deref().map(text).into(),
+            texts(&run.resumed_keys),
             ended_at(run).map(at).into(),
             enqueued_at.map(at).into(),
         ])
@@ -132,23 +165,27 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
 /// The rows of `runs/update.sql`.
 pub(crate) fn changed_runs(runs: &[(Run, Option<Timestamp>)]) -> String {
     let row = |(run, enqueued_at): &(Run, Option<Timestamp>)| {
-        let phase = &run.state.phase;
+        let (_, session) = placement_columns(&run.placement);
         Json::Array(vec![
             hex(run.id.as_uuid()).into(),
+            session.map(|session| hex(session.as_uuid())).into(),
             at(run.due_at).into(),
+            run.expires_at.map(at).into(),
             run.started_at.map(at).into(),
-            phase.state_type().as_str().into(),
+            run.state.state_type().as_str().into(),
             run.state.name.as_str().into(),
             text(&run.state.message).into(),
             at(run.state.at).into(),
-            phase.holder().map(ToString::to_string).into(),
-            phase.timer_at().map(at).into(),
+            run.holder().map(ToString::to_string).into(),
+            run.timer_at().map(at).into(),
             signed(run.epoch.0).into(),
             run.attempt.into(),
             run.crashes.into(),
             run.retries.into(),
             signed(run.event_seq).into(),
             i64::from(run.cascade_pending).into(),
+            run.pause_key.as_deref().map(text).into(),
+            texts(&run.resumed_keys),
             ended_at(run).map(at).into(),
             enqueued_at.map(at).into(),
         ])
@@ -174,6 +211,7 @@ pub(crate) fn events(events: &[EventRow]) -> String {
             event.attempt.into(),
             signed(event.epoch.0).into(),
             i64::from(event.ended).into(),
+            event.actor.as_deref().map(text).into(),
         ])
     };
     Json::from_iter(events.iter().map(row)).to_string()
@@ -192,6 +230,19 @@ pub(crate) fn failures(failures: &[(RunId, u32, Failure)]) -> String {
         ])
     };
     Json::from_iter(failures.iter().map(row)).to_string()
+}
+
+/// The rows of `cache_keys/put.sql`.
+pub(crate) fn cache_entries(entries: &[CacheEntry]) -> String {
+    let row = |entry: &CacheEntry| {
+        json!([entry.namespace.as_str(), text(&entry.key), hex(entry.run_id.as_uuid()), at(entry.expires_at)])
+    };
+    Json::from_iter(entries.iter().map(row)).to_string()
+}
+
+/// The rows of `cache_keys/find.sql`.
+pub(crate) fn cache_keys(keys: &[(Namespace, String)]) -> String {
+    Json::from_iter(keys.iter().map(|(namespace, key)| json!([namespace.as_str(), text(key)]))).to_string()
 }
 
 /// The rows of `runs/mark_enqueued.sql`.
@@ -219,60 +270,83 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
     column(row, idx).map(RunId::from_uuid)
 }
 
+/// How many columns `runs/columns.sql` has.
+const N_RUN_COLUMNS: usize = 37;
+
+/// A column with a JSON document.
+fn document<T: DeserializeOwned>(row: &SqliteRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
+    let text: &str = column(row, idx)?;
+    serde_json::from_str(text).map_err(|_| unreadable(name, text))
+}
+
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
-    let policies: &str = column(row, 10)?;
-    let policies: PolicyColumn =
-        serde_json::from_str(policies).map_err(|_| unreadable("policies", policies))?;
-    let tags: &str = column(row, 12)?;
-    let phase = phase(column(row, 17)?, column(row, 21)?, column(row, 22)?)?;
+    let policies: PolicyColumn = document(row, 10, "policies")?;
+    let session = column::<Option<Uuid>>(row, 6)?.map(SessionId::from_uuid);
     Ok(Run {
         id: run_id(row, 0)?,
         namespace: parse("namespace", column(row, 1)?)?,
         kind: parse("kind", column(row, 2)?)?,
         name: parse("name", column(row, 3)?)?,
         run_name: column(row, 4)?,
-        placement: placement(column(row, 5)?, column::<Option<Uuid>>(row, 6)?.map(SessionId::from_uuid))?,
+        placement: placement(column(row, 5)?, session)?,
         parent: column::<Option<Uuid>>(row, 7)?.map(RunId::from_uuid),
         root: run_id(row, 8)?,
         depth: count(row, 9, "depth")?,
         policies: policies.into(),
         priority: count(row, 11, "priority")?,
-        tags: serde_json::from_str(tags).map_err(|_| unreadable("tags", tags))?,
-        traceparent: column(row, 13)?,
-        created_at: time(row, 14)?,
-        due_at: time(row, 15)?,
-        started_at: column::<Option<i64>>(row, 16)?.map(Timestamp::from_micros),
+        tags: document(row, 12, "tags")?,
+        labels: document(row, 13, "labels")?,
+        deployment: column(row, 14)?,
+        cache: cache_policy(column(row, 15)?, column(row, 16)?)?,
+        concurrency_limits: document(row, 17, "concurrency_limits")?,
+        traceparent: column(row, 18)?,
+        created_at: time(row, 19)?,
+        due_at: time(row, 20)?,
+        expires_at: column::<Option<i64>>(row, 21)?.map(Timestamp::from_micros),
+        started_at: column::<Option<i64>>(row, 22)?.map(Timestamp::from_micros),
         state: State {
-            phase,
-            name: parse::<StateName>("state_name", column(row, 18)?)?,
-            message: column(row, 19)?,
-            at: time(row, 20)?,
+            phase: phase(column(row, 23)?, column(row, 27)?, column(row, 28)?)?,
+            name: parse::<StateName>("state_name", column(row, 24)?)?,
+            message: column(row, 25)?,
+            at: time(row, 26)?,
         },
-        epoch: Epoch(count(row, 23, "epoch")?),
-        attempt: count(row, 24, "attempt")?,
-        crashes: count(row, 25, "crashes")?,
-        retries: count(row, 26, "retries")?,
-        event_seq: count(row, 27, "event_seq")?,
-        cascade_pending: column(row, 28)?,
+        epoch: Epoch(count(row, 29, "epoch")?),
+        attempt: count(row, 30, "attempt")?,
+        crashes: count(row, 31, "crashes")?,
+        retries: count(row, 32, "retries")?,
+        event_seq: count(row, 33, "event_seq")?,
+        cascade_pending: column(row, 34)?,
+        pause_key: column(row, 35)?,
+        resumed_keys: document(row, 36, "resumed_keys")?,
     })
 }
 
 /// Reads a row of `runs/get_details.sql`.
 pub(crate) fn detail(row: &SqliteRow) -> Result<RunDetail, StoreError> {
     let payload = |idx| -> Result<Option<Payload>, StoreError> {
-        Ok(column::<Option<Vec<u8>>>(row, idx)?.map(|data| Payload(data.into())))
+        Ok(column::<Option<Vec<u8>>>(row, N_RUN_COLUMNS + idx)?.map(|data| Payload(data.into())))
     };
-    let failure = match column::<Option<String>>(row, 31)? {
+    let failure = match column::<Option<String>>(row, N_RUN_COLUMNS + 2)? {
         None => None,
         Some(error_type) => Some(Failure {
             error_type,
-            message: column(row, 32)?,
-            traceback: column(row, 33)?,
-            non_retryable: column(row, 34)?,
+            message: column(row, N_RUN_COLUMNS + 3)?,
+            traceback: column(row, N_RUN_COLUMNS + 4)?,
+            non_retryable: column(row, N_RUN_COLUMNS + 5)?,
         }),
     };
-    Ok(RunDetail { run: run(row)?, parameters: payload(29)?, result: payload(30)?, failure })
+    Ok(RunDetail { run: run(row)?, parameters: payload(0)?, result: payload(1)?, failure })
+}
+
+/// Reads a row of `run_inputs/get.sql`.
+pub(crate) fn input(row: &SqliteRow) -> Result<RunInput, StoreError> {
+    Ok(RunInput {
+        run_id: run_id(row, 0)?,
+        key: column(row, 1)?,
+        kind: parse("kind", column(row, 2)?)?,
+        data: Payload(column::<Vec<u8>>(row, 3)?.into()),
+    })
 }
 
 /// Reads a row that begins with `run_events/columns.sql`.
@@ -295,11 +369,12 @@ pub(crate) fn event(row: &SqliteRow) -> Result<EventRow, StoreError> {
         attempt: count(row, 11, "attempt")?,
         epoch: Epoch(count(row, 12, "epoch")?),
         ended: column(row, 13)?,
+        actor: column(row, 14)?,
     })
 }
 
 /// The same with its position in the feed.
 pub(crate) fn feed_event(row: &SqliteRow) -> Result<FeedEvent, StoreError> {
-    let position: i64 = column(row, 14)?;
+    let position: i64 = column(row, 15)?;
     Ok(FeedEvent { event: event(row)?, cursor: FeedCursor(position.to_string()) })
 }

@@ -5,7 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, ListQuery, RunDetail, RunStore, RunTx, Session, StoreError, adapter,
+    EventRow, FeedCursor, FeedEvent, ListQuery, RunDetail, RunInput, RunStore, RunTx, Session, StoreError,
+    adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -99,6 +100,16 @@ impl RunStore for SqliteStore {
         Ok(FeedCursor(row::column::<i64>(&row, 0)?.to_string()))
     }
 
+    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError> {
+        let rows = query(queries::GET_INPUTS.sql())
+            .bind(run.as_uuid())
+            .bind(namespace.as_str())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::input).collect()
+    }
+
     fn commits(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }
@@ -172,7 +183,11 @@ impl RunStore for SqliteStore {
         limit: usize,
     ) -> Result<usize, StoreError> {
         let mut n_purged = 0;
-        for (statement, before) in [(&queries::PURGE_SESSIONS, ended_before), (&queries::PURGE_KEYS, now)] {
+        for (statement, before) in [
+            (&queries::PURGE_SESSIONS, ended_before),
+            (&queries::PURGE_KEYS, now),
+            (&queries::PURGE_CACHE_KEYS, now),
+        ] {
             let done = query(statement.sql())
                 .bind(before.as_micros())
                 .bind(adapter::limit(limit))

@@ -9,7 +9,7 @@ use sqlx::{Sqlite, Transaction, query, sqlite::SqliteRow};
 use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    EventRow, KeyOwner, KeyReservation, NewRun, RunTx, StoreError, Sweep,
+    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunInput, RunTx, StoreError, Sweep,
     adapter::{self, first_reservations, key_name},
 };
 use tokio::sync::watch;
@@ -223,6 +223,51 @@ impl RunTx for SqliteTx {
                 ))
             })
             .collect()
+    }
+
+    async fn put_inputs(&mut self, inputs: &[RunInput]) -> Result<(), StoreError> {
+        // One by one: a blob is no JSON.
+        for input in inputs {
+            query(queries::PUT_INPUT.sql())
+                .bind(input.run_id.as_uuid())
+                .bind(adapter::text(&input.key).into_owned())
+                .bind(input.kind.as_str())
+                .bind(input.data.0.to_vec())
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn put_cache_keys(&mut self, entries: &[CacheEntry]) -> Result<(), StoreError> {
+        query(queries::PUT_CACHE_KEYS.sql())
+            .bind(row::cache_entries(entries))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn find_cache_keys(
+        &mut self,
+        keys: &[(Namespace, String)],
+        now: Timestamp,
+    ) -> Result<Vec<Option<RunId>>, StoreError> {
+        let rows = query(queries::FIND_CACHE_KEYS.sql())
+            .bind(row::cache_keys(keys))
+            .bind(now.as_micros())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let mut found: HashMap<(&str, &str), RunId> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            found.insert((row::column(row, 0)?, row::column(row, 1)?), row::run_id(row, 2)?);
+        }
+        let run = |(namespace, key): &(Namespace, String)| {
+            found.get(&(namespace.as_str(), &*adapter::text(key))).copied()
+        };
+        Ok(keys.iter().map(run).collect())
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

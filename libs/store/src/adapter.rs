@@ -10,7 +10,9 @@ use std::{
 };
 
 use tidegate_model::{QueueName, SessionId, Timestamp};
-use tidegate_orchestration::{Holder, Phase, Placement, Run, StateType};
+use tidegate_orchestration::{
+    CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Run, StateType,
+};
 
 use crate::{Comparison, Field, KeyReservation, StoreError, Value};
 
@@ -109,7 +111,8 @@ pub fn placement(queue: Option<&str>, session: Option<SessionId>) -> Result<Plac
     }
 }
 
-/// Reads a phase from the columns `state`, `holder` and `timer_at`.
+/// Reads a phase from the columns `state`, `holder` and `timer_at`. The timer of a SCHEDULED run follows from other
+/// columns.
 pub fn phase(state: &str, holder: Option<&str>, timer_at: Option<i64>) -> Result<Phase, StoreError> {
     let timer = timer_at.map(Timestamp::from_micros);
     let held = || -> Result<Holder, StoreError> {
@@ -119,6 +122,13 @@ pub fn phase(state: &str, holder: Option<&str>, timer_at: Option<i64>) -> Result
         StateType::Scheduled => Phase::Scheduled,
         StateType::Pending => Phase::Pending { holder: held()?, start_by: timer },
         StateType::Running => Phase::Running { holder: held()?, deadline: timer },
+        StateType::Paused => Phase::Paused {
+            holder: match holder {
+                None => None,
+                Some(holder) => Some(parse("holder", holder)?),
+            },
+            expires_at: timer,
+        },
         StateType::Cancelling => Phase::Cancelling {
             holder: held()?,
             close_at: timer.ok_or_else(|| unreadable("timer_at", "nothing though the run is cancelling"))?,
@@ -128,6 +138,32 @@ pub fn phase(state: &str, holder: Option<&str>, timer_at: Option<i64>) -> Result
         StateType::Crashed => Phase::Crashed,
         StateType::Cancelled => Phase::Cancelled,
     })
+}
+
+/// The flags of a run's parent policies: whether it goes on where its parent is cancelled, fails, crashes.
+pub fn detach_flags(policies: &ParentPolicies) -> [bool; 3] {
+    let ParentPolicies { on_cancel, on_failure, on_crash } = *policies;
+    [on_cancel, on_failure, on_crash].map(|policy| policy == ParentPolicy::Detach)
+}
+
+/// Reads the flags of a run's parent policies.
+pub fn parent_policies(detach_flags: [bool; 3]) -> ParentPolicies {
+    let policy = |is_detached| if is_detached { ParentPolicy::Detach } else { ParentPolicy::Cancel };
+    let [on_cancel, on_failure, on_crash] = detach_flags.map(policy);
+    ParentPolicies { on_cancel, on_failure, on_crash }
+}
+
+/// Reads a cache policy.
+pub fn cache_policy(
+    key: Option<String>,
+    expires_after: Option<i64>,
+) -> Result<Option<CachePolicy>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    let expires_after = match expires_after {
+        None => None,
+        Some(micros) => Some(span("cache_expires_after", micros)?),
+    };
+    Ok(Some(CachePolicy { key, expires_after }))
 }
 
 /// What an idempotency key is unique by: namespace, scope, key.

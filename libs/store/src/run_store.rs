@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use async_trait::async_trait;
 use tidegate_model::{Epoch, FunctionName, Namespace, Payload, RunId, RunKind, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
@@ -65,6 +67,8 @@ pub struct EventRow {
     pub message: String,
     /// When it was entered.
     pub at: Timestamp,
+    /// Who asked for it, where somebody did and it is known.
+    pub actor: Option<String>,
     /// Who holds the run after the event, or, where nobody does, who held it before; its session for a local run.
     pub holder: Option<Holder>,
     /// The attempts started by then.
@@ -115,6 +119,64 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
+/// A completed run whose result may serve others. One for each (namespace, key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The cache key of the runs.
+    pub key: String,
+    /// The run that has the result.
+    pub run_id: RunId,
+    /// Until when it serves.
+    pub expires_at: Timestamp,
+}
+
+/// Which of the two payloads of a pause it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InputKind {
+    /// What the code asks for: a question, a schema.
+    Request,
+    /// What it was given when it was resumed.
+    Input,
+}
+
+impl InputKind {
+    /// `request` or `input`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Input => "input",
+        }
+    }
+}
+
+impl FromStr for InputKind {
+    /// The text that is none.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "request" => Ok(Self::Request),
+            "input" => Ok(Self::Input),
+            _ => Err(text.to_owned()),
+        }
+    }
+}
+
+/// A payload of a pause. One for each (run, key, kind).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunInput {
+    /// The run.
+    pub run_id: RunId,
+    /// Which pause of the code.
+    pub key: String,
+    /// Question or answer.
+    pub kind: InputKind,
+    /// It.
+    pub data: Payload,
+}
+
 /// The session of an SDK process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -143,14 +205,14 @@ pub enum Sweep {
         /// Handed over before then.
         enqueued_before: Timestamp,
     },
-    /// PENDING, RUNNING and CANCELLING runs whose timer has come, by timer.
+    /// SCHEDULED, PENDING, RUNNING, PAUSED and CANCELLING runs whose timer (`Run::timer_at`) has come, by timer.
     Timers {
         /// The time now.
         now: Timestamp,
     },
     /// Runs whose children's ends are still to be brought about (`cascade_pending`).
     Cascades,
-    /// PENDING, RUNNING, CANCELLING and SCHEDULED local runs of sessions that expired by `now`.
+    /// Local runs that have not ended, of sessions that expired by `now`.
     LostSessions {
         /// The time now.
         now: Timestamp,
@@ -202,10 +264,13 @@ pub trait RunStore: Send + Sync + 'static {
     /// The position before the first event of this run.
     async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError>;
 
+    /// The payloads of a run's pauses, by key and kind.
+    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError>;
+
     /// Changes whenever events were committed, here or by another process. A hint: a slow poll stands behind it.
     fn commits(&self) -> watch::Receiver<u64>;
 
-    /// Held queued runs (PENDING, RUNNING, CANCELLING) with ids after `after`, by id; for the check of leases.
+    /// Held queued runs (PENDING, RUNNING, CANCELLING, PAUSED in their process) with ids after `after`, by id; for the check of leases.
     /// Only runs that entered their state before `entered_before`.
     async fn held_runs(
         &self,
@@ -232,8 +297,8 @@ pub trait RunStore: Send + Sync + 'static {
     /// CANCELLING runs that this session holds, by id.
     async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError>;
 
-    /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency keys that
-    /// expired before `now`; both up to `limit`. Gives how many rows went.
+    /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency and cache keys that
+    /// expired before `now`; up to `limit` of each. Gives how many rows went.
     async fn purge(&self, ended_before: Timestamp, now: Timestamp, limit: usize)
     -> Result<usize, StoreError>;
 
@@ -256,8 +321,8 @@ pub trait RunTx: Send {
     /// Locks and reads up to `limit` runs of a sweep, leaving out rows that another transaction has locked.
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError>;
 
-    /// Up to `limit` children of `parents` that have not ended, are not CANCELLING and are not detached, by id. Locks
-    /// nothing, so that parents and children can be locked together, in id order.
+    /// Up to `limit` children of `parents` that have not ended, are not CANCELLING and do not go on after their parent's
+    /// end: after its failure where it is FAILED, its crash where it is CRASHED, else its cancel. By id. Locks nothing, so that parents and children can be locked together, in id order.
     async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError>;
 
     /// Those of these sessions that are there and have not expired by `now`, with their tenants.
@@ -285,8 +350,9 @@ pub trait RunTx: Send {
     /// Inserts runs with their parameters. False for an id that exists already, which changes nothing.
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError>;
 
-    /// Writes the changeable part of locked runs: due time, start time, state with its data, epoch, attempt, crashes,
-    /// retries, event number, cascade flag, and when they were handed over (as in `NewRun::enqueued_at`).
+    /// Writes the changeable part of locked runs: session, due, expiry and start time, state with its data, epoch,
+    /// attempt, crashes, retries, event number, cascade flag, pause keys, and when they were handed over (as in
+    /// `NewRun::enqueued_at`).
     async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError>;
 
     /// Appends events. A number that the run has already is an error: P7.
@@ -297,6 +363,19 @@ pub trait RunTx: Send {
 
     /// Stores the failure of an attempt; one that is there is replaced.
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError>;
+
+    /// Stores payloads of pauses; one that is there is replaced.
+    async fn put_inputs(&mut self, inputs: &[RunInput]) -> Result<(), StoreError>;
+
+    /// Stores runs whose results may serve others; one of the same key is replaced, the last of the slice stays.
+    async fn put_cache_keys(&mut self, entries: &[CacheEntry]) -> Result<(), StoreError>;
+
+    /// The runs whose results serve for these keys by `now`, in their order.
+    async fn find_cache_keys(
+        &mut self,
+        keys: &[(Namespace, String)],
+        now: Timestamp,
+    ) -> Result<Vec<Option<RunId>>, StoreError>;
 
     /// The parameters of runs that have some.
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError>;

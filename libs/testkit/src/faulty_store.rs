@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, KeyOwner, KeyReservation, ListQuery, NewRun, RunDetail, RunStore, RunTx,
-    Session, StoreError, Sweep,
+    CacheEntry, EventRow, FeedCursor, FeedEvent, KeyOwner, KeyReservation, ListQuery, NewRun, RunDetail,
+    RunInput, RunStore, RunTx, Session, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -164,6 +164,10 @@ impl RunStore for FaultyStore {
         self.inner.feed_start(run).await
     }
 
+    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError> {
+        self.inner.get_inputs(namespace, run).await
+    }
+
     fn commits(&self) -> watch::Receiver<u64> {
         if self.is_silent.load(Ordering::SeqCst) { self.silence.subscribe() } else { self.inner.commits() }
     }
@@ -280,6 +284,22 @@ impl RunTx for FaultyTx {
 
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
         self.inner.put_failures(failures).await
+    }
+
+    async fn put_inputs(&mut self, inputs: &[RunInput]) -> Result<(), StoreError> {
+        self.inner.put_inputs(inputs).await
+    }
+
+    async fn put_cache_keys(&mut self, entries: &[CacheEntry]) -> Result<(), StoreError> {
+        self.inner.put_cache_keys(entries).await
+    }
+
+    async fn find_cache_keys(
+        &mut self,
+        keys: &[(Namespace, String)],
+        now: Timestamp,
+    ) -> Result<Vec<Option<RunId>>, StoreError> {
+        self.inner.find_cache_keys(keys, now).await
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

@@ -1,57 +1,16 @@
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::collections::BTreeMap;
 
 use prost::Message as _;
-use tidegate_model::{Clock as _, FieldViolation, Namespace, Payload, RunId, SystemClock, Timestamp, limits};
-use tidegate_orchestration::{CrashPolicy, Draft, ParentPolicy, Placement, Policies, RetryPolicy};
+use tidegate_model::{Clock as _, Namespace, Payload, RunId, SystemClock, Timestamp, limits};
+use tidegate_orchestration::{CachePolicy, Draft, Placement};
 use tidegate_proto::v1;
 use tonic::Status;
 
-use crate::{duration_from_proto, invalid_field, kind_from_proto, timestamp_from_proto};
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// The faults of a request, gathered so that the caller learns all of them at once.
-#[derive(Debug, Default)]
-pub struct Violations {
-    prefix: String,
-    found: Vec<FieldViolation>,
-}
-
-impl Violations {
-    /// Faults below a path: `runs[3].`.
-    pub fn below(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), found: Vec::new() }
-    }
-
-    /// Notes a fault.
-    pub fn add(&mut self, field: &str, description: impl Into<String>) {
-        self.found.push(FieldViolation {
-            field: format!("{}{field}", self.prefix),
-            description: description.into(),
-        });
-    }
-
-    /// Parses a text, or notes why it does not parse.
-    pub fn parse<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.add(field, error.to_string());
-                None
-            }
-        }
-    }
-
-    /// True when nothing is wrong.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// All faults.
-    pub fn into_vec(self) -> Vec<FieldViolation> {
-        self.found
-    }
-}
+use crate::{
+    Violations, invalid_field, kind_from_proto,
+    policies::{parse_policies, span},
+    timestamp_from_proto,
+};
 
 /// The namespace of a request; empty is the default one.
 pub fn namespace(text: &str) -> Result<Namespace, Status> {
@@ -86,16 +45,7 @@ pub fn parse_draft(
             .add("kind", format!("is {}: RUN_KIND_FLOW (1) or RUN_KIND_TASK (2) is required", new.kind));
     }
     let name = violations.parse("name", &new.name);
-    if new.run_name.len() > limits::MAX_NAME_SIZE || new.run_name.chars().any(char::is_control) {
-        violations.add(
-            "run_name",
-            format!(
-                "has {} bytes; at most {} without control characters are allowed",
-                new.run_name.len(),
-                limits::MAX_NAME_SIZE
-            ),
-        );
-    }
+    violations.text("run_name", &new.run_name, 0, limits::MAX_NAME_SIZE);
     let placement = match &new.placement {
         None => {
             violations.add("queue", "neither queue nor session_id is set: say who executes the run");
@@ -112,28 +62,46 @@ pub fn parse_draft(
         violations.parse("parent_run_id", &new.parent_run_id)
     };
     let parameters = payload_from_proto(new.parameters.as_ref(), "parameters", violations);
-    let policies = parse_policies(new.policies.as_ref(), violations);
-    let due_at = new.due_at.as_ref().and_then(|due_at| parse_due_at(due_at, violations));
-    if due_at.is_some() && matches!(placement, Some(Placement::Session(_))) {
+    let policies = parse_policies(kind, new.policies.as_ref(), violations);
+    let is_local = matches!(placement, Some(Placement::Session(_)));
+    let due_at = new.due_at.as_ref().and_then(|due_at| parse_instant("due_at", due_at, violations));
+    if due_at.is_some() && is_local {
         violations
             .add("due_at", "is set for a local run, which its process starts when it likes: use a queue");
+    }
+    let expires_at =
+        new.expires_at.as_ref().and_then(|expires_at| parse_instant("expires_at", expires_at, violations));
+    if expires_at.is_some() && is_local {
+        violations
+            .add("expires_at", "is set for a local run, which its process starts when it likes: use a queue");
+    }
+    if let (Some(due_at), Some(expires_at)) = (due_at, expires_at)
+        && expires_at <= due_at
+    {
+        violations.add("expires_at", format!("{expires_at} is not after due_at, which is {due_at}"));
     }
     if !(-100..=100).contains(&new.priority) {
         violations.add("priority", format!("{} is out of the range -100 to 100", new.priority));
     }
-    check_tags(&new.tags, violations);
-    if new.idempotency_key.len() > limits::MAX_IDEMPOTENCY_KEY_SIZE {
-        violations.add(
-            "idempotency_key",
-            format!(
-                "has {} bytes; at most {} are allowed",
-                new.idempotency_key.len(),
-                limits::MAX_IDEMPOTENCY_KEY_SIZE
-            ),
-        );
+    check_list("tags", &new.tags, (limits::MAX_TAGS, limits::MAX_TAG_SIZE), violations);
+    check_labels(new, violations);
+    if !new.deployment.is_empty() {
+        check_deployment(&new.deployment, violations);
     }
-    if new.idempotency_key.chars().any(char::is_control) {
-        violations.add("idempotency_key", "has control characters, which are not allowed");
+    let cache = parse_cache(new, violations);
+    check_list(
+        "concurrency_limits",
+        &new.concurrency_limits,
+        (limits::MAX_CONCURRENCY_LIMITS, limits::MAX_CONCURRENCY_LIMIT_SIZE),
+        violations,
+    );
+    violations.text("idempotency_key", &new.idempotency_key, 0, limits::MAX_IDEMPOTENCY_KEY_SIZE);
+    if new.child_call > 0 && new.parent_run_id.is_empty() {
+        violations
+            .add("child_call", format!("{} counts calls of a parent: set parent_run_id", new.child_call));
+    }
+    if new.child_call > 0 && !new.idempotency_key.is_empty() {
+        violations.add("child_call", format!("{} is set beside idempotency_key: choose one", new.child_call));
     }
     if !new.traceparent.is_empty() && !is_traceparent(&new.traceparent) {
         let shown: String = new.traceparent.chars().take(80).collect();
@@ -154,8 +122,15 @@ pub fn parse_draft(
         policies,
         priority: new.priority,
         tags: new.tags.clone(),
+        labels: new.labels.clone().into_iter().collect::<BTreeMap<_, _>>(),
+        inherit_labels: new.inherit_labels,
+        deployment: (!new.deployment.is_empty()).then(|| new.deployment.clone()),
         traceparent: (!new.traceparent.is_empty()).then(|| new.traceparent.clone()),
         due_at,
+        expires_at,
+        cache,
+        cached_from: None,
+        concurrency_limits: new.concurrency_limits.clone(),
     };
     Some((draft, parameters))
 }
@@ -201,18 +176,21 @@ pub(crate) fn cut(mut text: String, max_size: usize) -> String {
     text
 }
 
-fn parse_due_at(due_at: &prost_types::Timestamp, violations: &mut Violations) -> Option<Timestamp> {
-    let parsed = timestamp_from_proto(due_at);
+fn parse_instant(
+    field: &str,
+    instant: &prost_types::Timestamp,
+    violations: &mut Violations,
+) -> Option<Timestamp> {
     // By the machine's clock, roughly: the bound is ten years.
     let latest = SystemClock.now() + limits::MAX_DELAY;
-    match parsed {
-        Some(due_at) if due_at <= latest => Some(due_at),
-        Some(due_at) => {
-            violations.add("due_at", format!("{due_at} is too far ahead; {latest} is the latest"));
+    match timestamp_from_proto(instant) {
+        Some(parsed) if parsed <= latest => Some(parsed),
+        Some(parsed) => {
+            violations.add(field, format!("{parsed} is too far ahead; {latest} is the latest"));
             None
         }
         None => {
-            violations.add("due_at", format!("{} s is out of the range of a timestamp", due_at.seconds));
+            violations.add(field, format!("{} s is out of the range of a timestamp", instant.seconds));
             None
         }
     }
@@ -232,122 +210,69 @@ pub fn is_traceparent(text: &str) -> bool {
     }
 }
 
-fn check_tags(tags: &[String], violations: &mut Violations) {
-    if tags.len() > limits::MAX_TAGS {
-        violations.add("tags", format!("has {} tags; at most {} are allowed", tags.len(), limits::MAX_TAGS));
+fn check_list(
+    field: &str,
+    items: &[String],
+    (max_items, max_size): (usize, usize),
+    violations: &mut Violations,
+) {
+    violations.count(field, items.len(), max_items);
+    for (item_idx, item) in items.iter().enumerate() {
+        violations.text(&format!("{field}[{item_idx}]"), item, 1, max_size);
     }
-    for (tag_idx, tag) in tags.iter().enumerate() {
-        if !(1..=limits::MAX_TAG_SIZE).contains(&tag.len()) || tag.chars().any(char::is_control) {
+}
+
+fn check_labels(new: &v1::NewRun, violations: &mut Violations) {
+    violations.count("labels", new.labels.len(), limits::MAX_LABELS);
+    let is_key = |key: &str| {
+        (1..=limits::MAX_LABEL_KEY_SIZE).contains(&key.len())
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-'))
+    };
+    for (key, value) in new.labels.iter().collect::<BTreeMap<_, _>>() {
+        if is_key(key) {
+            violations.text(&format!("labels[{key}]"), value, 0, limits::MAX_LABEL_VALUE_SIZE);
+        } else {
+            let shown: String = key.chars().take(80).collect();
             violations.add(
-                &format!("tags[{tag_idx}]"),
+                "labels",
                 format!(
-                    "has {} bytes; 1 to {} without control characters are allowed",
-                    tag.len(),
-                    limits::MAX_TAG_SIZE
+                    "{shown:?} is no key: 1 to {} characters of A-Z a-z 0-9 . _ / - are allowed",
+                    limits::MAX_LABEL_KEY_SIZE
                 ),
             );
         }
     }
-}
-
-fn parse_policies(policies: Option<&v1::Policies>, violations: &mut Violations) -> Policies {
-    let default = Policies::default();
-    let Some(policies) = policies else { return default };
-    Policies {
-        retry: policies.retry.as_ref().map(|retry| parse_retry(retry, violations)).unwrap_or_default(),
-        crash: policies
-            .crash
-            .as_ref()
-            .and_then(|crash| crash.max_crashes)
-            .map(|max_crashes| {
-                if max_crashes > 1_000 {
-                    violations.add("policies.crash.max_crashes", format!("{max_crashes} is above 1000"));
-                }
-                CrashPolicy { max_crashes }
-            })
-            .unwrap_or_default(),
-        run_timeout: span(
-            &policies.run_timeout,
-            "policies.run_timeout",
-            (Duration::from_millis(1), DAY * 365),
-            violations,
-        ),
-        start_timeout: span(
-            &policies.start_timeout,
-            "policies.start_timeout",
-            (Duration::from_secs(1), DAY / 24),
-            violations,
-        )
-        .unwrap_or(default.start_timeout),
-        cancel_grace: span(
-            &policies.cancel_grace,
-            "policies.cancel_grace",
-            (Duration::ZERO, DAY / 24),
-            violations,
-        )
-        .unwrap_or(default.cancel_grace),
-        parent: match policies.parent() {
-            v1::ParentPolicy::Detach => ParentPolicy::Detach,
-            v1::ParentPolicy::Cancel | v1::ParentPolicy::Unspecified => ParentPolicy::Cancel,
-        },
+    if new.inherit_labels && new.parent_run_id.is_empty() {
+        violations.add("inherit_labels", "is set for a run without a parent: set parent_run_id");
     }
 }
 
-fn parse_retry(retry: &v1::RetryPolicy, violations: &mut Violations) -> RetryPolicy {
-    if retry.max_retries > 10_000 {
-        violations.add("policies.retry.max_retries", format!("{} is above 10000", retry.max_retries));
-    }
-    if retry.delays.len() > 100 {
+fn check_deployment(deployment: &str, violations: &mut Violations) {
+    let is_part =
+        |part: &str| (1..=limits::MAX_NAME_SIZE).contains(&part.len()) && !part.chars().any(char::is_control);
+    // A flow's name may have slashes, a deployment's may not.
+    let is_name =
+        deployment.rsplit_once('/').is_some_and(|(flow, deployment)| is_part(flow) && is_part(deployment));
+    if !is_name {
+        let shown: String = deployment.chars().take(80).collect();
         violations.add(
-            "policies.retry.delays",
-            format!("has {} entries; at most 100 are allowed", retry.delays.len()),
+            "deployment",
+            format!(
+                "{shown:?} is no deployment such as `etl/nightly`: each part has 1 to {} bytes without control characters",
+                limits::MAX_NAME_SIZE
+            ),
         );
-    }
-    let bounds = (Duration::ZERO, DAY * 30);
-    let delays = retry
-        .delays
-        .iter()
-        .enumerate()
-        .filter_map(|(delay_idx, delay)| {
-            span(&Some(*delay), &format!("policies.retry.delays[{delay_idx}]"), bounds, violations)
-        })
-        .collect();
-    if !(0.0..=10.0).contains(&retry.backoff_factor) {
-        violations.add(
-            "policies.retry.backoff_factor",
-            format!("{} is out of the range 0 to 10", retry.backoff_factor),
-        );
-    }
-    if !(0.0..=1.0).contains(&retry.jitter_factor) {
-        violations.add(
-            "policies.retry.jitter_factor",
-            format!("{} is out of the range 0 to 1", retry.jitter_factor),
-        );
-    }
-    RetryPolicy {
-        max_retries: retry.max_retries,
-        delays,
-        backoff_factor: if retry.backoff_factor == 0.0 { 1.0 } else { retry.backoff_factor },
-        max_delay: span(&retry.max_delay, "policies.retry.max_delay", bounds, violations)
-            .unwrap_or(RetryPolicy::default().max_delay),
-        jitter_factor: retry.jitter_factor,
     }
 }
 
-/// An optional span within bounds, both inclusive; one out of them is noted.
-fn span(
-    value: &Option<prost_types::Duration>,
-    field: &str,
-    (least, most): (Duration, Duration),
-    violations: &mut Violations,
-) -> Option<Duration> {
-    let value = value.as_ref()?;
-    let parsed = duration_from_proto(value).filter(|span| (least..=most).contains(span));
-    if parsed.is_none() {
-        violations.add(
-            field,
-            format!("{}.{:09} s is out of the range {least:?} to {most:?}", value.seconds, value.nanos),
-        );
+fn parse_cache(new: &v1::NewRun, violations: &mut Violations) -> Option<CachePolicy> {
+    violations.text("cache_key", &new.cache_key, 0, limits::MAX_CACHE_KEY_SIZE);
+    let bounds = (std::time::Duration::from_secs(1), limits::MAX_CACHE_AGE);
+    let expires_after = span(&new.cache_expires_after, "cache_expires_after", bounds, violations);
+    if new.cache_expires_after.is_some() && new.cache_key.is_empty() {
+        violations.add("cache_expires_after", "is set without cache_key, whose result it would bound");
     }
-    parsed
+    (!new.cache_key.is_empty()).then(|| CachePolicy { key: new.cache_key.clone(), expires_after })
 }

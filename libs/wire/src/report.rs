@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use tidegate_model::{Epoch, FieldViolation, Payload, RunId, limits};
 use tidegate_orchestration::{Event, Failure};
 use tidegate_proto::v1;
 
-use crate::{Violations, parse::cut, payload_from_proto};
+use crate::{Violations, parse::cut, payload_from_proto, policies::span};
 
 /// A valid report.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,10 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
             Some(Event::Crashed { cause: cut(crashed.cause, limits::MAX_REASON_SIZE) })
         }
         Some(v1::report::Event::Released(_)) => Some(Event::Released),
+        Some(v1::report::Event::Paused(paused)) => Some(parse_paused(paused, &mut violations)),
+        Some(v1::report::Event::UpstreamFailed(failed)) => violations
+            .parse("upstream_failed.upstream_run_id", &failed.upstream_run_id)
+            .map(|upstream| Event::UpstreamFailed { upstream }),
     };
     match (run_id, event) {
         (Some(run_id), Some(event)) if violations.is_empty() => {
@@ -46,6 +52,13 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
         }
         _ => Err(violations.into_vec()),
     }
+}
+
+fn parse_paused(paused: v1::report::Paused, violations: &mut Violations) -> Event {
+    violations.text("paused.key", &paused.key, 1, limits::MAX_PAUSE_KEY_SIZE);
+    let bounds = (Duration::from_secs(1), limits::MAX_PAUSE);
+    let timeout = span(&paused.timeout, "paused.timeout", bounds, violations);
+    Event::Paused { key: paused.key, timeout, suspend: paused.suspend }
 }
 
 /// A failure from the wire, cut to its bounds.

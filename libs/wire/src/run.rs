@@ -1,5 +1,5 @@
 use tidegate_model::{RunKind, Timestamp};
-use tidegate_orchestration::{ParentPolicy, Placement, Policies, Run, State, StateName, StateType};
+use tidegate_orchestration::{ParentPolicy, Phase, Placement, Policies, Run, State, StateName, StateType};
 use tidegate_proto::v1;
 
 use crate::{duration_to_proto, timestamp_to_proto};
@@ -11,6 +11,10 @@ pub fn run_to_proto(run: &Run) -> v1::Run {
         Placement::Session(session) => (String::new(), session.to_string()),
     };
     let state_type = run.state.state_type();
+    let pause_expires_at = match run.state.phase {
+        Phase::Paused { expires_at, .. } => expires_at.map(timestamp_to_proto),
+        _ => None,
+    };
     v1::Run {
         id: run.id.to_string(),
         namespace: run.namespace.to_string(),
@@ -40,6 +44,13 @@ pub fn run_to_proto(run: &Run) -> v1::Run {
         result: None,
         failure: None,
         event_seq: run.event_seq,
+        labels: run.labels.clone().into_iter().collect(),
+        deployment: run.deployment.clone().unwrap_or_default(),
+        expires_at: run.expires_at.map(timestamp_to_proto),
+        cache_key: run.cache.as_ref().map(|cache| cache.key.clone()).unwrap_or_default(),
+        concurrency_limits: run.concurrency_limits.clone(),
+        pause_key: run.pause_key.clone().unwrap_or_default(),
+        pause_expires_at,
     }
 }
 
@@ -69,6 +80,7 @@ pub const fn state_type_to_proto(state_type: StateType) -> v1::StateType {
         StateType::Scheduled => v1::StateType::Scheduled,
         StateType::Pending => v1::StateType::Pending,
         StateType::Running => v1::StateType::Running,
+        StateType::Paused => v1::StateType::Paused,
         StateType::Cancelling => v1::StateType::Cancelling,
         StateType::Completed => v1::StateType::Completed,
         StateType::Failed => v1::StateType::Failed,
@@ -103,15 +115,23 @@ fn policies_to_proto(policies: &Policies) -> v1::Policies {
             backoff_factor: retry.backoff_factor,
             max_delay: Some(duration_to_proto(retry.max_delay)),
             jitter_factor: retry.jitter_factor,
+            retry_on: retry.retry_on.clone(),
+            never_retry_on: retry.never_retry_on.clone(),
         }),
         crash: Some(v1::CrashPolicy { max_crashes: Some(policies.crash.max_crashes) }),
         run_timeout: policies.run_timeout.map(duration_to_proto),
         start_timeout: Some(duration_to_proto(policies.start_timeout)),
         cancel_grace: Some(duration_to_proto(policies.cancel_grace)),
-        parent: match policies.parent {
-            ParentPolicy::Cancel => v1::ParentPolicy::Cancel,
-            ParentPolicy::Detach => v1::ParentPolicy::Detach,
-        }
-        .into(),
+        parent: parent_policy_to_proto(policies.parent.on_cancel).into(),
+        parent_on_failure: parent_policy_to_proto(policies.parent.on_failure).into(),
+        parent_on_crash: parent_policy_to_proto(policies.parent.on_crash).into(),
+        late_after: Some(duration_to_proto(policies.late_after.unwrap_or_default())),
+    }
+}
+
+const fn parent_policy_to_proto(policy: ParentPolicy) -> v1::ParentPolicy {
+    match policy {
+        ParentPolicy::Cancel => v1::ParentPolicy::Cancel,
+        ParentPolicy::Detach => v1::ParentPolicy::Detach,
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn event_to_proto(event: &EventRow) -> v1::RunEvent {
         kind: kind_to_proto(event.kind).into(),
         name: event.name.to_string(),
         ended: event.ended,
+        actor: event.actor.clone().unwrap_or_default(),
     }
 }
 

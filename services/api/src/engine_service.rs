@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
-use tidegate_model::{Epoch, Namespace, RunId, ServiceError as _, limits};
+use tidegate_model::{Epoch, Namespace, Reason, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Holder, Placement, Rejection, Run, StateType};
 use tidegate_proto::{
     internal::{self, run_engine_service_server::RunEngineService},
@@ -116,7 +116,9 @@ fn parse_claim(claim_idx: usize, claim: &internal::Claim) -> Result<Operation, S
 fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::claim_outcome::Outcome, Status> {
     use internal::claim_outcome::{NotDue, Outcome, Refused};
     match result {
-        Ok(operated) => Ok(Outcome::Assign(assign(operated))),
+        Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
+        // It had expired, so the claim ended it.
+        Ok(_) => Ok(Outcome::Refused(Refused { reason: Reason::TransitionNotAllowed.as_str().to_owned() })),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {
             Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)) }))
         }
@@ -153,11 +155,10 @@ fn assign(operated: Operated) -> v1::Assign {
 }
 
 fn standing(run: Option<&Run>, held: &v1::HeldRun) -> internal::RunStanding {
-    let current = run.filter(|run| run.epoch.0 == held.epoch).map(|run| run.state.state_type());
-    let is_held = matches!(current, Some(StateType::Pending | StateType::Running | StateType::Cancelling));
+    let current = run.filter(|run| run.epoch.0 == held.epoch);
     internal::RunStanding {
         run_id: held.run_id.clone(),
-        held: is_held,
-        cancelling: current == Some(StateType::Cancelling),
+        held: current.is_some_and(|run| run.holder().is_some()),
+        cancelling: current.is_some_and(|run| run.state.state_type() == StateType::Cancelling),
     }
 }

@@ -1,6 +1,7 @@
 //! The public gRPC: creates runs, takes reports, answers queries and waits. It owns run state in Postgres and
 //! never talks to a worker.
 
+mod actor;
 mod config;
 mod convert;
 mod engine_service;

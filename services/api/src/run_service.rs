@@ -2,6 +2,7 @@ use futures::future::join_all;
 use sha2::{Digest as _, Sha256};
 use tidegate_engine::{Create, Created, Engine, EngineError, Operation};
 use tidegate_model::{FieldViolation, Namespace, Payload, RunId, ServiceError as _, limits};
+use tidegate_orchestration::Draft;
 use tidegate_proto::v1::{self, run_service_server::RunService};
 use tidegate_service_kit::trace;
 use tidegate_store::{Filter, ListQuery};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
+    actor::actor,
     convert::{detail_to_proto, event_to_proto, run_id},
     stream::ResponseStream,
     wait, watch,
@@ -36,12 +38,12 @@ impl RunService for Service {
         &self,
         request: Request<v1::CreateRunRequest>,
     ) -> Result<Response<v1::CreateRunResponse>, Status> {
-        let caller = caller_traceparent(request.metadata());
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let id = request_id(&request.request_id)?;
         let new = request.run.ok_or_else(|| invalid_field("run", "is not set: say what is to run"))?;
-        let create = parse_create(&namespace, new, id, "run.", caller.as_deref()).map_err(invalid)?;
+        let create = parse_create(&namespace, new, id, "run.", &caller).map_err(invalid)?;
         let created = self.engine.create(create).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::CreateRunResponse {
             run: Some(run_to_proto(&created.run)),
@@ -53,7 +55,7 @@ impl RunService for Service {
         &self,
         request: Request<v1::CreateRunsRequest>,
     ) -> Result<Response<v1::CreateRunsResponse>, Status> {
-        let caller = caller_traceparent(request.metadata());
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let n_runs = request.runs.len();
@@ -65,7 +67,7 @@ impl RunService for Service {
             .runs
             .into_iter()
             .map(|new| {
-                parse_create(&namespace, new, RunId::new(), "", caller.as_deref())
+                parse_create(&namespace, new, RunId::new(), "", &caller)
                     .map(|create| self.engine.create(create))
             })
             .collect();
@@ -137,6 +139,7 @@ impl RunService for Service {
         &self,
         request: Request<v1::CancelRunRequest>,
     ) -> Result<Response<v1::CancelRunResponse>, Status> {
+        let actor = actor(&request);
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let run_id = run_id("run_id", &request.run_id)?;
@@ -149,7 +152,7 @@ impl RunService for Service {
             );
             return Err(invalid_field("reason", message));
         }
-        let operation = Operation::Cancel { namespace: namespace.clone(), run_id, reason: request.reason };
+        let operation = Operation::Cancel { namespace, run_id, reason: request.reason, actor };
         let operated = self.engine.operate(operation).await.map_err(|error| to_status(&error))?;
         // Also where this call changed nothing: an earlier one may have died before it had told the children.
         let n_below = self.engine.cascade_from(run_id).await.map_err(|error| to_status(&error))?;
@@ -188,6 +191,18 @@ impl RunService for Service {
     }
 }
 
+/// What a call says of who makes it.
+struct Caller {
+    traceparent: Option<String>,
+    actor: Option<String>,
+}
+
+impl Caller {
+    fn of<T>(request: &Request<T>) -> Self {
+        Self { traceparent: caller_traceparent(request.metadata()), actor: actor(request) }
+    }
+}
+
 /// The W3C trace context that the caller sent, for services without an exporter.
 fn caller_traceparent(metadata: &MetadataMap) -> Option<String> {
     trace::current_traceparent()
@@ -201,7 +216,7 @@ fn parse_create(
     new: v1::NewRun,
     id: RunId,
     prefix: &str,
-    caller_traceparent: Option<&str>,
+    caller: &Caller,
 ) -> Result<Create, Vec<FieldViolation>> {
     let mut violations = Violations::below(prefix);
     let Some((mut draft, parameters)) = parse_draft(namespace, &new, id, &mut violations) else {
@@ -214,15 +229,34 @@ fn parse_create(
             trace::set_parent(&span, &own);
             Some(span.in_scope(trace::current_traceparent).unwrap_or(own))
         }
-        None => caller_traceparent.map(ToOwned::to_owned),
+        None => caller.traceparent.clone(),
+    };
+    let params_hash = hash(parameters.as_ref());
+    let idempotency_key = match new.child_call {
+        0 => (!new.idempotency_key.is_empty()).then_some(new.idempotency_key),
+        n => Some(child_key(&draft, &params_hash, n)),
     };
     Ok(Create {
         draft,
-        params_hash: hash(parameters.as_ref()),
+        params_hash,
         parameters,
-        idempotency_key: (!new.idempotency_key.is_empty()).then_some(new.idempotency_key),
+        idempotency_key,
         use_existing: new.use_existing,
+        actor: caller.actor.clone(),
     })
+}
+
+/// The key of the n-th same call in an attempt of the parent, which a later attempt makes again.
+fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
+    use std::fmt::Write as _;
+
+    let mut key = format!("call:{}:{n}:", draft.kind);
+    for byte in params_hash {
+        let _ = write!(key, "{byte:02x}"); // a String takes all
+    }
+    key.push(':');
+    key.push_str(draft.name.as_str());
+    key
 }
 
 fn hash(parameters: Option<&Payload>) -> [u8; 32] {

@@ -51,13 +51,27 @@ impl SystemService for Service {
         Ok(Response::new(v1::GetLimitsResponse {
             max_message_size_bytes: limits::MAX_MESSAGE_SIZE as u64,
             max_payload_size_bytes: limits::MAX_PAYLOAD_SIZE as u64,
-            max_batch_size: u32::try_from(limits::MAX_BATCH_SIZE).unwrap_or(u32::MAX),
+            max_batch_size: size(limits::MAX_BATCH_SIZE),
             max_tree_depth: limits::MAX_TREE_DEPTH,
-            max_tags: u32::try_from(limits::MAX_TAGS).unwrap_or(u32::MAX),
-            max_tag_size_bytes: u32::try_from(limits::MAX_TAG_SIZE).unwrap_or(u32::MAX),
-            max_name_size_bytes: u32::try_from(limits::MAX_NAME_SIZE).unwrap_or(u32::MAX),
-            max_filter_size_bytes: u32::try_from(limits::MAX_FILTER_SIZE).unwrap_or(u32::MAX),
+            max_tags: size(limits::MAX_TAGS),
+            max_tag_size_bytes: size(limits::MAX_TAG_SIZE),
+            max_name_size_bytes: size(limits::MAX_NAME_SIZE),
+            max_filter_size_bytes: size(limits::MAX_FILTER_SIZE),
             max_delay: Some(duration_to_proto(limits::MAX_DELAY)),
+            max_labels: size(limits::MAX_LABELS),
+            max_label_key_size_bytes: size(limits::MAX_LABEL_KEY_SIZE),
+            max_label_value_size_bytes: size(limits::MAX_LABEL_VALUE_SIZE),
+            max_concurrency_limits: size(limits::MAX_CONCURRENCY_LIMITS),
+            max_cache_key_size_bytes: size(limits::MAX_CACHE_KEY_SIZE),
+            max_cache_age: Some(duration_to_proto(limits::MAX_CACHE_AGE)),
+            max_idempotency_key_size_bytes: size(limits::MAX_IDEMPOTENCY_KEY_SIZE),
+            max_error_types: size(limits::MAX_ERROR_TYPES),
+            max_pauses: size(limits::MAX_PAUSES),
+            max_pause: Some(duration_to_proto(limits::MAX_PAUSE)),
         }))
     }
+}
+
+fn size(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }

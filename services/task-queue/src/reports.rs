@@ -218,8 +218,10 @@ fn judged(pending: &Pending, outcome: Result<ReportOutcome, Status>) -> Result<R
 
 /// True when the run is not held under the report's epoch any more.
 pub(crate) fn is_over(outcome: &ReportOutcome) -> bool {
-    let is_held =
-        |state: StateType| matches!(state, StateType::Pending | StateType::Running | StateType::Cancelling);
+    // One that is paused without a holder was taken away, so its epoch is another.
+    let is_held = |state: StateType| {
+        matches!(state, StateType::Pending | StateType::Running | StateType::Paused | StateType::Cancelling)
+    };
     match &outcome.state {
         Some(state) => outcome.current_epoch != outcome.epoch || !is_held(state.r#type()),
         None => {

@@ -12,7 +12,7 @@ use tidegate_engine::{
     Operation, Options, Standing, StopOrder,
 };
 use tidegate_model::{Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Event, Holder, Placement, Policies, Run};
+use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::{RunStore, Session};
 use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::ManualClock;
@@ -178,7 +178,7 @@ impl Fixture {
     pub async fn cancel(&self, run: &Run) -> Operated {
         let (namespace, reason) = (Namespace::default(), "enough".to_owned());
         self.engine
-            .operate(Operation::Cancel { namespace, run_id: run.id, reason })
+            .operate(Operation::Cancel { namespace, run_id: run.id, reason, actor: Some("ada".to_owned()) })
             .await
             .expect("can be cancelled")
     }
@@ -236,24 +236,17 @@ pub fn start_engine(
 /// A task for the default queue.
 pub fn task() -> Create {
     Create {
-        draft: Draft {
-            id: RunId::new(),
-            namespace: Namespace::default(),
-            kind: RunKind::Task,
-            name: "resize".parse().expect("is a name"),
-            run_name: String::new(),
-            placement: Placement::Queue(QueueName::default()),
-            parent: None,
-            policies: Policies::default(),
-            priority: 0,
-            tags: Vec::new(),
-            traceparent: None,
-            due_at: None,
-        },
+        draft: Draft::new(
+            RunId::new(),
+            RunKind::Task,
+            "resize".parse().expect("is a name"),
+            Placement::Queue(QueueName::default()),
+        ),
         parameters: None,
         params_hash: [0; 32],
         idempotency_key: None,
         use_existing: false,
+        actor: None,
     }
 }
 

@@ -10,7 +10,7 @@ _ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 class State(NamedTuple):
     """Where a run stands."""
 
-    #: ``SCHEDULED PENDING RUNNING CANCELLING COMPLETED FAILED CRASHED CANCELLED``.
+    #: ``SCHEDULED PENDING RUNNING PAUSED CANCELLING COMPLETED FAILED CRASHED CANCELLED``.
     type: str
     #: What a person reads: ``AwaitingRetry``, ``TimedOut``, ….
     name: str

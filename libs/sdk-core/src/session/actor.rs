@@ -194,7 +194,9 @@ impl Actor {
         }
         let state = outcome.state.as_ref().map_or(proto::StateType::Unspecified, proto::State::r#type);
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
-        let goes_on = state == proto::StateType::Scheduled || state == proto::StateType::Cancelling;
+        let goes_on = state == proto::StateType::Scheduled
+            || state == proto::StateType::Cancelling
+            || ends::stays_after_pause(&report, outcome);
         if outcome.accepted && is_start || goes_on {
             // It goes on: as started, to be retried, or to be ended by the report of the cancel that crossed.
             let Some(open) = self.runs.get_mut(&outcome.run_id) else { return };

@@ -273,6 +273,9 @@ impl Actor {
     fn on_outcome(&mut self, outcome: &ReportOutcome) {
         let Some((report, _)) = self.reports.answer(outcome) else { return };
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
+        if ends::stays_after_pause(&report, outcome) {
+            return;
+        }
         if outcome.accepted {
             if !is_start {
                 self.held.remove(&outcome.run_id);

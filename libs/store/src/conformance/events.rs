@@ -29,6 +29,7 @@ pub async fn a_history_is_read_in_order(store: Arc<dyn RunStore>) {
     let full = EventRow {
         message: "the \"cause\"".to_owned(),
         state_name: StateName::Retrying,
+        actor: Some("ada@host \"1\"".to_owned()),
         attempt: 3,
         ..event(&entered(&run, running(), after(2)), 2)
     };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidegate_model::{Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Holder, Phase, Placement, Policies, Run, State, create};
+use tidegate_orchestration::{Draft, Holder, Phase, Placement, Run, State, create};
 
 use crate::{EventRow, FeedCursor, FeedEvent, NewRun, RunStore};
 
@@ -33,20 +33,8 @@ pub fn payload(bytes: &'static [u8]) -> Payload {
 
 /// A draft of a task for the default queue.
 pub fn draft() -> Draft {
-    Draft {
-        id: RunId::new(),
-        namespace: Namespace::default(),
-        kind: RunKind::Task,
-        name: "resize".parse().unwrap(),
-        run_name: String::new(),
-        placement: Placement::Queue(QueueName::default()),
-        parent: None,
-        policies: Policies::default(),
-        priority: 0,
-        tags: Vec::new(),
-        traceparent: None,
-        due_at: None,
-    }
+    let queue = Placement::Queue(QueueName::default());
+    Draft::new(RunId::new(), RunKind::Task, "resize".parse().unwrap(), queue)
 }
 
 /// The run of a draft without a parent.
@@ -133,6 +121,7 @@ pub fn event(run: &Run, seq: u64) -> EventRow {
         attempt: run.attempt,
         epoch: run.epoch,
         ended: run.state.state_type().is_terminal(),
+        actor: None,
     }
 }
 

@@ -2,8 +2,10 @@
 //! one line: `tidegate_store::run_store_conformance!(MyFixture);`.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub mod cache;
 pub mod events;
 pub mod fixture;
+pub mod inputs;
 pub mod keys;
 pub mod lists;
 pub mod locks;
@@ -67,6 +69,9 @@ macro_rules! run_store_conformance {
             locks::a_shared_run_makes_a_change_wait,
             locks::locks_of_two_batches_do_not_cross,
             locks::open_children_come_by_id,
+            locks::open_children_depend_on_the_parents_end,
+            inputs::inputs_are_kept_by_pause,
+            cache::a_cached_run_is_found_until_it_expires,
             keys::the_first_reservation_owns_the_key,
             keys::an_expired_key_is_given_anew,
             keys::a_rolled_back_reservation_is_none,

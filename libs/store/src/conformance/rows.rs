@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_model::{Epoch, Payload, RunKind, SessionId};
 use tidegate_orchestration::{
-    CrashPolicy, Draft, Failure, Holder, ParentPolicy, Phase, Placement, Policies, RetryPolicy, Run, State,
-    StateName, StateType, create,
+    CachePolicy, CrashPolicy, Draft, Failure, Holder, ParentPolicies, ParentPolicy, Phase, Placement,
+    Policies, RetryPolicy, Run, State, StateName, StateType, create,
 };
 
 use super::fixture::*;
@@ -21,13 +21,17 @@ fn full() -> Run {
             backoff_factor: 1.75,
             max_delay: Duration::from_secs(1_234),
             jitter_factor: 0.3,
+            retry_on: vec!["TimeoutError".to_owned(), "a, \"b\"".to_owned()],
+            never_retry_on: vec!["ValueError".to_owned()],
         },
         crash: CrashPolicy { max_crashes: 11 },
         run_timeout: Some(Duration::from_secs(77)),
         start_timeout: Duration::from_secs(12),
         cancel_grace: Duration::from_micros(5_000_001),
-        parent: ParentPolicy::Detach,
+        late_after: Some(Duration::from_secs(13)),
+        parent: ParentPolicies { on_failure: ParentPolicy::Detach, ..ParentPolicies::default() },
     };
+    let labels = [("team", "größe \"x\" \\"), ("a/b.c_d-e", "")];
     let run = create(
         Draft {
             namespace: elsewhere(),
@@ -42,7 +46,15 @@ fn full() -> Run {
                 .map(str::to_owned)
                 .to_vec(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            deployment: Some("etl/nightly".to_owned()),
             due_at: Some(after(60)),
+            expires_at: Some(after(90)),
+            cache: Some(CachePolicy {
+                key: "cache, {key}".to_owned(),
+                expires_after: Some(Duration::from_secs(600)),
+            }),
+            concurrency_limits: vec!["gpu".to_owned(), "with, comma".to_owned()],
             ..draft()
         },
         Some(&parent),
@@ -58,6 +70,7 @@ fn full() -> Run {
         retries: 3,
         event_seq: 8,
         cascade_pending: true,
+        resumed_keys: vec!["first".to_owned(), "{second}, \"third\"".to_owned()],
         ..run.unwrap().run
     }
 }
@@ -66,10 +79,20 @@ fn full() -> Run {
 pub async fn every_field_survives(store: Arc<dyn RunStore>) {
     let full = full();
     let bare = queued();
-    insert(&store, &[&full, &bare]).await;
+    let detached = |parent: ParentPolicies| {
+        made(Draft {
+            cache: Some(CachePolicy { key: "k".to_owned(), expires_after: None }),
+            policies: Policies { parent, ..Policies::default() },
+            ..draft()
+        })
+    };
+    let on_cancel = detached(ParentPolicies { on_cancel: ParentPolicy::Detach, ..ParentPolicies::default() });
+    let on_crash = detached(ParentPolicies { on_crash: ParentPolicy::Detach, ..ParentPolicies::default() });
+    insert(&store, &[&full, &bare, &on_cancel, &on_crash]).await;
 
-    assert_eq!(get(&store, full.id).await, full);
-    assert_eq!(get(&store, bare.id).await, bare);
+    for run in [&full, &bare, &on_cancel, &on_crash] {
+        assert_eq!(get(&store, run.id).await, *run);
+    }
     let details = store.get_details(None, &[full.id]).await.unwrap();
     assert_eq!(details[0].run, full);
     let mut tx = store.begin().await.unwrap();
@@ -86,7 +109,11 @@ pub async fn every_phase_survives(store: Arc<dyn RunStore>) {
         Phase::Pending { holder: worker(), start_by: Some(after(5)) },
         Phase::Pending { holder: session.clone(), start_by: None },
         Phase::Running { holder: worker(), deadline: Some(after(6)) },
-        Phase::Running { holder: session, deadline: None },
+        Phase::Running { holder: session.clone(), deadline: None },
+        Phase::Paused { holder: Some(worker()), expires_at: Some(after(8)) },
+        Phase::Paused { holder: Some(session), expires_at: None },
+        Phase::Paused { holder: None, expires_at: Some(after(9)) },
+        Phase::Paused { holder: None, expires_at: None },
         Phase::Cancelling { holder: worker(), close_at: after(7) },
         Phase::Completed,
         Phase::Failed,
@@ -111,7 +138,7 @@ pub async fn every_phase_survives(store: Arc<dyn RunStore>) {
         insert(&store, &[&run]).await;
         assert_eq!(get(&store, run.id).await.state.name, *name);
     }
-    assert_eq!(StateType::ALL.len(), 8, "a new state type needs a phase above");
+    assert_eq!(StateType::ALL.len(), 9, "a new state type needs a phase above");
 }
 
 /// An id that is there already is told, and neither row nor parameters change; also within one slice.
@@ -137,10 +164,12 @@ pub async fn an_existing_id_is_not_inserted(store: Arc<dyn RunStore>) {
 
 /// An update writes what may change, and leaves other runs alone.
 pub async fn an_update_changes_what_may_change(store: Arc<dyn RunStore>) {
-    let (before, bystander) = (queued(), queued());
+    let expiring = Draft { expires_at: Some(after(99)), ..draft() };
+    let (before, bystander) = (made(expiring), queued());
     insert(&store, &[&before, &bystander]).await;
     let changed = Run {
         due_at: after(10),
+        expires_at: None,
         started_at: Some(after(11)),
         state: State::new(Phase::Failed, after(12)).described(StateName::TimedOut, "took too long"),
         epoch: Epoch(3),
@@ -149,10 +178,21 @@ pub async fn an_update_changes_what_may_change(store: Arc<dyn RunStore>) {
         retries: 6,
         event_seq: 7,
         cascade_pending: true,
+        resumed_keys: vec!["one".to_owned(), "two".to_owned()],
         ..before.clone()
     };
     update(&store, &[(changed.clone(), Some(after(13)))]).await;
     assert_eq!(get(&store, before.id).await, changed);
+    let paused = Run {
+        pause_key: Some("three".to_owned()),
+        ..entered(&changed, Phase::Paused { holder: None, expires_at: None }, after(14))
+    };
+    let local = local(SessionId::new());
+    insert(&store, &[&local]).await;
+    let moved = Run { placement: Placement::Session(SessionId::new()), ..local };
+    update(&store, &[(paused.clone(), None), (moved.clone(), None)]).await;
+    assert_eq!(get(&store, paused.id).await, paused);
+    assert_eq!(get(&store, moved.id).await, moved);
     assert_eq!(get(&store, bystander.id).await, bystander);
     update(&store, &[]).await;
 }
@@ -212,6 +252,7 @@ pub async fn text_with_nul_does_not_fail_the_batch(store: Arc<dyn RunStore>) {
     let run = Run {
         run_name: "a\0b".to_owned(),
         tags: vec!["t\0".to_owned()],
+        labels: [("k".to_owned(), "v\0".to_owned())].into(),
         state: State::new(Phase::Scheduled, T0).described(StateName::Scheduled, "m\0"),
         ..queued()
     };
@@ -231,6 +272,7 @@ pub async fn text_with_nul_does_not_fail_the_batch(store: Arc<dyn RunStore>) {
     let detail = store.get_details(None, &[run.id]).await.unwrap().remove(0);
     assert_eq!(detail.run.run_name, "a\u{fffd}b");
     assert_eq!(detail.run.tags, ["t\u{fffd}"]);
+    assert_eq!(detail.run.labels["k"], "v\u{fffd}");
     assert_eq!(detail.run.state.message, "m\u{fffd}");
     assert_eq!(detail.failure.unwrap().traceback, "x\u{fffd}y");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_model::{Namespace, RunId, SessionId};
 use tidegate_orchestration::{Holder, Phase};
 
-use super::fixture::*;
+use super::{cache::cached, fixture::*};
 use crate::{KeyReservation, RunStore, Session};
 
 fn session(seconds: u64) -> Session {
@@ -68,7 +68,7 @@ pub async fn live_sessions_are_told_apart(store: Arc<dyn RunStore>) {
     assert_eq!(live, expected);
 }
 
-/// Purge deletes sessions that ended and have no open runs, and expired keys, up to the limit.
+/// Purge deletes sessions that ended and have no open runs, and expired keys of both sorts, up to the limit.
 pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     let (over, with_open_run, with_ended_run, alive) = (session(10), session(10), session(10), session(99));
     for session in [&over, &with_open_run, &with_ended_run, &alive] {
@@ -87,10 +87,11 @@ pub async fn purge_takes_what_is_over(store: Arc<dyn RunStore>) {
     };
     let mut tx = store.begin().await.unwrap();
     tx.reserve_keys(&[key("a", 40), key("b", 40), key("c", 40), key("d", 60)], T0).await.unwrap();
+    tx.put_cache_keys(&[cached("a", 40), cached("b", 60)]).await.unwrap();
     tx.commit().await.unwrap();
 
     assert_eq!(store.purge(after(10), after(40), 100).await.unwrap(), 0, "the bounds are exclusive");
-    assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 4);
+    assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 5);
     assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 1);
     assert_eq!(store.purge(after(11), after(50), 2).await.unwrap(), 0);
     // What is left: the session with an open run, the living one, the key that has not expired.

@@ -1,9 +1,9 @@
 //! What time has made due.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tidegate_model::{Epoch, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Holder, Phase, Run};
+use tidegate_orchestration::{Draft, Holder, Phase, Policies, Run, State, StateName};
 
 use super::fixture::*;
 use crate::{NewRun, RunStore, Session, Sweep};
@@ -57,20 +57,32 @@ pub async fn enqueued_before(store: Arc<dyn RunStore>) {
     assert_eq!(sweep(&store, lost(), 1).await, [first.id]);
 }
 
-/// Held runs whose timer has come, by timer.
+/// Runs whose timer has come, by timer, whatever it is that they wait for.
 pub async fn timers(store: Arc<dyn RunStore>) {
     let holder = worker;
-    let late = entered(&queued(), Phase::Pending { holder: holder(), start_by: Some(after(20)) }, T0);
+    let late = entered(&queued(), Phase::Pending { holder: holder(), start_by: Some(after(16)) }, T0);
     let early = entered(&queued(), Phase::Running { holder: holder(), deadline: Some(after(10)) }, T0);
     let middle = entered(&queued(), Phase::Cancelling { holder: holder(), close_at: after(15) }, T0);
     let future = entered(&queued(), Phase::Running { holder: holder(), deadline: Some(after(21)) }, T0);
     let endless = entered(&queued(), running(), T0);
+    let expiring = made(Draft { expires_at: Some(after(18)), ..draft() });
+    let policies = Policies { late_after: Some(Duration::from_secs(12)), ..Policies::default() };
+    let lateish = made(Draft { due_at: Some(after(5)), policies, ..draft() });
+    let suspended = entered(&queued(), Phase::Paused { holder: None, expires_at: Some(after(19)) }, T0);
+    let paused = Phase::Paused { holder: Some(holder()), expires_at: Some(after(20)) };
+    let paused = entered(&queued(), paused, after(1));
+    let patient = entered(&queued(), Phase::Paused { holder: None, expires_at: None }, T0);
     insert(&store, &[&late, &early, &middle, &future, &endless, &queued()]).await;
+    insert(&store, &[&paused, &suspended, &lateish, &expiring, &patient]).await;
     let due = || Sweep::Timers { now: after(20) };
-    assert_eq!(sweep(&store, due(), 10).await, [early.id, middle.id, late.id]);
+    let all = [early.id, middle.id, late.id, lateish.id, expiring.id, suspended.id, paused.id];
+    assert_eq!(sweep(&store, due(), 10).await, all);
     assert_eq!(sweep(&store, due(), 2).await, [early.id, middle.id]);
     update(&store, &[(entered(&early, Phase::Completed, after(11)), None)]).await;
-    assert_eq!(sweep(&store, due(), 10).await, [middle.id, late.id]);
+    let called_late = State::new(Phase::Scheduled, after(17)).described(StateName::Late, "");
+    update(&store, &[(Run { state: called_late, ..lateish }, None)]).await;
+    let left = [middle.id, late.id, expiring.id, suspended.id, paused.id];
+    assert_eq!(sweep(&store, due(), 10).await, left);
 }
 
 /// Runs whose children are still to be ended.
@@ -102,11 +114,15 @@ pub async fn lost_sessions(store: Arc<dyn RunStore>) {
     let running = entered(&local(lost.id), Phase::Running { holder: holder.clone(), deadline: None }, T0);
     let cancelling = entered(&local(lost.id), Phase::Cancelling { holder, close_at: after(5) }, T0);
     let retried = entered(&local(lost.id), Phase::Scheduled, T0);
+    let waits = Phase::Paused { holder: Some(Holder::Session(lost.id)), expires_at: None };
+    let paused = entered(&local(lost.id), waits, T0);
     let over = entered(&local(lost.id), Phase::Completed, T0);
     let (kept, others) = (local(alive.id), local(ended.id));
-    insert(&store, &[&pending, &running, &cancelling, &retried, &over, &kept, &others, &queued()]).await;
+    insert(&store, &[&pending, &running, &cancelling, &retried, &paused, &over, &kept, &others, &queued()])
+        .await;
     let due = || Sweep::LostSessions { now: after(10) };
-    assert_eq!(sweep(&store, due(), 10).await, [pending.id, running.id, cancelling.id, retried.id]);
+    let open = [pending.id, running.id, cancelling.id, retried.id, paused.id];
+    assert_eq!(sweep(&store, due(), 10).await, open);
     assert_eq!(sweep(&store, due(), 2).await, [pending.id, running.id]);
     store.end_session(&ended.namespace, ended.id).await.unwrap();
     assert_eq!(sweep(&store, due(), 10).await.last(), Some(&others.id));
@@ -136,6 +152,7 @@ pub async fn held_runs_are_paged_by_id(store: Arc<dyn RunStore>) {
         Phase::Pending { holder: worker(), start_by: Some(after(1)) },
         running(),
         Phase::Cancelling { holder: worker(), close_at: after(1) },
+        Phase::Paused { holder: Some(worker()), expires_at: None },
     ]
     .into_iter()
     .map(|phase| entered(&queued(), phase, T0))
@@ -143,7 +160,9 @@ pub async fn held_runs_are_paged_by_id(store: Arc<dyn RunStore>) {
     let lately = entered(&queued(), running(), after(10));
     let over = entered(&queued(), Phase::Failed, T0);
     let local = local(SessionId::new());
-    insert(&store, &[&held[2], &held[0], &held[1], &lately, &over, &local, &queued()]).await;
+    let suspended = entered(&queued(), Phase::Paused { holder: None, expires_at: None }, T0);
+    insert(&store, &[&held[3], &held[2], &held[0], &held[1], &suspended, &lately, &over, &local, &queued()])
+        .await;
     let all = store.held_runs(None, after(10), 10).await.unwrap();
     assert_eq!(all, held);
     let page = store.held_runs(None, after(10), 2).await.unwrap();

@@ -92,6 +92,7 @@ fn events() -> Vec<RunEvent> {
         kind: RunKind::Flow.into(),
         name: "inventory".into(),
         ended: false,
+        actor: String::new(),
     };
     vec![
         event(1, state(StateType::Scheduled, "Scheduled", "", 0), ""),

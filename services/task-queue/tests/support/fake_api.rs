@@ -138,7 +138,11 @@ impl FakeApi {
         let (name, next, fences) = match inner.event.as_ref().unwrap() {
             Event::Started(_) => ("started".to_owned(), StateType::Running, false),
             Event::Completed(_) => ("completed".to_owned(), StateType::Completed, false),
-            Event::Failed(_) | Event::TimedOut(_) => ("failed".to_owned(), StateType::Failed, false),
+            Event::Failed(_) | Event::TimedOut(_) | Event::UpstreamFailed(_) => {
+                ("failed".to_owned(), StateType::Failed, false)
+            }
+            Event::Paused(paused) if paused.suspend => ("suspended".to_owned(), StateType::Paused, true),
+            Event::Paused(_) => ("paused".to_owned(), StateType::Paused, false),
             Event::Cancelled(_) => ("cancelled".to_owned(), StateType::Cancelled, false),
             Event::Released(_) => ("released".to_owned(), StateType::Scheduled, true),
             Event::Crashed(crashed) => {
@@ -147,7 +151,7 @@ impl FakeApi {
                 (what.to_owned(), StateType::Scheduled, true)
             }
         };
-        let is_held = matches!(run.state, StateType::Pending | StateType::Running | StateType::Cancelling);
+        let is_held = is_held(run.state);
         if run.epoch != inner.epoch {
             outcome.reason = "STALE_EPOCH".to_owned();
         } else if is_held {
@@ -162,6 +166,10 @@ impl FakeApi {
         outcome.current_epoch = run.epoch;
         outcome
     }
+}
+
+fn is_held(state: StateType) -> bool {
+    matches!(state, StateType::Pending | StateType::Running | StateType::Paused | StateType::Cancelling)
 }
 
 fn assign(run_id: RunId, run: &FakeRun) -> Assign {
@@ -208,10 +216,9 @@ impl RunEngineService for FakeApi {
         let standing = |held: &tidegate_proto::v1::HeldRun| {
             let run = runs.get(&held.run_id.parse().unwrap()).filter(|run| run.epoch == held.epoch);
             let state = run.map_or(StateType::Unspecified, |run| run.state);
-            let is_held = matches!(state, StateType::Pending | StateType::Running | StateType::Cancelling);
             RunStanding {
                 run_id: held.run_id.clone(),
-                held: is_held,
+                held: is_held(state),
                 cancelling: state == StateType::Cancelling,
             }
         };

@@ -1,0 +1,71 @@
+use std::{fmt::Display, str::FromStr};
+
+use tidegate_model::FieldViolation;
+
+/// Characters of a wrong text that are repeated to its sender.
+const MAX_SHOWN: usize = 80;
+
+/// The faults of a request, gathered so that the caller learns all of them at once.
+#[derive(Debug, Default)]
+pub struct Violations {
+    prefix: String,
+    found: Vec<FieldViolation>,
+}
+
+impl Violations {
+    /// Faults below a path: `runs[3].`.
+    pub fn below(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), found: Vec::new() }
+    }
+
+    /// Notes a fault.
+    pub fn add(&mut self, field: &str, description: impl Into<String>) {
+        self.found.push(FieldViolation {
+            field: format!("{}{field}", self.prefix),
+            description: description.into(),
+        });
+    }
+
+    /// Parses a text, or notes why it does not parse.
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(field, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Notes a text that is too short or too long, or that has control characters.
+    pub fn text(&mut self, field: &str, text: &str, least: usize, most: usize) {
+        if (least..=most).contains(&text.len()) && !text.chars().any(char::is_control) {
+            return;
+        }
+        let shown: String = text.chars().take(MAX_SHOWN).collect();
+        self.add(
+            field,
+            format!(
+                "{shown:?} has {} bytes; {least} to {most} without control characters are allowed",
+                text.len()
+            ),
+        );
+    }
+
+    /// Notes a list that is too long.
+    pub fn count(&mut self, field: &str, n_items: usize, most: usize) {
+        if n_items > most {
+            self.add(field, format!("has {n_items} entries; at most {most} are allowed"));
+        }
+    }
+
+    /// True when nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All faults.
+    pub fn into_vec(self) -> Vec<FieldViolation> {
+        self.found
+    }
+}
