@@ -204,6 +204,25 @@ impl Client {
             .await
     }
 
+    /// Why a run is where it is.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn explain_run(&self, run_id: &str) -> Result<proto::Explanation, Error> {
+        let request = proto::ExplainRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+        };
+        let connection = &self.shared.connection;
+        let response = connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).explain_run(request).await }
+            })
+            .await?;
+        Ok(response.explanation.unwrap_or_default())
+    }
+
     /// A page of a run's history.
     ///
     /// # Errors

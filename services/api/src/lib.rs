@@ -5,6 +5,7 @@ mod actor;
 mod config;
 mod convert;
 mod engine_service;
+mod explanation;
 mod outcome;
 mod run_service;
 mod session_service;

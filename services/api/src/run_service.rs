@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     actor::actor,
     convert::{detail_to_proto, event_to_proto, run_id},
+    explanation::explanation_to_proto,
     stream::ResponseStream,
     wait, watch,
 };
@@ -161,6 +162,17 @@ impl RunService for Service {
             run: Some(run_to_proto(&operated.run)),
             n_cancelled: u32::try_from(n_cancelled).unwrap_or(u32::MAX),
         }))
+    }
+
+    async fn explain_run(
+        &self,
+        request: Request<v1::ExplainRunRequest>,
+    ) -> Result<Response<v1::ExplainRunResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let run_id = run_id("run_id", &request.run_id)?;
+        let explanation = self.engine.explain(&namespace, run_id).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::ExplainRunResponse { explanation: Some(explanation_to_proto(&explanation)) }))
     }
 
     async fn list_run_events(

@@ -299,3 +299,32 @@ async fn limits_are_told_and_kept() {
         api.system.clone().get_version(v1::GetVersionRequest {}).await.expect("answers").into_inner();
     assert_eq!(version.store, "sqlite");
 }
+
+#[tokio::test]
+async fn a_run_is_explained_in_words_and_in_fields() {
+    let api = Api::start().await;
+    let explain = async |run_id: &str| {
+        let request = v1::ExplainRunRequest { run_id: run_id.to_owned(), ..Default::default() };
+        let response = api.runs.clone().explain_run(request).await?;
+        Ok::<_, tonic::Status>(response.into_inner().explanation.expect("is told"))
+    };
+    let run = api.created(task()).await;
+    let waiting = explain(&run.id).await.expect("is there");
+    // There is no task-queue in this test.
+    assert!(waiting.summary.contains("task-queue does not answer"), "{}", waiting.summary);
+    assert!(
+        matches!(&waiting.waits[0].subject, Some(v1::wait::Subject::Handover(handover)) if !handover.cause.is_empty()),
+        "{waiting:?}"
+    );
+    api.complete(&run, b"2").await;
+    let completed = explain(&run.id).await.expect("is there");
+    assert_eq!(completed.summary, "It completed with attempt 1.");
+    assert_eq!(completed.waits, []);
+    assert_eq!(completed.happenings.len(), 4);
+    assert_eq!(completed.happenings[1].holder, "worker:w");
+
+    let unknown = explain(&tidegate_model::RunId::new().to_string()).await.expect_err("there is none");
+    assert_eq!((unknown.code(), reason(&unknown)), (Code::NotFound, "RUN_NOT_FOUND".to_owned()));
+    let malformed = explain("x").await.expect_err("that is no id");
+    assert_eq!(malformed.code(), Code::InvalidArgument);
+}

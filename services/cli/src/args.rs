@@ -74,6 +74,11 @@ pub enum RunCommand {
         /// The run's id
         id: String,
     },
+    /// Say why a run is where it is: what it waits for, what happened, who did it
+    Explain {
+        /// The run's id
+        id: String,
+    },
     /// Show a run and all runs below it
     Tree {
         /// The run's id

@@ -286,6 +286,13 @@ impl run_service_server::RunService for Service {
         not_asked()
     }
 
+    async fn explain_run(
+        &self,
+        _: Request<ExplainRunRequest>,
+    ) -> Result<Response<ExplainRunResponse>, Status> {
+        not_asked()
+    }
+
     async fn list_run_events(
         &self,
         _: Request<ListRunEventsRequest>,

@@ -58,6 +58,7 @@ pub fn event_json(event: &RunEvent) -> Value {
         "kind": kind_json(event.kind()),
         "name": event.name,
         "ended": event.ended,
+        "actor": event.actor,
     })
 }
 
@@ -93,7 +94,7 @@ fn state_json(state: &State) -> Value {
     })
 }
 
-fn failure_json(failure: &Failure) -> Value {
+pub(super) fn failure_json(failure: &Failure) -> Value {
     json!({
         "error_type": failure.error_type,
         "message": failure.message,
@@ -112,7 +113,7 @@ fn payload_json(value: &Payload) -> Value {
     parsed.unwrap_or_else(|| json!({ "encoding": encoding, "size_bytes": value.data.len() }))
 }
 
-fn time_json(time: Option<prost_types::Timestamp>) -> Value {
+pub(super) fn time_json(time: Option<prost_types::Timestamp>) -> Value {
     time.and_then(instant).map_or(Value::Null, |time| Value::String(format!("{time:.6}")))
 }
 

@@ -2,6 +2,7 @@
 //! that snapshots hold them.
 
 mod detail;
+mod explanation;
 mod json;
 mod table;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod text;
 mod tree;
 
 pub use detail::{event_line, log_line, run_detail};
+pub use explanation::{explanation_json, explanation_text};
 pub use json::{event_json, log_json, run_json, tree_json};
 pub use table::{Table, run_table};
 pub use text::{duration_text, printable, state_text};

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use tidegate_proto::v1::{Failure, LogEntry, LogLevel, Run, RunEvent, RunKind, State, StateType};
+use tidegate_proto::v1::{
+    Explanation, Failure, LogEntry, LogLevel, Run, RunEvent, RunKind, State, StateType, Wait,
+    wait::{self, Subject},
+};
 use tidegate_sdk_core::payload;
 
 use super::*;
@@ -174,4 +177,19 @@ fn events_and_log_lines() {
     insta::assert_snapshot!(lines.join("\n"));
     let values: Vec<_> = events().iter().map(event_json).chain([log_json(&entry)]).collect();
     insta::assert_snapshot!(format!("{:#}", json!(values)));
+}
+
+#[test]
+fn an_explanation() {
+    let explanation = Explanation {
+        run: Some(flow()),
+        summary: "Attempt 1 runs in worker `w-1` since 10:00, for 3 s.".into(),
+        waits: vec![Wait {
+            subject: Some(Subject::Code(wait::Code { holder: "worker:w-1".into(), ..Default::default() })),
+        }],
+        happenings: events(),
+        failure: None,
+    };
+    insta::assert_snapshot!(explanation_text(&explanation));
+    insta::assert_snapshot!(format!("{:#}", explanation_json(&explanation)["waits"]));
 }

@@ -1,6 +1,7 @@
 //! `tidegate run …`: questions to the public API, and their answers on stdout.
 
 mod cancel;
+mod explain;
 mod get;
 mod logs;
 mod ls;
@@ -36,6 +37,7 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
         match args.command {
             RunCommand::Ls { filter, limit } => ls::ls(&client, &printer, filter, limit).await,
             RunCommand::Get { id } => get::get(&client, &printer, &id).await,
+            RunCommand::Explain { id } => explain::explain(&client, &printer, &id).await,
             RunCommand::Tree { id, all } => tree::tree(&client, &printer, &id, all).await,
             RunCommand::Logs { id, tree, follow, level, contains, limit } => {
                 let wanted = logs::Wanted { id, tree, level, contains };

@@ -1,0 +1,175 @@
+mod words;
+
+use std::time::Duration;
+
+use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::{Failure, Holder, Phase, Run, StateName};
+use tidegate_store::{EventRow, RunDetail};
+
+use crate::{DeliveryFacts, DispatchError, Engine, EngineError, Standing};
+
+/// Events of a run's history that an explanation has at most: the latest.
+const MAX_HAPPENINGS: usize = 50;
+
+/// Why a run is where it is (P10).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The run.
+    pub run: Run,
+    /// The answer, in a few sentences for people.
+    pub summary: String,
+    /// What it waits for now, the decisive one first. Empty for a run that has ended.
+    pub waits: Vec<Wait>,
+    /// The latest of what happened to it, oldest first.
+    pub happenings: Vec<EventRow>,
+    /// Why its last failed attempt failed.
+    pub failure: Option<Failure>,
+}
+
+/// Something that a run waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// Its time.
+    Time {
+        /// When that comes.
+        until: Timestamp,
+    },
+    /// A slot of a concurrency limit.
+    Slot {
+        /// The limits of which it needs one each.
+        limits: Vec<String>,
+    },
+    /// To be handed to delivery.
+    Handover {
+        /// Why that has not been done, where it is known.
+        cause: Option<String>,
+    },
+    /// A worker that takes it.
+    Worker {
+        /// How many of its function in its queue come before it.
+        n_ahead: u64,
+        /// Live workers that take runs of its function from its queue.
+        n_workers: u32,
+        /// Their free slots for runs of its kind.
+        n_free_slots: u32,
+    },
+    /// Its holder, to say that the code starts.
+    Start {
+        /// Who has it.
+        holder: Holder,
+        /// When it is taken away again.
+        start_by: Option<Timestamp>,
+    },
+    /// Its code, to end.
+    Code {
+        /// Who executes it.
+        holder: Holder,
+        /// How long its holder may stay silent before the run counts as crashed; `None`: not known here.
+        lease_left: Option<Duration>,
+        /// When it is stopped.
+        deadline: Option<Timestamp>,
+    },
+    /// Someone, to resume it.
+    Resume {
+        /// Which pause of the code it is in; `None`: it was paused from outside.
+        key: Option<String>,
+        /// Whose process it waits in.
+        holder: Option<Holder>,
+        /// When it fails unless it is resumed.
+        expires_at: Option<Timestamp>,
+    },
+    /// Its holder, to stop it.
+    Stop {
+        /// Who executes it.
+        holder: Holder,
+        /// When it is closed without the holder.
+        close_at: Timestamp,
+    },
+}
+
+/// All that an explanation is drawn from.
+pub(crate) struct Facts {
+    detail: RunDetail,
+    happenings: Vec<EventRow>,
+    /// For a queued run that waits for a worker or has one.
+    delivery: Option<Result<DeliveryFacts, DispatchError>>,
+    now: Timestamp,
+}
+
+impl Engine {
+    /// Says why a run is where it is. Reads only; what it says of delivery may have changed when it is read.
+    pub async fn explain(&self, namespace: &Namespace, run_id: RunId) -> Result<Explanation, EngineError> {
+        let detail = self.get(namespace, run_id).await?;
+        let after_seq = detail.run.event_seq.saturating_sub(MAX_HAPPENINGS as u64);
+        let happenings = self.store().list_events(namespace, run_id, after_seq, MAX_HAPPENINGS).await?;
+        let now = self.clock().now();
+        let concerns_delivery = match &detail.run.state.phase {
+            Phase::Scheduled => detail.run.due_at <= now,
+            phase => phase.holder().is_some(),
+        };
+        let delivery = if concerns_delivery && !detail.run.is_local() {
+            Some(self.dispatch().describe(&detail.run).await)
+        } else {
+            None
+        };
+        Ok(explain(Facts { detail, happenings, delivery, now }))
+    }
+}
+
+fn explain(facts: Facts) -> Explanation {
+    let waits = waits(&facts);
+    let summary = words::summary(&facts, &waits);
+    let Facts { detail, happenings, .. } = facts;
+    Explanation { run: detail.run, summary, waits, happenings, failure: detail.failure }
+}
+
+fn waits(facts: &Facts) -> Vec<Wait> {
+    let run = &facts.detail.run;
+    let wait = match &run.state.phase {
+        Phase::Scheduled if run.due_at > facts.now => Wait::Time { until: run.due_at },
+        Phase::Scheduled => return waits_of_due(facts),
+        Phase::Pending { holder, start_by } => Wait::Start { holder: holder.clone(), start_by: *start_by },
+        Phase::Running { holder, deadline } => {
+            Wait::Code { holder: holder.clone(), lease_left: lease_left(facts), deadline: *deadline }
+        }
+        Phase::Paused { holder, expires_at } => {
+            Wait::Resume { key: run.pause_key.clone(), holder: holder.clone(), expires_at: *expires_at }
+        }
+        Phase::Cancelling { holder, close_at } => Wait::Stop { holder: holder.clone(), close_at: *close_at },
+        Phase::Completed | Phase::Failed | Phase::Crashed | Phase::Cancelled => return Vec::new(),
+    };
+    vec![wait]
+}
+
+/// What a run waits for whose time has come.
+fn waits_of_due(facts: &Facts) -> Vec<Wait> {
+    let run = &facts.detail.run;
+    let mut waits = Vec::new();
+    if run.state.name == StateName::AwaitingConcurrencySlot {
+        waits.push(Wait::Slot { limits: run.concurrency_limits.clone() });
+    }
+    match &facts.delivery {
+        // A local run waits inside its process, which starts it itself.
+        None => waits.push(Wait::Time { until: run.due_at }),
+        Some(Err(error)) => waits.push(Wait::Handover { cause: Some(error.to_string()) }),
+        Some(Ok(delivery)) => {
+            let DeliveryFacts { standing, n_workers, n_free_slots } = delivery;
+            let n_ahead = if let Standing::Ready { n_ahead } = standing { *n_ahead } else { 0 };
+            if *standing == Standing::Unknown {
+                waits.push(Wait::Handover { cause: None });
+            }
+            waits.push(Wait::Worker { n_ahead, n_workers: *n_workers, n_free_slots: *n_free_slots });
+        }
+    }
+    waits
+}
+
+fn lease_left(facts: &Facts) -> Option<Duration> {
+    match &facts.delivery {
+        Some(Ok(DeliveryFacts { standing: Standing::Leased { expires_in }, .. })) => Some(*expires_in),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

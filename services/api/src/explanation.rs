@@ -1,0 +1,50 @@
+use tidegate_engine::{Explanation, Wait};
+use tidegate_proto::v1::{self, wait::Subject};
+use tidegate_wire::{duration_to_proto, failure_to_proto, run_to_proto, timestamp_to_proto};
+
+use crate::convert::event_to_proto;
+
+/// An explanation to the wire.
+pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::Explanation {
+    v1::Explanation {
+        run: Some(run_to_proto(&explanation.run)),
+        summary: explanation.summary.clone(),
+        waits: explanation.waits.iter().map(wait_to_proto).collect(),
+        happenings: explanation.happenings.iter().map(event_to_proto).collect(),
+        failure: explanation.failure.as_ref().map(failure_to_proto),
+    }
+}
+
+fn wait_to_proto(wait: &Wait) -> v1::Wait {
+    let subject = match wait {
+        Wait::Time { until } => Subject::Time(v1::wait::Time { until: Some(timestamp_to_proto(*until)) }),
+        Wait::Slot { limits } => Subject::Slot(v1::wait::Slot { concurrency_limits: limits.clone() }),
+        Wait::Handover { cause } => {
+            Subject::Handover(v1::wait::Handover { cause: cause.clone().unwrap_or_default() })
+        }
+        Wait::Worker { n_ahead, n_workers, n_free_slots } => Subject::Worker(v1::wait::Worker {
+            n_ahead: *n_ahead,
+            n_workers: *n_workers,
+            n_free_slots: *n_free_slots,
+        }),
+        Wait::Start { holder, start_by } => Subject::Start(v1::wait::Start {
+            holder: holder.to_string(),
+            start_by: start_by.map(timestamp_to_proto),
+        }),
+        Wait::Code { holder, lease_left, deadline } => Subject::Code(v1::wait::Code {
+            holder: holder.to_string(),
+            lease_left: lease_left.map(duration_to_proto),
+            deadline: deadline.map(timestamp_to_proto),
+        }),
+        Wait::Resume { key, holder, expires_at } => Subject::Resume(v1::wait::Resume {
+            key: key.clone().unwrap_or_default(),
+            holder: holder.as_ref().map(ToString::to_string).unwrap_or_default(),
+            expires_at: expires_at.map(timestamp_to_proto),
+        }),
+        Wait::Stop { holder, close_at } => Subject::Stop(v1::wait::Stop {
+            holder: holder.to_string(),
+            close_at: Some(timestamp_to_proto(*close_at)),
+        }),
+    };
+    v1::Wait { subject: Some(subject) }
+}

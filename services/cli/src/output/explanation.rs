@@ -1,0 +1,75 @@
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tidegate_proto::v1::{Explanation, Wait, wait::Subject};
+
+use super::{
+    json::{event_json, failure_json, run_json, time_json},
+    table::Table,
+    text::{printable, state_text, time_text},
+};
+
+/// `run explain`: the answer, and below it what happened.
+pub fn explanation_text(explanation: &Explanation) -> String {
+    let run = explanation.run.clone().unwrap_or_default();
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}  {}", printable(&run.run_name), state_text(run.state.as_ref()));
+    let _ = writeln!(text, "{}", printable(&explanation.summary));
+    if !explanation.happenings.is_empty() {
+        let mut table = Table::new(&["TIME", "STATE", "BY", "WHERE", "MESSAGE"]);
+        for event in &explanation.happenings {
+            let state = event.state.clone().unwrap_or_default();
+            table.row(vec![
+                time_text(state.occurred_at),
+                state_text(Some(&state)),
+                printable(&event.actor),
+                printable(&event.holder),
+                printable(&state.message),
+            ]);
+        }
+        let _ = write!(text, "\n{}", table.text());
+    }
+    text
+}
+
+/// The same for programs.
+pub fn explanation_json(explanation: &Explanation) -> Value {
+    json!({
+        "run": explanation.run.as_ref().map(run_json),
+        "summary": explanation.summary,
+        "waits": explanation.waits.iter().map(wait_json).collect::<Vec<_>>(),
+        "happenings": explanation.happenings.iter().map(event_json).collect::<Vec<_>>(),
+        "failure": explanation.failure.as_ref().map(failure_json),
+    })
+}
+
+fn wait_json(wait: &Wait) -> Value {
+    match &wait.subject {
+        None => Value::Null,
+        Some(Subject::Time(time)) => json!({ "time": { "until": time_json(time.until) } }),
+        Some(Subject::Slot(slot)) => json!({ "slot": { "concurrency_limits": slot.concurrency_limits } }),
+        Some(Subject::Handover(handover)) => json!({ "handover": { "cause": handover.cause } }),
+        Some(Subject::Worker(worker)) => json!({ "worker": {
+            "n_ahead": worker.n_ahead,
+            "n_workers": worker.n_workers,
+            "n_free_slots": worker.n_free_slots,
+        } }),
+        Some(Subject::Start(start)) => {
+            json!({ "start": { "holder": start.holder, "start_by": time_json(start.start_by) } })
+        }
+        Some(Subject::Code(code)) => json!({ "code": {
+            "holder": code.holder,
+            "lease_left_seconds": code.lease_left.as_ref().map(|left| left.seconds),
+            "deadline": time_json(code.deadline),
+        } }),
+        Some(Subject::Resume(resume)) => json!({ "resume": {
+            "key": resume.key,
+            "holder": resume.holder,
+            "expires_at": time_json(resume.expires_at),
+        } }),
+        Some(Subject::Stop(stop)) => {
+            json!({ "stop": { "holder": stop.holder, "close_at": time_json(stop.close_at) } })
+        }
+    }
+}
