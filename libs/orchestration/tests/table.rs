@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{
     NOW, PAUSE, draft, events, local_phases, local_run, phase, phases, queued_run,
-    table::{self, TABLE},
+    table::{self, Row, TABLE, VARIANTS, Variant},
 };
 use tidegate_model::{RunId, SessionId, limits};
 use tidegate_orchestration::{
@@ -30,21 +30,35 @@ fn outcome(run: &Run, event: &Event) -> String {
     }
 }
 
-#[test]
-fn every_state_takes_every_event_as_the_table_says() {
+/// Compares every pair with the table. Gives how many there are.
+fn visit_every_pair(when: &str, adapt: fn(&mut Run), rows: &[Row]) -> usize {
     let session = SessionId::new();
     let queued = phases().into_iter().map(|(name, phase)| (name, queued_run(phase)));
     let local = local_phases(session).into_iter().map(|(name, phase)| (name, local_run(session, phase)));
     let mut n_pairs = 0;
-    for (state, run) in queued.chain(local) {
+    for (state, mut run) in queued.chain(local) {
+        adapt(&mut run);
         for (name, event) in events() {
-            let expected = table::outcome(state, name, run.is_local());
+            let expected = table::outcome(rows, state, name, run.is_local());
             let which = if run.is_local() { "local" } else { "queued" };
-            assert_eq!(outcome(&run, &event), expected, "a {which} run that is {state} takes {name}");
+            assert_eq!(outcome(&run, &event), expected, "a {which} run that is {state} takes {name}, {when}");
             n_pairs += 1;
         }
     }
+    n_pairs
+}
+
+#[test]
+fn every_state_takes_every_event_as_the_table_says() {
+    let n_pairs = visit_every_pair("as in the table", |_| (), &[]);
     assert_eq!(n_pairs, (10 + 9) * 19, "every pair is visited");
+}
+
+#[test]
+fn every_condition_changes_what_its_rows_say_and_nothing_else() {
+    for Variant { when, adapt, rows } in VARIANTS {
+        visit_every_pair(when, *adapt, rows);
+    }
 }
 
 #[test]
@@ -53,9 +67,11 @@ fn the_table_has_every_state_and_no_unknown_word() {
         assert!(phases().iter().any(|(_, phase)| phase.state_type() == *state_type), "{state_type}");
     }
     let mut seen = std::collections::BTreeSet::new();
-    for row in TABLE {
+    for row in TABLE.iter().chain(VARIANTS.iter().flat_map(|variant| variant.rows)) {
         assert!(phases().iter().any(|(name, _)| *name == row.state), "{}", row.state);
         assert!(events().iter().any(|(name, _)| *name == row.event), "{}", row.event);
+    }
+    for row in TABLE {
         assert!(seen.insert((row.state, row.event)), "{} takes {} twice", row.state, row.event);
     }
 }

@@ -1,5 +1,9 @@
 //! The table of states and events: what the rules are held to, and what the documents show.
 
+use tidegate_orchestration::Run;
+
+use super::{NOW, PAUSE};
+
 /// What becomes of a run in a state that takes an event.
 pub struct Row {
     /// As in `common::phases`.
@@ -102,8 +106,61 @@ pub const TABLE: &[Row] = &[
     row("CANCELLED", "adopted", "no", "PENDING/Pending"),
 ];
 
-/// The outcome for a pair: `no` where it has no row.
-pub fn outcome(state: &str, event: &str, is_local: bool) -> &'static str {
-    let row = TABLE.iter().find(|row| row.state == state && row.event == event);
+/// Runs that differ from those of [`TABLE`], and the rows in which that shows.
+pub struct Variant {
+    /// What is so of them, as the documents say it.
+    pub when: &'static str,
+    /// Makes a run of the table one of them.
+    pub adapt: fn(&mut Run),
+    /// What takes the place of the table's rows.
+    pub rows: &'static [Row],
+}
+
+/// All conditions on which a rule turns, one at a time.
+pub const VARIANTS: &[Variant] = &[
+    Variant {
+        when: "a retry is left",
+        adapt: |run| run.policies.retry.max_retries = 1,
+        rows: &[
+            row("RUNNING", "failed", FAILED_AND_RETRIED, FAILED_AND_RETRIED),
+            row("RUNNING", "timed_out", TIMED_OUT_AND_RETRIED, TIMED_OUT_AND_RETRIED),
+            row("RUNNING", "timer_fired", TIMED_OUT_AND_RETRIED, TIMED_OUT_AND_RETRIED),
+            row("PAUSED", "failed", FAILED_AND_RETRIED, FAILED_AND_RETRIED),
+            row("PAUSED", "timed_out", TIMED_OUT_AND_RETRIED, TIMED_OUT_AND_RETRIED),
+        ],
+    },
+    Variant {
+        when: "no crash is forgiven",
+        adapt: |run| run.policies.crash.max_crashes = 0,
+        rows: &[
+            row("PENDING", "crashed", "CRASHED/Crashed", "CRASHED/Crashed"),
+            row("RUNNING", "crashed", "CRASHED/Crashed", "CRASHED/Crashed"),
+            row("PAUSED", "crashed", "CRASHED/Crashed", "CRASHED/Crashed"),
+        ],
+    },
+    Variant {
+        when: "it should have started by now",
+        adapt: |run| run.expires_at = (!run.is_local()).then_some(NOW),
+        rows: &[
+            row("SCHEDULED", "claimed", "CANCELLED/Expired", "no"),
+            row("SCHEDULED", "timer_fired", "CANCELLED/Expired", "no"),
+        ],
+    },
+    Variant {
+        when: "it went on after this pause before",
+        adapt: |run| run.resumed_keys = vec![PAUSE.to_owned()],
+        rows: &[
+            row("RUNNING", "paused", "same", "same"),
+            row("RUNNING", "paused, suspending", "same", "same"),
+        ],
+    },
+];
+
+const FAILED_AND_RETRIED: &str = "FAILED/Failed SCHEDULED/AwaitingRetry";
+const TIMED_OUT_AND_RETRIED: &str = "FAILED/TimedOut SCHEDULED/AwaitingRetry";
+
+/// The outcome for a pair, where `rows` take the place of the table's: `no` where it has no row.
+pub fn outcome(rows: &[Row], state: &str, event: &str, is_local: bool) -> &'static str {
+    let row = rows.iter().chain(TABLE).find(|row| row.state == state && row.event == event);
     row.map_or("no", |row| if is_local { row.local } else { row.queued })
 }
