@@ -29,6 +29,8 @@ statements! {
     SWEEP_LOST_SESSIONS = "runs/sweep_lost_sessions.sql" after "runs/columns.sql";
     INSERT_RUNS = "runs/insert.sql";
     UPDATE_RUNS = "runs/update.sql";
+    DELETE_RUNS = "runs/delete.sql";
+    DELETE_BELONGINGS = "runs/delete_belongings.sql";
     MARK_ENQUEUED = "runs/mark_enqueued.sql";
     LIST_EVENTS = "run_events/list.sql" after "run_events/columns.sql";
     READ_FEED = "run_events/read_feed.sql" after "run_events/columns.sql";

@@ -396,6 +396,23 @@ impl RunTx for PgTx {
         Ok(each!(keys, (namespace, key) => found.get(&(namespace.as_str(), &*text(key))).copied()))
     }
 
+    async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError> {
+        let rows = query(queries::DELETE_RUNS.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let deleted: Vec<Uuid> = rows.iter().map(|row| row::column(row, 0)).collect::<Result<_, _>>()?;
+        if !deleted.is_empty() {
+            query(queries::DELETE_BELONGINGS.sql())
+                .bind(&deleted)
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(deleted.len())
+    }
+
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
         let rows = query(queries::GET_PARAMETERS.sql())
             .bind(row::ids(ids))

@@ -138,6 +138,8 @@ CREATE TABLE idempotency_keys (
 
 -- idempotency_keys/purge.sql
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+-- idempotency_keys/delete.sql
+CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run_id);
 
 -- The completed runs whose results serve other runs with the same cache key.
 CREATE TABLE cache_keys (
@@ -150,6 +152,8 @@ CREATE TABLE cache_keys (
 
 -- cache_keys/purge.sql
 CREATE INDEX cache_keys_by_expiry ON cache_keys (expires_at);
+-- cache_keys/delete.sql
+CREATE INDEX cache_keys_by_run ON cache_keys (run_id);
 
 CREATE TABLE sessions (
     id BLOB NOT NULL PRIMARY KEY,

@@ -10,11 +10,21 @@ use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
     CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunInput, RunTx, StoreError, Sweep,
-    adapter::{self, first_reservations, key_name},
+    adapter::{self, Statement, first_reservations, key_name},
 };
 use tokio::sync::watch;
 
 use crate::{error::store_error, queries, row};
+
+/// Deletes of what is kept of runs outside of their rows.
+static BELONGINGS: [&Statement; 6] = [
+    &queries::DELETE_PAYLOADS,
+    &queries::DELETE_FAILURES,
+    &queries::DELETE_INPUTS,
+    &queries::DELETE_EVENTS,
+    &queries::DELETE_KEYS,
+    &queries::DELETE_CACHE_KEYS,
+];
 
 /// A transaction that holds the one writer, so that every row is locked.
 pub(crate) struct SqliteTx {
@@ -268,6 +278,20 @@ impl RunTx for SqliteTx {
             found.get(&(namespace.as_str(), &*adapter::text(key))).copied()
         };
         Ok(keys.iter().map(run).collect())
+    }
+
+    async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError> {
+        let rows = query(queries::DELETE_RUNS.sql())
+            .bind(row::ids(ids.iter().map(RunId::as_uuid)))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let deleted = rows.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        let ids = row::ids(deleted.iter().map(RunId::as_uuid));
+        for statement in BELONGINGS {
+            query(statement.sql()).bind(&ids).execute(&mut *self.tx).await.map_err(store_error)?;
+        }
+        Ok(deleted.len())
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

@@ -377,6 +377,11 @@ pub trait RunTx: Send {
         now: Timestamp,
     ) -> Result<Vec<Option<RunId>>, StoreError>;
 
+    /// Deletes those of these runs that have ended, with all that belongs to them: payloads, failures, inputs, events,
+    /// and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended stays
+    /// as it is. Gives how many runs went. The caller has locked them.
+    async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError>;
+
     /// The parameters of runs that have some.
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError>;
 

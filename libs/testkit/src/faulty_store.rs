@@ -302,6 +302,10 @@ impl RunTx for FaultyTx {
         self.inner.find_cache_keys(keys, now).await
     }
 
+    async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError> {
+        self.inner.delete_runs(ids).await
+    }
+
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
         self.inner.get_parameters(ids).await
     }

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::fixture::*;
 use crate::{KeyOwner, KeyReservation, RunStore};
 
-fn reservation(scope: &str, key: &str) -> KeyReservation {
+/// A reservation for a run of its own.
+pub fn reservation(scope: &str, key: &str) -> KeyReservation {
     let run_id = RunId::new();
     let mut params_hash = [7; 32];
     params_hash[..16].copy_from_slice(run_id.as_uuid().as_bytes());

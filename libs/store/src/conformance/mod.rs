@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 pub mod cache;
+pub mod deletes;
 pub mod events;
 pub mod fixture;
 pub mod inputs;
@@ -77,6 +78,10 @@ macro_rules! run_store_conformance {
             keys::a_rolled_back_reservation_is_none,
             keys::owners_are_found_without_reserving,
             keys::of_two_transactions_one_owns_the_key,
+            deletes::nothing_of_a_deleted_run_is_left,
+            deletes::what_has_not_ended_is_not_deleted,
+            deletes::a_key_of_a_deleted_run_is_given_anew,
+            deletes::a_dropped_delete_deletes_nothing,
             events::a_used_number_is_refused,
             events::a_history_is_read_in_order,
             events::the_feed_is_in_order_and_resumes,

@@ -1,0 +1,5 @@
+-- Of rows that this transaction has locked.
+DELETE FROM runs
+WHERE runs.id = ANY($1)
+    AND runs.ended_at IS NOT NULL
+RETURNING runs.id
