@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use tempfile::TempDir;
 use tidegate_sdk::{Client, RunHandle, proto::StateType};
 
 use crate::{Database, Process, Redis, eventually, program};
@@ -23,30 +24,56 @@ pub struct Suite {
     env: Vec<(String, String)>,
     redis: Option<Redis>,
     _database: Option<Database>,
+    _data: Option<TempDir>,
 }
 
 struct Service {
     name: &'static str,
     address: String,
     process: Process,
-    /// How it was started.
-    command: (PathBuf, Vec<&'static str>, Vec<(String, String)>),
+    /// How it was started; `None`: by the test itself.
+    command: Option<Command>,
+}
+
+struct Command {
+    path: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Command {
+    fn start(&self) -> Process {
+        Process::start(&self.path, &self.args, self.env.clone())
+    }
+}
+
+/// Waits until a process that was started serves.
+async fn until_up(name: &str, process: &Process) {
+    match name {
+        "dev" => process.line("listening on ", START_DEADLINE).await,
+        _ => process.log_line("serving on", START_DEADLINE).await,
+    };
 }
 
 impl Suite {
-    /// `tidegate dev`, with everything in memory.
+    /// `tidegate dev` on a data folder of its own.
     pub async fn embedded() -> Self {
-        let args = ["dev", "--port", "0", "--ephemeral"];
-        Self::of_process(Process::start(&program("tidegate"), args, [])).await
+        let data = tempfile::tempdir().unwrap();
+        let (port, folder) = (free_port(), data.path().to_str().unwrap());
+        let args = ["dev", "--port", &port.to_string(), "--data", folder].map(str::to_owned).to_vec();
+        let command = Command { path: program("tidegate"), args, env: Vec::new() };
+        let mut suite = Self::of_process(command.start()).await;
+        suite.services[0].command = Some(command);
+        suite._data = Some(data);
+        suite
     }
 
     /// Whatever a `tidegate dev` that was started says it is.
     pub async fn of_process(process: Process) -> Self {
         let line = process.line("listening on ", START_DEADLINE).await;
         let address = line.strip_prefix("listening on ").expect("the line begins so").to_owned();
-        let command = (PathBuf::new(), Vec::new(), Vec::new());
-        let services = vec![Service { name: "dev", address: address.clone(), process, command }];
-        Self { address, services, env: Vec::new(), redis: None, _database: None }
+        let services = vec![Service { name: "dev", address: address.clone(), process, command: None }];
+        Self { address, services, env: Vec::new(), redis: None, _database: None, _data: None }
     }
 
     /// As [`Suite::of_process`], once the demo that the process runs has ended.
@@ -109,22 +136,29 @@ impl Suite {
             variables.push(set("LISTEN", address));
             variables.extend(env.iter().cloned());
             let (path, args) = if by_command {
-                (program("tidegate"), vec!["server", name])
+                (program("tidegate"), ["server", name].map(str::to_owned).to_vec())
             } else {
                 (program(&format!("tidegate-{name}")), Vec::new())
             };
-            let process = Process::start(&path, &args, variables.clone());
-            services.push(Service { name, address: url(address), process, command: (path, args, variables) });
+            let command = Command { path, args, env: variables };
+            let process = command.start();
+            services.push(Service { name, address: url(address), process, command: Some(command) });
         }
         for service in &services {
-            service.process.log_line("serving on", START_DEADLINE).await;
+            until_up(service.name, &service.process).await;
         }
-        Self { address: url(&api), services, env, redis: Some(redis), _database: Some(database) }
+        Self { address: url(&api), services, env, redis: Some(redis), _database: Some(database), _data: None }
     }
 
     /// The one address that clients know.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where workers connect.
+    pub fn worker_address(&self) -> String {
+        let of_its_own = self.services.iter().find(|service| service.name == "task-queue");
+        of_its_own.map_or(&self.address, |service| &service.address).clone()
     }
 
     /// Where the service `name` listens.
@@ -133,14 +167,30 @@ impl Suite {
         service.unwrap_or_else(|| panic!("no service {name}")).address.clone()
     }
 
-    /// Ends a service of the separate form by SIGKILL, and starts it again.
+    /// Ends a service by SIGKILL, and starts it again at the same address. That of the embedded form is `dev`.
     pub async fn kill_and_restart(&mut self, name: &str) {
         let service = self.services.iter_mut().find(|service| service.name == name);
         let service = service.unwrap_or_else(|| panic!("no service {name}"));
         service.process.kill().await;
-        let (path, args, variables) = &service.command;
-        service.process = Process::start(path, args, variables.clone());
-        service.process.log_line("serving on", START_DEADLINE).await;
+        service.process = service.command.as_ref().expect("the suite started it").start();
+        until_up(name, &service.process).await;
+    }
+
+    /// Ends every service by SIGKILL, wipes Redis, and starts them again at the same addresses: only the store is left
+    /// of what was.
+    pub async fn kill_everything_and_restart(&mut self) {
+        for service in &mut self.services {
+            service.process.kill().await;
+        }
+        if let Some(redis) = &self.redis {
+            redis.flush_all().await;
+        }
+        for service in &mut self.services {
+            service.process = service.command.as_ref().expect("the suite started it").start();
+        }
+        for service in &self.services {
+            until_up(service.name, &service.process).await;
+        }
     }
 
     /// The Redis of the separate form.

@@ -113,7 +113,8 @@ const IMPURE: &[&str] = &[
 fn workspace() -> Metadata {
     MetadataCommand::new()
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .other_options(["--offline".to_owned()])
+        // Of this platform alone: the others' packages may never have been downloaded.
+        .other_options(["--offline", "--filter-platform", "host-tuple"].map(str::to_owned))
         .exec()
         .expect("cargo describes the workspace")
 }

@@ -43,6 +43,7 @@ async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
         .task("refuse", refuse)
         .task("hold", hold)
         .task("hold_first", hold_first)
+        .task("first_is_late", first_is_late)
         .task("chatter", chatter)
         .flow("sum_of_squares", sum_of_squares)
         .queues([queue])
@@ -99,6 +100,14 @@ async fn hold_first(ctx: Context, (): ()) -> anyhow::Result<(u32, u32)> {
         std::future::pending::<()>().await;
     }
     Ok((ctx.attempt(), std::process::id()))
+}
+
+/// The first attempt ends only once there is a file at `path`. Returns its number.
+async fn first_is_late(ctx: Context, path: String) -> anyhow::Result<u32> {
+    while ctx.attempt() == 1 && !std::fs::exists(&path)? {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(ctx.attempt())
 }
 
 /// Writes `n` lines.

@@ -8,29 +8,33 @@ mod cli;
 mod crash;
 mod demo;
 mod dev;
+mod durable;
+mod explained;
+mod fenced;
 mod idempotency;
 mod lost_redis;
+mod ordered;
 mod reflection;
 mod retries;
 mod trace;
 mod way_of_a_run;
 
-/// Makes two tests of an `async fn(&Suite)`, one for each form.
+/// Makes two tests of an `async fn(&Suite)`, or of an `async fn(&mut Suite)` that kills parts of it, one for each form.
 macro_rules! on_both_forms {
     ($($name:ident),+ $(,)?) => {
         mod embedded {
             $(#[tokio::test]
             async fn $name() {
-                let suite = tidegate_integration_tests::Suite::embedded().await;
-                super::$name(&suite).await;
+                let mut suite = tidegate_integration_tests::Suite::embedded().await;
+                super::$name(&mut suite).await;
                 suite.stop().await;
             })+
         }
         mod separate {
             $(#[tokio::test]
             async fn $name() {
-                let suite = tidegate_integration_tests::Suite::separate().await;
-                super::$name(&suite).await;
+                let mut suite = tidegate_integration_tests::Suite::separate().await;
+                super::$name(&mut suite).await;
                 suite.stop().await;
             })+
         }
