@@ -1,0 +1,4 @@
+SELECT run_id, data
+FROM run_payloads
+WHERE run_id = ANY($1)
+    AND kind = 'parameters'

@@ -1,0 +1,154 @@
+//! An engine with nobody behind it: what it would hand to delivery is dropped.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tidegate_engine::{
+    Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Operation, Options, Standing,
+    StopOrder,
+};
+use tidegate_model::{Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp};
+use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
+use tidegate_store::RunStore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{load::drive, settings::Settings};
+
+/// Bytes of the parameters, and of the result, of each run.
+pub(crate) const PAYLOAD_SIZE: usize = 100;
+/// What the worker of all runs is called.
+pub(crate) const HOLDER: &str = "worker:bench:1";
+/// Callers at a time for each lane: enough that a full batch waits while another is written.
+const CALLERS_OF_A_LANE: usize = 2 * tidegate_model::limits::MAX_BATCH_SIZE;
+
+/// An engine with its background tasks.
+pub(crate) struct RunningEngine {
+    pub engine: Engine,
+    options: Options,
+    holder: Holder,
+    _tasks: JoinSet<()>,
+}
+
+impl RunningEngine {
+    pub fn start(store: Arc<dyn RunStore>, settings: &Settings) -> anyhow::Result<Self> {
+        let mut options = Options::default();
+        options.n_lanes = settings.lanes.unwrap_or(options.n_lanes);
+        let (engine, background) = Engine::new(store, Arc::new(Nowhere), Arc::new(SystemClock), options);
+        let mut tasks = JoinSet::new();
+        for (_, task) in background {
+            tasks.spawn(task);
+        }
+        if settings.feed {
+            tasks.spawn(engine.clone().run_feed(CancellationToken::new()));
+        }
+        let holder = HOLDER.parse().map_err(|text| anyhow::anyhow!("{text} is not a holder"))?;
+        Ok(Self { engine, options, holder, _tasks: tasks })
+    }
+
+    /// Lanes for creates, and as many for operations.
+    pub fn n_lanes(&self) -> usize {
+        self.options.n_lanes.get()
+    }
+
+    /// Creates all, as many callers do, and gives the runs and the time it took.
+    pub async fn create(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Run>, Duration)> {
+        let work = creates.into_iter().map(async |create| anyhow::Ok(self.engine.create(create).await?.run));
+        drive(work, self.n_callers()).await
+    }
+
+    /// The same for an operation on each.
+    pub async fn operate(
+        &self,
+        runs: &[Run],
+        operation: impl Fn(&Run) -> Operation,
+    ) -> anyhow::Result<(Vec<Run>, Duration)> {
+        let operations: Vec<Operation> = runs.iter().map(operation).collect();
+        let work = operations.into_iter().map(async |one| anyhow::Ok(self.engine.operate(one).await?.run));
+        drive(work, self.n_callers()).await
+    }
+
+    /// Takes each run from its create to its end, as many workers do, and gives the time it took.
+    pub async fn whole_lives(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Run>, Duration)> {
+        let work = creates.into_iter().map(async |create| {
+            let run = self.engine.create(create).await?.run;
+            let run = self.engine.operate(self.claim(&run)).await?.run;
+            let run = self.engine.operate(start(&run)).await?.run;
+            anyhow::Ok(self.engine.operate(complete(&run)).await?.run)
+        });
+        // Of the four steps one is a create: there are as many callers for each kind of lane.
+        drive(work, 4 * self.n_callers()).await
+    }
+
+    pub fn claim(&self, run: &Run) -> Operation {
+        Operation::Claim {
+            namespace: Namespace::default(),
+            run_id: run.id,
+            epoch: run.epoch,
+            holder: self.holder.clone(),
+        }
+    }
+
+    fn n_callers(&self) -> usize {
+        CALLERS_OF_A_LANE * self.n_lanes()
+    }
+}
+
+/// Tasks to be created.
+pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
+    let create = |_| Create {
+        draft: Draft::new(
+            RunId::new(),
+            RunKind::Task,
+            "resize".parse().expect("is a name"),
+            Placement::Queue(QueueName::default()),
+        ),
+        parameters: Some(payload()),
+        params_hash: [0; 32],
+        idempotency_key: None,
+        use_existing: false,
+        actor: None,
+    };
+    (0..n_runs).map(create).collect()
+}
+
+pub(crate) fn start(run: &Run) -> Operation {
+    report(run, Event::Started, None)
+}
+
+pub(crate) fn complete(run: &Run) -> Operation {
+    report(run, Event::Completed, Some(payload()))
+}
+
+fn report(run: &Run, event: Event, result: Option<Payload>) -> Operation {
+    Operation::Report { namespace: Namespace::default(), run_id: run.id, epoch: run.epoch, event, result }
+}
+
+fn payload() -> Payload {
+    Payload(vec![7; PAYLOAD_SIZE].into())
+}
+
+struct Nowhere;
+
+#[async_trait]
+impl Dispatch for Nowhere {
+    async fn enqueue(&self, _runs: &[Run]) -> Result<(), DispatchError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _orders: &[StopOrder]) -> Result<(), DispatchError> {
+        Ok(())
+    }
+
+    async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError> {
+        Ok(vec![false; questions.len()])
+    }
+
+    async fn describe(&self, _run: &Run) -> Result<DeliveryFacts, DispatchError> {
+        Ok(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 })
+    }
+
+    async fn born_at(&self) -> Result<Timestamp, DispatchError> {
+        Ok(Timestamp::UNIX_EPOCH)
+    }
+}
