@@ -38,7 +38,10 @@ pub struct Faults {
     draws: Draws,
     rate: f64,
     n_faults: AtomicU64,
+    n_commits: AtomicU64,
     late_commits: TaskTracker,
+    /// True while commits wait.
+    are_held: watch::Sender<bool>,
 }
 
 /// What becomes of a commit. Of the three in the middle the caller is told alike.
@@ -57,7 +60,9 @@ impl FaultyStore {
             draws: Draws::new(),
             rate,
             n_faults: AtomicU64::new(0),
+            n_commits: AtomicU64::new(0),
             late_commits: TaskTracker::new(),
+            are_held: watch::Sender::new(false),
         };
         Self {
             inner,
@@ -72,6 +77,21 @@ impl FaultyStore {
     /// From now on `commits` gives a channel that says nothing.
     pub fn lose_wakeups(&self) {
         self.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on commits wait until they are let go.
+    pub fn hold_commits(&self) {
+        self.faults.are_held.send_replace(true);
+    }
+
+    /// Lets the commits go that wait.
+    pub fn release_commits(&self) {
+        self.faults.are_held.send_replace(false);
+    }
+
+    /// How many commits were asked for, those included that wait.
+    pub fn n_commits(&self) -> u64 {
+        self.faults.n_commits.load(Ordering::SeqCst)
     }
 
     /// How many commits broke off.
@@ -312,6 +332,10 @@ impl RunTx for FaultyTx {
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         let Self { inner, faults } = *self;
+        let mut are_held = faults.are_held.subscribe();
+        faults.n_commits.fetch_add(1, Ordering::SeqCst);
+        // The sender is in `faults`, so the wait ends with a value.
+        let _ = are_held.wait_for(|are_held| !are_held).await;
         match faults.fate() {
             Fate::Committed => inner.commit().await,
             Fate::CommittedUnanswered => {
