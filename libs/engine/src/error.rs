@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tidegate_model::{ErrorCode, Reason, RunId, ServiceError};
-use tidegate_orchestration::Rejection;
+use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
 
 /// Why the engine did not do what was asked.
@@ -24,6 +24,32 @@ pub enum EngineError {
     /// The rules do not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// It neither waits at this pause of its code nor was it resumed there.
+    #[error(
+        "pause_key: run {run_id} is {state} and does not wait at `{key}`: give the `pause_key` that GetRun has, or none"
+    )]
+    NotAtPause {
+        /// The run.
+        run_id: RunId,
+        /// The pause that was named.
+        key: String,
+        /// The run's state.
+        state: StateType,
+    },
+    /// It was paused from outside, so no code would read an input.
+    #[error("input: run {run_id} was paused from outside and waits for no input: resume it without one")]
+    InputUnwanted {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Only what has ended can be deleted.
+    #[error("run {run_id} is {state}; only a run that has ended can be deleted: cancel it first")]
+    NotEnded {
+        /// The run.
+        run_id: RunId,
+        /// Its state.
+        state: StateType,
+    },
     /// The idempotency key was used with other parameters.
     #[error(
         "the idempotency key made run {run_id} with other parameters: use another key, or set use_existing to get that run"
@@ -77,7 +103,11 @@ impl ServiceError for EngineError {
         match self {
             Self::NotFound { .. } | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::Rejected(Rejection::TooManyLabels { .. }) => ErrorCode::InvalidArgument,
-            Self::Rejected(_) | Self::SessionLost => ErrorCode::FailedPrecondition,
+            Self::Rejected(_)
+            | Self::SessionLost
+            | Self::NotAtPause { .. }
+            | Self::InputUnwanted { .. }
+            | Self::NotEnded { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::Overloaded => ErrorCode::Exhausted,
             Self::Draining | Self::StoreUnavailable { .. } => ErrorCode::Unavailable,
@@ -97,7 +127,10 @@ impl ServiceError for EngineError {
                 | Rejection::NotDue { .. }
                 | Rejection::LocalRun { .. }
                 | Rejection::TooManyPauses { .. },
-            ) => Reason::TransitionNotAllowed,
+            )
+            | Self::NotAtPause { .. }
+            | Self::InputUnwanted { .. }
+            | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
             Self::SessionLost => Reason::SessionLost,
             Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
             Self::Overloaded => Reason::Overloaded,
@@ -119,9 +152,13 @@ impl ServiceError for EngineError {
         match self {
             Self::NotFound { run_id }
             | Self::ParentNotFound { run_id }
+            | Self::InputUnwanted { run_id }
             | Self::KeyReused { run_id }
             | Self::IdReused { run_id } => {
                 vec![("run_id", run_id.to_string())]
+            }
+            Self::NotAtPause { run_id, state, .. } | Self::NotEnded { run_id, state } => {
+                vec![("run_id", run_id.to_string()), ("state", state.to_string())]
             }
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],

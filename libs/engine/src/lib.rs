@@ -4,9 +4,11 @@
 //! Every service that changes runs has an [`Engine`] of its own over the same store; row locks keep them from
 //! treading on each other.
 
+mod ask;
 mod cascade;
 mod commit;
 mod create;
+mod delete;
 mod dispatch;
 mod engine;
 mod error;
@@ -16,13 +18,16 @@ mod feed;
 mod lane;
 mod metrics;
 mod operate;
+mod pause;
 mod sweep;
 mod wait;
 
+pub use ask::Ask;
 pub use create::{Create, Created};
 pub use dispatch::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
 pub use engine::{BackgroundTask, Engine, Options};
 pub use error::EngineError;
 pub use explain::{Explanation, Wait};
 pub use operate::{Operated, Operation};
+pub use pause::Pause;
 pub use wait::WaitSet;

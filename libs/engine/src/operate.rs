@@ -1,14 +1,18 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
 use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType, Step, apply};
-use tidegate_store::{EventRow, RunStore, RunTx, StoreError};
+use tidegate_store::{EventRow, InputKind, RunInput, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError,
+    ask::{Ask, Requests, resume_event},
     commit::commit,
     dispatch::Outbound,
-    engine::Lane,
+    engine::{Lane, Options},
     event,
     lane::{LaneQueue, Request, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
@@ -38,8 +42,33 @@ pub enum Operation {
         epoch: Epoch,
         /// What happened.
         event: Event,
-        /// What the code returned.
+        /// What the code returned; for a pause, what it asks for.
         result: Option<Payload>,
+    },
+    /// Someone asks that it wait.
+    Pause {
+        /// Which run, and who asks.
+        ask: Ask,
+        /// How long it may wait; `None`: for ever.
+        timeout: Option<Duration>,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// Someone asks that it wait no longer.
+    Resume {
+        /// Which run, and who asks.
+        ask: Ask,
+        /// Which pause of the code is meant; `None`: the one that it is in.
+        key: Option<String>,
+        /// What the code is given.
+        input: Option<Payload>,
+    },
+    /// Someone asks that it be tried again after its end.
+    Retry {
+        /// Which run, and who asks.
+        ask: Ask,
+        /// Why; may be empty.
+        reason: String,
     },
     /// Someone asks for its end. To be followed by [`crate::Engine::cascade_from`].
     Cancel {
@@ -59,14 +88,16 @@ impl Operation {
     pub const fn run_id(&self) -> RunId {
         match self {
             Self::Claim { run_id, .. } | Self::Report { run_id, .. } | Self::Cancel { run_id, .. } => *run_id,
+            Self::Pause { ask, .. } | Self::Resume { ask, .. } | Self::Retry { ask, .. } => ask.run_id,
         }
     }
 
-    const fn namespace(&self) -> &Namespace {
+    pub(crate) const fn namespace(&self) -> &Namespace {
         match self {
             Self::Claim { namespace, .. }
             | Self::Report { namespace, .. }
             | Self::Cancel { namespace, .. } => namespace,
+            Self::Pause { ask, .. } | Self::Resume { ask, .. } | Self::Retry { ask, .. } => &ask.namespace,
         }
     }
 }
@@ -102,7 +133,8 @@ impl Request for Operation {
                 let failure = if let Event::Failed(failure) = event { failure.traceback.len() } else { 0 };
                 result.as_ref().map_or(0, |result| result.0.len()) + failure
             }
-            Self::Claim { .. } | Self::Cancel { .. } => 0,
+            Self::Resume { input, .. } => input.as_ref().map_or(0, |input| input.0.len()),
+            Self::Claim { .. } | Self::Cancel { .. } | Self::Pause { .. } | Self::Retry { .. } => 0,
         }
     }
 }
@@ -114,7 +146,8 @@ pub(crate) async fn run_operate_lane(mut queue: LaneQueue<Operation, Operated>, 
         write_batch(batch, |operations| {
             let lane = &lane;
             async move {
-                let (outcomes, outbound) = write(&*lane.store, &operations, lane.clock.now()).await?;
+                let (outcomes, outbound) =
+                    write(&*lane.store, &operations, lane.clock.now(), &lane.options).await?;
                 lane.send(outbound);
                 Ok(outcomes)
             }
@@ -128,12 +161,26 @@ async fn write(
     store: &dyn RunStore,
     operations: &[Operation],
     now: Timestamp,
+    options: &Options,
 ) -> Result<(Vec<Outcome>, Outbound), StoreError> {
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
     let mut tx = store.begin().await?;
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let mut requests = Requests::of(&mut *tx, operations, now).await?;
     let mut changes = Changes::new(locked);
-    let mut outcomes: Vec<Outcome> = operations.iter().map(|one| changes.operate(one, now)).collect();
+    let mut outcomes = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let outcome = if requests.is_repeat(operation) {
+            changes.found(operation).map(|run| unchanged(run.clone()))
+        } else {
+            changes.operate(operation, now)
+        };
+        if outcome.as_ref().is_ok_and(|operated| operated.changed) {
+            requests.note(operation);
+        }
+        outcomes.push(outcome);
+    }
+    requests.keep(&mut *tx, now, options).await?;
 
     let is_claim = |operation: &Operation| matches!(operation, Operation::Claim { .. });
     let granted = |(operation, outcome): (&Operation, &Outcome)| {
@@ -162,7 +209,12 @@ pub(crate) struct Changes {
     events: Vec<EventRow>,
     results: Vec<(RunId, Payload)>,
     failures: Vec<(RunId, u32, Failure)>,
+    inputs: Vec<RunInput>,
     outbound: Outbound,
+}
+
+fn unchanged(run: Run) -> Operated {
+    Operated { run, changed: false, parameters: None }
 }
 
 impl Changes {
@@ -175,18 +227,21 @@ impl Changes {
             events: Vec::new(),
             results: Vec::new(),
             failures: Vec::new(),
+            inputs: Vec::new(),
             outbound: Outbound::default(),
         }
     }
 
-    fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
+    /// The run as it is by now.
+    fn found(&self, operation: &Operation) -> Result<&Run, EngineError> {
         let run_id = operation.run_id();
-        let run = self
-            .runs
-            .get(&run_id)
-            .filter(|run| run.namespace == *operation.namespace())
-            .ok_or(EngineError::NotFound { run_id })?
-            .clone();
+        let found = self.runs.get(&run_id).filter(|run| run.namespace == *operation.namespace());
+        found.ok_or(EngineError::NotFound { run_id })
+    }
+
+    fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
+        let run = self.found(operation)?.clone();
+        let run_id = run.id;
         let (epoch, event) = match operation {
             Operation::Claim { epoch, holder, .. } => {
                 (Some(*epoch), Event::Claimed { holder: holder.clone() })
@@ -195,14 +250,38 @@ impl Changes {
             Operation::Cancel { reason, actor, .. } => {
                 (None, Event::CancelRequested { reason: reason.clone(), actor: actor.clone() })
             }
+            Operation::Pause { ask, timeout, reason } => {
+                let (reason, actor) = (reason.clone(), ask.actor.clone());
+                (None, Event::PauseRequested { timeout: *timeout, reason, actor })
+            }
+            Operation::Resume { ask, key, input } => {
+                match resume_event(&run, key.as_deref(), input.as_ref(), ask.actor.as_ref())? {
+                    Some(event) => (None, event),
+                    None => return Ok(unchanged(run)),
+                }
+            }
+            Operation::Retry { ask, reason } => {
+                (None, Event::RetryRequested { reason: reason.clone(), actor: ask.actor.clone() })
+            }
         };
         let step = apply(&run, epoch, &event, now, rand::random())?;
         let changed = !step.transitions.is_empty();
         if changed {
-            if let Operation::Report { result: Some(result), .. } = operation
-                && step.run.state.state_type() == StateType::Completed
-            {
-                self.results.push((run_id, result.clone()));
+            match operation {
+                Operation::Report { result: Some(result), .. }
+                    if step.run.state.state_type() == StateType::Completed =>
+                {
+                    self.results.push((run_id, result.clone()));
+                }
+                Operation::Report { result: Some(request), event: Event::Paused { key, .. }, .. } => {
+                    self.put_input(run_id, key, InputKind::Request, request);
+                }
+                Operation::Resume { input: Some(input), .. } => {
+                    if let Some(key) = &run.pause_key {
+                        self.put_input(run_id, key, InputKind::Input, input);
+                    }
+                }
+                _ => {}
             }
             let is_cascade_known = self.outbound.cascade;
             let actor = event.actor().map(str::to_owned);
@@ -213,6 +292,10 @@ impl Changes {
             }
         }
         Ok(Operated { run: self.runs.get(&run_id).unwrap_or(&run).clone(), changed, parameters: None })
+    }
+
+    fn put_input(&mut self, run_id: RunId, key: &str, kind: InputKind, data: &Payload) {
+        self.inputs.push(RunInput { run_id, key: key.to_owned(), kind, data: data.clone() });
     }
 
     /// Notes a step of a locked run. `actor` is who asked for it.
@@ -268,6 +351,9 @@ impl Changes {
         }
         if !self.failures.is_empty() {
             tx.put_failures(&self.failures).await?;
+        }
+        if !self.inputs.is_empty() {
+            tx.put_inputs(&self.inputs).await?;
         }
         // A run that was claimed or ended later in the same batch is not to be delivered.
         let runs = &self.runs;

@@ -1,6 +1,7 @@
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet, hash_map::Entry},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -8,7 +9,7 @@ use tidegate_model::{Namespace, RunId};
 use tidegate_orchestration::Run;
 use tidegate_store::EventRow;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{Notify, broadcast, futures::OwnedNotified, mpsc},
     time::{Instant, timeout_at},
 };
 
@@ -23,6 +24,8 @@ type Waiters = HashMap<RunId, Vec<(u64, mpsc::Sender<RunId>)>>;
 /// Who waits for what in this process.
 pub(crate) struct Waits {
     by_run: Mutex<Waiters>,
+    /// Those who wait for any change of a run, by run: how many, and their wake-up.
+    changes: Mutex<HashMap<RunId, (usize, Arc<Notify>)>>,
     next_id: std::sync::atomic::AtomicU64,
     /// Events of runs that someone is to be told of at once: cancels, for sessions.
     stops: broadcast::Sender<Arc<EventRow>>,
@@ -32,6 +35,7 @@ impl Default for Waits {
     fn default() -> Self {
         Self {
             by_run: Mutex::default(),
+            changes: Mutex::default(),
             next_id: std::sync::atomic::AtomicU64::default(),
             stops: broadcast::channel(4_096).0,
         }
@@ -39,9 +43,12 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// Wakes those who wait for the end of these runs.
+    /// Wakes those who wait for the end of these runs, or for any change of them.
     pub fn wake(&self, events: impl Iterator<Item = EventRow>) {
         for event in events {
+            if let Some((_, changed)) = self.changes().get(&event.run_id) {
+                changed.notify_waiters();
+            }
             if event.ended {
                 let by_run = self.by_run.lock().unwrap_or_else(PoisonError::into_inner);
                 for (_, waiter) in by_run.get(&event.run_id).into_iter().flatten() {
@@ -60,6 +67,12 @@ impl Waits {
     }
 }
 
+impl Waits {
+    fn changes(&self) -> MutexGuard<'_, HashMap<RunId, (usize, Arc<Notify>)>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Engine {
     /// CANCELLING and CANCELLED events of local runs, as they are committed anywhere. Some may be missed.
     pub fn session_stops(&self) -> broadcast::Receiver<Arc<EventRow>> {
@@ -74,6 +87,55 @@ impl Engine {
             wait.note(&run);
         }
         Ok(wait)
+    }
+}
+
+/// Wakes for any change of one run.
+pub(crate) struct Changed {
+    engine: Engine,
+    run_id: RunId,
+    notify: Arc<Notify>,
+    /// Registered since before the last look.
+    next: Pin<Box<OwnedNotified>>,
+}
+
+impl Changed {
+    /// From now on no change is missed.
+    pub fn of(engine: &Engine, run_id: RunId) -> Self {
+        let notify = {
+            let mut changes = engine.inner.waits.changes();
+            let (n_waiting, notify) = changes.entry(run_id).or_default();
+            *n_waiting += 1;
+            Arc::clone(notify)
+        };
+        let next = registered(&notify);
+        Self { engine: engine.clone(), run_id, notify, next }
+    }
+
+    /// Waits for a change since the last call, or until `deadline`, or until it is time to look anyway.
+    pub async fn next(&mut self, deadline: Option<Instant>) {
+        let poll_at = Instant::now() + POLL_INTERVAL;
+        let wake_at = deadline.map_or(poll_at, |deadline| deadline.min(poll_at));
+        let _ = timeout_at(wake_at, self.next.as_mut()).await;
+        self.next = registered(&self.notify);
+    }
+}
+
+fn registered(notify: &Arc<Notify>) -> Pin<Box<OwnedNotified>> {
+    let mut next = Box::pin(Arc::clone(notify).notified_owned());
+    next.as_mut().enable();
+    next
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        let mut changes = self.engine.inner.waits.changes();
+        if let Entry::Occupied(mut entry) = changes.entry(self.run_id) {
+            entry.get_mut().0 -= 1;
+            if entry.get().0 == 0 {
+                entry.remove();
+            }
+        }
     }
 }
 

@@ -34,4 +34,4 @@ pub use options::{DEFAULT_ADDRESS, Options};
 pub use session::{LocalRun, Session, Verdict};
 pub use stop::{Stop, StopSignal};
 pub use tidegate_proto::v1 as proto;
-pub use worker::{Attempt, Attempts, End, Worker, WorkerOptions, WorkerStatus};
+pub use worker::{Attempt, Attempts, End, Pauser, Worker, WorkerOptions, WorkerStatus};

@@ -4,12 +4,12 @@ use std::sync::{
 };
 
 use tidegate_sdk_core::{
-    self as core, LogLine,
+    self as core, LogLine, Pauser,
     proto::{self, Assign, RunKind},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Call, Client, call::Children};
+use crate::{Call, Client, Wait, call::Children};
 
 /// How grave a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +52,12 @@ struct Shared {
     cancellation: CancellationToken,
     handles_cancellation: AtomicBool,
     children: Children,
+    pauser: Pauser,
 }
 
 impl Context {
     /// `assign` is without its parameters.
-    pub(crate) fn new(client: Client, assign: Assign, traceparent: String) -> Self {
+    pub(crate) fn new(client: Client, assign: Assign, traceparent: String, pauser: Pauser) -> Self {
         Self {
             shared: Arc::new(Shared {
                 client,
@@ -65,6 +66,7 @@ impl Context {
                 cancellation: CancellationToken::new(),
                 handles_cancellation: AtomicBool::new(false),
                 children: Children::default(),
+                pauser,
             }),
         }
     }
@@ -140,6 +142,11 @@ impl Context {
     /// A call of the flow `name` as a child of this run; see [`Context::task`].
     pub fn flow(&self, name: impl Into<String>) -> Call {
         self.child(self.shared.client.flow(name))
+    }
+
+    /// Waits at the pause `key` of this run until someone resumes it; see [`Wait`].
+    pub fn pause(&self, key: impl Into<String>) -> Wait {
+        Wait::new(self.shared.pauser.clone(), key.into())
     }
 
     fn child(&self, call: Call) -> Call {

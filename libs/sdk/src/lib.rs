@@ -31,6 +31,7 @@ mod function;
 mod handle;
 mod json;
 pub mod telemetry;
+mod wait;
 mod worker;
 
 pub use call::Call;
@@ -40,4 +41,5 @@ pub use failure::NonRetryable;
 pub use handle::{RunHandle, gather, gather_all};
 pub use tidegate_sdk_core::{self as core, Error, ErrorKind, WorkerStatus, proto};
 pub use tokio_util::sync::CancellationToken;
+pub use wait::Wait;
 pub use worker::{Worker, WorkerBuilder};

@@ -186,7 +186,7 @@ async fn execute(mut attempt: Attempt, function: Option<Function>, client: Clien
     attempt.start();
     let parameters = assign.parameters.take();
     let span = trace::Span::of_run(&assign.name, &assign.run_id, assign.attempt, &assign.traceparent);
-    let context = Context::new(client, assign, span.traceparent());
+    let context = Context::new(client, assign, span.traceparent(), attempt.pauser());
     // A task of its own: code that never awaits does not keep this one from hearing a cancel.
     let mut code = JoinSet::new();
     code.spawn(function(context.clone(), parameters).with_context(span.context()));

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use tidegate_sdk::{
     CancellationToken, Client, Context, NonRetryable, Worker,
     core::{self, payload},
-    proto::{self, Assign, Cancel, CancelCause, Report, RunKind, WorkRequest, WorkResponse, new_run},
+    proto::{
+        self, Assign, AwaitResumeResponse, Cancel, CancelCause, Report, ReportOutcome, RunKind, State,
+        StateType, WorkRequest, WorkResponse, new_run,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -40,6 +43,11 @@ async fn cleans_up(ctx: Context, (): ()) -> Result<(), String> {
     ctx.task("cleanup").delay(&()).await.map(drop).map_err(|error| error.to_string())
 }
 
+async fn asks(ctx: Context, suspends: bool) -> anyhow::Result<String> {
+    let wait = ctx.pause("name").request("who?").timeout(Duration::from_secs(60));
+    Ok(if suspends { wait.suspend() } else { wait }.input().await?)
+}
+
 async fn fans_out(ctx: Context, n: usize) -> anyhow::Result<Vec<String>> {
     let params: Vec<Params> = (0..n).map(|n| Params { n: n as i64 }).collect();
     let handles = ctx.task("double").delay_many(&params).await?;
@@ -53,6 +61,7 @@ async fn start(fake: &mut Fake) -> (Stream, CancellationToken, JoinSet<Result<()
         .task("double", double)
         .task("sleeps", sleeps)
         .task("cleans_up", cleans_up)
+        .task("asks", asks)
         .flow("fans_out", fans_out)
         .drain_grace(Duration::from_secs(5))
         .build()
@@ -181,4 +190,64 @@ async fn a_drained_worker_ends_once_its_runs_have() {
     while soon(conn.requests.message()).await.unwrap().is_some() {} // it half-closes
     drop(conn);
     soon(working.join_all()).await.remove(0).unwrap();
+}
+
+/// The report of the pause that comes after the start.
+async fn paused(conn: &mut Stream) -> Report {
+    let report = loop {
+        let mut reports = conn.reports().await;
+        if let Some(paused) = reports.pop_if(|report| matches!(report.event, Some(Event::Paused(_)))) {
+            conn.answer(reports.iter().map(accepted).collect()).await;
+            break paused;
+        }
+        conn.answer(reports.iter().map(accepted).collect()).await;
+    };
+    let Some(Event::Paused(pause)) = &report.event else { panic!("{report:?}") };
+    assert_eq!((pause.key.as_str(), pause.timeout.map(|timeout| timeout.seconds)), ("name", Some(60)));
+    assert_eq!(pause.request.as_ref().unwrap().data, "\"who?\"");
+    report
+}
+
+fn state(r#type: StateType) -> Option<State> {
+    Some(State { r#type: r#type.into(), ..State::default() })
+}
+
+#[tokio::test]
+async fn code_that_waits_goes_on_with_what_it_is_resumed_with_and_its_clock_stands_meanwhile() {
+    let mut fake = Fake::start().await;
+    let (mut conn, _stop, _working) = start(&mut fake).await;
+    let run_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    conn.assign(Assign { run_timeout, ..assign("asks", "false") }).await;
+    let report = paused(&mut conn).await;
+    conn.answer(vec![ReportOutcome { state: state(StateType::Paused), ..accepted(&report) }]).await;
+    let (asked, answer) = soon(fake.pauses.recv()).await.unwrap();
+    assert_eq!((asked.run_id.as_str(), asked.pause_key.as_str()), (report.run_id.as_str(), "name"));
+    // An api that goes away is asked again.
+    drop(answer);
+    let (_, answer) = soon(fake.pauses.recv()).await.unwrap();
+    // Longer than the run timeout: heartbeats tell the time here.
+    for _ in 0..25 {
+        assert_eq!(conn.heartbeat().await.len(), 1);
+    }
+    let input = Some(payload::json("\"Ada\"".to_owned()));
+    answer.send(Ok(AwaitResumeResponse { resumed: true, input })).unwrap();
+    let Some(Event::Completed(completed)) = end_of(&mut conn).await.event else {
+        panic!("it did not complete")
+    };
+    assert_eq!(completed.result.unwrap().data, "\"Ada\"");
+}
+
+#[tokio::test]
+async fn code_that_suspends_is_dropped_and_its_slot_is_free() {
+    let mut fake = Fake::start().await;
+    let (mut conn, stop, mut working) = start(&mut fake).await;
+    conn.assign(assign("asks", "true")).await;
+    let report = paused(&mut conn).await;
+    assert!(matches!(&report.event, Some(Event::Paused(pause)) if pause.suspend));
+    let suspended = ReportOutcome { state: state(StateType::Paused), current_epoch: 2, ..accepted(&report) };
+    conn.answer(vec![suspended]).await;
+    while !conn.heartbeat().await.is_empty() {}
+    // It holds nothing that a drain would wait for.
+    stop.cancel();
+    soon(working.join_next()).await.unwrap().unwrap().unwrap();
 }

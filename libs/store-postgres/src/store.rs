@@ -5,8 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, ListQuery, RunDetail, RunInput, RunStore, RunTx, Session, StoreError,
-    adapter,
+    EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx, Session,
+    StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -98,10 +98,13 @@ impl RunStore for PgStore {
         Ok(row::cursor(row::column(&row, 0)?, row::column(&row, 1)?))
     }
 
-    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError> {
+    async fn get_inputs(&self, inputs: &InputQuery) -> Result<Vec<RunInput>, StoreError> {
         let rows = query(queries::GET_INPUTS.sql())
-            .bind(run.as_uuid())
-            .bind(namespace.as_str())
+            .bind(inputs.run_id.as_uuid())
+            .bind(inputs.namespace.as_str())
+            .bind(inputs.key.as_deref())
+            .bind(inputs.after.as_deref())
+            .bind(adapter::limit(inputs.limit))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;

@@ -177,6 +177,21 @@ pub struct RunInput {
     pub data: Payload,
 }
 
+/// Payloads of a run's pauses, by key; of one key the request first.
+#[derive(Clone, Debug)]
+pub struct InputQuery {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The run.
+    pub run_id: RunId,
+    /// Only this pause.
+    pub key: Option<String>,
+    /// Only keys after this one: the last of the page before.
+    pub after: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+}
+
 /// The session of an SDK process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -264,8 +279,8 @@ pub trait RunStore: Send + Sync + 'static {
     /// The position before the first event of this run.
     async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError>;
 
-    /// The payloads of a run's pauses, by key and kind.
-    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError>;
+    /// The payloads of a run's pauses.
+    async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError>;
 
     /// Changes whenever events were committed, here or by another process. A hint: a slow poll stands behind it.
     fn commits(&self) -> watch::Receiver<u64>;

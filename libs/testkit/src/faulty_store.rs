@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, FeedCursor, FeedEvent, KeyOwner, KeyReservation, ListQuery, NewRun, RunDetail,
-    RunInput, RunStore, RunTx, Session, StoreError, Sweep,
+    CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, KeyOwner, KeyReservation, ListQuery, NewRun,
+    RunDetail, RunInput, RunStore, RunTx, Session, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -184,8 +184,8 @@ impl RunStore for FaultyStore {
         self.inner.feed_start(run).await
     }
 
-    async fn get_inputs(&self, namespace: &Namespace, run: RunId) -> Result<Vec<RunInput>, StoreError> {
-        self.inner.get_inputs(namespace, run).await
+    async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError> {
+        self.inner.get_inputs(query).await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

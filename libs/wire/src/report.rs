@@ -15,7 +15,7 @@ pub struct ParsedReport {
     pub epoch: Epoch,
     /// What happened.
     pub event: Event,
-    /// What the code returned.
+    /// What the code returned; for a pause, what it asks for.
     pub result: Option<Payload>,
 }
 
@@ -41,7 +41,10 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
             Some(Event::Crashed { cause: cut(crashed.cause, limits::MAX_REASON_SIZE) })
         }
         Some(v1::report::Event::Released(_)) => Some(Event::Released),
-        Some(v1::report::Event::Paused(paused)) => Some(parse_paused(paused, &mut violations)),
+        Some(v1::report::Event::Paused(paused)) => {
+            result = payload_from_proto(paused.request.as_ref(), "paused.request", &mut violations);
+            Some(parse_paused(paused, &mut violations))
+        }
         Some(v1::report::Event::UpstreamFailed(failed)) => violations
             .parse("upstream_failed.upstream_run_id", &failed.upstream_run_id)
             .map(|upstream| Event::UpstreamFailed { upstream }),
@@ -56,9 +59,17 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
 
 fn parse_paused(paused: v1::report::Paused, violations: &mut Violations) -> Event {
     violations.text("paused.key", &paused.key, 1, limits::MAX_PAUSE_KEY_SIZE);
-    let bounds = (Duration::from_secs(1), limits::MAX_PAUSE);
-    let timeout = span(&paused.timeout, "paused.timeout", bounds, violations);
+    let timeout = pause_timeout(paused.timeout.as_ref(), "paused.timeout", violations);
     Event::Paused { key: paused.key, timeout, suspend: paused.suspend }
+}
+
+/// How long a run may wait to be resumed; `None`: for ever.
+pub fn pause_timeout(
+    timeout: Option<&prost_types::Duration>,
+    field: &str,
+    violations: &mut Violations,
+) -> Option<Duration> {
+    span(&timeout.copied(), field, (Duration::from_secs(1), limits::MAX_PAUSE), violations)
 }
 
 /// A failure from the wire, cut to its bounds.

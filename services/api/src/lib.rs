@@ -7,6 +7,7 @@ mod convert;
 mod engine_service;
 mod explanation;
 mod outcome;
+mod requests;
 mod run_service;
 mod session_service;
 pub mod standalone;

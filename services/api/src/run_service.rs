@@ -17,6 +17,7 @@ use crate::{
     actor::actor,
     convert::{detail_to_proto, event_to_proto, run_id},
     explanation::explanation_to_proto,
+    requests::{self, check_reason},
     stream::ResponseStream,
     wait, watch,
 };
@@ -145,14 +146,7 @@ impl RunService for Service {
         let namespace = namespace(&request.namespace)?;
         let run_id = run_id("run_id", &request.run_id)?;
         request_id(&request.request_id)?;
-        if request.reason.len() > limits::MAX_REASON_SIZE {
-            let message = format!(
-                "has {} bytes; at most {} are allowed",
-                request.reason.len(),
-                limits::MAX_REASON_SIZE
-            );
-            return Err(invalid_field("reason", message));
-        }
+        check_reason(&request.reason)?;
         let operation = Operation::Cancel { namespace, run_id, reason: request.reason, actor };
         let operated = self.engine.operate(operation).await.map_err(|error| to_status(&error))?;
         // Also where this call changed nothing: an earlier one may have died before it had told the children.
@@ -162,6 +156,49 @@ impl RunService for Service {
             run: Some(run_to_proto(&operated.run)),
             n_cancelled: u32::try_from(n_cancelled).unwrap_or(u32::MAX),
         }))
+    }
+
+    async fn pause_run(
+        &self,
+        request: Request<v1::PauseRunRequest>,
+    ) -> Result<Response<v1::PauseRunResponse>, Status> {
+        Ok(Response::new(requests::pause(&self.engine, request).await?))
+    }
+
+    async fn resume_run(
+        &self,
+        request: Request<v1::ResumeRunRequest>,
+    ) -> Result<Response<v1::ResumeRunResponse>, Status> {
+        Ok(Response::new(requests::resume(&self.engine, request).await?))
+    }
+
+    async fn await_resume(
+        &self,
+        request: Request<v1::AwaitResumeRequest>,
+    ) -> Result<Response<v1::AwaitResumeResponse>, Status> {
+        let waited = requests::await_resume(&self.engine, request.into_inner(), &self.stop).await?;
+        Ok(Response::new(waited))
+    }
+
+    async fn list_run_inputs(
+        &self,
+        request: Request<v1::ListRunInputsRequest>,
+    ) -> Result<Response<v1::ListRunInputsResponse>, Status> {
+        Ok(Response::new(requests::list_inputs(&self.engine, request.into_inner()).await?))
+    }
+
+    async fn retry_run(
+        &self,
+        request: Request<v1::RetryRunRequest>,
+    ) -> Result<Response<v1::RetryRunResponse>, Status> {
+        Ok(Response::new(requests::retry(&self.engine, request).await?))
+    }
+
+    async fn delete_run(
+        &self,
+        request: Request<v1::DeleteRunRequest>,
+    ) -> Result<Response<v1::DeleteRunResponse>, Status> {
+        Ok(Response::new(requests::delete(&self.engine, request).await?))
     }
 
     async fn explain_run(

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(super) struct Command {
     pub(super) kind: RunKind,
     pub(super) event: report::Event,
     pub(super) ends: bool,
+    /// Who waits for the answer.
+    pub(super) reply: Option<oneshot::Sender<ReportOutcome>>,
 }
 
 /// A run that this worker holds: from its assignment until the report of its end is answered.
@@ -72,7 +74,7 @@ pub(super) struct Actor {
     connection: Arc<Connection>,
     options: WorkerOptions,
     worker_id: String,
-    commands: mpsc::UnboundedReceiver<Command>, // bounded by the slots: an attempt sends two
+    commands: mpsc::UnboundedReceiver<Command>, // bounded by the slots: an attempt sends two, and one for each pause
     commands_sender: mpsc::UnboundedSender<Command>,
     attempts: mpsc::Sender<Attempt>,
     drain: CancellationToken,
@@ -241,7 +243,8 @@ impl Actor {
             return; // delivered twice: the epoch makes the second a no-op
         }
         *self.busy.of(kind) += 1;
-        let (attempt, stop) = Attempt::new(assign, self.commands_sender.clone());
+        let (attempt, stop) =
+            Attempt::new(assign, self.commands_sender.clone(), Arc::clone(&self.connection));
         let earlier = self.held.insert(run_id.clone(), Held { epoch, stop, started: false });
         if let Some(earlier) = earlier {
             earlier.stop.send(Stop::Lost { message: "the run was delivered again".into() });
@@ -266,18 +269,23 @@ impl Actor {
             held.started |= matches!(command.event, report::Event::Started(_));
             let event = Some(ends::bounded(command.event, self.connection.max_payload()));
             let report = Report { run_id: command.run_id, epoch: command.epoch, event };
-            self.reports.push(report, None);
+            self.reports.push(report, command.reply);
         }
     }
 
     fn on_outcome(&mut self, outcome: &ReportOutcome) {
-        let Some((report, _)) = self.reports.answer(outcome) else { return };
+        let Some((report, reply)) = self.reports.answer(outcome) else { return };
+        if let Some(reply) = reply {
+            let _ = reply.send(outcome.clone()); // who asked may have gone
+        }
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
         if ends::stays_after_pause(&report, outcome) {
             return;
         }
         if outcome.accepted {
-            if !is_start {
+            if matches!(report.event, Some(report::Event::Paused(_))) {
+                self.lose(&outcome.run_id, report.epoch, "the run is suspended");
+            } else if !is_start {
                 self.held.remove(&outcome.run_id);
             }
             return;

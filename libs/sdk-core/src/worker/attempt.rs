@@ -1,13 +1,17 @@
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::actor::Command;
+use super::{
+    actor::Command,
+    pause::{Clock, Pauser},
+};
 use crate::{
     clock,
+    connection::Connection,
     proto::{self, Assign, report},
-    stop::{Stop, StopSender, StopSignal},
+    stop::{StopSender, StopSignal},
 };
 
 /// How an attempt ended.
@@ -72,18 +76,27 @@ pub struct Attempt {
     stop: StopSignal,
     stop_sender: StopSender,
     commands: mpsc::UnboundedSender<Command>,
+    pauser: Pauser,
+    clock: Clock,
     started: bool,
     finished: bool,
 }
 
 impl Attempt {
-    pub(super) fn new(assign: Assign, commands: mpsc::UnboundedSender<Command>) -> (Self, StopSender) {
+    pub(super) fn new(
+        assign: Assign,
+        commands: mpsc::UnboundedSender<Command>,
+        connection: Arc<Connection>,
+    ) -> (Self, StopSender) {
         let (stop_sender, stop) = StopSender::new();
+        let clock = Clock::new(clock::duration_of(assign.run_timeout.as_ref()));
         let attempt = Self {
+            pauser: Pauser::new(connection, commands.clone(), &assign, clock.clone()),
             assign,
             stop,
             stop_sender: stop_sender.clone(),
             commands,
+            clock,
             started: false,
             finished: false,
         };
@@ -107,12 +120,18 @@ impl Attempt {
             return;
         }
         self.send(report::Event::Started(report::Started {}), false);
-        if let Some(limit) = clock::duration_of(self.assign.run_timeout.as_ref())
+        self.clock.start();
+        if self.assign.run_timeout.is_some()
             && let Ok(runtime) = crate::runtime::handle()
         {
-            let stop = self.stop_sender.clone();
-            crate::runtime::spawn(&runtime, "run timeout", time_out(stop, limit));
+            let clock = self.clock.clone();
+            crate::runtime::spawn(&runtime, "run timeout", clock.watch(self.stop_sender.clone()));
         }
+    }
+
+    /// Has the code wait until the run is resumed.
+    pub fn pauser(&self) -> Pauser {
+        self.pauser.clone()
     }
 
     /// Reports the end and frees the slot. A run that was lost is not reported, whatever is given here.
@@ -132,6 +151,7 @@ impl Attempt {
             kind: self.assign.kind(),
             event,
             ends,
+            reply: None,
         };
         let _ = self.commands.send(command); // the worker may have ended after its grace
     }
@@ -144,12 +164,5 @@ impl Drop for Attempt {
                 if self.started { End::Crashed("the worker dropped the run".into()) } else { End::Released };
             self.end(end);
         }
-    }
-}
-
-async fn time_out(stop: StopSender, limit: Duration) {
-    tokio::select! {
-        () = sleep(limit) => stop.send(Stop::TimedOut),
-        () = stop.nobody_listens() => {}
     }
 }

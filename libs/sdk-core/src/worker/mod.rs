@@ -3,6 +3,7 @@
 mod actor;
 mod attempt;
 mod dial;
+mod pause;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use attempt::{Attempt, Attempts, End};
+pub use pause::Pauser;
 
 use crate::{Client, Error, ErrorKind, options, proto, runtime};
 

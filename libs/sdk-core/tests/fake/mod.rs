@@ -54,6 +54,7 @@ pub struct Fake {
     pub workers: mpsc::Receiver<Conn<WorkRequest, WorkResponse>>,
     pub sessions: mpsc::Receiver<Conn<SessionRequest, SessionResponse>>,
     pub logs: mpsc::Receiver<Conn<IngestLogsRequest, IngestLogsResponse>>,
+    pub pauses: mpsc::Receiver<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
 }
 
 struct Service {
@@ -62,6 +63,7 @@ struct Service {
     workers: mpsc::Sender<Conn<WorkRequest, WorkResponse>>,
     sessions: mpsc::Sender<Conn<SessionRequest, SessionResponse>>,
     logs: mpsc::Sender<Conn<IngestLogsRequest, IngestLogsResponse>>,
+    pauses: mpsc::Sender<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
 }
 
 impl Fake {
@@ -73,12 +75,14 @@ impl Fake {
         let (workers_in, workers) = mpsc::channel(64);
         let (sessions_in, sessions) = mpsc::channel(64);
         let (logs_in, logs) = mpsc::channel(64);
+        let (pauses_in, pauses) = mpsc::channel(64);
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
             waits: waits_in,
             workers: workers_in,
             sessions: sessions_in,
             logs: logs_in,
+            pauses: pauses_in,
         });
         let server = tonic::transport::Server::builder()
             .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
@@ -88,7 +92,7 @@ impl Fake {
             .add_service(log_service_server::LogServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
-        Self { address, creates, waits, workers, sessions, logs }
+        Self { address, creates, waits, workers, sessions, logs, pauses }
     }
 
     pub fn client(&self) -> Client {
@@ -284,6 +288,38 @@ impl run_service_server::RunService for Service {
 
     async fn cancel_run(&self, _: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
         not_asked()
+    }
+
+    async fn pause_run(&self, _: Request<PauseRunRequest>) -> Result<Response<PauseRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn resume_run(&self, _: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_run_inputs(
+        &self,
+        _: Request<ListRunInputsRequest>,
+    ) -> Result<Response<ListRunInputsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn retry_run(&self, _: Request<RetryRunRequest>) -> Result<Response<RetryRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn delete_run(&self, _: Request<DeleteRunRequest>) -> Result<Response<DeleteRunResponse>, Status> {
+        not_asked()
+    }
+
+    async fn await_resume(
+        &self,
+        request: Request<AwaitResumeRequest>,
+    ) -> Result<Response<AwaitResumeResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.pauses.send((request.into_inner(), answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
     }
 
     async fn explain_run(

@@ -76,7 +76,7 @@ async fn n_things(store: &Arc<dyn RunStore>, run: &Run) -> usize {
     drop(tx);
     of_details.sum::<usize>()
         + n_parameters
-        + store.get_inputs(&run.namespace, run.id).await.unwrap().len()
+        + store.get_inputs(&inputs_of(run)).await.unwrap().len()
         + store.list_events(&run.namespace, run.id, 0, 10).await.unwrap().len()
         + usize::from(owner.is_some())
         + usize::from(cached.is_some())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidegate_model::{Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Holder, Phase, Placement, Run, State, create};
 
-use crate::{EventRow, FeedCursor, FeedEvent, NewRun, RunStore};
+use crate::{EventRow, FeedCursor, FeedEvent, InputQuery, NewRun, RunStore};
 
 /// The time at which the runs of a case are made.
 pub const T0: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
@@ -97,6 +97,11 @@ pub async fn get(store: &Arc<dyn RunStore>, id: RunId) -> Run {
     let runs = store.get_runs(None, &[id]).await.unwrap();
     assert_eq!(runs.len(), 1);
     runs.into_iter().next().unwrap()
+}
+
+/// All payloads of a run's pauses.
+pub fn inputs_of(run: &Run) -> InputQuery {
+    InputQuery { namespace: run.namespace.clone(), run_id: run.id, key: None, after: None, limit: 100 }
 }
 
 /// Ids in the order of the runs.

@@ -1,0 +1,169 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::actor::Command;
+use crate::{
+    Error, ErrorKind, Stop,
+    connection::Connection,
+    proto::{self, RunKind, StateType, report, run_service_client::RunServiceClient},
+    retry::Backoff,
+    stop::StopSender,
+};
+
+/// How long one question whether the run was resumed stays open.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Has the code of an attempt wait until its run is resumed. Cheap to clone.
+#[derive(Clone)]
+pub struct Pauser {
+    connection: Arc<Connection>,
+    commands: mpsc::UnboundedSender<Command>,
+    run_id: String,
+    epoch: u64,
+    kind: RunKind,
+    clock: Clock,
+}
+
+impl Pauser {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        commands: mpsc::UnboundedSender<Command>,
+        assign: &proto::Assign,
+        clock: Clock,
+    ) -> Self {
+        let kind = assign.kind();
+        Self { connection, commands, run_id: assign.run_id.clone(), epoch: assign.epoch, kind, clock }
+    }
+
+    /// Waits until this pause of the run is resumed, and gives what it is resumed with; at once where it was resumed in
+    /// an earlier attempt. The run timeout does not go on meanwhile, and begins anew after it.
+    ///
+    /// With `suspend` the worker's slot is given back: then this does not complete, and the stop signal says that the
+    /// run is lost to this attempt. The next one comes here again, and goes on.
+    ///
+    /// # Errors
+    /// The server does not allow it, or the run ended instead; then the stop signal says so, too.
+    pub async fn pause(&self, pause: report::Paused) -> Result<Option<proto::Payload>, Error> {
+        let max_payload = self.connection.max_payload();
+        let size = pause.request.as_ref().map_or(0, prost::Message::encoded_len);
+        if size > max_payload {
+            let message =
+                format!("the request of the pause takes {size} bytes; at most {max_payload} are kept");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let key = pause.key.clone();
+        let outcome = self.report(report::Event::Paused(pause)).await?;
+        if !outcome.accepted {
+            return Err(Error::of_item(&outcome.reason, &outcome.message));
+        }
+        if outcome.current_epoch != self.epoch {
+            // Suspended: this attempt is over.
+            return std::future::pending().await;
+        }
+        let is_paused = outcome.state.is_some_and(|state| state.r#type() == StateType::Paused);
+        if is_paused {
+            self.clock.stop();
+        }
+        let input = self.resumed(&key).await;
+        if is_paused {
+            self.clock.start();
+        }
+        input
+    }
+
+    async fn report(&self, event: report::Event) -> Result<proto::ReportOutcome, Error> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command {
+            run_id: self.run_id.clone(),
+            epoch: self.epoch,
+            kind: self.kind,
+            event,
+            ends: false,
+            reply: Some(reply),
+        };
+        let _ = self.commands.send(command); // a worker that has ended drops the reply
+        answer.await.map_err(|_| Error::of_item("STALE_EPOCH", "the run is no longer this worker's"))
+    }
+
+    /// Asks for as long as it takes: a server that is away comes back, and the code has nothing else to do.
+    async fn resumed(&self, key: &str) -> Result<Option<proto::Payload>, Error> {
+        let mut backoff = Backoff::standard();
+        loop {
+            let request = proto::AwaitResumeRequest {
+                namespace: self.connection.options.namespace.clone(),
+                run_id: self.run_id.clone(),
+                pause_key: key.to_owned(),
+                timeout: prost_types::Duration::try_from(PATIENCE).ok(),
+            };
+            let mut client = RunServiceClient::new(self.connection.api.clone())
+                .max_decoding_message_size(crate::connection::MAX_READ_SIZE);
+            match client.await_resume(self.connection.request(request, None)).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    if answer.resumed {
+                        return Ok(answer.input);
+                    }
+                    backoff.reset();
+                }
+                Err(status) => {
+                    let error = Error::from_status(&status);
+                    if !error.is_retryable() {
+                        return Err(error);
+                    }
+                    sleep(error.retry_after().unwrap_or_else(|| backoff.next())).await;
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pauser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pauser").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+/// The clock of an attempt's run timeout. It stands until it is started.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    limit: Option<Duration>,
+    over_at: Arc<watch::Sender<Option<Instant>>>,
+}
+
+impl Clock {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, over_at: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// The whole time lies ahead again.
+    pub(super) fn start(&self) {
+        self.over_at.send_replace(self.limit.map(|limit| Instant::now() + limit));
+    }
+
+    fn stop(&self) {
+        self.over_at.send_replace(None);
+    }
+
+    /// Says so when the time is over.
+    pub(super) async fn watch(self, stop: StopSender) {
+        let mut over_at = self.over_at.subscribe();
+        loop {
+            let at = *over_at.borrow_and_update();
+            let over = async {
+                match at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return stop.send(Stop::TimedOut),
+                _ = over_at.changed() => {}
+                () = stop.nobody_listens() => return,
+            }
+        }
+    }
+}
