@@ -150,5 +150,10 @@ async fn a_message_has_a_bound() {
         .collect();
     let refused = api.runs.clone().create_runs(v1::CreateRunsRequest { runs, ..Default::default() }).await;
     let refused = refused.expect_err("is too large");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+        "{refused:?}"
+    );
     assert!(refused.message().contains(&most.to_string()), "{refused:?}");
 }
