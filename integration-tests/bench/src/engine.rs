@@ -107,6 +107,8 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
         params_hash: [0; 32],
         idempotency_key: None,
         use_existing: false,
+        is_child_call: false,
+        parent_epoch: None,
         actor: None,
     };
     (0..n_runs).map(create).collect()

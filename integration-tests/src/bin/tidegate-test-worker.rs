@@ -3,10 +3,16 @@
 //! `tidegate-test-worker serve QUEUE [TASK_SLOTS]`; TIDEGATE_ADDRESS says where.
 //! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, waits for its result and prints it.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
-use tidegate_sdk::{CancellationToken, Client, Context, Level, NonRetryable, Worker, gather, telemetry};
+use tidegate_sdk::{
+    CancellationToken, Client, Context, Error, Level, NonRetryable, Worker,
+    core::{End, payload},
+    gather,
+    proto::{NewRun, RunKind},
+    telemetry,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -45,7 +51,9 @@ async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
         .task("hold_first", hold_first)
         .task("first_is_late", first_is_late)
         .task("chatter", chatter)
+        .task("note", note)
         .flow("sum_of_squares", sum_of_squares)
+        .flow("twenty_of_each", twenty_of_each)
         .queues([queue])
         .task_slots(task_slots)
         .drain_grace(Duration::from_secs(5))
@@ -124,4 +132,52 @@ async fn sum_of_squares(ctx: Context, numbers: Vec<i64>) -> anyhow::Result<i64> 
     let pairs: Vec<_> = numbers.iter().map(|&n| (n * n, 0)).collect();
     let squares = ctx.task("add").queue(queue).delay_many(&pairs).await?;
     Ok(gather::<i64>(&squares).await?.into_iter().sum())
+}
+
+/// Appends the name to the file, and returns it.
+async fn note(_: Context, (path, name): (String, String)) -> anyhow::Result<String> {
+    write_line(&path, &name)?;
+    Ok(name)
+}
+
+fn write_line(path: &str, line: &str) -> anyhow::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    // In one write, so that lines of several processes do not mix.
+    file.write_all(format!("{line}\n").as_bytes())?;
+    Ok(())
+}
+
+/// Has twenty names noted here and twenty by queued tasks, and then `whole`. The first attempt does not end after that.
+async fn twenty_of_each(ctx: Context, path: String) -> anyhow::Result<Vec<String>> {
+    let queued: Vec<_> = (0..20).map(|n| (path.clone(), format!("queued-{n}"))).collect();
+    let queued = ctx.task("note").queue(ctx.queue()).delay_many(&queued).await?;
+    let mut names = gather::<String>(&queued).await?;
+    for n in 0..20 {
+        names.push(note_here(&ctx, &path, format!("local-{n}")).await?);
+    }
+    write_line(&path, "whole")?;
+    if ctx.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
+    Ok(names)
+}
+
+/// `note` as a local run.
+async fn note_here(ctx: &Context, path: &str, name: String) -> anyhow::Result<String> {
+    let core = ctx.client().core();
+    let parameters = Some(payload::json(serde_json::to_vec(&(path, &name))?));
+    let mut run = NewRun { kind: RunKind::Task.into(), name: "note".into(), parameters, ..NewRun::default() };
+    ctx.child_calls().count(&mut run);
+    let mut run = core.session().create(run).await?.await?;
+    if run.is_existing() {
+        let found = core.wait(run.id()).await?;
+        return match Error::of_ended_run(&found) {
+            Some(error) => Err(error.into()),
+            None => Ok(serde_json::from_slice(&found.result.clone().unwrap_or_default().data)?),
+        };
+    }
+    run.start().await;
+    write_line(path, &name)?;
+    run.finish(End::Completed(Some(payload::json(serde_json::to_vec(&name)?)))).await.verdict().await?;
+    Ok(name)
 }

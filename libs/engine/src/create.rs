@@ -1,11 +1,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Placement, Run, Step, create};
+use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateType, Step, create};
 use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError,
+    adopt::{ChildCall, hand_on},
     commit::commit,
     dispatch::Outbound,
     engine::{Lane, Options},
@@ -27,6 +28,11 @@ pub struct Create {
     pub idempotency_key: Option<String>,
     /// With a used key and other parameters: the existing run instead of an error.
     pub use_existing: bool,
+    /// True where the key is that of a call in an attempt of the parent: what an earlier attempt made of it and did not
+    /// bring to completion is this one's to carry out (P4).
+    pub is_child_call: bool,
+    /// The epoch under which the caller executes the parent, where it says so: of an older one no child is made.
+    pub parent_epoch: Option<Epoch>,
     /// Who asks, where that is known.
     pub actor: Option<String>,
 }
@@ -38,6 +44,8 @@ pub struct Created {
     pub run: Run,
     /// False when its key or id had made it before.
     pub created: bool,
+    /// True for the child of an earlier attempt that is now the session's to execute.
+    pub adopted: bool,
 }
 
 type Outcome = Result<Created, EngineError>;
@@ -63,7 +71,7 @@ pub(crate) async fn run_create_lane(mut queue: LaneQueue<Create, Created>, lane:
                 let (plans, outbound) =
                     write(&*lane.store, &creates, lane.clock.now(), &lane.options).await?;
                 lane.send(outbound);
-                let found = with_retries(|| existing(&*lane.store, &plans)).await;
+                let found = find_existing(lane, &creates, &plans).await;
                 Ok(outcomes(&creates, plans, &found))
             }
         })
@@ -160,8 +168,12 @@ async fn find_earlier(
     now: Timestamp,
     options: &Options,
 ) -> Result<(), StoreError> {
+    // A child call whose session is lost finds nothing: nobody could carry it out.
+    let is_lost = |idx: usize| {
+        creates[idx].is_child_call && matches!(plans[idx], Plan::Refused(EngineError::SessionLost))
+    };
     let refused: Vec<usize> =
-        (0..creates.len()).filter(|idx| matches!(plans[*idx], Plan::Refused(_))).collect();
+        (0..creates.len()).filter(|idx| matches!(plans[*idx], Plan::Refused(_)) && !is_lost(*idx)).collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -214,6 +226,11 @@ fn plan(
             None => return Plan::Refused(EngineError::ParentNotFound { run_id: id }),
         },
     };
+    if let (Some(parent), Some(epoch)) = (parent, create_one.parent_epoch)
+        && parent.epoch != epoch
+    {
+        return Plan::Refused(Rejection::StaleEpoch { current: parent.epoch }.into());
+    }
     match create(draft.clone(), parent, now) {
         Ok(step) => Plan::Insert(Box::new(step)),
         Err(rejection) => Plan::Refused(rejection.into()),
@@ -236,7 +253,27 @@ fn reservation(create: &Create, now: Timestamp, options: &Options) -> Option<Key
     })
 }
 
-/// The rows of runs that were there before.
+/// The rows of runs that were there before; those that a later attempt of their parent calls again are handed to it
+/// first.
+async fn find_existing(
+    lane: &Lane,
+    creates: &[Create],
+    plans: &[Plan],
+) -> Result<HashMap<RunId, Run>, EngineError> {
+    let calls: Vec<ChildCall<'_>> = creates
+        .iter()
+        .zip(plans)
+        .filter_map(|(create, plan)| match plan {
+            Plan::Existing(child) => ChildCall::new(create, *child),
+            Plan::Insert(_) | Plan::Refused(_) => None,
+        })
+        .collect();
+    if !calls.is_empty() {
+        lane.send(with_retries(|| hand_on(&*lane.store, &calls, lane.clock.now())).await?);
+    }
+    with_retries(|| existing(&*lane.store, plans)).await
+}
+
 async fn existing(store: &dyn RunStore, plans: &[Plan]) -> Result<HashMap<RunId, Run>, StoreError> {
     let ids: BTreeSet<RunId> = plans
         .iter()
@@ -255,7 +292,7 @@ fn outcomes(
     found: &Result<HashMap<RunId, Run>, EngineError>,
 ) -> Vec<Outcome> {
     let outcome = |(create, plan): (&Create, Plan)| match plan {
-        Plan::Insert(step) => Ok(Created { run: step.run, created: true }),
+        Plan::Insert(step) => Ok(Created { run: step.run, created: true, adopted: false }),
         Plan::Refused(error) => Err(error),
         Plan::Existing(id) => {
             let found = found.as_ref().map_err(Clone::clone)?;
@@ -264,7 +301,11 @@ fn outcomes(
             let is_same =
                 run.namespace == draft.namespace && run.kind == draft.kind && run.name == draft.name;
             if is_same {
-                Ok(Created { run: run.clone(), created: false })
+                let adopted = create.is_child_call
+                    && run.is_local()
+                    && run.placement == draft.placement
+                    && run.state.state_type() == StateType::Pending;
+                Ok(Created { run: run.clone(), created: false, adopted })
             } else {
                 Err(EngineError::IdReused { run_id: id })
             }

@@ -4,6 +4,7 @@
 //! Every service that changes runs has an [`Engine`] of its own over the same store; row locks keep them from
 //! treading on each other.
 
+mod adopt;
 mod ask;
 mod cascade;
 mod commit;

@@ -23,7 +23,7 @@ mod _core {
         callbacks::next_callbacks,
         client::Client,
         local::LocalRun,
-        new_run::NewRun,
+        new_run::{ChildCalls, NewRun},
         op::Op,
         run::Run,
         span::{Exporter, Span},

@@ -42,8 +42,9 @@ impl LocalRun {
         .ok_or_else(|| PyRuntimeError::new_err("the run is in use by another thread"))
     }
 
-    fn signal(&self) -> Option<StopSignal> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(core::LocalRun::stop_signal)
+    fn get<T>(&self, of: impl FnOnce(&core::LocalRun) -> T) -> PyResult<T> {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.as_ref().map(of).ok_or_else(|| PyRuntimeError::new_err("the run is in use by another thread"))
     }
 }
 
@@ -54,17 +55,21 @@ impl LocalRun {
         &self.id
     }
 
-    /// True when its idempotency key had made the run before: it is not to be executed.
+    /// True when the same call had made the run before: it is not to be executed.
     #[getter]
     fn existing(&self) -> bool {
         self.existing
     }
 
+    /// The epoch under which the present attempt is executed.
+    #[getter]
+    fn epoch(&self) -> PyResult<u64> {
+        self.get(core::LocalRun::epoch)
+    }
+
     /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
     fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
-        let signal =
-            self.signal().ok_or_else(|| PyRuntimeError::new_err("the run is in use by another thread"))?;
-        Ok(StopWatch::start(&self.runtime, signal, callback))
+        Ok(StopWatch::start(&self.runtime, self.get(core::LocalRun::stop_signal)?, callback))
     }
 
     /// Says that the code starts now.

@@ -2,9 +2,21 @@ use std::time::Duration;
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use tidegate_sdk_core::{
-    self as core, payload,
+    self as core, ChildCalls as Calls, payload,
     proto::{self, ParentPolicy, RunKind, new_run},
 };
+
+/// Numbers the calls in one attempt of a run.
+#[pyclass(frozen, module = "tidegate._core")]
+pub(crate) struct ChildCalls(Calls);
+
+#[pymethods]
+impl ChildCalls {
+    #[new]
+    fn new(run_id: String, epoch: u64) -> Self {
+        Self(Calls::new(run_id, epoch))
+    }
+}
 
 /// A run to be created.
 #[pyclass(frozen, module = "tidegate._core")]
@@ -12,10 +24,11 @@ pub(crate) struct NewRun(pub(crate) proto::NewRun);
 
 #[pymethods]
 impl NewRun {
-    /// Without `queue` it is executed by this process.
+    /// Without `queue` it is executed by this process. `calls` are those of the attempt that makes it its child; with
+    /// `always_new` no later attempt finds it.
     #[new]
-    #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, parent="", traceparent="", tags=vec![],
-        key="", use_existing=false, priority=0, due_at=None, max_retries=0, delays=vec![], backoff_factor=0.0,
+    #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, calls=None, always_new=false,
+        traceparent="", tags=vec![], key="", use_existing=false, priority=0, due_at=None, max_retries=0, delays=vec![], backoff_factor=0.0,
         jitter=0.0, run_timeout=None, cancel_grace=None, max_crashes=None, detached=false))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
@@ -25,7 +38,8 @@ impl NewRun {
         data: Vec<u8>,
         run_name: &str,
         queue: Option<String>,
-        parent: &str,
+        calls: Option<&ChildCalls>,
+        always_new: bool,
         traceparent: &str,
         tags: Vec<String>,
         key: &str,
@@ -67,13 +81,12 @@ impl NewRun {
                 since.map_err(|_| PyValueError::new_err("a run cannot be due before 1970"))
             })
             .transpose()?;
-        Ok(Self(proto::NewRun {
+        let mut run = proto::NewRun {
             id: core::new_run_id(),
             kind: kind_of(kind).into(),
             name,
             run_name: run_name.into(),
             placement: queue.map(new_run::Placement::Queue),
-            parent_run_id: parent.into(),
             parameters: Some(payload::encoded(encoding, data)),
             policies: Some(policies),
             due_at: due_at.map(|since| core::timestamp_of(std::time::SystemTime::UNIX_EPOCH + since)),
@@ -83,7 +96,13 @@ impl NewRun {
             use_existing,
             traceparent: traceparent.into(),
             ..Default::default()
-        }))
+        };
+        match calls {
+            Some(ChildCalls(calls)) if always_new => calls.adopt(&mut run),
+            Some(ChildCalls(calls)) => calls.count(&mut run),
+            None => {}
+        }
+        Ok(Self(run))
     }
 
     /// The id that the run gets unless its idempotency key has made one before.

@@ -149,6 +149,11 @@ impl Attempt {
     }
 
     #[getter]
+    fn epoch(&self) -> u64 {
+        self.assign.epoch
+    }
+
+    #[getter]
     fn queue(&self) -> &str {
         &self.assign.queue
     }

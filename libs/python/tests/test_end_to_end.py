@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable
 
@@ -100,6 +101,33 @@ def test_a_flow_that_crashed_finds_its_children(processes: Processes, queue: str
     handle.result(timeout=PATIENCE)
     first, second = lines_of(marker)
     assert first == second, "the second attempt has the same children"
+
+
+def test_a_flow_that_was_killed_does_not_repeat_what_completed(
+    processes: Processes, queue: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "executions"
+    processes.worker("work.py", queue)
+    handle = work.is_killed_midway.with_options(queue=queue).delay(str(path))
+    until(lambda: "whole" in lines_of(path))
+    processes.worker("work.py", queue)
+    results = handle.result(timeout=PATIENCE)
+    names = [f"{kind}-{n}" for kind, many in (("called", 10), ("submitted", 10), ("queued", 20)) for n in range(many)]
+    assert sorted(results) == sorted([*names, "same", "same", "below", "below"])
+    executions = Counter(lines_of(path))
+    twice = ["same", "below", "always-new", "always-new-queued", "unkept", "anything", "whole"]
+    assert executions == Counter({**{name: 1 for name in names}, **{name: 2 for name in twice}})
+    assert handle.run().attempt == 2
+
+
+@pytest.mark.parametrize("name", ["fails_midway", "fails_midway_here"])
+def test_a_flow_that_is_tried_again_tries_what_failed_again(
+    processes: Processes, queue: str, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "executions"
+    processes.worker("work.py", queue)
+    results = getattr(work, name).with_options(queue=queue).delay(str(path)).result(timeout=PATIENCE)
+    assert Counter(lines_of(path)) == {"fine": 1, results[1]: 2}
 
 
 def test_the_server_decides_on_retries(processes: Processes, queue: str, tmp_path: Path) -> None:

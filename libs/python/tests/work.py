@@ -3,7 +3,9 @@
 import asyncio
 import os
 import sys
+import threading
 import time
+from typing import Any
 
 from tidegate import NonRetryable, current_run, flow, get_run_logger, serve, task
 
@@ -122,12 +124,83 @@ def crashes_once(marker: str) -> list:
     return [handle.result() for handle in handles]
 
 
+def note(path: str, line: str) -> None:
+    with open(path, "a") as file:
+        file.write(line + "\n")
+
+
+@task
+def counted(path: str, name: str) -> str:
+    note(path, name)
+    return name
+
+
+@flow
+def counted_flow(path: str) -> list:
+    return [counted(path, "below"), counted(path, "below")]
+
+
+@task
+def fails_at_first(path: str, name: str) -> str:
+    note(path, name)
+    with open(path) as file:
+        if file.read().split().count(name) == 1:
+            raise ValueError("not yet")
+    return name
+
+
+@task
+def keeps_to_itself(path: str) -> Any:
+    note(path, "unkept")
+    return threading.Lock()
+
+
+@task
+def takes_anything(path: str, it: Any) -> None:
+    note(path, "anything")
+
+
+@flow
+def is_killed_midway(path: str) -> list:
+    """Kills its process once it has called everything, when it does so for the first time."""
+    queued = counted.with_options(queue=current_queue)
+    handles = queued.delay_map([path] * 20, [f"queued-{n}" for n in range(20)])
+    futures = counted.map([path] * 10, [f"submitted-{n}" for n in range(10)])
+    results = [counted(path, f"called-{n}") for n in range(10)]
+    results += [counted(path, "same"), counted(path, "same")]
+    results += counted_flow(path)
+    results += [future.result() for future in futures] + [handle.result() for handle in handles]
+    counted.with_options(always_new=True)(path, "always-new")
+    queued.with_options(always_new=True).delay(path, "always-new-queued").result()
+    keeps_to_itself(path)
+    takes_anything(path, threading.Lock())
+    note(path, "whole")
+    with open(path) as file:
+        if file.read().split().count("whole") == 1:
+            os.kill(os.getpid(), 9)
+    return results
+
+
+@flow(retries=1)
+def fails_midway(path: str) -> list:
+    """Fails for its queued child, which is tried again with it."""
+    return [
+        counted(path, "fine"),
+        fails_at_first.with_options(queue=current_queue).delay(path, "queued").result(),
+    ]
+
+
+@flow(retries=1)
+def fails_midway_here(path: str) -> list:
+    return [counted(path, "fine"), fails_at_first(path, "local")]
+
+
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
-        fans_out, crashes_once, deaf,
+        fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
         queues=[current_queue],
         drain_seconds=5,
     )

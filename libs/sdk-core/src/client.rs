@@ -34,6 +34,8 @@ pub struct CreatedRun {
     pub state: proto::State,
     /// Its epoch.
     pub epoch: u64,
+    /// True for a local child of an earlier attempt of its parent that is now this process's to execute.
+    pub adopted: bool,
 }
 
 /// Speaks to one Tidegate. Cheap to clone; all clones share their connections.

@@ -151,6 +151,7 @@ async fn send(connection: &Connection, batch: Vec<Item>) {
                     created: outcome.created,
                     state: outcome.state.unwrap_or_default(),
                     epoch: outcome.epoch,
+                    adopted: outcome.adopted,
                 };
                 let _ = item.reply.send(Ok(created)); // the caller may have gone
                 continue;

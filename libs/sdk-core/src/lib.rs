@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** no task of this crate ever waits for user code.
 
+mod child_calls;
 mod client;
 mod clock;
 mod connection;
@@ -26,6 +27,7 @@ pub mod trace;
 mod waits;
 mod worker;
 
+pub use child_calls::ChildCalls;
 pub use client::{Client, CreatedRun, new_run_id};
 pub use clock::{timestamp_of, wall_clock};
 pub use error::{Error, ErrorKind};

@@ -57,6 +57,9 @@ enum Command {
     Track { run_id: String, session_id: String, stop: StopSender },
     /// A run was not created after all.
     Forget { run_id: String },
+    /// Instead of the run `asked`, the service gave this process the run `found`, of an earlier attempt of the parent.
+    /// The answer is false where this process still executes it, for that attempt.
+    Adopt { asked: String, found: String, reply: oneshot::Sender<bool> },
     /// Nobody executes the run any more. If it has not ended, it is reported as crashed.
     Abandon { run_id: String, epoch: u64 },
     /// A report of a run of the session `session_id`.
@@ -189,19 +192,10 @@ impl Begun {
         let commands = self.opened.commands.clone();
         match outcome {
             Ok(created) => {
-                let (run_id, session_id) = (self.run_id.clone(), self.session_id.clone());
-                let run = LocalRun::new(
-                    created,
-                    session_id,
-                    &run_id,
-                    self.stop.clone(),
-                    self.run_timeout,
-                    commands.clone(),
-                );
-                if run.is_existing() {
-                    let _ = commands.send(Command::Forget { run_id }).await;
-                }
-                Ok(run)
+                let is_ours = take(&commands, &self.run_id, &created).await;
+                let session_id = self.session_id.clone();
+                let stop = self.stop.clone();
+                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, commands))
             }
             Err(error) => {
                 let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
@@ -220,12 +214,30 @@ impl Drop for Begun {
         let (commands, run_id) = (self.opened.commands.clone(), self.run_id.clone());
         runtime::spawn(&self.runtime, "abandoned create", async move {
             let command = match outcome.await {
-                Ok(Ok(created)) if created.id == run_id => Command::Abandon { run_id, epoch: created.epoch },
+                Ok(Ok(created)) if take(&commands, &run_id, &created).await => {
+                    Command::Abandon { run_id: created.id, epoch: created.epoch }
+                }
+                Ok(Ok(_)) => return,
                 _ => Command::Forget { run_id },
             };
             let _ = commands.send(command).await; // a session that is closed has ended its runs
         });
     }
+}
+
+/// Has the session know which run it is that was asked for as `asked`. False: it is not this caller's to execute.
+async fn take(commands: &mpsc::Sender<Command>, asked: &str, created: &crate::CreatedRun) -> bool {
+    if created.id == asked {
+        return true;
+    }
+    let asked = asked.to_owned();
+    if !created.adopted {
+        let _ = commands.send(Command::Forget { run_id: asked }).await;
+        return false;
+    }
+    let (reply, is_ours) = oneshot::channel();
+    let _ = commands.send(Command::Adopt { asked, found: created.id.clone(), reply }).await;
+    is_ours.await.unwrap_or(true) // a session that is closed executes nothing else
 }
 
 fn closed() -> Error {

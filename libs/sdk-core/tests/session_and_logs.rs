@@ -7,7 +7,9 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Event, Fake, accepted, soon};
-use tidegate_proto::v1::{self as proto, IngestLogsResponse, NewRun, State, StateType};
+use tidegate_proto::v1::{
+    self as proto, CreateRunOutcome, CreateRunsResponse, IngestLogsResponse, NewRun, State, StateType,
+};
 use tidegate_sdk_core::{
     Client, End, LocalRun, LogLine, Options, Session, Stop, Verdict, new_run_id, wall_clock,
 };
@@ -204,4 +206,43 @@ async fn log_lines_are_sent_again_under_the_same_numbers() {
     write("three");
     assert_eq!(conn.next().await.batch_seq, 3);
     assert!(!client.logs().flush(Duration::from_millis(1)).await, "not acknowledged");
+}
+
+#[tokio::test]
+async fn a_child_that_this_process_is_given_is_executed_here_and_only_once() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let child = new_run_id();
+    let (mut conn, mut runs) = (None, Vec::new());
+    for _ in 0..2 {
+        let session = client.session().clone();
+        let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+        if conn.is_none() {
+            conn = Some(fake.session().await.0);
+        }
+        let (_, answer) = soon(fake.creates.recv()).await.unwrap();
+        let outcome = CreateRunOutcome {
+            run_id: child.clone(),
+            adopted: true,
+            epoch: 5,
+            state: Some(State { r#type: StateType::Pending.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        answer.send(Ok(CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
+        runs.extend(soon(creating.join_all()).await);
+    }
+    assert!(runs.iter().all(|run| run.id() == child));
+    assert_eq!((runs[0].is_existing(), runs[0].epoch()), (false, 5));
+    assert!(runs[1].is_existing(), "an earlier attempt in this process still executes it");
+    drop(runs.remove(1));
+    runs[0].start().await;
+    let conn = conn.as_mut().unwrap();
+    let started = conn.reports().await;
+    assert!(matches!(started[0].event, Some(Event::Started(_))), "{started:?}");
+    assert_eq!((started[0].run_id.as_str(), started[0].epoch), (child.as_str(), 5));
+    conn.answer(started.iter().map(accepted).collect()).await;
+    drop(runs);
+    let crashed = conn.reports().await;
+    assert!(matches!(crashed[0].event, Some(Event::Crashed(_))), "{crashed:?}");
+    assert_eq!((crashed[0].run_id.as_str(), crashed[0].epoch), (child.as_str(), 5));
 }

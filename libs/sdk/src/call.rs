@@ -1,12 +1,8 @@
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tidegate_sdk_core::{
-    self as core, Error,
+    self as core, ChildCalls, Error,
     proto::{self, NewRun, ParentPolicy, RetryPolicy, RunKind, new_run},
 };
 
@@ -19,35 +15,20 @@ pub struct Call {
     client: Client,
     run: NewRun,
     queue: String,
-    children: Option<Children>,
-}
-
-/// Numbers the calls of each function under one attempt, so that a parent that is run again finds the children of
-/// its earlier attempt by their keys (promise P4).
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Children(Arc<Mutex<HashMap<(i32, String), u64>>>);
-
-impl Children {
-    /// The automatic key of the next call of this function.
-    fn next_key(&self, kind: RunKind, name: &str) -> String {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = counts.entry((kind.into(), name.to_owned())).or_default();
-        *n += 1;
-        let kind = if kind == RunKind::Flow { "flow" } else { "task" };
-        format!("auto:{kind}:{name}:{n}")
-    }
+    /// Of the attempt that makes the call.
+    calls: Option<ChildCalls>,
+    always_new: bool,
 }
 
 impl Call {
     pub(crate) fn new(client: Client, kind: RunKind, name: String) -> Self {
         let run = NewRun { kind: kind.into(), name, ..Default::default() };
-        Self { client, run, queue: "default".into(), children: None }
+        Self { client, run, queue: "default".into(), calls: None, always_new: false }
     }
 
-    pub(crate) fn below(mut self, parent_run_id: &str, traceparent: String, children: Children) -> Self {
-        parent_run_id.clone_into(&mut self.run.parent_run_id);
+    pub(crate) fn below(mut self, calls: ChildCalls, traceparent: String) -> Self {
         self.run.traceparent = traceparent;
-        self.children = Some(children);
+        self.calls = Some(calls);
         self
     }
 
@@ -145,7 +126,13 @@ impl Call {
     /// The run that it belongs to. A call made through a [`crate::Context`] belongs to that run already.
     pub fn parent(mut self, run_id: impl Into<String>) -> Self {
         self.run.parent_run_id = run_id.into();
-        self.children = None;
+        self.calls = None;
+        self
+    }
+
+    /// A later attempt of the run that makes this call starts another run, instead of finding this one and its result.
+    pub fn always_new(mut self) -> Self {
+        self.always_new = true;
         self
     }
 
@@ -184,11 +171,10 @@ impl Call {
         run.id = core::new_run_id();
         run.placement = Some(new_run::Placement::Queue(self.queue.clone()));
         run.parameters = Some(json::to_payload(params)?);
-        if let Some(children) = &self.children
-            && run.idempotency_key.is_empty()
-        {
-            run.idempotency_key = children.next_key(run.kind(), &run.name);
-            run.use_existing = true;
+        match &self.calls {
+            Some(calls) if self.always_new => calls.adopt(&mut run),
+            Some(calls) => calls.count(&mut run),
+            None => {}
         }
         Ok(run)
     }
@@ -211,23 +197,28 @@ mod tests {
     }
 
     #[test]
-    fn children_of_an_attempt_are_numbered_by_function() {
-        let children = Children::default();
-        let parent = core::new_run_id();
-        let key = |name: &str| {
-            let call = Client::connect("http://127.0.0.1:1", "").unwrap().task(name);
-            call.below(&parent, String::new(), children.clone()).new_run(&()).unwrap().idempotency_key
+    fn calls_of_an_attempt_are_numbered_unless_they_are_always_new() {
+        let calls = ChildCalls::new("p", 3);
+        let child = |call: Call| {
+            let run = call.below(calls.clone(), String::new()).new_run(&()).unwrap();
+            (run.parent_run_id, run.parent_epoch, run.child_call)
         };
-        assert_eq!(key("a"), "auto:task:a:1");
-        assert_eq!(key("b"), "auto:task:b:1");
-        assert_eq!(key("a"), "auto:task:a:2");
+        assert_eq!(child(call()), ("p".to_owned(), 3, 1));
+        assert_eq!(child(call().always_new()), ("p".to_owned(), 3, 0));
+        assert_eq!(child(call()), ("p".to_owned(), 3, 2));
     }
 
     #[test]
     fn a_key_of_the_caller_is_kept() {
-        let call = call().idempotency_key("mine").below("p", String::new(), Children::default());
+        let call = call().idempotency_key("mine").below(ChildCalls::new("p", 3), String::new());
         let run = call.new_run(&()).unwrap();
-        assert_eq!((run.idempotency_key.as_str(), run.use_existing), ("mine", false));
+        assert_eq!((run.idempotency_key.as_str(), run.use_existing, run.child_call), ("mine", false, 0));
+    }
+
+    #[test]
+    fn a_call_below_another_parent_is_none_of_the_attempt() {
+        let run = call().below(ChildCalls::new("p", 3), String::new()).parent("q").new_run(&()).unwrap();
+        assert_eq!((run.parent_run_id.as_str(), run.parent_epoch, run.child_call), ("q", 0, 0));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::sync::{
 };
 
 use tidegate_sdk_core::{
-    self as core, LogLine, Pauser,
+    self as core, ChildCalls, LogLine, Pauser,
     proto::{self, Assign, RunKind},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Call, Client, Wait, call::Children};
+use crate::{Call, Client, Wait};
 
 /// How grave a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +51,14 @@ struct Shared {
     traceparent: String,
     cancellation: CancellationToken,
     handles_cancellation: AtomicBool,
-    children: Children,
+    calls: ChildCalls,
     pauser: Pauser,
 }
 
 impl Context {
     /// `assign` is without its parameters.
     pub(crate) fn new(client: Client, assign: Assign, traceparent: String, pauser: Pauser) -> Self {
+        let calls = ChildCalls::new(&assign.run_id, assign.epoch);
         Self {
             shared: Arc::new(Shared {
                 client,
@@ -65,7 +66,7 @@ impl Context {
                 traceparent,
                 cancellation: CancellationToken::new(),
                 handles_cancellation: AtomicBool::new(false),
-                children: Children::default(),
+                calls,
                 pauser,
             }),
         }
@@ -133,8 +134,8 @@ impl Context {
         self.shared.cancellation.clone()
     }
 
-    /// A call of the task `name` as a child of this run. A parent that runs again finds the children of its earlier
-    /// attempt by the order of its calls, and their results.
+    /// A call of the task `name` as a child of this run. When this run is executed again, the n-th call of a function with
+    /// the same parameters finds the child of the n-th such call before, and its result; see [`Call::always_new`].
     pub fn task(&self, name: impl Into<String>) -> Call {
         self.child(self.shared.client.task(name))
     }
@@ -152,7 +153,12 @@ impl Context {
     fn child(&self, call: Call) -> Call {
         let traceparent =
             core::trace::current_traceparent().unwrap_or_else(|| self.shared.traceparent.clone());
-        call.below(self.run_id(), traceparent, self.shared.children.clone())
+        call.below(self.shared.calls.clone(), traceparent)
+    }
+
+    /// Numbers the calls of this attempt, for runs that are created by the core's client.
+    pub fn child_calls(&self) -> &ChildCalls {
+        &self.shared.calls
     }
 
     /// The worker's client.

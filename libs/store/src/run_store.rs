@@ -31,7 +31,8 @@ pub struct KeyReservation {
     pub run_id: RunId,
     /// A hash of the parameters, to tell a repeat from a misuse.
     pub params_hash: [u8; 32],
-    /// When the key may be used anew.
+    /// When the key may be used anew. That of a child, whose scope is its parent, is kept longer where the parent is still
+    /// open then.
     pub expires_at: Timestamp,
 }
 
@@ -313,7 +314,7 @@ pub trait RunStore: Send + Sync + 'static {
     async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError>;
 
     /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency and cache keys that
-    /// expired before `now`; up to `limit` of each. Gives how many rows went.
+    /// expired before `now`, but for keys of children whose parent is open; up to `limit` of each. Gives how many rows went.
     async fn purge(&self, ended_before: Timestamp, now: Timestamp, limit: usize)
     -> Result<usize, StoreError>;
 
@@ -347,7 +348,8 @@ pub trait RunTx: Send {
         now: Timestamp,
     ) -> Result<Vec<(SessionId, Namespace)>, StoreError>;
 
-    /// Reserves keys, and tells who owns each, in their order. A key that expired by `now` is given anew. Of two
+    /// Reserves keys, and tells who owns each, in their order. A key that expired by `now` is given anew, but for a
+    /// child's, which stands until it is purged. Of two
     /// reservations of one key in the slice the first wins. Waits for a concurrent transaction that reserves the same key.
     async fn reserve_keys(
         &mut self,

@@ -100,6 +100,9 @@ pub fn parse_draft(
         violations
             .add("child_call", format!("{} counts calls of a parent: set parent_run_id", new.child_call));
     }
+    if new.parent_epoch > 0 && new.parent_run_id.is_empty() {
+        violations.add("parent_epoch", format!("{} is that of no run: set parent_run_id", new.parent_epoch));
+    }
     if new.child_call > 0 && !new.idempotency_key.is_empty() {
         violations.add("child_call", format!("{} is set beside idempotency_key: choose one", new.child_call));
     }

@@ -1,8 +1,8 @@
 use futures::future::join_all;
 use sha2::{Digest as _, Sha256};
 use tidegate_engine::{Create, Created, Engine, EngineError, Operation};
-use tidegate_model::{FieldViolation, Namespace, Payload, RunId, ServiceError as _, limits};
-use tidegate_orchestration::Draft;
+use tidegate_model::{Epoch, FieldViolation, Namespace, Payload, RunId, ServiceError as _, limits};
+use tidegate_orchestration::{Draft, Placement};
 use tidegate_proto::v1::{self, run_service_server::RunService};
 use tidegate_service_kit::trace;
 use tidegate_store::{Filter, ListQuery};
@@ -50,6 +50,7 @@ impl RunService for Service {
         Ok(Response::new(v1::CreateRunResponse {
             run: Some(run_to_proto(&created.run)),
             created: created.created,
+            adopted: created.adopted,
         }))
     }
 
@@ -291,15 +292,22 @@ fn parse_create(
         parameters,
         idempotency_key,
         use_existing: new.use_existing,
+        is_child_call: new.child_call > 0,
+        parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),
     })
 }
 
-/// The key of the n-th same call in an attempt of the parent, which a later attempt makes again.
+/// The key of the n-th same call in an attempt of the parent, which a later attempt makes again. Calls that the process
+/// executes itself are counted apart from those that it queues: both kinds may be under way at once, in any order.
 fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
     use std::fmt::Write as _;
 
-    let mut key = format!("call:{}:{n}:", draft.kind);
+    let place = match draft.placement {
+        Placement::Queue(_) => "queued",
+        Placement::Session(_) => "local",
+    };
+    let mut key = format!("call:{place}:{}:{n}:", draft.kind);
     for byte in params_hash {
         let _ = write!(key, "{byte:02x}"); // a String takes all
     }
@@ -319,6 +327,7 @@ fn create_outcome(outcome: Result<Created, EngineError>) -> v1::CreateRunOutcome
             created: created.created,
             state: Some(state_to_proto(&created.run.state)),
             epoch: created.run.epoch.0,
+            adopted: created.adopted,
             ..v1::CreateRunOutcome::default()
         },
         Err(error) => {

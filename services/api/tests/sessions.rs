@@ -178,3 +178,40 @@ async fn an_unknown_session_gets_no_runs_and_an_old_protocol_no_session() {
     let refused = api.sessions.clone().session(tokio_stream::once(request)).await.expect_err("is refused");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "PROTOCOL_VERSION"));
 }
+
+#[tokio::test]
+async fn the_next_attempt_of_a_parent_gets_its_local_children() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let parent = api.created(local()).await;
+    let call = || v1::NewRun {
+        parent_run_id: parent.id.clone(),
+        parent_epoch: 1,
+        child_call: 1,
+        parameters: Some(payload(b"1")),
+        ..local()
+    };
+    let first = api.create(call()).await.expect("is created");
+    let child = first.run.expect("is told");
+    assert!(first.created && !first.adopted);
+    let failed = v1::report::Event::Failed(v1::Failure::default());
+    session.report(vec![report(&child.id, 1, started()), report(&child.id, 1, failed)]).await;
+
+    let again = api.create(call()).await.expect("is found");
+    let adopted = again.run.expect("is told");
+    assert_eq!((&adopted.id, adopted.epoch, again.created, again.adopted), (&child.id, 2, false, true));
+    let outcomes =
+        session.report(vec![report(&child.id, 2, started()), report(&child.id, 2, completed())]).await;
+    assert!(outcomes.iter().all(|outcome| outcome.accepted), "{outcomes:?}");
+    let request = v1::CreateRunsRequest { runs: vec![call()], ..Default::default() };
+    let outcome =
+        api.runs.clone().create_runs(request).await.expect("answers").into_inner().outcomes.remove(0);
+    assert!(!outcome.created && !outcome.adopted, "its result is there");
+    assert_eq!((outcome.run_id, outcome.epoch), (child.id, 2));
+
+    let other = v1::NewRun { parameters: Some(payload(b"2")), ..call() };
+    assert!(api.create(other).await.expect("is created").created, "with other parameters it is another call");
+    let stale = v1::NewRun { parent_epoch: 7, child_call: 2, ..call() };
+    let refused = api.create(stale).await.expect_err("is refused");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "STALE_EPOCH"));
+}

@@ -246,6 +246,8 @@ pub fn task() -> Create {
         params_hash: [0; 32],
         idempotency_key: None,
         use_existing: false,
+        is_child_call: false,
+        parent_epoch: None,
         actor: None,
     }
 }

@@ -9,6 +9,9 @@ class Op:
     def subscribe(self, callback: Callable[[], None]) -> None: ...
     def result(self) -> Any: ...
 
+class ChildCalls:
+    def __init__(self, run_id: str, epoch: int) -> None: ...
+
 class NewRun:
     id: str
     def __init__(
@@ -20,7 +23,8 @@ class NewRun:
         data: bytes,
         run_name: str = "",
         queue: Optional[str] = None,
-        parent: str = "",
+        calls: Optional[ChildCalls] = None,
+        always_new: bool = False,
         traceparent: str = "",
         tags: list[str] = ...,
         key: str = "",
@@ -83,6 +87,7 @@ class StopWatch: ...
 class LocalRun:
     id: str
     existing: bool
+    epoch: int
     def on_stop(self, callback: Callable[[str, str, float], None]) -> StopWatch: ...
     def start(self) -> None: ...
     def begin_again(self, epoch: int) -> None: ...
@@ -119,6 +124,7 @@ class Attempt:
     name: str
     run_name: str
     attempt: int
+    epoch: int
     queue: str
     root_run_id: str
     parent_run_id: str

@@ -181,21 +181,23 @@ class LocalCall:
         self.parent = current_run()
         self._pending: Optional[_core.Op] = None
 
-    def create(self) -> None:
-        """Begins to create the run. Many in a row travel together."""
-        run = self.function._new_run(self._storable(), queued=False)
+    def create(self, always_new: bool = False) -> None:
+        """Begins to create the run. Many in a row travel together. With `always_new` no attempt of the parent finds it."""
+        arguments, are_kept = self._storable()
+        # What they are is not known to another attempt, so it could take the result of another call for this one's.
+        run = self.function._new_run(arguments, queued=False, always_new=always_new or not are_kept)
         if self.future is not None:
             self.future.id = run.id
         self._pending = client().create_local(run)
 
-    def _storable(self) -> dict[str, Any]:
-        """What the history keeps of the arguments. The code gets them as they are, so one that cannot travel does not
-        matter here."""
+    def _storable(self) -> tuple[dict[str, Any], bool]:
+        """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
+        that cannot travel does not matter here."""
         try:
             _payload.encode(self.arguments, "")
-            return self.arguments
+            return self.arguments, True
         except PayloadError:
-            return {name: repr(value)[:1_000] for name, value in self.arguments.items()}
+            return {name: repr(value)[:1_000] for name, value in self.arguments.items()}, False
 
     def run(self) -> Any:
         """Takes the steps in this thread."""
@@ -250,7 +252,13 @@ class LocalCall:
         assert self._pending is not None
         local: _core.LocalRun = yield self._pending
         if local.existing:
-            return _result((yield client().wait(local.id)), True)
+            found: _core.Run = yield client().wait(local.id)
+            if found.result is None or found.result[0] != _payload.NOT_KEPT:
+                self._is_run(local.id)
+                return _result(found, True)
+            self.create(always_new=True)
+            local = yield self._pending
+        self._is_run(local.id)
         attempt = 0
         while True:
             attempt += 1
@@ -265,6 +273,7 @@ class LocalCall:
                 kind=function.kind,
                 name=function.name,
                 attempt=attempt,
+                epoch=local.epoch,
                 traceparent=span.traceparent,
                 tags=tuple(function.options.tags),
                 log_prints=function.options.log_prints,
@@ -284,7 +293,7 @@ class LocalCall:
             end = end_of(outcome, control, function.name)
             if end.end == "failed" and outcome.error is None:
                 # It returned something that cannot be kept. Its caller is here and gets it all the same.
-                end = End("completed", _payload.NULL)
+                end = End("completed", _payload.NOT_KEPT)
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
                 raise self._lost_error((yield client().get_run(local.id)), control.stopped[1])
@@ -302,6 +311,10 @@ class LocalCall:
                 local.begin_again(epoch)
                 continue
             raise self._error(local.id, outcome, control, end)
+
+    def _is_run(self, run_id: str) -> None:
+        if self.future is not None:
+            self.future.id = run_id
 
     def _error(self, run_id: str, outcome: Outcome, control: Control, end: End) -> BaseException:
         what = f"run {run_id} ({self.function.name})"
@@ -391,7 +404,7 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
         if isinstance(upstream, BaseException) and _has_failed(dependency):
             message = f"not executed: it needs the result of run {dependency.id}, which failed: {upstream}"
             call.arguments = {}
-            call.create()
+            call.create(always_new=True)
             assert call._pending is not None
             local: _core.LocalRun = block(call._pending)
             local.start()

@@ -11,6 +11,8 @@ from typing import Any, Optional
 from .errors import PayloadError
 
 JSON, BINARY, PICKLE, NULL = "json/plain", "binary/plain", "python/pickle", "null"
+#: Of a local run whose result could not be encoded: only its caller got it.
+NOT_KEPT = "not-kept"
 
 
 def encode(value: Any, what: str) -> tuple[str, bytes]:
@@ -39,6 +41,8 @@ def decode(payload: Optional[tuple[str, bytes]], what: str) -> Any:
         return None
     if encoding == BINARY:
         return bytes(data)
+    if encoding == NOT_KEPT:
+        raise PayloadError(f"{what} was not kept: it could not travel, so only the code that called it has got it")
     try:
         if encoding == JSON:
             return json.loads(data)

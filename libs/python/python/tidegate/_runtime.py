@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Callable, Optional
 
+from . import _core
+
 if TYPE_CHECKING:
     from .futures import Future
 
@@ -26,6 +28,7 @@ class RunContext:
         kind: str,
         name: str,
         attempt: int,
+        epoch: int,
         traceparent: str,
         parent_run_id: str = "",
         tags: tuple[str, ...] = (),
@@ -51,16 +54,11 @@ class RunContext:
         self._log_prints = log_prints
         self._max_workers = max_workers
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], int] = {}
+        #: Numbers the calls of this attempt: a later one that makes the same finds their runs.
+        self._calls = _core.ChildCalls(run_id, epoch)
         self._pool: Optional[ThreadPoolExecutor] = None
         self._cancelled: list[Callable[[], None]] = []
         self._children: list[Future] = []
-
-    def _child_key(self, kind: str, name: str) -> str:
-        """The automatic key of the next call of this function: a parent that runs again finds its earlier children."""
-        with self._lock:
-            n = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
-        return f"auto:{kind}:{name}:{n}"
 
     def _executor(self) -> ThreadPoolExecutor:
         """Of this run alone: runs that wait for their own children can so never take each other's threads."""

@@ -61,6 +61,8 @@ class Options:
     idempotency_key: str = ""
     #: For `.delay()` with a used key and other parameters: take the run that is there instead of an error.
     use_existing: bool = False
+    #: Inside a run: a later attempt of that run executes it anew, instead of taking the result that it has had.
+    always_new: bool = False
     #: For `.delay()` inside a run: it goes on, whatever becomes of its parent.
     detached: bool = False
 
@@ -107,6 +109,9 @@ class Function(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Executes it here and now, as a run of its own; below the current run, where there is one.
 
+        When the current run is executed again, the n-th call of a function with the same arguments finds the run of the
+        n-th such call before: one that completed is not repeated and gives its result. See `always_new`.
+
         An async function gives a coroutine to await, as usual.
         """
         from . import _execution
@@ -119,7 +124,8 @@ class Function(Generic[P, R]):
         """Executes it in the background of this process and gives a future at once.
 
         Futures and run handles among the arguments, also inside lists and dicts, are waited for and replaced by their
-        results; those in `wait_for` are only waited for. The run that submits does not end before it.
+        results; those in `wait_for` are only waited for. The run that submits does not end before it. When that run is
+        executed again, it finds its earlier calls as by :meth:`__call__`.
         """
         from . import _execution
 
@@ -132,8 +138,8 @@ class Function(Generic[P, R]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
         """Has a worker execute it. When this returns the run is durable.
 
-        Inside a run the new one is its child. A parent that is run again finds the children of its earlier attempt by
-        the order of its calls, and their results.
+        Inside a run the new one is its child. When that run is executed again, it finds its earlier calls as by
+        :meth:`__call__`; those that did not complete are tried again.
         """
         return self._delay([self.bind(args, kwargs)])[0]
 
@@ -171,13 +177,10 @@ class Function(Generic[P, R]):
             f"{self.name}({', '.join(names)}) was called with {_describe(parameters)}: send an object with these names"
         )
 
-    def _new_run(self, arguments: dict[str, Any], *, queued: bool) -> _core.NewRun:
+    def _new_run(self, arguments: dict[str, Any], *, queued: bool, always_new: bool = False) -> _core.NewRun:
         options = self.options
         parent = current_run()
         encoding, data = _payload.encode(arguments, f"the arguments of `{self.name}`")
-        key, use_existing = options.idempotency_key, options.use_existing
-        if queued and parent is not None and not key:
-            key, use_existing = parent._child_key(self.kind, self.name), True
         due_at = options.eta.timestamp() if options.eta is not None else None
         if options.countdown is not None:
             due_at = time.time() + options.countdown
@@ -188,11 +191,12 @@ class Function(Generic[P, R]):
             data=data,
             run_name=self._run_name(arguments),
             queue=options.queue if queued else None,
-            parent=parent.run_id if parent is not None else "",
+            calls=parent._calls if parent is not None else None,
+            always_new=options.always_new or always_new,
             traceparent=parent.traceparent if parent is not None else "",
             tags=list(options.tags),
-            key=key if queued else "",
-            use_existing=use_existing,
+            key=options.idempotency_key if queued else "",
+            use_existing=options.use_existing,
             priority=options.priority,
             due_at=due_at if queued else None,
             max_retries=options.retries,

@@ -195,6 +195,7 @@ class _Attempt:
             kind=attempt.kind,
             name=attempt.name,
             attempt=attempt.attempt,
+            epoch=attempt.epoch,
             traceparent=self.span.traceparent,
             tags=tuple(attempt.tags),
             log_prints=function.options.log_prints,

@@ -249,6 +249,14 @@ impl Actor {
             Command::Forget { run_id } => {
                 self.runs.remove(&run_id);
             }
+            Command::Adopt { asked, found, reply } => {
+                let asked = self.runs.remove(&asked); // gone where the session was lost, which it has been told
+                let is_ours = !self.runs.contains_key(&found);
+                if let Some(open) = asked.filter(|_| is_ours) {
+                    self.runs.insert(found, open);
+                }
+                let _ = reply.send(is_ours); // who asked may have gone
+            }
             Command::Abandon { run_id, epoch } => self.abandon(run_id, epoch),
             Command::Report { session_id, report, reply } if session_id == self.session_id => {
                 let max_payload = self.connection.max_payload();

@@ -26,7 +26,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct LocalRun {
     id: String,
-    /// The run was there before, by its idempotency key: it is not ours to execute.
+    /// The run was there before, by its key: it is not ours to execute.
     existing: bool,
     state: proto::State,
     session_id: String,
@@ -42,14 +42,14 @@ pub struct LocalRun {
 impl LocalRun {
     pub(super) fn new(
         created: CreatedRun,
+        is_ours: bool,
         session_id: String,
-        asked_id: &str,
         (stop_sender, stop): (StopSender, StopSignal),
         run_timeout: Option<Duration>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
         Self {
-            existing: created.id != asked_id,
+            existing: !is_ours,
             id: created.id,
             state: created.state,
             session_id,
@@ -67,8 +67,13 @@ impl LocalRun {
         &self.id
     }
 
-    /// True when an earlier call with the same idempotency key had made the run: do not execute it; its result is
-    /// to be had by [`crate::Client::wait`].
+    /// The epoch under which the present attempt is executed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// True when an earlier call with the same key, or the same call in an earlier attempt of the parent, had made the
+    /// run: do not execute it; its result is to be had by [`crate::Client::wait`].
     pub fn is_existing(&self) -> bool {
         self.existing
     }

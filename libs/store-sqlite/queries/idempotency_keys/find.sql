@@ -5,3 +5,4 @@ JOIN idempotency_keys AS owned
     AND owned.scope = asked.value ->> 1
     AND owned.key = asked.value ->> 2
 WHERE owned.expires_at > ?2
+    OR owned.scope LIKE 'run:%' -- it lasts as long as the parent is open

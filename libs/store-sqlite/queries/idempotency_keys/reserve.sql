@@ -7,3 +7,4 @@ SET run_id = excluded.run_id,
     params_hash = excluded.params_hash,
     expires_at = excluded.expires_at
 WHERE idempotency_keys.expires_at <= ?2
+    AND idempotency_keys.scope NOT LIKE 'run:%' -- a child's key lasts as long as its parent is open

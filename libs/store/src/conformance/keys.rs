@@ -3,6 +3,7 @@
 use std::{slice::from_ref, sync::Arc};
 
 use tidegate_model::{Namespace, RunId};
+use tidegate_orchestration::Phase;
 use tokio::task::JoinSet;
 
 use super::fixture::*;
@@ -112,4 +113,27 @@ pub async fn owners_are_found_without_reserving(store: Arc<dyn RunStore>) {
     assert_eq!(tx.find_keys(&asked, after(100)).await.unwrap(), [None, None]);
     tx.commit().await.unwrap();
     assert_eq!(reserve(&store, from_ref(&unknown), 99).await, [owner(&unknown)]);
+}
+
+/// A parent may be open for longer than keys are kept: it still finds its children. Their keys go after its end.
+pub async fn a_childs_key_lasts_as_long_as_its_parent_is_open(store: Arc<dyn RunStore>) {
+    let parent = queued();
+    insert(&store, &[&parent]).await;
+    let scope = format!("run:{}", parent.id);
+    let (child, stray) = (reservation(&scope, "n"), reservation(&format!("run:{}", RunId::new()), "n"));
+    reserve(&store, &[child.clone(), stray.clone(), reservation("flow:etl", "daily")], 0).await;
+    let again = [reservation(&scope, "n")];
+    assert_eq!(reserve(&store, &again, 100).await, [owner(&child)], "expired, and still its own");
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.find_keys(&again, after(100)).await.unwrap(), [Some(owner(&child))]);
+    drop(tx);
+    assert_eq!(store.purge(T0, after(101), 100).await.unwrap(), 2, "the other two go");
+    assert_eq!(store.purge(T0, after(102), 100).await.unwrap(), 0);
+    assert_eq!(reserve(&store, &again, 103).await, [owner(&child)]);
+
+    let mut tx = store.begin().await.unwrap();
+    tx.lock_runs(&[parent.id]).await.unwrap();
+    tx.update_runs(&[(entered(&parent, Phase::Completed, after(104)), None)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.purge(T0, after(200_000), 100).await.unwrap(), 1);
 }

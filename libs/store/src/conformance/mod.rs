@@ -78,6 +78,7 @@ macro_rules! run_store_conformance {
             keys::a_rolled_back_reservation_is_none,
             keys::owners_are_found_without_reserving,
             keys::of_two_transactions_one_owns_the_key,
+            keys::a_childs_key_lasts_as_long_as_its_parent_is_open,
             deletes::nothing_of_a_deleted_run_is_left,
             deletes::what_has_not_ended_is_not_deleted,
             deletes::a_key_of_a_deleted_run_is_given_anew,
