@@ -1,48 +1,45 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
+use futures::future::try_join_all;
 use tidegate_model::RunId;
 use tidegate_orchestration::{Event, Run, StateType, apply};
-use tidegate_store::{StoreError, Sweep};
+use tidegate_store::{Below, StoreError, Sweep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Engine, EngineError, lane::with_retries, operate::Changes};
 
-/// Parents of one transaction, and their children at most.
-const N_PARENTS: usize = 100;
-const N_CHILDREN: usize = 1_000;
+/// Runs whose cascades one turn of the sweep sees to.
+const N_ABOVE: usize = 1_000;
+/// Runs that are found at a time, and cancelled before it is looked again.
+const N_BELOW: usize = 100_000;
+/// Runs of one transaction.
+const CHUNK: usize = 1_000;
+
+/// From which end a cascade goes through what is below.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Who was asked begins with the oldest.
+    Upward,
+    /// The sweep begins with the newest, so that it meets who was asked, and repeats none of his work.
+    Downward,
+}
 
 impl Engine {
-    /// Cancels the open children of a run that was cancelled, and theirs, level by level. Gives how many runs it
-    /// cancelled. Dying in the middle loses nothing: the flags in the rows have the sweep go on.
+    /// Cancels the open runs below a run that was cancelled. Gives how many it cancelled. Dying in the middle loses
+    /// nothing: the flag of the run above, which falls last, has the sweep go on.
     pub async fn cascade_from(&self, run_id: RunId) -> Result<usize, EngineError> {
-        let mut n_cancelled = 0;
-        let mut level = vec![run_id];
-        while !level.is_empty() {
-            let mut next = Vec::new();
-            for parents in level.chunks(N_PARENTS) {
-                loop {
-                    let step = with_retries(|| self.cascade_step(parents)).await?;
-                    n_cancelled += step.cancelled.len();
-                    next.extend(step.cancelled);
-                    if step.is_done {
-                        break;
-                    }
-                }
-            }
-            level = next;
-        }
-        Ok(n_cancelled)
+        self.cascade(&[run_id], Order::Upward).await
     }
 
     /// Brings about all ends of children that are due, whoever left them. Gives how many runs it cancelled.
     pub async fn cascade_all(&self) -> Result<usize, EngineError> {
         let mut n_cancelled = 0;
         loop {
-            let parents = with_retries(|| self.pending_cascades()).await?;
-            if parents.is_empty() {
+            let above = with_retries(|| self.pending_cascades()).await?;
+            if above.is_empty() {
                 return Ok(n_cancelled);
             }
-            n_cancelled += with_retries(|| self.cascade_step(&parents)).await?.cancelled.len();
+            n_cancelled += self.cascade(&above, Order::Downward).await?;
         }
     }
 
@@ -56,73 +53,100 @@ impl Engine {
         }
     }
 
-    /// Parents whose cascades are due and that nobody else is busy with. They are not locked any more: parents and
-    /// children are then locked together, in id order.
+    /// Runs whose cascades are due and that nobody changes just now.
     async fn pending_cascades(&self) -> Result<Vec<RunId>, StoreError> {
         let mut tx = self.inner.store.begin().await?;
-        let parents = tx.sweep(&Sweep::Cascades, N_PARENTS).await?;
-        Ok(parents.into_iter().map(|run| run.id).collect())
+        let above = tx.sweep(&Sweep::Cascades, N_ABOVE).await?;
+        Ok(above.into_iter().map(|run| run.id).collect())
     }
 
-    async fn cascade_step(&self, parents: &[RunId]) -> Result<CascadeStep, StoreError> {
+    async fn cascade(&self, above: &[RunId], order: Order) -> Result<usize, EngineError> {
+        let found = with_retries(|| self.inner.store.get_runs(None, above)).await?;
+        let above: HashMap<RunId, Run> =
+            found.into_iter().filter(|run| run.cascade_pending).map(|run| (run.id, run)).collect();
+        if above.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<RunId> = above.keys().copied().collect();
+        let mut n_cancelled = 0;
+        loop {
+            // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
+            let mut below = with_retries(|| self.inner.store.open_below(&ids, N_BELOW)).await?;
+            if below.is_empty() {
+                break;
+            }
+            if let Order::Downward = order {
+                below.reverse();
+            }
+            n_cancelled += self.cancel_below(&above, &below).await?;
+        }
+        // Whatever is below has ended or is CANCELLING by now, and gets no new children.
+        with_retries(|| self.settle(&ids)).await?;
+        Ok(n_cancelled)
+    }
+
+    async fn cancel_below(&self, above: &HashMap<RunId, Run>, below: &[Below]) -> Result<usize, EngineError> {
+        let n_lanes = self.inner.options.n_lanes.get();
+        let lanes = (0..n_lanes).map(|lane_idx| async move {
+            let mut n_cancelled = 0;
+            for chunk in below.chunks(CHUNK).skip(lane_idx).step_by(n_lanes) {
+                n_cancelled += with_retries(|| self.cancel_chunk(above, chunk)).await?;
+            }
+            Ok::<usize, EngineError>(n_cancelled)
+        });
+        Ok(try_join_all(lanes).await?.into_iter().sum())
+    }
+
+    async fn cancel_chunk(&self, above: &HashMap<RunId, Run>, chunk: &[Below]) -> Result<usize, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
-        // A parent that ends or is cancelled gets no new child, so none can be missed after this.
-        let children = tx.open_children(parents, N_CHILDREN).await?;
-        let ids: BTreeSet<RunId> = parents.iter().chain(&children).copied().collect();
-        let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
-        let locked: HashMap<RunId, Run> = locked.into_iter().map(|run| (run.id, run)).collect();
-        let parents: Vec<Run> = parents
-            .iter()
-            .filter_map(|id| locked.get(id))
-            .filter(|run| run.cascade_pending)
-            .cloned()
-            .collect();
-        if parents.is_empty() {
-            return Ok(CascadeStep { cancelled: Vec::new(), is_done: true });
-        }
-        let is_done = children.len() < N_CHILDREN;
-        let mut cancelled = Vec::with_capacity(children.len());
+        let ids: Vec<RunId> = chunk.iter().map(|below| below.id).collect();
+        let above_of: HashMap<RunId, RunId> = chunk.iter().map(|below| (below.id, below.above)).collect();
         let mut changes = Changes::new(Vec::new());
-        for child in children.iter().filter_map(|id| locked.get(id)) {
-            // A parent that somebody else has seen to meanwhile is not among them.
-            let Some(parent) = parents.iter().find(|parent| Some(parent.id) == child.parent) else {
-                continue;
-            };
-            let event = Event::CancelRequested { reason: reason(parent), actor: None };
-            if let Ok(step) = apply(child, None, &event, now, 0.5)
+        let mut n_cancelled = 0;
+        for run in tx.lock_runs(&ids).await? {
+            let Some(cause) = above_of.get(&run.id).and_then(|id| above.get(id)) else { continue };
+            let event = Event::CancelRequested { reason: reason(cause, &run), actor: None };
+            if let Ok(mut step) = apply(&run, None, &event, now, 0.5)
                 && !step.transitions.is_empty()
             {
-                cancelled.push(child.id);
-                changes.take(child, &event, None, step, now);
+                // The flag above stands for it as well.
+                step.run.cascade_pending = false;
+                n_cancelled += 1;
+                changes.take(&run, &event, None, step, now);
             }
         }
-        if is_done {
-            for mut parent in parents {
-                // A parent may itself be a child that was cancelled just now; that change must not be undone.
-                if let Some(changed) = changes.run(parent.id) {
-                    parent = changed.clone();
-                }
-                parent.cascade_pending = false;
-                changes.note(parent);
+        let mut outbound = changes.commit(&*self.inner.store, tx).await?;
+        outbound.cascade = false;
+        self.send(outbound);
+        Ok(n_cancelled)
+    }
+
+    /// Takes down the flags of runs below which nothing is left to do.
+    async fn settle(&self, above: &[RunId]) -> Result<(), StoreError> {
+        let mut tx = self.inner.store.begin().await?;
+        let mut changes = Changes::new(Vec::new());
+        for run in tx.lock_runs(above).await? {
+            // One that was retried meanwhile has none.
+            if run.cascade_pending {
+                changes.note(Run { cascade_pending: false, ..run });
             }
         }
-        self.send(changes.commit(&*self.inner.store, tx).await?);
-        Ok(CascadeStep { cancelled, is_done })
+        changes.commit(&*self.inner.store, tx).await?;
+        Ok(())
     }
 }
 
-struct CascadeStep {
-    cancelled: Vec<RunId>,
-    /// False: the parents have further open children.
-    is_done: bool,
-}
-
-fn reason(parent: &Run) -> String {
-    let how = match parent.state.state_type() {
+fn reason(above: &Run, run: &Run) -> String {
+    let how = match above.state.state_type() {
         StateType::Failed => "failed",
         StateType::Crashed => "crashed",
         _ => "was cancelled",
     };
-    format!("its parent {} ({}) {how}", parent.run_name, parent.id)
+    let (name, id) = (&above.run_name, above.id);
+    if run.parent == Some(id) {
+        format!("its parent {name} ({id}) {how}")
+    } else {
+        format!("run {name} ({id}), which is above it, {how}")
+    }
 }

@@ -178,6 +178,37 @@ async fn a_wide_and_a_deep_tree_end_with_their_root() {
 }
 
 #[tokio::test]
+async fn an_open_run_below_an_ended_one_is_cancelled_too_and_told_by_whom() {
+    let fixture = Fixture::new().await;
+    let root = fixture.queued().await;
+    let middle = fixture.child_of(&root).await;
+    let middle = fixture.start(&middle).await;
+    let leaf = fixture.child_of(&middle).await;
+    fixture.report(&middle, Event::Completed).await.expect("completes");
+    fixture.cancel(&root).await;
+    assert_eq!(fixture.engine.cascade_from(root.id).await.expect("cascades"), 1);
+    let message = fixture.get(&leaf).await.state.message;
+    assert_eq!(message, format!("run {} ({}), which is above it, was cancelled", root.run_name, root.id));
+    assert!(!fixture.get(&root).await.cascade_pending);
+}
+
+#[tokio::test]
+async fn what_a_cascade_stops_leaves_no_further_cascade_when_its_worker_is_done() {
+    let fixture = Fixture::new().await;
+    let root = fixture.queued().await;
+    let running = fixture.child_of(&root).await;
+    let running = fixture.start(&running).await;
+    let leaf = fixture.child_of(&running).await;
+    fixture.cancel(&root).await;
+    assert_eq!(fixture.engine.cascade_from(root.id).await.expect("cascades"), 2);
+    assert_eq!(fixture.state(&running).await, "CANCELLING/Cancelling");
+    assert_eq!(fixture.state(&leaf).await, "CANCELLED/Cancelled");
+    let closed = fixture.report(&running, Event::Cancelled).await.expect("is over").run;
+    assert!(!closed.cascade_pending, "what was below it is cancelled already");
+    assert_eq!(fixture.engine.cascade_all().await.expect("sweeps"), 0);
+}
+
+#[tokio::test]
 async fn children_end_with_a_parent_that_fails_also_when_the_process_that_took_the_report_died() {
     let fixture = Fixture::new().await;
     let parent = fixture.queued().await;

@@ -79,12 +79,10 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_namespace ON runs (namespace, id);
 -- list with `root_run_id`: a tree; an uppermost run is found by its id
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
--- list with `parent_run_id`: all children
+-- list with `parent_run_id`: all children; runs/open_below.sql
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 -- list with `tags`
 CREATE INDEX runs_by_tag ON runs USING gin (tags) WHERE tags <> '{}';
--- runs/open_children.sql
-CREATE INDEX runs_open_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL AND ended_at IS NULL;
 -- runs/sweep_lost_sessions.sql, runs/cancelling_of_session.sql, sessions/purge.sql
 CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
 -- runs/sweep_never_enqueued.sql

@@ -20,7 +20,7 @@ statements! {
     HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
     LOCK_RUNS = "runs/lock.sql" after "runs/columns.sql";
     SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
-    OPEN_CHILDREN = "runs/open_children.sql";
+    OPEN_BELOW = "runs/open_below.sql";
     CANCELLING_OF_SESSION = "runs/cancelling_of_session.sql" after "runs/columns.sql";
     SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
     SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";

@@ -5,8 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx, Session,
-    StoreError, adapter,
+    Below, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx,
+    Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -96,6 +96,16 @@ impl RunStore for PgStore {
             .map_err(store_error)?;
         let Some(row) = row else { return Ok(row::cursor(0, 0)) };
         Ok(row::cursor(row::column(&row, 0)?, row::column(&row, 1)?))
+    }
+
+    async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
+        let rows = query(queries::OPEN_BELOW.sql())
+            .bind(row::ids(above))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| Ok(Below { id: row::run_id(row, 0)?, above: row::run_id(row, 1)? })).collect()
     }
 
     async fn get_inputs(&self, inputs: &InputQuery) -> Result<Vec<RunInput>, StoreError> {

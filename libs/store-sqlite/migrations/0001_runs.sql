@@ -57,8 +57,6 @@ CREATE INDEX runs_by_namespace ON runs (namespace, id);
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 -- list.sql with `parent_run_id`: all children
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
--- open_children.sql
-CREATE INDEX runs_open_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL AND ended_at IS NULL;
 -- sweep_lost_sessions.sql and sessions/purge.sql
 CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
 -- sweep_never_enqueued.sql

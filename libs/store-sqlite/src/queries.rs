@@ -18,7 +18,7 @@ statements! {
     GET_RUNS = "runs/get.sql" after "runs/columns.sql";
     GET_DETAILS = "runs/get_details.sql" after "runs/columns.sql";
     HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
-    OPEN_CHILDREN = "runs/open_children.sql";
+    OPEN_BELOW = "runs/open_below.sql";
     CANCELLING_OF_SESSION = "runs/cancelling_of_session.sql" after "runs/columns.sql";
     SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
     SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";

@@ -5,8 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx, Session,
-    StoreError, adapter,
+    Below, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx,
+    Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -98,6 +98,16 @@ impl RunStore for SqliteStore {
             .await
             .map_err(store_error)?;
         Ok(FeedCursor(row::column::<i64>(&row, 0)?.to_string()))
+    }
+
+    async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
+        let rows = query(queries::OPEN_BELOW.sql())
+            .bind(row::ids(above.iter().map(RunId::as_uuid)))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| Ok(Below { id: row::run_id(row, 0)?, above: row::run_id(row, 1)? })).collect()
     }
 
     async fn get_inputs(&self, inputs: &InputQuery) -> Result<Vec<RunInput>, StoreError> {

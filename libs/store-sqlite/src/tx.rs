@@ -95,16 +95,6 @@ impl RunTx for SqliteTx {
         runs(&rows)
     }
 
-    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError> {
-        let rows = query(queries::OPEN_CHILDREN.sql())
-            .bind(row::ids(parents.iter().map(RunId::as_uuid)))
-            .bind(adapter::limit(limit))
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        rows.iter().map(|row| row::run_id(row, 0)).collect()
-    }
-
     async fn reserve_keys(
         &mut self,
         keys: &[KeyReservation],

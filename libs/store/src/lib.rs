@@ -12,6 +12,6 @@ mod run_store;
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use run_store::{
-    CacheEntry, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner, KeyReservation, ListQuery,
-    NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
+    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner, KeyReservation,
+    ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
 };

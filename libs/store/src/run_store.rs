@@ -133,6 +133,15 @@ pub struct CacheEntry {
     pub expires_at: Timestamp,
 }
 
+/// A run that is to end with one above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// The run.
+    pub id: RunId,
+    /// The one above it: of those that were asked for, the nearest.
+    pub above: RunId,
+}
+
 /// Which of the two payloads of a pause it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InputKind {
@@ -280,6 +289,12 @@ pub trait RunStore: Send + Sync + 'static {
     /// The position before the first event of this run.
     async fn feed_start(&self, run: RunId) -> Result<FeedCursor, StoreError>;
 
+    /// Up to `limit` runs below `above`, by id, that are to end with it: they have not ended and are not CANCELLING, and
+    /// neither they nor any run between is detached. What is right below a run is detached or not by how that has ended:
+    /// by failure where it is FAILED, crash where it is CRASHED, else cancel; what is deeper by cancel. It is looked for
+    /// below ended runs, too. A run below two of `above` is given once, for the lower one.
+    async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError>;
+
     /// The payloads of a run's pauses.
     async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError>;
 
@@ -336,10 +351,6 @@ pub trait RunTx: Send {
 
     /// Locks and reads up to `limit` runs of a sweep, leaving out rows that another transaction has locked.
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError>;
-
-    /// Up to `limit` children of `parents` that have not ended, are not CANCELLING and do not go on after their parent's
-    /// end: after its failure where it is FAILED, its crash where it is CRASHED, else its cancel. By id. Locks nothing, so that parents and children can be locked together, in id order.
-    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError>;
 
     /// Those of these sessions that are there and have not expired by `now`, with their tenants.
     async fn live_sessions(

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, KeyOwner, KeyReservation, ListQuery, NewRun,
-    RunDetail, RunInput, RunStore, RunTx, Session, StoreError, Sweep,
+    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, KeyOwner, KeyReservation, ListQuery,
+    NewRun, RunDetail, RunInput, RunStore, RunTx, Session, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -184,6 +184,10 @@ impl RunStore for FaultyStore {
         self.inner.feed_start(run).await
     }
 
+    async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
+        self.inner.open_below(above, limit).await
+    }
+
     async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError> {
         self.inner.get_inputs(query).await
     }
@@ -256,10 +260,6 @@ impl RunTx for FaultyTx {
 
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
         self.inner.sweep(sweep, limit).await
-    }
-
-    async fn open_children(&mut self, parents: &[RunId], limit: usize) -> Result<Vec<RunId>, StoreError> {
-        self.inner.open_children(parents, limit).await
     }
 
     async fn live_sessions(

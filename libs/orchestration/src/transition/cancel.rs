@@ -24,5 +24,11 @@ pub(super) fn begin(run: &Run, holder: Holder, reason: &str, now: Timestamp) -> 
 pub(super) fn close(run: &Run, how: &str, now: Timestamp) -> Step {
     let reason = &run.state.message;
     let message = if reason.is_empty() { how.to_owned() } else { format!("{reason} ({how})") };
-    end::end(run, State::new(Phase::Cancelled, now).described(StateName::Cancelled, message))
+    let mut step = end::end(run, State::new(Phase::Cancelled, now).described(StateName::Cancelled, message));
+    // What is below it was seen to when it became CANCELLING, or is still to be; new children it could not get.
+    step.run.cascade_pending = run.cascade_pending;
+    if !run.cascade_pending {
+        step.effects.retain(|effect| *effect != Effect::Cascade);
+    }
+    step
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_model::RunId;
-use tidegate_orchestration::{Draft, ParentPolicies, ParentPolicy, Phase, Policies, Run, create};
+use tidegate_orchestration::Run;
 use tokio::task::JoinSet;
 
 use super::fixture::*;
@@ -77,54 +77,4 @@ pub async fn locks_of_two_batches_do_not_cross(store: Arc<dyn RunStore>) {
     within(lanes.join_all()).await;
     let attempts = store.get_runs(None, &upward).await.unwrap();
     assert!(attempts.iter().all(|run| run.attempt == 2 * N_ROUNDS));
-}
-
-/// Open children come by id up to the limit; ended, cancelling and detached ones do not.
-pub async fn open_children_come_by_id(store: Arc<dyn RunStore>) {
-    let (parent, other, stranger) = (queued(), queued(), queued());
-    let open = [child(&parent), child(&other), child(&parent)];
-    let started = entered(&child(&parent), running(), T0);
-    let ended = entered(&child(&parent), Phase::Completed, T0);
-    let cancelling = entered(&child(&parent), Phase::Cancelling { holder: worker(), close_at: after(1) }, T0);
-    let policies = Policies { parent: ParentPolicies::all(ParentPolicy::Detach), ..Policies::default() };
-    let detached = Draft { parent: Some(parent.id), policies, ..draft() };
-    let detached = create(detached, Some(&parent), T0).unwrap().run;
-    let grandchild = child(&open[0]);
-    let strangers = child(&stranger);
-    let [first, second, third] = &open;
-    insert(&store, &[&parent, &other, &stranger, third, second, first]).await;
-    insert(&store, &[&started, &ended, &cancelling, &detached, &grandchild, &strangers]).await;
-
-    let mut tx = store.begin().await.unwrap();
-    let parents = [other.id, parent.id];
-    let children = tx.open_children(&parents, 10).await.unwrap();
-    assert_eq!(children, [first.id, second.id, third.id, started.id]);
-    let children = tx.open_children(&parents, 2).await.unwrap();
-    assert_eq!(children, [first.id, second.id]);
-    assert_eq!(tx.open_children(&[], 2).await.unwrap(), []);
-}
-
-/// A child goes on or not by how its parent ended.
-pub async fn open_children_depend_on_the_parents_end(store: Arc<dyn RunStore>) {
-    let parents =
-        [Phase::Cancelled, Phase::Failed, Phase::Crashed].map(|phase| entered(&queued(), phase, T0));
-    let detach = ParentPolicy::Detach;
-    let policies = [
-        ParentPolicies { on_cancel: detach, ..ParentPolicies::default() },
-        ParentPolicies { on_failure: detach, ..ParentPolicies::default() },
-        ParentPolicies { on_crash: detach, ..ParentPolicies::default() },
-    ];
-    for (parent_idx, parent) in parents.iter().enumerate() {
-        let open = Run { state: queued().state, ..parent.clone() };
-        let children = policies.map(|parent| {
-            let policies = Policies { parent, ..Policies::default() };
-            create(Draft { parent: Some(open.id), policies, ..draft() }, Some(&open), T0).unwrap().run
-        });
-        insert(&store, &[parent, &children[0], &children[1], &children[2]]).await;
-        let mut tx = store.begin().await.unwrap();
-        let found = tx.open_children(&[parent.id], 10).await.unwrap();
-        let mut expected = ids(&children);
-        expected.remove(parent_idx);
-        assert_eq!(found, expected, "{:?}", parent.state);
-    }
 }

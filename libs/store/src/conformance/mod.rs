@@ -14,6 +14,7 @@ pub mod matches;
 pub mod rows;
 pub mod sessions;
 pub mod sweeps;
+pub mod trees;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -69,8 +70,6 @@ macro_rules! run_store_conformance {
             locks::a_locked_run_makes_the_second_wait,
             locks::a_shared_run_makes_a_change_wait,
             locks::locks_of_two_batches_do_not_cross,
-            locks::open_children_come_by_id,
-            locks::open_children_depend_on_the_parents_end,
             inputs::inputs_are_kept_by_pause,
             cache::a_cached_run_is_found_until_it_expires,
             keys::the_first_reservation_owns_the_key,
@@ -105,6 +104,11 @@ macro_rules! run_store_conformance {
             lists::pages_are_stable_under_inserts,
             lists::values_are_no_sql,
             matches::filters_mean_the_same_in_memory,
+            trees::open_runs_below_come_by_id,
+            trees::open_runs_below_depend_on_how_the_one_above_ended,
+            trees::open_runs_are_found_below_ended_ones_but_not_below_detached_ones,
+            trees::a_run_below_two_is_given_for_the_lower_one,
+            trees::a_deep_chain_is_walked_to_its_end,
             sessions::a_session_lives_until_it_is_ended,
             sessions::cancelling_runs_of_a_session_are_found,
             sessions::a_session_belongs_to_its_namespace,
