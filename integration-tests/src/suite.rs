@@ -99,6 +99,8 @@ impl Suite {
 
     async fn start(env: Vec<(String, String)>, by_command: bool) -> Self {
         let (database, redis) = (Database::create().await, Redis::start().await);
+        let payloads = tempfile::tempdir().unwrap();
+        let payloads_url = format!("file://{}", payloads.path().display());
         let mut services = Vec::new();
         let address = || format!("127.0.0.1:{}", free_port());
         let [api, task_queue, scheduler, log_ingest] = [address(), address(), address(), address()];
@@ -110,6 +112,7 @@ impl Suite {
                 &api,
                 vec![
                     set("POSTGRES__URL", database.url()),
+                    set("OBJECT_STORAGE__URL", &payloads_url),
                     set("DELIVERY_ADDRESS", &url(&task_queue)),
                     set("ENDPOINTS__TASK_QUEUE", &url(&task_queue)),
                     set("ENDPOINTS__LOG_INGEST", &url(&log_ingest)),
@@ -128,7 +131,11 @@ impl Suite {
             (
                 "scheduler",
                 &scheduler,
-                vec![set("POSTGRES__URL", database.url()), set("DELIVERY_ADDRESS", &url(&task_queue))],
+                vec![
+                    set("POSTGRES__URL", database.url()),
+                    set("OBJECT_STORAGE__URL", &payloads_url),
+                    set("DELIVERY_ADDRESS", &url(&task_queue)),
+                ],
             ),
             ("log-ingest", &log_ingest, vec![set("POSTGRES__URL", database.url())]),
         ];
@@ -147,7 +154,14 @@ impl Suite {
         for service in &services {
             until_up(service.name, &service.process).await;
         }
-        Self { address: url(&api), services, env, redis: Some(redis), _database: Some(database), _data: None }
+        Self {
+            address: url(&api),
+            services,
+            env,
+            redis: Some(redis),
+            _database: Some(database),
+            _data: Some(payloads),
+        }
     }
 
     /// The one address that clients know.

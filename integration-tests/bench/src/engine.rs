@@ -127,7 +127,7 @@ fn report(run: &Run, event: Event, result: Option<Payload>) -> Operation {
 }
 
 fn payload() -> Payload {
-    Payload(vec![7; PAYLOAD_SIZE].into())
+    Payload::inline(vec![7; PAYLOAD_SIZE])
 }
 
 struct Nowhere;

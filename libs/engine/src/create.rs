@@ -57,7 +57,7 @@ impl Request for Create {
     }
 
     fn size(&self) -> usize {
-        self.parameters.as_ref().map_or(0, |parameters| parameters.0.len())
+        self.parameters.as_ref().map_or(0, |parameters| parameters.data.len())
     }
 }
 

@@ -131,9 +131,9 @@ impl Request for Operation {
         match self {
             Self::Report { result, event, .. } => {
                 let failure = if let Event::Failed(failure) = event { failure.traceback.len() } else { 0 };
-                result.as_ref().map_or(0, |result| result.0.len()) + failure
+                result.as_ref().map_or(0, |result| result.data.len()) + failure
             }
-            Self::Resume { input, .. } => input.as_ref().map_or(0, |input| input.0.len()),
+            Self::Resume { input, .. } => input.as_ref().map_or(0, |input| input.data.len()),
             Self::Claim { .. } | Self::Cancel { .. } | Self::Pause { .. } | Self::Retry { .. } => 0,
         }
     }

@@ -242,7 +242,7 @@ impl Storm {
 }
 
 fn parameters(id: RunId) -> Payload {
-    Payload(id.to_string().into())
+    Payload::inline(id.to_string())
 }
 
 fn with_parameters(mut create: Create) -> Create {
@@ -263,7 +263,7 @@ async fn live(storm: &Storm, idx: usize) -> Vec<Lived> {
     match idx % 7 {
         0 => {
             let running = storm.started(idx, &run).await;
-            let result = Some(Payload("done".into()));
+            let result = Some(Payload::inline("done"));
             vec![lived(storm.report(idx, &running, Event::Completed, result.clone()).await, result)]
         }
         1 => {

@@ -14,12 +14,12 @@ use tidegate_orchestration::{Event, Rejection};
 async fn a_created_run_is_there_with_its_history_and_its_delivery() {
     let fixture = Fixture::new().await;
     let mut create = task();
-    create.parameters = Some(Payload("[1]".into()));
+    create.parameters = Some(Payload::inline("[1]"));
     let created = fixture.create(create).await.expect("is created");
     assert!(created.created);
     let detail = fixture.engine.get(&created.run.namespace, created.run.id).await.expect("is there");
     assert_eq!(detail.run, created.run);
-    assert_eq!(detail.parameters, Some(Payload("[1]".into())));
+    assert_eq!(detail.parameters, Some(Payload::inline("[1]")));
     assert_eq!(fixture.history(&created.run).await, [(1, "SCHEDULED/Scheduled".to_owned())]);
     fixture
         .until_noted(|notes| notes.enqueued.lock().unwrap().contains(&(created.run.id, created.run.epoch)))

@@ -4,7 +4,6 @@ mod common;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use common::{Notes, task};
 use futures::{FutureExt as _, future::BoxFuture, future::join_all};
 use tidegate_engine::{Create, Created, Engine, EngineError, Options};
@@ -100,7 +99,7 @@ async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
 async fn what_waits_is_bounded_in_bytes_too() {
     const SIZE: usize = 2 << 20;
     let held = Held::start(10_000).await;
-    let parameters = Payload(Bytes::from(vec![b'x'; SIZE]));
+    let parameters = Payload::inline(vec![b'x'; SIZE]);
     let large = || Create { parameters: Some(parameters.clone()), ..task() };
     let mut waiting = Vec::new();
     let mut n_refused = 0;

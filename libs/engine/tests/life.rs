@@ -23,12 +23,12 @@ fn failed() -> Event {
 async fn a_run_goes_from_creation_to_its_result() {
     let fixture = Fixture::new().await;
     let mut create = task();
-    create.parameters = Some(Payload("[1]".into()));
+    create.parameters = Some(Payload::inline("[1]"));
     let run = fixture.create(create).await.expect("is created").run;
     let claimed = fixture.claim(&run, "w").await.expect("is claimed");
-    assert_eq!(claimed.parameters, Some(Payload("[1]".into())));
+    assert_eq!(claimed.parameters, Some(Payload::inline("[1]")));
     let running = fixture.report(&claimed.run, Event::Started).await.expect("starts").run;
-    let result = Some(Payload("2".into()));
+    let result = Some(Payload::inline("2"));
     fixture.report_with(&running, Event::Completed, result.clone()).await.expect("completes");
     let detail = fixture.engine.get(&run.namespace, run.id).await.expect("is there");
     assert_eq!(detail.result, result);
@@ -71,12 +71,12 @@ async fn a_report_is_accepted_once_and_answered_alike() {
     let run = fixture.queued().await;
     let running = fixture.start(&run).await;
     let first =
-        fixture.report_with(&running, Event::Completed, Some(Payload("1".into()))).await.expect("completes");
+        fixture.report_with(&running, Event::Completed, Some(Payload::inline("1"))).await.expect("completes");
     let again =
-        fixture.report_with(&running, Event::Completed, Some(Payload("2".into()))).await.expect("is known");
+        fixture.report_with(&running, Event::Completed, Some(Payload::inline("2"))).await.expect("is known");
     assert!(first.changed && !again.changed);
     let detail = fixture.engine.get(&run.namespace, run.id).await.expect("is there");
-    assert_eq!(detail.result, Some(Payload("1".into())), "the first result stands");
+    assert_eq!(detail.result, Some(Payload::inline("1")), "the first result stands");
 }
 
 #[tokio::test]

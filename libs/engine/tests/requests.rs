@@ -36,7 +36,7 @@ async fn retry(fixture: &Fixture, ask: Ask) -> Result<Operated, EngineError> {
 /// Has the code of a running run wait at `key`, with a question.
 async fn wait_at(fixture: &Fixture, run: &Run, key: &str, suspend: bool) -> Run {
     let event = Event::Paused { key: key.to_owned(), timeout: None, suspend };
-    fixture.report_with(run, event, Some(Payload("who?".into()))).await.expect("pauses").run
+    fixture.report_with(run, event, Some(Payload::inline("who?"))).await.expect("pauses").run
 }
 
 async fn inputs(fixture: &Fixture, run: &Run) -> Vec<(String, InputKind, Payload)> {
@@ -59,7 +59,7 @@ async fn a_run_that_is_paused_from_outside_waits_and_is_delivered_again() {
     assert!(fixture.report(&running, Event::Completed).await.is_err(), "it was taken away");
     assert!(!pause(&fixture, ask(&run)).await.expect("is so already").changed);
 
-    let refused = resume(&fixture, ask(&run), Some(Payload("1".into()))).await.expect_err("no code asks");
+    let refused = resume(&fixture, ask(&run), Some(Payload::inline("1"))).await.expect_err("no code asks");
     assert!(matches!(refused, EngineError::InputUnwanted { .. }), "{refused:?}");
     let resumed = resume(&fixture, ask(&run), None).await.expect("resumes").run;
     assert_eq!(fixture.state(&run).await, "SCHEDULED/Resuming");
@@ -78,12 +78,12 @@ async fn a_pause_keeps_its_question_and_its_answer_for_every_attempt() {
     let run = fixture.queued().await;
     let running = fixture.start(&run).await;
     let suspended = wait_at(&fixture, &running, "name", true).await;
-    assert_eq!(inputs(&fixture, &run).await, [("name".into(), InputKind::Request, Payload("who?".into()))]);
+    assert_eq!(inputs(&fixture, &run).await, [("name".into(), InputKind::Request, Payload::inline("who?"))]);
     let other =
-        Operation::Resume { ask: ask(&run), key: Some("age".to_owned()), input: Some(Payload("7".into())) };
+        Operation::Resume { ask: ask(&run), key: Some("age".to_owned()), input: Some(Payload::inline("7")) };
     let refused = fixture.engine.operate(other).await.expect_err("it waits elsewhere");
     assert!(matches!(refused, EngineError::NotAtPause { .. }), "{refused:?}");
-    let resumed = resume(&fixture, ask(&run), Some(Payload("Ada".into()))).await.expect("resumes").run;
+    let resumed = resume(&fixture, ask(&run), Some(Payload::inline("Ada"))).await.expect("resumes").run;
     assert_eq!(resumed.epoch, suspended.epoch);
 
     // Another worker comes to the same place, and goes on with the same.
@@ -92,22 +92,22 @@ async fn a_pause_keeps_its_question_and_its_answer_for_every_attempt() {
     let went_on = fixture.report(&second, event).await.expect("is known");
     assert!(!went_on.changed);
     let read = fixture.engine.await_resume(&Namespace::default(), run.id, "name", None).await.expect("reads");
-    assert_eq!(read, Pause::Resumed(Some(Payload("Ada".into()))));
+    assert_eq!(read, Pause::Resumed(Some(Payload::inline("Ada"))));
     assert_eq!(inputs(&fixture, &run).await.len(), 2);
 
     // What resumed that pause does not resume the next one, and what is under way needs no input.
     let late = Operation::Resume {
         ask: ask(&run),
         key: Some("name".to_owned()),
-        input: Some(Payload("Bob".into())),
+        input: Some(Payload::inline("Bob")),
     };
     wait_at(&fixture, &second, "age", false).await;
     assert!(!fixture.engine.operate(late).await.expect("was done before").changed);
     assert_eq!(fixture.state(&run).await, "PAUSED/Paused");
     resume(&fixture, ask(&run), None).await.expect("resumes");
-    let refused = resume(&fixture, ask(&run), Some(Payload("1".into()))).await.expect_err("nobody reads it");
+    let refused = resume(&fixture, ask(&run), Some(Payload::inline("1"))).await.expect_err("nobody reads it");
     assert!(matches!(refused, EngineError::Rejected(Rejection::NotAllowed { .. })), "{refused:?}");
-    assert_eq!(inputs(&fixture, &run).await[1].2, Payload("who?".into()), "of `age`, which got no answer");
+    assert_eq!(inputs(&fixture, &run).await[1].2, Payload::inline("who?"), "of `age`, which got no answer");
 }
 
 #[tokio::test]
@@ -124,13 +124,13 @@ async fn code_that_waits_in_its_process_is_woken_and_told_when_the_run_ends_inst
     };
     assert_eq!(await_resume(&run, Some(Instant::now())).await.expect("looks"), Pause::Waiting);
     let ask_both = async {
-        resume(&fixture, ask(&run), Some(Payload("Ada".into()))).await.expect("resumes");
+        resume(&fixture, ask(&run), Some(Payload::inline("Ada"))).await.expect("resumes");
         fixture.cancel(&ended).await;
     };
     // In this order: who waits has looked, and sleeps, before anything happens.
     let waits = async { tokio::join!(await_resume(&run, None), await_resume(&ended, None), ask_both) };
     let (resumed, gone, ()) = timeout(Duration::from_secs(5), waits).await.expect("long before they poll");
-    assert_eq!(resumed.expect("waits"), Pause::Resumed(Some(Payload("Ada".into()))));
+    assert_eq!(resumed.expect("waits"), Pause::Resumed(Some(Payload::inline("Ada"))));
     assert!(matches!(gone, Err(EngineError::NotAtPause { .. })), "{gone:?}");
     assert_eq!(fixture.state(&run).await, "RUNNING/Running");
 }

@@ -42,6 +42,8 @@ pub enum Reason {
     Internal,
     SessionLost,
     TreeTooDeep,
+    PayloadNotFound,
+    ChecksumMismatch,
 }
 
 impl Reason {
@@ -61,6 +63,8 @@ impl Reason {
             Self::Internal => "INTERNAL",
             Self::SessionLost => "SESSION_LOST",
             Self::TreeTooDeep => "TREE_TOO_DEEP",
+            Self::PayloadNotFound => "PAYLOAD_NOT_FOUND",
+            Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
         }
     }
 }

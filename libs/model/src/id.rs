@@ -74,6 +74,10 @@ uuid_v7! {
     /// Names the session of an SDK process.
     SessionId
 }
+uuid_v7! {
+    /// Names an object in object storage.
+    ObjectId
+}
 
 /// The fencing token of a run: it only grows and is never reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

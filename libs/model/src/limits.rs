@@ -6,8 +6,12 @@ use std::time::Duration;
 pub const MAX_BATCH_SIZE: usize = 1_000;
 /// Bytes of one gRPC message.
 pub const MAX_MESSAGE_SIZE: usize = 8 << 20;
-/// Bytes of one payload. Larger values need a claim check.
-pub const MAX_PAYLOAD_SIZE: usize = 2 << 20;
+/// Bytes of a value that is kept in its row; a larger one is kept in object storage.
+pub const MAX_INLINE_PAYLOAD_SIZE: usize = 64 << 10;
+/// Bytes of a value that travels within a message; a larger one is uploaded before.
+pub const MAX_MESSAGE_PAYLOAD_SIZE: usize = 2 << 20;
+/// Bytes of one piece of a value that is uploaded or downloaded.
+pub const MAX_CHUNK_SIZE: usize = 1 << 20;
 /// Runs above a run.
 pub const MAX_TREE_DEPTH: u32 = 1_000;
 /// Tags of one run.

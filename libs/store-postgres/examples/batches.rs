@@ -47,7 +47,7 @@ async fn create_batch(store: &dyn RunStore, size: usize) -> anyhow::Result<Vec<R
             Ok(create(draft, None, now)?)
         })
         .collect::<anyhow::Result<_>>()?;
-    let parameters = Some(Payload(vec![7; 100].into()));
+    let parameters = Some(Payload::inline(vec![7; 100]));
     let runs: Vec<NewRun> = steps
         .iter()
         .map(|step| NewRun { run: step.run.clone(), parameters: parameters.clone(), enqueued_at: Some(now) })
@@ -71,7 +71,7 @@ async fn apply_batch(store: &dyn RunStore, ids: &[RunId], event: &Event) -> anyh
     tx.append_events(&steps.iter().flat_map(events).collect::<Vec<_>>()).await?;
     match event {
         Event::Completed => {
-            let result = Payload(vec![9; 100].into());
+            let result = Payload::inline(vec![9; 100]);
             let results: Vec<_> = ids.iter().map(|id| (*id, result.clone())).collect();
             tx.put_results(&results).await?;
         }

@@ -98,14 +98,23 @@ CREATE INDEX runs_cascades ON runs (id) WHERE cascade_pending;
 -- runs/held.sql
 CREATE INDEX runs_held ON runs (id) WHERE queue IS NOT NULL AND holder IS NOT NULL;
 
--- Encoded tidegate.v1.Payload messages, which no statement looks into.
+-- Encoded tidegate.v1.Payload messages, which no statement looks into. Where the value is in object storage, they have
+-- its metadata, and the columns say which object it is.
 CREATE TABLE run_payloads (
     run_id uuid NOT NULL,
+    object_id uuid,
+    object_size bigint,
     kind text COLLATE "C" NOT NULL,
     data bytea NOT NULL,
+    object_sha256 bytea,
     CONSTRAINT run_payloads_pkey PRIMARY KEY (run_id, kind),
-    CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result'))
+    CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result')),
+    CONSTRAINT run_payloads_whole_object
+        CHECK (num_nulls(object_id, object_size, object_sha256) IN (0, 3))
 );
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX run_payloads_by_object ON run_payloads (object_id) WHERE object_id IS NOT NULL;
 
 CREATE TABLE run_failures (
     run_id uuid NOT NULL,
@@ -117,15 +126,38 @@ CREATE TABLE run_failures (
     CONSTRAINT run_failures_pkey PRIMARY KEY (run_id, attempt)
 );
 
--- The questions and answers of pauses: encoded tidegate.v1.Payload messages.
+-- The questions and answers of pauses: as run_payloads.
 CREATE TABLE run_inputs (
     run_id uuid NOT NULL,
+    object_id uuid,
+    object_size bigint,
     key text COLLATE "C" NOT NULL, -- which pause of the code
     kind text COLLATE "C" NOT NULL,
     data bytea NOT NULL,
+    object_sha256 bytea,
     CONSTRAINT run_inputs_pkey PRIMARY KEY (run_id, key, kind),
-    CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input'))
+    CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input')),
+    CONSTRAINT run_inputs_whole_object CHECK (num_nulls(object_id, object_size, object_sha256) IN (0, 3))
 );
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX run_inputs_by_object ON run_inputs (object_id) WHERE object_id IS NOT NULL;
+
+-- The objects in object storage. A row is there before its object and after it.
+CREATE TABLE payload_objects (
+    id uuid NOT NULL,
+    size bigint NOT NULL,
+    touched_at bigint NOT NULL, -- when it was announced, used by a payload, or last found to be in use
+    sha256 bytea NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    CONSTRAINT payload_objects_pkey PRIMARY KEY (id),
+    CONSTRAINT payload_objects_state CHECK (state IN ('UPLOADING', 'COMPLETE', 'DELETING'))
+);
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX payload_objects_by_touch ON payload_objects (touched_at);
 
 -- Append-only: the history of each run, and the feed of all.
 --

@@ -5,6 +5,7 @@ mod error;
 mod filter;
 mod follow;
 mod logs;
+mod objects;
 mod open;
 mod queries;
 mod row;

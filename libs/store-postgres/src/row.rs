@@ -3,10 +3,10 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write, time::Duration};
 
 use sqlx::{Row, postgres::PgRow};
-use tidegate_model::{Epoch, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{Epoch, ObjectId, ObjectRef, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{CrashPolicy, Failure, Policies, RetryPolicy, Run, State, StateName};
 use tidegate_store::{
-    EventRow, FeedCursor, FeedEvent, RunDetail, RunInput, StoreError,
+    EventRow, FeedCursor, FeedEvent, ObjectRow, RunDetail, RunInput, StoreError,
     adapter::{cache_policy, number, parent_policies, parse, phase, placement, span, text, unreadable},
 };
 use uuid::Uuid;
@@ -151,19 +151,48 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
 
 /// Reads a row of `runs/get_details.sql`.
 pub(crate) fn detail(row: &PgRow) -> Result<RunDetail, StoreError> {
-    let payload = |idx| -> Result<Option<Payload>, StoreError> {
-        Ok(column::<Option<Vec<u8>>>(row, N_RUN_COLUMNS + idx)?.map(|data| Payload(data.into())))
-    };
-    let failure = match column::<Option<String>>(row, N_RUN_COLUMNS + 2)? {
+    let is_there = |idx| column::<Option<&[u8]>>(row, idx).map(|data| data.is_some());
+    let payload = |idx| if is_there(idx)? { payload(row, idx).map(Some) } else { Ok(None) };
+    let (parameters, result) = (payload(N_RUN_COLUMNS)?, payload(N_RUN_COLUMNS + 4)?);
+    let failure = match column::<Option<String>>(row, N_RUN_COLUMNS + 8)? {
         None => None,
         Some(error_type) => Some(Failure {
             error_type,
-            message: column(row, N_RUN_COLUMNS + 3)?,
-            traceback: column(row, N_RUN_COLUMNS + 4)?,
-            non_retryable: column(row, N_RUN_COLUMNS + 5)?,
+            message: column(row, N_RUN_COLUMNS + 9)?,
+            traceback: column(row, N_RUN_COLUMNS + 10)?,
+            non_retryable: column(row, N_RUN_COLUMNS + 11)?,
         }),
     };
-    Ok(RunDetail { run: run(row)?, parameters: payload(0)?, result: payload(1)?, failure })
+    Ok(RunDetail { run: run(row)?, parameters, result, failure })
+}
+
+/// Reads a payload from four columns: its data, and the id, size and checksum of its object.
+pub(crate) fn payload(row: &PgRow, idx: usize) -> Result<Payload, StoreError> {
+    let data = column::<Vec<u8>>(row, idx)?.into();
+    let object = match column::<Option<Uuid>>(row, idx + 1)? {
+        None => None,
+        Some(id) => Some(ObjectRef {
+            id: ObjectId::from_uuid(id),
+            size: count(row, idx + 2, "object_size")?,
+            sha256: checksum(column(row, idx + 3)?)?,
+        }),
+    };
+    Ok(Payload { data, object })
+}
+
+fn checksum(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| unreadable("sha256", format!("{bytes:?}")))
+}
+
+/// Reads a row of `payload_objects`.
+pub(crate) fn object(row: &PgRow) -> Result<ObjectRow, StoreError> {
+    let object = ObjectRef {
+        id: ObjectId::from_uuid(column(row, 0)?),
+        size: count(row, 1, "size")?,
+        sha256: checksum(column(row, 2)?)?,
+    };
+    let (namespace, state) = (parse("namespace", column(row, 3)?)?, parse("state", column(row, 5)?)?);
+    Ok(ObjectRow { object, namespace, key: column(row, 4)?, state })
 }
 
 /// Reads a row of `run_inputs/get.sql`.
@@ -172,7 +201,7 @@ pub(crate) fn input(row: &PgRow) -> Result<RunInput, StoreError> {
         run_id: run_id(row, 0)?,
         key: column(row, 1)?,
         kind: parse("kind", column(row, 2)?)?,
-        data: Payload(column::<Vec<u8>>(row, 3)?.into()),
+        data: payload(row, 3)?,
     })
 }
 

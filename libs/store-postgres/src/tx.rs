@@ -5,10 +5,10 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction, postgres::PgRow, query};
-use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunInput, RunTx, StoreError, Sweep,
+    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx, StoreError, Sweep,
     adapter::{
         self, detach_flags, ended_at, first_reservations, key_name, micros, placement_columns, signed, text,
         unreadable,
@@ -22,6 +22,13 @@ use crate::{
     queries,
     row::{self, labels_json, number_array, optional_text, text_array},
 };
+
+/// One array of a batch.
+macro_rules! each {
+    ($rows:expr, $row:pat => $value:expr) => {
+        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+    };
+}
 
 pub(crate) struct PgTx {
     tx: Transaction<'static, Postgres>,
@@ -43,11 +50,14 @@ impl PgTx {
             return Ok(());
         }
         let ids: Vec<Uuid> = payloads.keys().map(RunId::as_uuid).collect();
-        let data: Vec<&[u8]> = payloads.values().map(|payload| &payload.0[..]).collect();
+        let payloads: Vec<&Payload> = payloads.into_values().collect();
         query(queries::PUT_PAYLOADS.sql())
             .bind(kind)
             .bind(ids)
-            .bind(data)
+            .bind(each!(payloads, payload => &payload.data[..]))
+            .bind(each!(payloads, payload => payload.object.map(|object| object.id.as_uuid())))
+            .bind(each!(payloads, payload => payload.object.map(|object| signed(object.size))))
+            .bind(each!(payloads, payload => payload.object.as_ref().map(|object| &object.sha256[..])))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -57,13 +67,6 @@ impl PgTx {
 
 fn runs(rows: &[PgRow]) -> Result<Vec<Run>, StoreError> {
     rows.iter().map(row::run).collect()
-}
-
-/// One array of a batch.
-macro_rules! each {
-    ($rows:expr, $row:pat => $value:expr) => {
-        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
-    };
 }
 
 fn at(time: Timestamp) -> i64 {
@@ -342,7 +345,10 @@ impl RunTx for PgTx {
             .bind(each!(inputs, ((run, _, _), _) => run.as_uuid()))
             .bind(each!(inputs, ((_, key, _), _) => text(key)))
             .bind(each!(inputs, ((_, _, kind), _) => kind.as_str()))
-            .bind(each!(inputs, (_, data) => &data.0[..]))
+            .bind(each!(inputs, (_, data) => &data.data[..]))
+            .bind(each!(inputs, (_, data) => data.object.map(|object| object.id.as_uuid())))
+            .bind(each!(inputs, (_, data) => data.object.map(|object| signed(object.size))))
+            .bind(each!(inputs, (_, data) => data.object.as_ref().map(|object| &object.sha256[..])))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -403,15 +409,31 @@ impl RunTx for PgTx {
         Ok(deleted.len())
     }
 
+    async fn use_objects(
+        &mut self,
+        objects: &[(Namespace, ObjectId)],
+        now: Timestamp,
+    ) -> Result<Vec<ObjectRow>, StoreError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = query(queries::USE_OBJECTS.sql())
+            .bind(each!(objects, (_, id) => id.as_uuid()))
+            .bind(each!(objects, (namespace, _) => namespace.as_str()))
+            .bind(at(now))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::object).collect()
+    }
+
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
         let rows = query(queries::GET_PARAMETERS.sql())
             .bind(row::ids(ids))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter()
-            .map(|row| Ok((row::run_id(row, 0)?, Payload(row::column::<Vec<u8>>(row, 1)?.into()))))
-            .collect()
+        rows.iter().map(|row| Ok((row::run_id(row, 0)?, row::payload(row, 1)?))).collect()
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

@@ -72,13 +72,22 @@ CREATE INDEX runs_cascades ON runs (id) WHERE cascade_pending;
 -- held.sql
 CREATE INDEX runs_held ON runs (id) WHERE queue IS NOT NULL AND holder IS NOT NULL;
 
--- Encoded tidegate.v1.Payload messages, which no statement looks into.
+-- Encoded tidegate.v1.Payload messages, which no statement looks into. Where the value is in object storage, they have
+-- its metadata, and the columns say which object it is.
 CREATE TABLE run_payloads (
     run_id BLOB NOT NULL,
     kind TEXT NOT NULL CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result')),
     data BLOB NOT NULL,
-    PRIMARY KEY (run_id, kind)
+    object_id BLOB,
+    object_size INTEGER,
+    object_sha256 BLOB,
+    PRIMARY KEY (run_id, kind),
+    CONSTRAINT run_payloads_whole_object
+        CHECK ((object_id IS NULL) = (object_size IS NULL) AND (object_id IS NULL) = (object_sha256 IS NULL))
 ) STRICT;
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX run_payloads_by_object ON run_payloads (object_id) WHERE object_id IS NOT NULL;
 
 CREATE TABLE run_failures (
     run_id BLOB NOT NULL,
@@ -90,14 +99,36 @@ CREATE TABLE run_failures (
     PRIMARY KEY (run_id, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- The questions and answers of pauses: encoded tidegate.v1.Payload messages.
+-- The questions and answers of pauses: as run_payloads.
 CREATE TABLE run_inputs (
     run_id BLOB NOT NULL,
     key TEXT NOT NULL, -- which pause of the code
     kind TEXT NOT NULL CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input')),
     data BLOB NOT NULL,
-    PRIMARY KEY (run_id, key, kind)
+    object_id BLOB,
+    object_size INTEGER,
+    object_sha256 BLOB,
+    PRIMARY KEY (run_id, key, kind),
+    CONSTRAINT run_inputs_whole_object
+        CHECK ((object_id IS NULL) = (object_size IS NULL) AND (object_id IS NULL) = (object_sha256 IS NULL))
 ) STRICT;
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX run_inputs_by_object ON run_inputs (object_id) WHERE object_id IS NOT NULL;
+
+-- The objects in object storage. A row is there before its object and after it.
+CREATE TABLE payload_objects (
+    id BLOB NOT NULL PRIMARY KEY,
+    size INTEGER NOT NULL,
+    touched_at INTEGER NOT NULL, -- when it was announced, used by a payload, or last found to be in use
+    sha256 BLOB NOT NULL,
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL CONSTRAINT payload_objects_state CHECK (state IN ('UPLOADING', 'COMPLETE', 'DELETING'))
+) STRICT, WITHOUT ROWID;
+
+-- payload_objects/take_orphans.sql
+CREATE INDEX payload_objects_by_touch ON payload_objects (touched_at);
 
 -- Append-only. There is one writer, so the order of `position` is the order of commits: a reader that has seen
 -- a position never misses one below it. AUTOINCREMENT: a number is not used again after retention took its row.

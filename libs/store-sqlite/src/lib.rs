@@ -4,6 +4,7 @@
 mod error;
 mod filter;
 mod logs;
+mod objects;
 mod open;
 mod queries;
 mod row;

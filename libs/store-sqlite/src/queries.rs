@@ -56,6 +56,12 @@ statements! {
     END_SESSION = "sessions/end.sql";
     LIVE_SESSIONS = "sessions/live.sql";
     PURGE_SESSIONS = "sessions/purge.sql";
+    ANNOUNCE_OBJECT = "payload_objects/announce.sql";
+    FIND_OBJECT = "payload_objects/find.sql";
+    COMPLETE_OBJECT = "payload_objects/complete.sql";
+    USE_OBJECTS = "payload_objects/use.sql";
+    TAKE_ORPHANS = "payload_objects/take_orphans.sql";
+    FORGET_OBJECTS = "payload_objects/forget.sql";
 }
 
 /// What the statements that list runs begin with.

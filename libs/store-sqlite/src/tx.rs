@@ -6,10 +6,10 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{Sqlite, Transaction, query, sqlite::SqliteRow};
-use tidegate_model::{Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunInput, RunTx, StoreError, Sweep,
+    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx, StoreError, Sweep,
     adapter::{self, Statement, first_reservations, key_name},
 };
 use tokio::sync::watch;
@@ -48,7 +48,10 @@ impl SqliteTx {
             query(queries::PUT_PAYLOAD.sql())
                 .bind(run.as_uuid())
                 .bind(kind)
-                .bind(payload.0.to_vec())
+                .bind(payload.data.to_vec())
+                .bind(payload.object.map(|object| object.id.as_uuid()))
+                .bind(payload.object.map(|object| adapter::signed(object.size)))
+                .bind(payload.object.map(|object| object.sha256.to_vec()))
                 .execute(&mut *self.tx)
                 .await
                 .map_err(store_error)?;
@@ -232,7 +235,10 @@ impl RunTx for SqliteTx {
                 .bind(input.run_id.as_uuid())
                 .bind(adapter::text(&input.key).into_owned())
                 .bind(input.kind.as_str())
-                .bind(input.data.0.to_vec())
+                .bind(input.data.data.to_vec())
+                .bind(input.data.object.map(|object| object.id.as_uuid()))
+                .bind(input.data.object.map(|object| adapter::signed(object.size)))
+                .bind(input.data.object.map(|object| object.sha256.to_vec()))
                 .execute(&mut *self.tx)
                 .await
                 .map_err(store_error)?;
@@ -284,15 +290,35 @@ impl RunTx for SqliteTx {
         Ok(deleted.len())
     }
 
+    async fn use_objects(
+        &mut self,
+        objects: &[(Namespace, ObjectId)],
+        now: Timestamp,
+    ) -> Result<Vec<ObjectRow>, StoreError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = Json::from_iter(
+            objects
+                .iter()
+                .map(|(namespace, id)| json!([id.as_uuid().simple().to_string(), namespace.as_str()])),
+        );
+        let rows = query(queries::USE_OBJECTS.sql())
+            .bind(asked.to_string())
+            .bind(now.as_micros())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::object).collect()
+    }
+
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
         let rows = query(queries::GET_PARAMETERS.sql())
             .bind(row::ids(ids.iter().map(RunId::as_uuid)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter()
-            .map(|row| Ok((row::run_id(row, 0)?, Payload(row::column::<Vec<u8>>(row, 1)?.into()))))
-            .collect()
+        rows.iter().map(|row| Ok((row::run_id(row, 0)?, row::payload(row, 1)?))).collect()
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

@@ -7,10 +7,12 @@ pub mod conformance;
 mod error;
 mod filter;
 pub mod log;
+mod objects;
 mod run_store;
 
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
+pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
 pub use run_store::{
     Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner, KeyReservation,
     ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,

@@ -1,11 +1,13 @@
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use tidegate_model::{Epoch, FunctionName, Namespace, Payload, RunId, RunKind, SessionId, Timestamp};
+use tidegate_model::{
+    Epoch, FunctionName, Namespace, ObjectId, Payload, RunId, RunKind, SessionId, Timestamp,
+};
 use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
-use crate::{Filter, StoreError};
+use crate::{Filter, ObjectRow, ObjectRows, StoreError};
 
 /// A run to be inserted, with what belongs to it.
 #[derive(Clone, Debug)]
@@ -248,7 +250,7 @@ pub enum Sweep {
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
-pub trait RunStore: Send + Sync + 'static {
+pub trait RunStore: ObjectRows + Send + Sync + 'static {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
@@ -409,6 +411,14 @@ pub trait RunTx: Send {
     /// and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended stays
     /// as it is. Gives how many runs went. The caller has locked them.
     async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError>;
+
+    /// Those of these objects that are COMPLETE and belong to their namespace. Each counts as used from `now` on, and none
+    /// goes away before the commit. To be called before payloads that refer to them are stored.
+    async fn use_objects(
+        &mut self,
+        objects: &[(Namespace, ObjectId)],
+        now: Timestamp,
+    ) -> Result<Vec<ObjectRow>, StoreError>;
 
     /// The parameters of runs that have some.
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError>;

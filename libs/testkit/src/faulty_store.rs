@@ -7,11 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, KeyOwner, KeyReservation, ListQuery,
-    NewRun, RunDetail, RunInput, RunStore, RunTx, Session, StoreError, Sweep,
+    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, Judged, KeyOwner, KeyReservation,
+    ListQuery, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, StoreError,
+    Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -243,6 +244,39 @@ impl RunStore for FaultyStore {
     }
 }
 
+#[async_trait]
+impl ObjectRows for FaultyStore {
+    async fn announce_object(&self, row: &ObjectRow, now: Timestamp) -> Result<ObjectRow, StoreError> {
+        self.inner.announce_object(row, now).await
+    }
+
+    async fn get_object(&self, namespace: &Namespace, id: ObjectId) -> Result<Option<ObjectRow>, StoreError> {
+        self.inner.get_object(namespace, id).await
+    }
+
+    async fn complete_object(
+        &self,
+        namespace: &Namespace,
+        id: ObjectId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.inner.complete_object(namespace, id, now).await
+    }
+
+    async fn take_orphans(
+        &self,
+        touched_before: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Judged, StoreError> {
+        self.inner.take_orphans(touched_before, now, limit).await
+    }
+
+    async fn forget_objects(&self, ids: &[ObjectId]) -> Result<(), StoreError> {
+        self.inner.forget_objects(ids).await
+    }
+}
+
 struct FaultyTx {
     inner: Box<dyn RunTx>,
     faults: Arc<Faults>,
@@ -324,6 +358,14 @@ impl RunTx for FaultyTx {
 
     async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError> {
         self.inner.delete_runs(ids).await
+    }
+
+    async fn use_objects(
+        &mut self,
+        objects: &[(Namespace, ObjectId)],
+        now: Timestamp,
+    ) -> Result<Vec<ObjectRow>, StoreError> {
+        self.inner.use_objects(objects, now).await
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

@@ -145,13 +145,13 @@ pub fn payload_from_proto(
     violations: &mut Violations,
 ) -> Option<Payload> {
     let payload = payload?;
-    if payload.data.len() > limits::MAX_PAYLOAD_SIZE {
+    if payload.data.len() > limits::MAX_MESSAGE_PAYLOAD_SIZE {
         violations.add(
             field,
             format!(
                 "has {} bytes; at most {} are allowed: store large values elsewhere and pass a reference",
                 payload.data.len(),
-                limits::MAX_PAYLOAD_SIZE
+                limits::MAX_MESSAGE_PAYLOAD_SIZE
             ),
         );
     }
@@ -162,14 +162,14 @@ pub fn payload_from_proto(
     if payload.metadata.iter().any(|(key, value)| key.len() > 64 || value.len() > 1_024) {
         violations.add(field, "has a metadata key above 64 bytes or a value above 1024 bytes");
     }
-    Some(Payload(payload.encode_to_vec().into()))
+    Some(Payload::inline(payload.encode_to_vec()))
 }
 
 /// A stored payload to the wire. Bytes that are no payload come back as plain binary.
 pub fn payload_to_proto(payload: &Payload) -> v1::Payload {
-    v1::Payload::decode(payload.0.clone()).unwrap_or_else(|_| v1::Payload {
+    v1::Payload::decode(payload.data.clone()).unwrap_or_else(|_| v1::Payload {
         metadata: [("encoding".to_owned(), bytes::Bytes::from_static(b"binary/plain"))].into(),
-        data: payload.0.clone(),
+        data: payload.data.clone(),
     })
 }
 

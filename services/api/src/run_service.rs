@@ -317,7 +317,7 @@ fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
 }
 
 fn hash(parameters: Option<&Payload>) -> [u8; 32] {
-    Sha256::digest(parameters.map(|payload| payload.0.as_ref()).unwrap_or_default()).into()
+    Sha256::digest(parameters.map(|payload| payload.data.as_ref()).unwrap_or_default()).into()
 }
 
 fn create_outcome(outcome: Result<Created, EngineError>) -> v1::CreateRunOutcome {

@@ -50,7 +50,7 @@ impl SystemService for Service {
     ) -> Result<Response<v1::GetLimitsResponse>, Status> {
         Ok(Response::new(v1::GetLimitsResponse {
             max_message_size_bytes: limits::MAX_MESSAGE_SIZE as u64,
-            max_payload_size_bytes: limits::MAX_PAYLOAD_SIZE as u64,
+            max_payload_size_bytes: limits::MAX_MESSAGE_PAYLOAD_SIZE as u64,
             max_batch_size: size(limits::MAX_BATCH_SIZE),
             max_tree_depth: limits::MAX_TREE_DEPTH,
             max_tags: size(limits::MAX_TAGS),

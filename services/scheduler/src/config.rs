@@ -2,6 +2,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidegate_model::limits;
+use tidegate_payload::ObjectStorageConfig;
 use tidegate_service_kit::{HumanDuration, PostgresConfig, ServiceConfig};
 
 /// The scheduler's configuration. Each key is explained in `config.default.toml`.
@@ -13,6 +14,7 @@ pub struct Config {
     pub delivery_address: String,
     pub shutdown_grace: HumanDuration,
     pub postgres: PostgresConfig,
+    pub object_storage: ObjectStorageConfig,
     pub sweeps: SweepsConfig,
 }
 
@@ -31,6 +33,8 @@ pub struct SweepsConfig {
     pub leases_interval: HumanDuration,
     pub leases_after: HumanDuration,
     pub purge_interval: HumanDuration,
+    pub payloads_interval: HumanDuration,
+    pub payloads_after: HumanDuration,
 }
 
 impl ServiceConfig for Config {
@@ -53,6 +57,7 @@ impl ServiceConfig for Config {
             ("cascades_interval", *sweeps.cascades_interval),
             ("leases_interval", *sweeps.leases_interval),
             ("purge_interval", *sweeps.purge_interval),
+            ("payloads_interval", *sweeps.payloads_interval),
         ];
         for (name, interval) in intervals {
             if !(Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&interval) {
@@ -77,6 +82,13 @@ impl ServiceConfig for Config {
                 *sweeps.due_runs_interval
             ));
         }
+        if *sweeps.payloads_after < Duration::from_secs(3_600) {
+            faults.push(format!(
+                "sweeps.payloads_after is {:?}; below 1h payloads would be deleted while their uploads are under way",
+                *sweeps.payloads_after
+            ));
+        }
+        faults.extend(self.object_storage.faults());
         faults
     }
 

@@ -14,6 +14,7 @@ use std::{
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
 use tidegate_model::SystemClock;
+use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
 use tidegate_service_kit::Supervisor;
 use tidegate_store::RunStore;
 use tokio::time::Instant;
@@ -26,16 +27,18 @@ const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
 
 /// Starts the sweeps of the scheduler. It has no gRPC service of its own.
 ///
-/// `delivery` leads to task-queue's `DeliveryService` and may be lazy.
+/// `delivery` leads to task-queue's `DeliveryService` and may be lazy. `storage` is what the api has.
 pub async fn start(
     config: &Config,
     store: Arc<dyn RunStore>,
+    storage: ObjectStorage,
     delivery: Channel,
     tasks: &Supervisor,
 ) -> anyhow::Result<()> {
     metrics::describe();
     let dispatch = Arc::new(GrpcDispatch::new(delivery));
-    let (engine, engine_tasks) = Engine::new(store, dispatch, Arc::new(SystemClock), Options::default());
+    let (engine, engine_tasks) =
+        Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), Options::default());
     for (name, task) in engine_tasks {
         tasks.essential(name, |_stop| async {
             task.await;
@@ -94,6 +97,14 @@ pub async fn start(
             })
         }),
     );
+    // It uploads and grants nothing.
+    let options = PayloadOptions { max_size: 0, presigned_lifetime: None };
+    let payloads = Payloads::new(store, storage, Arc::new(SystemClock), options);
+    let payloads_after = *sweeps.payloads_after;
+    sweep::spawn(tasks, "payloads", *sweeps.payloads_interval, batch, move || {
+        let payloads = payloads.clone();
+        async move { payloads.collect(payloads_after, batch).await }
+    });
     Ok(())
 }
 

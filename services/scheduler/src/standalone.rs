@@ -3,6 +3,7 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
+use tidegate_payload::ObjectStorage;
 use tidegate_service_kit::{GrpcRoutes, channel, serve_grpc};
 use tidegate_store_postgres::{PgOptions, PgStore};
 use tokio::net::TcpListener;
@@ -20,7 +21,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             ..PgOptions::default()
         };
         let store = Arc::new(PgStore::connect(config.postgres.url.expose(), &options).await?);
-        crate::start(&config, store, channel(&config.delivery_address)?, &tasks).await?;
+        let storage = ObjectStorage::open(&config.object_storage)?;
+        crate::start(&config, store, storage, channel(&config.delivery_address)?, &tasks).await?;
         serve_grpc(listener, GrpcRoutes::new(), &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await
     })
 }

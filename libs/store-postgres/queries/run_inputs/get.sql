@@ -1,4 +1,5 @@
-SELECT run_inputs.run_id, run_inputs.key, run_inputs.kind, run_inputs.data
+SELECT run_inputs.run_id, run_inputs.key, run_inputs.kind, run_inputs.data, run_inputs.object_id,
+    run_inputs.object_size, run_inputs.object_sha256
 FROM run_inputs
 JOIN runs ON runs.id = run_inputs.run_id
 WHERE run_inputs.run_id = $1

@@ -1,3 +1,7 @@
-INSERT INTO run_payloads (run_id, kind, data)
-VALUES (?1, ?2, ?3)
-ON CONFLICT (run_id, kind) DO UPDATE SET data = excluded.data
+INSERT INTO run_payloads (run_id, kind, data, object_id, object_size, object_sha256)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (run_id, kind) DO UPDATE
+SET data = excluded.data,
+    object_id = excluded.object_id,
+    object_size = excluded.object_size,
+    object_sha256 = excluded.object_sha256

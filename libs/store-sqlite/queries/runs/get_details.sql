@@ -1,4 +1,5 @@
-    , parameters.data, result.data,
+    , parameters.data, parameters.object_id, parameters.object_size, parameters.object_sha256,
+    result.data, result.object_id, result.object_size, result.object_sha256,
     failure.error_type, failure.message, failure.traceback, failure.non_retryable
 FROM runs
 LEFT JOIN run_payloads AS parameters ON parameters.run_id = runs.id AND parameters.kind = 'parameters'

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tidegate_model::{Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Holder, Phase, Placement, Run, State, create};
 
@@ -28,7 +27,7 @@ pub fn elsewhere() -> Namespace {
 
 /// A payload of these bytes.
 pub fn payload(bytes: &'static [u8]) -> Payload {
-    Payload(Bytes::from_static(bytes))
+    Payload::inline(bytes)
 }
 
 /// A draft of a task for the default queue.
@@ -169,5 +168,10 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// True when the future is still waiting after a while.
 pub async fn is_waiting<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
-    tokio::time::timeout(SHORT, future).await.is_err()
+    at_once(future).await.is_none()
+}
+
+/// What the future gives, where it does not have to wait.
+pub async fn at_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    tokio::time::timeout(SHORT, future).await.ok()
 }

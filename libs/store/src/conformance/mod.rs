@@ -11,6 +11,7 @@ pub mod keys;
 pub mod lists;
 pub mod locks;
 pub mod matches;
+pub mod objects;
 pub mod rows;
 pub mod sessions;
 pub mod sweeps;
@@ -72,6 +73,12 @@ macro_rules! run_store_conformance {
             locks::locks_of_two_batches_do_not_cross,
             inputs::inputs_are_kept_by_pause,
             cache::a_cached_run_is_found_until_it_expires,
+            objects::an_object_is_announced_once_and_completed,
+            objects::payloads_keep_their_objects,
+            objects::only_complete_objects_of_the_namespace_are_used,
+            objects::orphans_are_taken_and_forgotten,
+            objects::orphans_are_taken_in_batches,
+            objects::a_use_keeps_its_object,
             keys::the_first_reservation_owns_the_key,
             keys::an_expired_key_is_given_anew,
             keys::a_rolled_back_reservation_is_none,

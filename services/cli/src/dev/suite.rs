@@ -1,10 +1,15 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tidegate_delivery::Delivery;
 use tidegate_delivery_memory::MemoryDelivery;
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
 use tidegate_model::SystemClock;
+use tidegate_payload::ObjectStorage;
 use tidegate_service_kit::{GrpcRoutes, HumanDuration, Supervisor, channel, config::defaults, serve_grpc};
 use tidegate_store::{RunStore, log::LogStore};
 use tidegate_store_postgres::{PgOptions, PgStore};
@@ -40,7 +45,8 @@ pub async fn start(
     api.endpoints.log_ingest = String::new();
     tidegate_api::start(&api, Arc::clone(&stores.runs), peers.clone(), tasks, &mut grpc).await?;
     let scheduler: tidegate_scheduler::Config = defaults();
-    tidegate_scheduler::start(&scheduler, Arc::clone(&stores.runs), peers.clone(), tasks).await?;
+    let payloads = stores.payloads.clone();
+    tidegate_scheduler::start(&scheduler, Arc::clone(&stores.runs), payloads, peers.clone(), tasks).await?;
     let mut task_queue: tidegate_task_queue::Config = defaults();
     task_queue.lease.duration = HumanDuration::new(LEASE);
     task_queue.lease.heartbeat_interval = HumanDuration::new(HEARTBEAT_INTERVAL);
@@ -62,6 +68,7 @@ pub async fn start(
 struct Stores {
     runs: Arc<dyn RunStore>,
     logs: Arc<dyn LogStore>,
+    payloads: ObjectStorage,
     folder: Option<DataFolder>,
 }
 
@@ -69,24 +76,40 @@ impl Stores {
     async fn open(args: &DevArgs) -> anyhow::Result<Self> {
         if let Some(url) = &args.postgres {
             let store = PgStore::connect(url, &PgOptions::default()).await.context("--postgres")?;
-            return Ok(Self::of(Arc::new(store), None));
+            // Several may share the folder: the names of payloads are unique.
+            let payloads = ObjectStorage::directory(&payloads_of(&data_folder(args)?))?;
+            return Ok(Self::of(Arc::new(store), payloads, None));
         }
         if args.ephemeral {
             let store = SqliteStore::in_memory().await?;
-            return Ok(Self::of(Arc::new(store), None));
+            return Ok(Self::of(Arc::new(store), ObjectStorage::in_memory(), None));
         }
-        let folder = match &args.data {
-            Some(folder) => folder.clone(),
-            None => default_folder()?,
-        };
-        let folder = DataFolder::take(&folder)?;
+        let path = data_folder(args)?;
+        let folder = DataFolder::take(&path)?;
         let store = SqliteStore::open(&folder.database()).await?;
-        Ok(Self::of(Arc::new(store), Some(folder)))
+        let payloads = ObjectStorage::directory(&payloads_of(&path))?;
+        Ok(Self::of(Arc::new(store), payloads, Some(folder)))
     }
 
-    fn of<S: RunStore + LogStore>(store: Arc<S>, folder: Option<DataFolder>) -> Self {
-        Self { runs: Arc::clone(&store) as Arc<dyn RunStore>, logs: store, folder }
+    fn of<S: RunStore + LogStore>(
+        store: Arc<S>,
+        payloads: ObjectStorage,
+        folder: Option<DataFolder>,
+    ) -> Self {
+        Self { runs: Arc::clone(&store) as Arc<dyn RunStore>, logs: store, payloads, folder }
     }
+}
+
+fn data_folder(args: &DevArgs) -> anyhow::Result<PathBuf> {
+    match &args.data {
+        Some(folder) => Ok(folder.clone()),
+        None => default_folder(),
+    }
+}
+
+/// Where payloads above 64 KiB are.
+fn payloads_of(folder: &Path) -> PathBuf {
+    folder.join("payloads")
 }
 
 /// Where a URL leads, without the name and password that it may have.

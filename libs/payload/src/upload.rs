@@ -1,0 +1,93 @@
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use sha2::{Digest as _, Sha256};
+use tidegate_model::{ObjectRef, limits};
+use tidegate_store::ObjectRow;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{PayloadError, Payloads, metrics, storage::storage_error};
+
+/// Bytes that are hashed before others have their turn: well under a millisecond.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
+/// An upload through this process. To be ended by [`Upload::finish`] or [`Upload::abort`].
+pub struct Upload {
+    payloads: Payloads,
+    row: ObjectRow,
+    writer: BufWriter,
+    hash: Sha256,
+    n_written: u64,
+}
+
+impl Upload {
+    pub(crate) fn new(payloads: Payloads, row: ObjectRow) -> Result<Self, PayloadError> {
+        let writer = payloads.storage().writer(&row.key)?;
+        Ok(Self { payloads, row, writer, hash: Sha256::new(), n_written: 0 })
+    }
+
+    /// Takes the next bytes; waits while object storage is slower than they come.
+    ///
+    /// # Errors
+    /// A chunk that is too large, more bytes than were announced, or object storage does not answer.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), PayloadError> {
+        if chunk.len() > limits::MAX_CHUNK_SIZE {
+            let message =
+                format!("has {} bytes; at most {} are allowed", chunk.len(), limits::MAX_CHUNK_SIZE);
+            return Err(PayloadError::invalid("chunk", message));
+        }
+        self.n_written += chunk.len() as u64;
+        if self.n_written > self.row.object.size {
+            return Err(self.mismatch(format!("it has more than {} bytes", self.row.object.size)));
+        }
+        add(&mut self.hash, &chunk).await;
+        ::metrics::counter!(metrics::BYTES, "direction" => "upload").increment(chunk.len() as u64);
+        self.writer.put(chunk).await.map_err(|error| storage_error(&self.row.key, error))
+    }
+
+    /// Checks what came, and makes it usable: durable when this returns.
+    ///
+    /// # Errors
+    /// The bytes are not those that were announced, or object storage or the store does not answer.
+    pub async fn finish(mut self) -> Result<ObjectRef, PayloadError> {
+        if let Err(error) = self.check() {
+            self.abort().await;
+            return Err(error);
+        }
+        if let Err(error) = self.writer.shutdown().await {
+            tracing::warn!(object.key = self.row.key, %error, "object storage failed");
+            return Err(PayloadError::Storage(Box::new(error)));
+        }
+        self.payloads.complete_row(&self.row).await
+    }
+
+    /// Gives up, and takes away what was written so far.
+    pub async fn abort(mut self) {
+        if let Err(error) = self.writer.abort().await {
+            tracing::warn!(object.key = self.row.key, %error, "an unfinished upload was not taken away");
+        }
+    }
+
+    fn check(&mut self) -> Result<(), PayloadError> {
+        let ObjectRef { size, sha256, .. } = self.row.object;
+        if self.n_written != size {
+            return Err(self.mismatch(format!("it has {} bytes and not {size}", self.n_written)));
+        }
+        if <[u8; 32]>::from(self.hash.finalize_reset()) != sha256 {
+            return Err(self.mismatch("its SHA-256 is another".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn mismatch(&self, cause: String) -> PayloadError {
+        ::metrics::counter!(metrics::MISMATCHES).increment(1);
+        PayloadError::Mismatch { id: self.row.object.id, cause }
+    }
+}
+
+/// Adds bytes to a hash without keeping others waiting.
+pub(crate) async fn add(hash: &mut Sha256, bytes: &[u8]) {
+    for piece in bytes.chunks(HASHED_AT_ONCE) {
+        hash.update(piece);
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,232 @@
+//! What holds for every backend: on a directory and in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use common::{Fixture, bytes, object_of};
+use tidegate_model::{
+    Clock as _, Namespace, ObjectId, ObjectRef, Payload, Reason, RunId, RunKind, ServiceError as _,
+};
+use tidegate_orchestration::{Draft, Placement, create};
+use tidegate_payload::ObjectStorage;
+use tidegate_store::NewRun;
+
+fn elsewhere() -> Namespace {
+    "elsewhere".parse().unwrap()
+}
+
+/// Every file below, without the folders.
+fn files(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+/// A run whose parameters are in the object.
+async fn run_with(fixture: &Fixture, object: ObjectRef) -> RunId {
+    let queue = Placement::Queue("default".parse().unwrap());
+    let draft = Draft::new(RunId::new(), RunKind::Task, "resize".parse().unwrap(), queue);
+    let run = create(draft, None, fixture.clock.now()).unwrap().run;
+    let id = run.id;
+    let parameters = Some(Payload { object: Some(object), ..Payload::inline("") });
+    let mut tx = fixture.store.begin().await.unwrap();
+    tx.insert_runs(&[NewRun { run, parameters, enqueued_at: None }]).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_were_put_in_parts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = ObjectStorage::directory(folder.path()).unwrap();
+    for storage in [directory, ObjectStorage::in_memory()] {
+        let fixture = Fixture::new(storage).await;
+        for n_bytes in [1, 65_537, 19 << 20] {
+            let data = bytes(n_bytes);
+            let object = fixture.payloads.put(&Namespace::default(), data.clone()).await.unwrap();
+            assert_eq!(object, ObjectRef { id: object.id, ..object_of(&data) });
+            assert_eq!(fixture.read(object.id).await.unwrap(), data);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_announced_never_becomes_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let data = bytes(9 << 20);
+    let own = Namespace::default();
+    let mut other = data.to_vec();
+    other[5_000_000] ^= 1;
+    let cases = [
+        Bytes::from(other),
+        data.slice(..data.len() - 1),
+        [data.clone(), Bytes::from_static(b"x")].concat().into(),
+    ];
+    for sent in cases {
+        let object = object_of(&data);
+        fixture.payloads.announce(&own, object).await.unwrap();
+        let refused = fixture.send(object.id, sent).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::ChecksumMismatch, "{refused}");
+        assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::PayloadNotFound);
+        assert_eq!(files(folder.path()), Vec::<String>::new(), "nothing is left of it");
+        // The right bytes are taken all the same.
+        fixture.send(object.id, data.clone()).await.unwrap();
+        assert_eq!(fixture.read(object.id).await.unwrap(), data);
+        std::fs::remove_dir_all(folder.path().join("default")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn sizes_and_chunks_have_bounds() {
+    let fixture = Fixture::new(ObjectStorage::in_memory()).await;
+    let own = Namespace::default();
+    for size in [0, fixture.payloads.max_size() + 1] {
+        let refused =
+            fixture.payloads.announce(&own, ObjectRef { size, ..object_of(b"x") }).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::InvalidField);
+        assert_eq!(refused.field_violations()[0].field, "size_bytes");
+    }
+    let object = object_of(&bytes(3 << 20));
+    fixture.payloads.announce(&own, object).await.unwrap();
+    let mut upload = fixture.payloads.upload(&own, object.id).await.unwrap();
+    let refused = upload.write(bytes(3 << 20)).await.unwrap_err();
+    assert_eq!(refused.field_violations()[0].field, "chunk");
+    upload.abort().await;
+}
+
+#[tokio::test]
+async fn an_announcement_can_be_repeated_and_not_changed() {
+    let fixture = Fixture::new(ObjectStorage::in_memory()).await;
+    let own = Namespace::default();
+    let object = object_of(b"one");
+    for _ in 0..2 {
+        assert_eq!(fixture.payloads.announce(&own, object).await.unwrap(), None, "memory signs nothing");
+    }
+    let changed = ObjectRef { id: object.id, ..object_of(b"two") };
+    for (namespace, object) in [(&own, changed), (&elsewhere(), object)] {
+        let refused = fixture.payloads.announce(namespace, object).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::IdempotencyKeyReused);
+    }
+}
+
+#[tokio::test]
+async fn another_namespace_has_no_way_to_an_object() {
+    let fixture = Fixture::new(ObjectStorage::in_memory()).await;
+    let object = fixture.payloads.put(&Namespace::default(), bytes(70_000)).await.unwrap();
+    let payloads = &fixture.payloads;
+    let reasons = [
+        payloads.download(&elsewhere(), object.id).await.err().unwrap().reason(),
+        payloads.presigned_download(&elsewhere(), object.id).await.unwrap_err().reason(),
+        payloads.upload(&elsewhere(), object.id).await.err().unwrap().reason(),
+        payloads.complete(&elsewhere(), object.id).await.unwrap_err().reason(),
+        payloads.complete(&Namespace::default(), ObjectId::new()).await.unwrap_err().reason(),
+    ];
+    assert_eq!(reasons, [Reason::PayloadNotFound; 5]);
+}
+
+#[tokio::test]
+async fn no_namespace_leads_out_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("inside");
+    let fixture = Fixture::new(ObjectStorage::directory(&root).unwrap()).await;
+    for name in ["..", ".", "a.b", "..-"] {
+        let namespace: Namespace = name.parse().unwrap();
+        let object = fixture.payloads.put(&namespace, bytes(10)).await.unwrap();
+        let mut download = fixture.payloads.download(&namespace, object.id).await.unwrap();
+        assert_eq!(download.next().await.unwrap().unwrap(), bytes(10));
+    }
+    let outside: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(outside, ["inside"]);
+    assert_eq!(files(&root).len(), 4);
+    let key = ObjectStorage::key(&"..".parse().unwrap(), ObjectId::new());
+    assert!(!key.contains(".."), "{key}");
+}
+
+#[tokio::test]
+async fn bytes_that_changed_on_disk_are_not_given_out_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let data = bytes(3 << 20);
+    let object = fixture.payloads.put(&Namespace::default(), data.clone()).await.unwrap();
+    let path = folder.path().join(ObjectStorage::key(&Namespace::default(), object.id));
+    let mut damaged = data.to_vec();
+    damaged[0] ^= 1;
+    for content in [damaged, data[..100].to_vec(), [&data[..], &data[..]].concat()] {
+        std::fs::write(&path, &content).unwrap();
+        assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::ChecksumMismatch);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::ChecksumMismatch);
+}
+
+#[tokio::test]
+async fn what_no_run_refers_to_is_collected_after_its_time() {
+    let day = Duration::from_secs(86_400);
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let own = Namespace::default();
+    let used = fixture.payloads.put(&own, bytes(100_000)).await.unwrap();
+    let unused = fixture.payloads.put(&own, bytes(100_001)).await.unwrap();
+    run_with(&fixture, used).await;
+    // A process died while it wrote.
+    let broken = object_of(&bytes(20 << 20));
+    fixture.payloads.announce(&own, broken).await.unwrap();
+    let staged = folder.path().join(format!("{}#1", ObjectStorage::key(&own, broken.id)));
+    std::fs::write(&staged, "a part of it").unwrap();
+
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 0, "not before its time");
+    fixture.clock.advance(day + Duration::from_secs(1));
+    let fresh = fixture.payloads.put(&own, bytes(100_002)).await.unwrap();
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 3);
+
+    let mut expected = [used.id, fresh.id].map(|id| id.to_string());
+    let mut left = files(folder.path());
+    expected.sort();
+    left.sort();
+    assert_eq!(left, expected);
+    assert_eq!(fixture.read(unused.id).await.unwrap_err().reason(), Reason::PayloadNotFound);
+    assert_eq!(fixture.read(used.id).await.unwrap(), bytes(100_000));
+}
+
+#[tokio::test]
+async fn a_collector_that_could_not_delete_comes_back() {
+    let day = Duration::from_secs(86_400);
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let object = fixture.payloads.put(&Namespace::default(), bytes(100_000)).await.unwrap();
+    let path = folder.path().join(ObjectStorage::key(&Namespace::default(), object.id));
+    // Something that cannot be deleted as a file.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    fixture.clock.advance(day + Duration::from_secs(1));
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 1);
+    let refused = fixture.payloads.download(&Namespace::default(), object.id).await.err().unwrap();
+    assert_eq!(refused.reason(), Reason::PayloadNotFound, "nobody can use it any more");
+
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, bytes(100_000)).unwrap();
+    fixture.clock.advance(day + Duration::from_secs(1));
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 1);
+    assert!(!path.exists());
+    fixture.clock.advance(day + Duration::from_secs(1));
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 0, "its row is gone too");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_a_clear_sentence() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = ObjectStorage::directory(&file.path().join("x")).unwrap_err().to_string();
+    assert!(error.contains(file.path().to_str().unwrap()) && error.contains("object_storage.url"), "{error}");
+}

@@ -1,0 +1,3 @@
+DELETE FROM payload_objects
+WHERE id = ANY($1)
+    AND state = 'DELETING'

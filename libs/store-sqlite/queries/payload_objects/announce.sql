@@ -1,0 +1,3 @@
+INSERT INTO payload_objects (id, size, touched_at, sha256, namespace, key, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (id) DO NOTHING
