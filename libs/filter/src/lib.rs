@@ -1,13 +1,17 @@
-//! The `filter` of lists, counts, watches and operations on many runs: AIP-160, typed against the fields of a run. As
-//! AIP-160 has it, OR binds stronger than AND, and comparisons that merely follow each other are joined by AND.
+//! What lists, counts, watches and operations on many runs are asked with: the `filter` after AIP-160, typed against the
+//! fields of a run, and the `order_by` after AIP-132. As AIP-160 has it, OR binds stronger than AND, and comparisons that
+//! merely follow each other are joined by AND.
 
+mod order;
 mod parser;
+mod time;
 mod token;
 mod typed;
 
+pub use order::parse_order;
 pub use parser::parse;
 
-/// What is wrong with a filter, and where.
+/// What is wrong with a filter or an order, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at column {column}: {message}")]
 pub struct Error {

@@ -50,6 +50,14 @@ pub const MAX_WORD_SIZE: usize = 128;
 pub const MAX_IDEMPOTENCY_KEY_SIZE: usize = 512;
 /// Bytes of a filter.
 pub const MAX_FILTER_SIZE: usize = 4 << 10;
+/// Parentheses and negations of a filter within each other.
+pub const MAX_FILTER_DEPTH: usize = 20;
+/// Comparisons of a filter; each value in parentheses is one.
+pub const MAX_FILTER_COMPARISONS: usize = 200;
+/// Bytes of an `order_by`.
+pub const MAX_ORDER_SIZE: usize = 256;
+/// Up to how many runs are counted one by one.
+pub const MAX_EXACT_COUNT: u64 = 10_000;
 /// How far ahead a run may be due.
 pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Bytes kept of a failure's type.

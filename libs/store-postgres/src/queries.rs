@@ -47,6 +47,7 @@ statements! {
     FIND_CACHE_KEYS = "cache_keys/find.sql";
     PUT_CACHE_KEYS = "cache_keys/put.sql";
     PURGE_CACHE_KEYS = "cache_keys/purge.sql";
+    GET_KEY = "idempotency_keys/get.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
     PURGE_KEYS = "idempotency_keys/purge.sql";

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::query;
+use sqlx::{query, types::Json};
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx,
-    Session, StoreError, adapter,
+    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput,
+    RunStore, RunTx, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -45,8 +45,52 @@ impl RunStore for PgStore {
     }
 
     async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
-        let rows = filter::list_runs(query)?.build().fetch_all(&self.pool).await.map_err(store_error)?;
-        rows.iter().map(row::run).collect()
+        let mut runs = Vec::new();
+        for part in adapter::page_parts(query) {
+            if runs.len() == query.limit {
+                break;
+            }
+            let mut sql = filter::list_runs(query, &part, query.limit - runs.len())?;
+            // Planned for its values: a plan that is kept for all values does not know a rare state from a common one.
+            let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(store_error)?;
+            for row in &rows {
+                runs.push(row::run(row)?);
+            }
+        }
+        Ok(runs)
+    }
+
+    async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError> {
+        let mut sql = filter::count_runs(query)?;
+        let counted = sql.build().persistent(false).fetch_one(&self.pool).await.map_err(store_error)?;
+        let n_counted: u64 = adapter::number("count", row::column(&counted, 0)?)?;
+        if n_counted <= query.exact_up_to {
+            return Ok(Count::Exact(n_counted));
+        }
+        let mut sql = filter::estimate_runs(query)?;
+        let plan = sql.build().persistent(false).fetch_one(&self.pool).await.map_err(store_error)?;
+        let Json(plan): Json<serde_json::Value> = row::column(&plan, 0)?;
+        let n_planned = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+        // A number of rows, and never fewer than were counted.
+        Ok(Count::About((n_planned as u64).max(n_counted)))
+    }
+
+    async fn find_key(
+        &self,
+        namespace: &Namespace,
+        scope: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<RunId>, StoreError> {
+        let row = query(queries::GET_KEY.sql())
+            .bind(namespace.as_str())
+            .bind(scope)
+            .bind(key)
+            .bind(now.as_micros())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.map(|row| row::run_id(&row, 0)).transpose()
     }
 
     async fn list_events(

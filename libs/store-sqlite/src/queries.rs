@@ -49,6 +49,7 @@ statements! {
     DELETE_CACHE_KEYS = "cache_keys/delete.sql";
     PURGE_CACHE_KEYS = "cache_keys/purge.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
+    GET_KEY = "idempotency_keys/get.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     DELETE_KEYS = "idempotency_keys/delete.sql";
     PURGE_KEYS = "idempotency_keys/purge.sql";

@@ -5,8 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput, RunStore, RunTx,
-    Session, StoreError, adapter,
+    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput,
+    RunStore, RunTx, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -47,8 +47,46 @@ impl RunStore for SqliteStore {
     }
 
     async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
-        let rows = filter::list_runs(query)?.build().fetch_all(&self.readers).await.map_err(store_error)?;
-        rows.iter().map(row::run).collect()
+        let mut runs = Vec::new();
+        for part in adapter::page_parts(query) {
+            if runs.len() == query.limit {
+                break;
+            }
+            let mut sql = filter::list_runs(query, &part, query.limit - runs.len())?;
+            let rows = sql.build().fetch_all(&self.readers).await.map_err(store_error)?;
+            for row in &rows {
+                runs.push(row::run(row)?);
+            }
+        }
+        Ok(runs)
+    }
+
+    async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError> {
+        let mut sql = filter::count_runs(query)?;
+        let counted = sql.build().fetch_one(&self.readers).await.map_err(store_error)?;
+        let n_counted: u64 = adapter::number("count", row::column(&counted, 0)?)?;
+        if n_counted <= query.exact_up_to {
+            return Ok(Count::Exact(n_counted));
+        }
+        Ok(Count::AtLeast(n_counted))
+    }
+
+    async fn find_key(
+        &self,
+        namespace: &Namespace,
+        scope: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<RunId>, StoreError> {
+        let row = query(queries::GET_KEY.sql())
+            .bind(namespace.as_str())
+            .bind(scope)
+            .bind(key)
+            .bind(now.as_micros())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(store_error)?;
+        row.map(|row| row::run_id(&row, 0)).transpose()
     }
 
     async fn list_events(

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::{QueueName, SessionId, Timestamp};
+use tidegate_model::{QueueName, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{
     CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Run, StateType,
 };
 
-use crate::{Comparison, Field, KeyReservation, StoreError, Value};
+use crate::{Comparison, Field, KeyReservation, ListQuery, OrderBy, StoreError, Value};
 
 /// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
 /// test can tell which query files no conformance case reaches.
@@ -185,43 +185,127 @@ pub fn key_name(key: &KeyReservation) -> KeyName<'_> {
 
 /// The column of a field, after a check that the comparison and the value fit it.
 pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result<&'static str, StoreError> {
-    use Comparison::{Equal, Has, NotEqual, StartsWith};
+    use Comparison::{Contains, EndsWith, Equal, Has, NotEqual, StartsWith};
 
-    let (column, fits) = match field {
-        Field::State => ("runs.state", matches!((comparison, value), (Equal | NotEqual, Value::State(_)))),
-        Field::Kind => ("runs.kind", matches!((comparison, value), (Equal | NotEqual, Value::Kind(_)))),
-        Field::Parent => ("runs.parent_id", matches!((comparison, value), (Equal | NotEqual, Value::Run(_)))),
-        Field::Root => ("runs.root_id", matches!((comparison, value), (Equal | NotEqual, Value::Run(_)))),
-        Field::Tags => ("runs.tags", matches!((comparison, value), (Has, Value::Text(_)))),
-        Field::StateName => ("runs.state_name", comparison != Has && matches!(value, Value::Text(_))),
-        Field::Name => ("runs.name", comparison != Has && matches!(value, Value::Text(_))),
-        Field::RunName => ("runs.run_name", comparison != Has && matches!(value, Value::Text(_))),
-        Field::Queue => ("runs.queue", comparison != Has && matches!(value, Value::Text(_))),
-        Field::Attempt => ("runs.attempt", is_ordering(comparison) && matches!(value, Value::Number(_))),
-        Field::Priority => ("runs.priority", is_ordering(comparison) && matches!(value, Value::Number(_))),
-        Field::CreatedAt => ("runs.created_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
-        Field::DueAt => ("runs.due_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
-        Field::StartedAt => ("runs.started_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
-        Field::EndedAt => ("runs.ended_at", is_ordering(comparison) && matches!(value, Value::Time(_))),
+    let is_equality = matches!(comparison, Equal | NotEqual);
+    let is_part = matches!(comparison, StartsWith | EndsWith | Contains);
+    let fits = match (field, value) {
+        (Field::State, Value::State(_))
+        | (Field::Kind, Value::Kind(_))
+        | (Field::Session, Value::Session(_))
+        | (Field::Id | Field::Parent | Field::Root, Value::Run(_)) => is_equality,
+        (Field::Tags | Field::Labels, Value::Text(_)) => comparison == Has,
+        (Field::Labels, Value::Label { .. })
+        | (
+            Field::StateName
+            | Field::Name
+            | Field::RunName
+            | Field::Queue
+            | Field::Holder
+            | Field::Deployment
+            | Field::CacheKey,
+            Value::Text(_),
+        ) => comparison != Has,
+        (
+            Field::Depth | Field::Attempt | Field::Crashes | Field::Retries | Field::Priority,
+            Value::Number(_),
+        )
+        | (
+            Field::CreatedAt | Field::DueAt | Field::ExpiresAt | Field::StartedAt | Field::EndedAt,
+            Value::Time(_),
+        ) => comparison != Has && !is_part,
+        _ => false,
     };
-    return if fits {
-        Ok(column)
+    if fits {
+        Ok(column(field))
     } else {
         Err(StoreError::Internal(format!("a filter compares {field:?} by {comparison:?} with {value:?}")))
-    };
-
-    fn is_ordering(comparison: Comparison) -> bool {
-        !matches!(comparison, Has | StartsWith)
     }
 }
 
-/// The operator of a comparison that is one in SQL; `NotEqual`, `Has` and `StartsWith` are written by the adapters.
+/// The column of a field.
+pub fn column(field: Field) -> &'static str {
+    match field {
+        Field::Id => "runs.id",
+        Field::State => "runs.state",
+        Field::StateName => "runs.state_name",
+        Field::Kind => "runs.kind",
+        Field::Name => "runs.name",
+        Field::RunName => "runs.run_name",
+        Field::Queue => "runs.queue",
+        Field::Session => "runs.session_id",
+        Field::Holder => "runs.holder",
+        Field::Deployment => "runs.deployment",
+        Field::CacheKey => "runs.cache_key",
+        Field::Tags => "runs.tags",
+        Field::Labels => "runs.labels",
+        Field::Parent => "runs.parent_id",
+        Field::Root => "runs.root_id",
+        Field::Depth => "runs.depth",
+        Field::Attempt => "runs.attempt",
+        Field::Crashes => "runs.crashes",
+        Field::Retries => "runs.retries",
+        Field::Priority => "runs.priority",
+        Field::CreatedAt => "runs.created_at",
+        Field::DueAt => "runs.due_at",
+        Field::ExpiresAt => "runs.expires_at",
+        Field::StartedAt => "runs.started_at",
+        Field::EndedAt => "runs.ended_at",
+    }
+}
+
+/// The operator of a comparison that is one in SQL; the others are written by the adapters.
 pub fn operator(comparison: Comparison) -> &'static str {
     match comparison {
         Comparison::Less => "<",
         Comparison::LessOrEqual => "<=",
         Comparison::Greater => ">",
         Comparison::GreaterOrEqual => ">=",
-        Comparison::Equal | Comparison::NotEqual | Comparison::Has | Comparison::StartsWith => "=",
+        _ => "=",
     }
+}
+
+/// A part of a page that one statement reads, by one index. The parts of [`page_parts`] follow each other.
+#[derive(Debug, PartialEq)]
+pub enum PagePart<'a> {
+    /// Runs with a value in this column, by value and id.
+    ByValue {
+        /// The column.
+        column: &'static str,
+        /// Only those after this value and id.
+        after: Option<(&'a Value, RunId)>,
+    },
+    /// Runs by id.
+    ById {
+        /// Only those without a value in this column.
+        unset: Option<&'static str>,
+        /// Only those after this id.
+        after: Option<RunId>,
+    },
+}
+
+/// The parts of a page, in their order: each is read as far as the ones before it have left room.
+pub fn page_parts(list: &ListQuery) -> Vec<PagePart<'_>> {
+    let after = list.after.as_ref();
+    let (column, is_nullable) = match list.order.by {
+        OrderBy::Id => return vec![PagePart::ById { unset: None, after: after.map(|after| after.id) }],
+        OrderBy::CreatedAt => ("runs.created_at", false),
+        OrderBy::DueAt => ("runs.due_at", false),
+        OrderBy::StartedAt => ("runs.started_at", true),
+        OrderBy::EndedAt => ("runs.ended_at", true),
+        OrderBy::Priority => ("runs.priority", false),
+        OrderBy::Name => ("runs.name", false),
+        OrderBy::RunName => ("runs.run_name", false),
+    };
+    let mut parts = Vec::new();
+    let is_past_values = after.is_some_and(|after| after.value.is_none());
+    if !is_past_values {
+        let after = after.and_then(|after| Some((after.value.as_ref()?, after.id)));
+        parts.push(PagePart::ByValue { column, after });
+    }
+    if is_nullable {
+        let after = after.filter(|_| is_past_values).map(|after| after.id);
+        parts.push(PagePart::ById { unset: Some(column), after });
+    }
+    parts
 }

@@ -8,12 +8,14 @@ mod error;
 mod filter;
 pub mod log;
 mod objects;
+mod order;
 mod run_store;
 
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
+pub use order::{Order, OrderBy, Position};
 pub use run_store::{
-    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner, KeyReservation,
-    ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
+    Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
+    KeyReservation, ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
 };

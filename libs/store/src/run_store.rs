@@ -7,7 +7,7 @@ use tidegate_model::{
 use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
-use crate::{Filter, ObjectRow, ObjectRows, StoreError};
+use crate::{Filter, ObjectRow, ObjectRows, Order, Position, StoreError};
 
 /// A run to be inserted, with what belongs to it.
 #[derive(Clone, Debug)]
@@ -109,17 +109,48 @@ pub struct RunDetail {
     pub failure: Option<Failure>,
 }
 
-/// A page of runs, newest first (by id, descending).
+/// A page of runs.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     /// The tenant.
     pub namespace: Namespace,
     /// Which.
     pub filter: Filter,
-    /// Only ids smaller than this: the last of the page before.
-    pub before: Option<RunId>,
+    /// In which order.
+    pub order: Order,
+    /// Only what comes after this: the last of the page before.
+    pub after: Option<Position>,
     /// How many at most.
     pub limit: usize,
+}
+
+impl ListQuery {
+    /// The newest runs of a filter.
+    pub fn newest(namespace: Namespace, filter: Filter, limit: usize) -> Self {
+        Self { namespace, filter, order: Order::default(), after: None, limit }
+    }
+}
+
+/// How many runs there are.
+#[derive(Clone, Debug)]
+pub struct CountQuery {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// Which.
+    pub filter: Filter,
+    /// Up to how many it is counted; above, it is told more cheaply.
+    pub exact_up_to: u64,
+}
+
+/// How many runs there are, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    Exact(u64),
+    /// More than were to be counted, by the statistics of the store about so many.
+    About(u64),
+    /// More than were to be counted, and this store has no statistics: at least so many.
+    AtLeast(u64),
 }
 
 /// A completed run whose result may serve others. One for each (namespace, key).
@@ -264,8 +295,20 @@ pub trait RunStore: ObjectRows + Send + Sync + 'static {
         ids: &[RunId],
     ) -> Result<Vec<RunDetail>, StoreError>;
 
-    /// A page of runs.
+    /// A page of runs. A run that stays as it is while pages are read is in one of them, once.
     async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError>;
+
+    /// How many runs there are, exact up to a bound.
+    async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError>;
+
+    /// The run that an idempotency key has made, unless the key expired by `now`.
+    async fn find_key(
+        &self,
+        namespace: &Namespace,
+        scope: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<RunId>, StoreError>;
 
     /// The events of a run after `after_seq`, oldest first.
     async fn list_events(

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use tidegate_model::{Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    Below, CacheEntry, EventRow, FeedCursor, FeedEvent, InputQuery, Judged, KeyOwner, KeyReservation,
-    ListQuery, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, StoreError,
-    Sweep,
+    Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, Judged, KeyOwner,
+    KeyReservation, ListQuery, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session,
+    StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -154,6 +154,20 @@ impl RunStore for FaultyStore {
     async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
         self.n_run_reads.fetch_add(1, Ordering::SeqCst);
         self.inner.list_runs(query).await
+    }
+
+    async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError> {
+        self.inner.count_runs(query).await
+    }
+
+    async fn find_key(
+        &self,
+        namespace: &Namespace,
+        scope: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<RunId>, StoreError> {
+        self.inner.find_key(namespace, scope, key, now).await
     }
 
     async fn list_events(

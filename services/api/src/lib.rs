@@ -7,6 +7,8 @@ mod convert;
 mod engine_service;
 mod explanation;
 mod outcome;
+mod page_token;
+mod queries;
 mod requests;
 mod run_service;
 mod session_service;

@@ -5,7 +5,6 @@ use tidegate_model::{Epoch, FieldViolation, Namespace, Payload, RunId, ServiceEr
 use tidegate_orchestration::{Draft, Placement};
 use tidegate_proto::v1::{self, run_service_server::RunService};
 use tidegate_service_kit::trace;
-use tidegate_store::{Filter, ListQuery};
 use tidegate_wire::{
     Violations, invalid, invalid_field, is_traceparent, namespace, page_size, parse_draft, run_to_proto,
     state_to_proto, to_status,
@@ -17,6 +16,8 @@ use crate::{
     actor::actor,
     convert::{detail_to_proto, event_to_proto, run_id},
     explanation::explanation_to_proto,
+    page_token::invalid_token,
+    queries,
     requests::{self, check_reason},
     stream::ResponseStream,
     wait, watch,
@@ -99,23 +100,14 @@ impl RunService for Service {
         &self,
         request: Request<v1::ListRunsRequest>,
     ) -> Result<Response<v1::ListRunsResponse>, Status> {
-        let request = request.into_inner();
-        let limit = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
-        let query = ListQuery {
-            namespace: namespace(&request.namespace)?,
-            filter: parse_filter(&request.filter)?,
-            before: page_token(&request.page_token)?,
-            limit,
-        };
-        let runs = self.engine.store().list_runs(&query).await.map_err(|error| to_status(&error))?;
-        let next_page_token = match runs.last() {
-            Some(last) if runs.len() == limit => last.id.to_string(),
-            _ => String::new(),
-        };
-        Ok(Response::new(v1::ListRunsResponse {
-            runs: runs.iter().map(run_to_proto).collect(),
-            next_page_token,
-        }))
+        Ok(Response::new(queries::list(&self.engine, request.into_inner()).await?))
+    }
+
+    async fn count_runs(
+        &self,
+        request: Request<v1::CountRunsRequest>,
+    ) -> Result<Response<v1::CountRunsResponse>, Status> {
+        Ok(Response::new(queries::count(&self.engine, request.into_inner()).await?))
     }
 
     type WaitRunsStream = ResponseStream<v1::WaitRunsResponse>;
@@ -362,23 +354,4 @@ fn request_id(text: &str) -> Result<RunId, Status> {
         return Ok(RunId::new());
     }
     text.parse::<RunId>().map_err(|error| invalid_field("request_id", error.to_string()))
-}
-
-fn parse_filter(text: &str) -> Result<Filter, Status> {
-    tidegate_filter::parse(text).map_err(|error| invalid_field("filter", error.to_string()))
-}
-
-fn page_token(token: &str) -> Result<Option<RunId>, Status> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    token.parse().map(Some).map_err(|_| invalid_token(token))
-}
-
-fn invalid_token(token: &str) -> Status {
-    let shown: String = token.chars().take(80).collect();
-    invalid_field(
-        "page_token",
-        format!("`{shown}` is no next_page_token of this call: leave it empty to begin anew"),
-    )
 }

@@ -97,12 +97,7 @@ pub async fn nothing_of_a_deleted_run_is_left(store: Arc<dyn RunStore>) {
     assert_eq!(n_things(&store, &first).await, 0);
     assert_eq!(n_things(&store, &second).await, 0);
     assert_eq!(n_things(&store, &kept).await, all);
-    let every_run = ListQuery {
-        namespace: Namespace::default(),
-        filter: Filter::And(Vec::new()),
-        before: None,
-        limit: 10,
-    };
+    let every_run = ListQuery::newest(Namespace::default(), Filter::And(Vec::new()), 10);
     assert_eq!(store.list_runs(&every_run).await.unwrap(), from_ref(&kept));
     let rest = read_feed(&store, &read[2].cursor, None, 2).await;
     assert!(rest.iter().all(|told| told.event.run_id == kept.id));

@@ -137,3 +137,21 @@ pub async fn a_childs_key_lasts_as_long_as_its_parent_is_open(store: Arc<dyn Run
     tx.commit().await.unwrap();
     assert_eq!(store.purge(T0, after(200_000), 100).await.unwrap(), 1);
 }
+
+/// The run of a key is found by namespace, scope and key, until the key expires.
+pub async fn a_key_is_found_until_it_expires(store: Arc<dyn RunStore>) {
+    let key = reservation("flow:etl", "it's");
+    reserve(&store, from_ref(&key), 0).await;
+    let find = async |namespace: &Namespace, scope, text, seconds| {
+        store.find_key(namespace, scope, text, after(seconds)).await.unwrap()
+    };
+    let here = Namespace::default();
+    assert_eq!(find(&here, "flow:etl", "it's", 99).await, Some(key.run_id));
+    assert_eq!(find(&here, "flow:etl", "it's", 100).await, None);
+    assert_eq!(find(&here, "flow:etl", "its", 99).await, None);
+    assert_eq!(find(&here, "task:etl", "it's", 99).await, None);
+    assert_eq!(find(&elsewhere(), "flow:etl", "it's", 99).await, None);
+    let of_child = reservation("run:x", "n");
+    reserve(&store, from_ref(&of_child), 0).await;
+    assert_eq!(find(&here, "run:x", "n", 100).await, Some(of_child.run_id), "as its parent finds it");
+}

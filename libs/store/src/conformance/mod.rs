@@ -12,6 +12,7 @@ pub mod lists;
 pub mod locks;
 pub mod matches;
 pub mod objects;
+pub mod orders;
 pub mod rows;
 pub mod sessions;
 pub mod sweeps;
@@ -83,6 +84,7 @@ macro_rules! run_store_conformance {
             keys::an_expired_key_is_given_anew,
             keys::a_rolled_back_reservation_is_none,
             keys::owners_are_found_without_reserving,
+            keys::a_key_is_found_until_it_expires,
             keys::of_two_transactions_one_owns_the_key,
             keys::a_childs_key_lasts_as_long_as_its_parent_is_open,
             deletes::nothing_of_a_deleted_run_is_left,
@@ -108,7 +110,6 @@ macro_rules! run_store_conformance {
             lists::every_field_and_comparison,
             lists::nested_filters,
             lists::a_wrong_comparison_is_an_error,
-            lists::pages_are_stable_under_inserts,
             lists::values_are_no_sql,
             matches::filters_mean_the_same_in_memory,
             trees::open_runs_below_come_by_id,
@@ -116,6 +117,9 @@ macro_rules! run_store_conformance {
             trees::open_runs_are_found_below_ended_ones_but_not_below_detached_ones,
             trees::a_run_below_two_is_given_for_the_lower_one,
             trees::a_deep_chain_is_walked_to_its_end,
+            orders::pages_follow_every_order,
+            orders::pages_hold_while_runs_are_added_and_changed,
+            orders::counts_say_what_they_are_worth,
             sessions::a_session_lives_until_it_is_ended,
             sessions::cancelling_runs_of_a_session_are_found,
             sessions::a_session_belongs_to_its_namespace,

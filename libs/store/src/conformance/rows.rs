@@ -287,12 +287,7 @@ pub async fn reads_keep_to_their_namespace(store: Arc<dyn RunStore>) {
         assert_eq!(store.get_runs(Some(namespace), &[run.id]).await.unwrap().len(), n);
         assert_eq!(store.get_details(Some(namespace), &[run.id]).await.unwrap().len(), n);
         assert_eq!(store.list_events(namespace, run.id, 0, 10).await.unwrap().len(), n);
-        let list = crate::ListQuery {
-            namespace: namespace.clone(),
-            filter: crate::Filter::And(Vec::new()),
-            before: None,
-            limit: 10,
-        };
+        let list = crate::ListQuery::newest(namespace.clone(), crate::Filter::And(Vec::new()), 10);
         assert_eq!(store.list_runs(&list).await.unwrap().len(), n);
     }
     assert_eq!(store.get_runs(None, &[]).await.unwrap(), []);

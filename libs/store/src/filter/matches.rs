@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use tidegate_orchestration::{Placement, Run};
 
 use super::{Comparison, Field, Filter, Value};
@@ -13,6 +15,7 @@ impl Filter {
             Self::Or(parts) => parts.iter().any(|part| part.matches(run)),
             Self::Not(part) => !part.matches(run),
             Self::Compare(field, comparison, value) => compare(run, *field, *comparison, value),
+            Self::IsSet(field) => is_set(run, *field),
         }
     }
 }
@@ -23,38 +26,73 @@ fn compare(run: &Run, field: Field, comparison: Comparison, value: &Value) -> bo
     }
     match value {
         Value::Text(wanted) if field == Field::Tags => run.tags.contains(wanted),
-        Value::Text(wanted) => match text(run, field) {
-            Some(text) if comparison == Comparison::StartsWith => text.starts_with(wanted),
-            text => holds(comparison, text, wanted),
-        },
+        Value::Text(wanted) if field == Field::Labels => run.labels.contains_key(wanted),
+        Value::Text(wanted) => holds_text(comparison, text(run, field).as_deref(), wanted),
+        Value::Label { key, text } => holds_text(comparison, run.labels.get(key).map(String::as_str), text),
         Value::Number(wanted) => holds(comparison, number(run, field), *wanted),
         Value::Time(wanted) => holds(comparison, time(run, field), wanted.as_micros()),
         Value::State(wanted) => holds(comparison, Some(run.state.state_type()), *wanted),
         Value::Kind(wanted) => holds(comparison, Some(run.kind), *wanted),
+        Value::Session(wanted) => holds(comparison, adapter::placement_columns(&run.placement).1, *wanted),
         Value::Run(wanted) => {
-            let id = if field == Field::Root { Some(run.root) } else { run.parent };
+            let id = match field {
+                Field::Id => Some(run.id),
+                Field::Root => Some(run.root),
+                _ => run.parent,
+            };
             holds(comparison, id, *wanted)
         }
     }
 }
 
-/// Texts compare by their bytes, as in the stores.
-fn text(run: &Run, field: Field) -> Option<&str> {
+fn is_set(run: &Run, field: Field) -> bool {
     match field {
-        Field::StateName => Some(run.state.name.as_str()),
-        Field::Name => Some(run.name.as_str()),
-        Field::RunName => Some(&run.run_name),
-        Field::Queue => match &run.placement {
-            Placement::Queue(queue) => Some(queue.as_str()),
-            Placement::Session(_) => None,
-        },
-        _ => None,
+        Field::Tags => !run.tags.is_empty(),
+        Field::Labels => !run.labels.is_empty(),
+        Field::Parent => run.parent.is_some(),
+        Field::Session => run.is_local(),
+        Field::Queue | Field::Holder | Field::Deployment | Field::CacheKey => text(run, field).is_some(),
+        Field::ExpiresAt | Field::StartedAt | Field::EndedAt => time(run, field).is_some(),
+        Field::Id
+        | Field::State
+        | Field::StateName
+        | Field::Kind
+        | Field::Name
+        | Field::RunName
+        | Field::Root
+        | Field::Depth
+        | Field::Attempt
+        | Field::Crashes
+        | Field::Retries
+        | Field::Priority
+        | Field::CreatedAt
+        | Field::DueAt => true,
     }
+}
+
+fn text(run: &Run, field: Field) -> Option<Cow<'_, str>> {
+    let text = match field {
+        Field::StateName => run.state.name.as_str(),
+        Field::Name => run.name.as_str(),
+        Field::RunName => &run.run_name,
+        Field::Queue => match &run.placement {
+            Placement::Queue(queue) => queue.as_str(),
+            Placement::Session(_) => return None,
+        },
+        Field::Holder => return run.holder().map(|holder| holder.to_string().into()),
+        Field::Deployment => run.deployment.as_deref()?,
+        Field::CacheKey => &run.cache.as_ref()?.key,
+        _ => return None,
+    };
+    Some(text.into())
 }
 
 fn number(run: &Run, field: Field) -> Option<i64> {
     match field {
+        Field::Depth => Some(run.depth.into()),
         Field::Attempt => Some(run.attempt.into()),
+        Field::Crashes => Some(run.crashes.into()),
+        Field::Retries => Some(run.retries.into()),
         Field::Priority => Some(run.priority.into()),
         _ => None,
     }
@@ -64,11 +102,22 @@ fn time(run: &Run, field: Field) -> Option<i64> {
     let time = match field {
         Field::CreatedAt => Some(run.created_at),
         Field::DueAt => Some(run.due_at),
+        Field::ExpiresAt => run.expires_at,
         Field::StartedAt => run.started_at,
         Field::EndedAt => adapter::ended_at(run),
         _ => None,
     };
     time.map(tidegate_model::Timestamp::as_micros)
+}
+
+/// Texts compare by their bytes, as in the stores.
+fn holds_text(comparison: Comparison, actual: Option<&str>, wanted: &str) -> bool {
+    match (comparison, actual) {
+        (Comparison::StartsWith, Some(actual)) => actual.starts_with(wanted),
+        (Comparison::EndsWith, Some(actual)) => actual.ends_with(wanted),
+        (Comparison::Contains, Some(actual)) => actual.contains(wanted),
+        _ => holds(comparison, actual, wanted),
+    }
 }
 
 /// A field without a value makes every comparison but `NotEqual` false.
@@ -82,6 +131,6 @@ fn holds<T: Ord>(comparison: Comparison, actual: Option<T>, wanted: T) -> bool {
         Comparison::Greater => actual > wanted,
         Comparison::GreaterOrEqual => actual >= wanted,
         // Of texts and lists alone.
-        Comparison::Has | Comparison::StartsWith => false,
+        Comparison::Has | Comparison::StartsWith | Comparison::EndsWith | Comparison::Contains => false,
     }
 }
