@@ -25,6 +25,10 @@ pub(crate) struct Settings {
     #[arg(long)]
     pub lanes: Option<NonZeroUsize>,
 
+    /// Measure the subject without its bound, for a profiler
+    #[arg(long)]
+    pub alone: bool,
+
     /// Follow the feed of events beside the writes, as each replica of the api does
     #[arg(long)]
     pub feed: bool,

@@ -29,8 +29,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         engine.n_lanes(),
     );
 
-    bound_round(&bound, engine.n_lanes(), N_WARM_UP.min(n_runs)).await?;
     engine_round(&engine, N_WARM_UP.min(n_runs)).await?;
+    if settings.alone {
+        println!("{}", rounds_alone(&engine, settings.rounds.get(), n_runs).await?);
+        drop(engine);
+        return database.remove().await;
+    }
+    bound_round(&bound, engine.n_lanes(), N_WARM_UP.min(n_runs)).await?;
     let pairs = Pairs::measure(
         settings.rounds.get(),
         async || {
@@ -57,17 +62,21 @@ pub(crate) async fn run_on_sqlite(settings: Settings) -> anyhow::Result<()> {
     println!("{} rounds of {n_runs} runs; journal_mode=WAL synchronous=NORMAL", settings.rounds);
 
     engine_round(&engine, N_WARM_UP.min(n_runs)).await?;
+    println!("{}", rounds_alone(&engine, settings.rounds.get(), n_runs).await?);
+    Ok(())
+}
+
+async fn rounds_alone(engine: &RunningEngine, n_rounds: usize, n_runs: usize) -> anyhow::Result<Table> {
     let mut rounds = Vec::new();
-    for _ in 0..settings.rounds.get() {
-        rounds.push(engine_round(&engine, n_runs).await?);
+    for _ in 0..n_rounds {
+        rounds.push(engine_round(engine, n_runs).await?);
     }
     let mut table = Table::new(&["phase", "engine/s: median (min to max)"]);
     for (phase_idx, name) in PHASES.iter().enumerate() {
         let rates = rounds.iter().map(|round| round[phase_idx].rate()).collect();
         table.add([(*name).to_owned(), Spread::of(rates).show(rate)]);
     }
-    println!("{table}");
-    Ok(())
+    Ok(table)
 }
 
 async fn bound_round(bound: &Bound, n_lanes: usize, n_runs: usize) -> anyhow::Result<Vec<Phase>> {
