@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use tidegate_store::RunStore;
 use tidegate_store_postgres::{PgOptions, PgStore};
@@ -54,7 +54,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Without a bound: SQLite has one writer.
-pub(crate) async fn run_on_sqlite(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run_on_sqlite(mut settings: Settings) -> anyhow::Result<()> {
+    settings.lanes.get_or_insert(NonZeroUsize::MIN); // as `tidegate dev` has it
     let folder = tempfile::tempdir()?;
     let store: Arc<dyn RunStore> = Arc::new(SqliteStore::open(&folder.path().join("bench.db")).await?);
     let engine = RunningEngine::start(store, &settings)?;
