@@ -30,6 +30,27 @@ macro_rules! each {
     };
 }
 
+/// The same for the statements that take an array with one element as that of all rows.
+macro_rules! shared {
+    ($rows:expr, $row:pat => $value:expr) => {
+        shared($rows.iter().map(|$row| $value))
+    };
+}
+
+/// The values, or the first alone where all are the same.
+fn shared<T: Clone + PartialEq>(mut values: impl Iterator<Item = T>) -> Vec<T> {
+    let Some(first) = values.next() else { return Vec::new() };
+    for (n_same, value) in (1..).zip(values.by_ref()) {
+        if value != first {
+            let mut all = vec![first; n_same];
+            all.push(value);
+            all.extend(values);
+            return all;
+        }
+    }
+    vec![first]
+}
+
 pub(crate) struct PgTx {
     tx: Transaction<'static, Postgres>,
     signals: Arc<Signals>,
@@ -157,62 +178,63 @@ impl RunTx for PgTx {
 
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError> {
         let mut seen = HashSet::with_capacity(runs.len());
-        let first: Vec<&NewRun> = runs.iter().filter(|new| seen.insert(new.run.id)).collect();
+        let mut first: Vec<&NewRun> = runs.iter().filter(|new| seen.insert(new.run.id)).collect();
+        first.sort_unstable_by_key(|new| new.run.id);
         let rows = each!(first, new => &new.run);
         let inserted = query(queries::INSERT_RUNS.sql())
             .bind(each!(rows, run => run.id.as_uuid()))
-            .bind(each!(rows, run => run.root.as_uuid()))
-            .bind(each!(rows, run => i64::from(run.depth)))
-            .bind(each!(rows, run => run.priority))
-            .bind(each!(rows, run => at(run.created_at)))
-            .bind(each!(rows, run => at(run.due_at)))
-            .bind(each!(rows, run => at(run.state.at)))
-            .bind(each!(rows, run => signed(run.epoch.0)))
-            .bind(each!(rows, run => i64::from(run.attempt)))
-            .bind(each!(rows, run => i64::from(run.crashes)))
-            .bind(each!(rows, run => i64::from(run.retries)))
-            .bind(each!(rows, run => signed(run.event_seq)))
-            .bind(each!(rows, run => run.cascade_pending))
-            .bind(each!(rows, run => detach_flags(&run.policies.parent)[0]))
-            .bind(each!(rows, run => detach_flags(&run.policies.parent)[1]))
-            .bind(each!(rows, run => detach_flags(&run.policies.parent)[2]))
-            .bind(each!(rows, run => i64::from(run.policies.retry.max_retries)))
-            .bind(each!(rows, run => run.policies.retry.backoff_factor))
-            .bind(each!(rows, run => micros(run.policies.retry.max_delay)))
-            .bind(each!(rows, run => run.policies.retry.jitter_factor))
-            .bind(each!(rows, run => i64::from(run.policies.crash.max_crashes)))
-            .bind(each!(rows, run => micros(run.policies.start_timeout)))
-            .bind(each!(rows, run => micros(run.policies.cancel_grace)))
-            .bind(each!(rows, run => run.namespace.as_str()))
-            .bind(each!(rows, run => run.kind.as_str()))
-            .bind(each!(rows, run => run.name.as_str()))
-            .bind(each!(rows, run => text(&run.run_name)))
-            .bind(each!(rows, run => run.state.state_type().as_str()))
-            .bind(each!(rows, run => run.state.name.as_str()))
-            .bind(each!(rows, run => text(&run.state.message)))
-            .bind(each!(rows, run => text_array(&run.tags)))
-            .bind(each!(rows, run => number_array(run.policies.retry.delays.iter().map(|delay| micros(*delay)))))
-            .bind(each!(rows, run => text_array(&run.policies.retry.retry_on)))
-            .bind(each!(rows, run => text_array(&run.policies.retry.never_retry_on)))
-            .bind(each!(rows, run => text_array(&run.concurrency_limits)))
-            .bind(each!(rows, run => text_array(&run.resumed_keys)))
-            .bind(each!(rows, run => labels_json(&run.labels)))
-            .bind(each!(rows, run => placement_columns(&run.placement).0))
-            .bind(each!(rows, run => placement_columns(&run.placement).1.map(|session| session.as_uuid())))
-            .bind(each!(rows, run => run.parent.map(|parent| parent.as_uuid())))
-            .bind(each!(rows, run => run.policies.run_timeout.map(micros)))
-            .bind(each!(rows, run => run.policies.late_after.map(micros)))
-            .bind(each!(rows, run => run.started_at.map(at)))
-            .bind(each!(rows, run => run.timer_at().map(at)))
-            .bind(each!(rows, run => run.expires_at.map(at)))
-            .bind(each!(rows, run => run.holder().map(ToString::to_string)))
-            .bind(each!(rows, run => optional_text(run.traceparent.as_deref())))
-            .bind(each!(rows, run => optional_text(run.deployment.as_deref())))
-            .bind(each!(rows, run => run.cache.as_ref().map(|cache| text(&cache.key))))
-            .bind(each!(rows, run => run.cache.as_ref().and_then(|cache| cache.expires_after).map(micros)))
-            .bind(each!(rows, run => optional_text(run.pause_key.as_deref())))
-            .bind(each!(rows, run => ended_at(run).map(at)))
-            .bind(each!(first, new => new.enqueued_at.map(at)))
+            .bind(shared!(rows, run => run.root.as_uuid()))
+            .bind(shared!(rows, run => i64::from(run.depth)))
+            .bind(shared!(rows, run => run.priority))
+            .bind(shared!(rows, run => at(run.created_at)))
+            .bind(shared!(rows, run => at(run.due_at)))
+            .bind(shared!(rows, run => at(run.state.at)))
+            .bind(shared!(rows, run => signed(run.epoch.0)))
+            .bind(shared!(rows, run => i64::from(run.attempt)))
+            .bind(shared!(rows, run => i64::from(run.crashes)))
+            .bind(shared!(rows, run => i64::from(run.retries)))
+            .bind(shared!(rows, run => signed(run.event_seq)))
+            .bind(shared!(rows, run => run.cascade_pending))
+            .bind(shared!(rows, run => detach_flags(&run.policies.parent)[0]))
+            .bind(shared!(rows, run => detach_flags(&run.policies.parent)[1]))
+            .bind(shared!(rows, run => detach_flags(&run.policies.parent)[2]))
+            .bind(shared!(rows, run => i64::from(run.policies.retry.max_retries)))
+            .bind(shared!(rows, run => run.policies.retry.backoff_factor))
+            .bind(shared!(rows, run => micros(run.policies.retry.max_delay)))
+            .bind(shared!(rows, run => run.policies.retry.jitter_factor))
+            .bind(shared!(rows, run => i64::from(run.policies.crash.max_crashes)))
+            .bind(shared!(rows, run => micros(run.policies.start_timeout)))
+            .bind(shared!(rows, run => micros(run.policies.cancel_grace)))
+            .bind(shared!(rows, run => run.namespace.as_str()))
+            .bind(shared!(rows, run => run.kind.as_str()))
+            .bind(shared!(rows, run => run.name.as_str()))
+            .bind(shared!(rows, run => text(&run.run_name)))
+            .bind(shared!(rows, run => run.state.state_type().as_str()))
+            .bind(shared!(rows, run => run.state.name.as_str()))
+            .bind(shared!(rows, run => text(&run.state.message)))
+            .bind(shared!(rows, run => text_array(&run.tags)))
+            .bind(shared!(rows, run => number_array(run.policies.retry.delays.iter().map(|delay| micros(*delay)))))
+            .bind(shared!(rows, run => text_array(&run.policies.retry.retry_on)))
+            .bind(shared!(rows, run => text_array(&run.policies.retry.never_retry_on)))
+            .bind(shared!(rows, run => text_array(&run.concurrency_limits)))
+            .bind(shared!(rows, run => text_array(&run.resumed_keys)))
+            .bind(shared!(rows, run => labels_json(&run.labels)))
+            .bind(shared!(rows, run => placement_columns(&run.placement).0))
+            .bind(shared!(rows, run => placement_columns(&run.placement).1.map(|session| session.as_uuid())))
+            .bind(shared!(rows, run => run.parent.map(|parent| parent.as_uuid())))
+            .bind(shared!(rows, run => run.policies.run_timeout.map(micros)))
+            .bind(shared!(rows, run => run.policies.late_after.map(micros)))
+            .bind(shared!(rows, run => run.started_at.map(at)))
+            .bind(shared!(rows, run => run.timer_at().map(at)))
+            .bind(shared!(rows, run => run.expires_at.map(at)))
+            .bind(shared!(rows, run => run.holder().map(ToString::to_string)))
+            .bind(shared!(rows, run => optional_text(run.traceparent.as_deref())))
+            .bind(shared!(rows, run => optional_text(run.deployment.as_deref())))
+            .bind(shared!(rows, run => run.cache.as_ref().map(|cache| text(&cache.key))))
+            .bind(shared!(rows, run => run.cache.as_ref().and_then(|cache| cache.expires_after).map(micros)))
+            .bind(shared!(rows, run => optional_text(run.pause_key.as_deref())))
+            .bind(shared!(rows, run => ended_at(run).map(at)))
+            .bind(shared!(first, new => new.enqueued_at.map(at)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -234,28 +256,28 @@ impl RunTx for PgTx {
         }
         query(queries::UPDATE_RUNS.sql())
             .bind(each!(runs, (run, _) => run.id.as_uuid()))
-            .bind(each!(runs, (run, _) => at(run.due_at)))
-            .bind(each!(runs, (run, _) => at(run.state.at)))
-            .bind(each!(runs, (run, _) => signed(run.epoch.0)))
-            .bind(each!(runs, (run, _) => i64::from(run.attempt)))
-            .bind(each!(runs, (run, _) => i64::from(run.crashes)))
-            .bind(each!(runs, (run, _) => i64::from(run.retries)))
-            .bind(each!(runs, (run, _) => signed(run.event_seq)))
-            .bind(each!(runs, (run, _) => run.cascade_pending))
-            .bind(each!(runs, (run, _) => run.state.state_type().as_str()))
-            .bind(each!(runs, (run, _) => run.state.name.as_str()))
-            .bind(each!(runs, (run, _) => text(&run.state.message)))
-            .bind(each!(runs, (run, _) => text_array(&run.resumed_keys)))
+            .bind(shared!(runs, (run, _) => at(run.due_at)))
+            .bind(shared!(runs, (run, _) => at(run.state.at)))
+            .bind(shared!(runs, (run, _) => signed(run.epoch.0)))
+            .bind(shared!(runs, (run, _) => i64::from(run.attempt)))
+            .bind(shared!(runs, (run, _) => i64::from(run.crashes)))
+            .bind(shared!(runs, (run, _) => i64::from(run.retries)))
+            .bind(shared!(runs, (run, _) => signed(run.event_seq)))
+            .bind(shared!(runs, (run, _) => run.cascade_pending))
+            .bind(shared!(runs, (run, _) => run.state.state_type().as_str()))
+            .bind(shared!(runs, (run, _) => run.state.name.as_str()))
+            .bind(shared!(runs, (run, _) => text(&run.state.message)))
+            .bind(shared!(runs, (run, _) => text_array(&run.resumed_keys)))
             .bind(
-                each!(runs, (run, _) => placement_columns(&run.placement).1.map(|session| session.as_uuid())),
+                shared!(runs, (run, _) => placement_columns(&run.placement).1.map(|session| session.as_uuid())),
             )
-            .bind(each!(runs, (run, _) => run.started_at.map(at)))
-            .bind(each!(runs, (run, _) => run.timer_at().map(at)))
-            .bind(each!(runs, (run, _) => run.expires_at.map(at)))
-            .bind(each!(runs, (run, _) => run.holder().map(ToString::to_string)))
-            .bind(each!(runs, (run, _) => optional_text(run.pause_key.as_deref())))
-            .bind(each!(runs, (run, _) => ended_at(run).map(at)))
-            .bind(each!(runs, (_, enqueued_at) => enqueued_at.map(at)))
+            .bind(shared!(runs, (run, _) => run.started_at.map(at)))
+            .bind(shared!(runs, (run, _) => run.timer_at().map(at)))
+            .bind(shared!(runs, (run, _) => run.expires_at.map(at)))
+            .bind(shared!(runs, (run, _) => run.holder().map(ToString::to_string)))
+            .bind(shared!(runs, (run, _) => optional_text(run.pause_key.as_deref())))
+            .bind(shared!(runs, (run, _) => ended_at(run).map(at)))
+            .bind(shared!(runs, (_, enqueued_at) => enqueued_at.map(at)))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -268,20 +290,20 @@ impl RunTx for PgTx {
         }
         query(queries::APPEND_EVENTS.sql())
             .bind(each!(events, event => event.run_id.as_uuid()))
-            .bind(each!(events, event => event.root.as_uuid()))
-            .bind(each!(events, event => signed(event.seq)))
-            .bind(each!(events, event => at(event.at)))
-            .bind(each!(events, event => i64::from(event.attempt)))
-            .bind(each!(events, event => signed(event.epoch.0)))
-            .bind(each!(events, event => event.ended))
-            .bind(each!(events, event => event.namespace.as_str()))
-            .bind(each!(events, event => event.kind.as_str()))
-            .bind(each!(events, event => event.name.as_str()))
-            .bind(each!(events, event => event.state_type.as_str()))
-            .bind(each!(events, event => event.state_name.as_str()))
-            .bind(each!(events, event => text(&event.message)))
-            .bind(each!(events, event => event.holder.as_ref().map(ToString::to_string)))
-            .bind(each!(events, event => optional_text(event.actor.as_deref())))
+            .bind(shared!(events, event => event.root.as_uuid()))
+            .bind(shared!(events, event => signed(event.seq)))
+            .bind(shared!(events, event => at(event.at)))
+            .bind(shared!(events, event => i64::from(event.attempt)))
+            .bind(shared!(events, event => signed(event.epoch.0)))
+            .bind(shared!(events, event => event.ended))
+            .bind(shared!(events, event => event.namespace.as_str()))
+            .bind(shared!(events, event => event.kind.as_str()))
+            .bind(shared!(events, event => event.name.as_str()))
+            .bind(shared!(events, event => event.state_type.as_str()))
+            .bind(shared!(events, event => event.state_name.as_str()))
+            .bind(shared!(events, event => text(&event.message)))
+            .bind(shared!(events, event => event.holder.as_ref().map(ToString::to_string)))
+            .bind(shared!(events, event => optional_text(event.actor.as_deref())))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -1,39 +1,83 @@
--- Arrays of arrays must be rectangular, so lists come as the text of an array each.
+-- A list with one element is that of all rows: most columns are the same throughout a batch, and to take the same value
+-- apart a thousand times is most of the work. Arrays of arrays must be rectangular, so tags and the like come as the text
+-- of an array each. The rows are sorted by id, so that two batches cannot deadlock.
 INSERT INTO runs (
     id, root_id, depth, priority, created_at, due_at, state_at, epoch, attempt, crashes, retries, event_seq,
     cascade_pending, detach_on_cancel, detach_on_failure, detach_on_crash, max_retries, backoff_factor,
-    max_retry_delay, jitter_factor, max_crashes, start_timeout, cancel_grace, namespace, kind, name, run_name,
-    state, state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits,
-    resumed_keys, labels, queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at,
-    expires_at, holder, traceparent, deployment, cache_key, cache_expires_after, pause_key, ended_at,
-    enqueued_at
+    max_retry_delay, jitter_factor, max_crashes, start_timeout, cancel_grace, namespace, kind, name, run_name, state,
+    state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits, resumed_keys, labels,
+    queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at, expires_at, holder, traceparent,
+    deployment, cache_key, cache_expires_after, pause_key, ended_at, enqueued_at
 )
 SELECT
-    id, root_id, depth, priority, created_at, due_at, state_at, epoch, attempt, crashes, retries, event_seq,
-    cascade_pending, detach_on_cancel, detach_on_failure, detach_on_crash, max_retries, backoff_factor,
-    max_retry_delay, jitter_factor, max_crashes, start_timeout, cancel_grace, namespace, kind, name, run_name,
-    state, state_name, state_message, tags::text[], retry_delays::bigint[], retry_on::text[],
-    never_retry_on::text[], concurrency_limits::text[], resumed_keys::text[], labels::jsonb, queue, session_id,
-    parent_id, run_timeout, late_after, started_at, timer_at, expires_at, holder, traceparent, deployment,
-    cache_key, cache_expires_after, pause_key, ended_at, enqueued_at
+    new.id,
+    COALESCE(new.root_id, $2[1]),
+    COALESCE(new.depth, $3[1]),
+    COALESCE(new.priority, $4[1]),
+    COALESCE(new.created_at, $5[1]),
+    COALESCE(new.due_at, $6[1]),
+    COALESCE(new.state_at, $7[1]),
+    COALESCE(new.epoch, $8[1]),
+    COALESCE(new.attempt, $9[1]),
+    COALESCE(new.crashes, $10[1]),
+    COALESCE(new.retries, $11[1]),
+    COALESCE(new.event_seq, $12[1]),
+    COALESCE(new.cascade_pending, $13[1]),
+    COALESCE(new.detach_on_cancel, $14[1]),
+    COALESCE(new.detach_on_failure, $15[1]),
+    COALESCE(new.detach_on_crash, $16[1]),
+    COALESCE(new.max_retries, $17[1]),
+    COALESCE(new.backoff_factor, $18[1]),
+    COALESCE(new.max_retry_delay, $19[1]),
+    COALESCE(new.jitter_factor, $20[1]),
+    COALESCE(new.max_crashes, $21[1]),
+    COALESCE(new.start_timeout, $22[1]),
+    COALESCE(new.cancel_grace, $23[1]),
+    COALESCE(new.namespace, $24[1]),
+    COALESCE(new.kind, $25[1]),
+    COALESCE(new.name, $26[1]),
+    COALESCE(new.run_name, $27[1]),
+    COALESCE(new.state, $28[1]),
+    COALESCE(new.state_name, $29[1]),
+    COALESCE(new.state_message, $30[1]),
+    COALESCE(new.tags, $31[1])::text[],
+    COALESCE(new.retry_delays, $32[1])::bigint[],
+    COALESCE(new.retry_on, $33[1])::text[],
+    COALESCE(new.never_retry_on, $34[1])::text[],
+    COALESCE(new.concurrency_limits, $35[1])::text[],
+    COALESCE(new.resumed_keys, $36[1])::text[],
+    COALESCE(new.labels, $37[1])::jsonb,
+    CASE WHEN cardinality($38) = 1 THEN $38[1] ELSE new.queue END,
+    CASE WHEN cardinality($39) = 1 THEN $39[1] ELSE new.session_id END,
+    CASE WHEN cardinality($40) = 1 THEN $40[1] ELSE new.parent_id END,
+    CASE WHEN cardinality($41) = 1 THEN $41[1] ELSE new.run_timeout END,
+    CASE WHEN cardinality($42) = 1 THEN $42[1] ELSE new.late_after END,
+    CASE WHEN cardinality($43) = 1 THEN $43[1] ELSE new.started_at END,
+    CASE WHEN cardinality($44) = 1 THEN $44[1] ELSE new.timer_at END,
+    CASE WHEN cardinality($45) = 1 THEN $45[1] ELSE new.expires_at END,
+    CASE WHEN cardinality($46) = 1 THEN $46[1] ELSE new.holder END,
+    CASE WHEN cardinality($47) = 1 THEN $47[1] ELSE new.traceparent END,
+    CASE WHEN cardinality($48) = 1 THEN $48[1] ELSE new.deployment END,
+    CASE WHEN cardinality($49) = 1 THEN $49[1] ELSE new.cache_key END,
+    CASE WHEN cardinality($50) = 1 THEN $50[1] ELSE new.cache_expires_after END,
+    CASE WHEN cardinality($51) = 1 THEN $51[1] ELSE new.pause_key END,
+    CASE WHEN cardinality($52) = 1 THEN $52[1] ELSE new.ended_at END,
+    CASE WHEN cardinality($53) = 1 THEN $53[1] ELSE new.enqueued_at END
 FROM UNNEST(
-    $1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::boolean[], $14::boolean[],
-    $15::boolean[], $16::boolean[], $17::bigint[], $18::double precision[], $19::bigint[],
-    $20::double precision[], $21::bigint[], $22::bigint[], $23::bigint[], $24::text[], $25::text[],
-    $26::text[], $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::text[], $33::text[],
-    $34::text[], $35::text[], $36::text[], $37::text[], $38::text[], $39::uuid[], $40::uuid[], $41::bigint[],
-    $42::bigint[], $43::bigint[], $44::bigint[], $45::bigint[], $46::text[], $47::text[], $48::text[],
-    $49::text[], $50::bigint[], $51::text[], $52::bigint[], $53::bigint[]
+    $1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+    $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::boolean[], $14::boolean[], $15::boolean[],
+    $16::boolean[], $17::bigint[], $18::double precision[], $19::bigint[], $20::double precision[], $21::bigint[],
+    $22::bigint[], $23::bigint[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[],
+    $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[],
+    $38::text[], $39::uuid[], $40::uuid[], $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[], $45::bigint[],
+    $46::text[], $47::text[], $48::text[], $49::text[], $50::bigint[], $51::text[], $52::bigint[], $53::bigint[]
 ) AS new (
     id, root_id, depth, priority, created_at, due_at, state_at, epoch, attempt, crashes, retries, event_seq,
     cascade_pending, detach_on_cancel, detach_on_failure, detach_on_crash, max_retries, backoff_factor,
-    max_retry_delay, jitter_factor, max_crashes, start_timeout, cancel_grace, namespace, kind, name, run_name,
-    state, state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits,
-    resumed_keys, labels, queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at,
-    expires_at, holder, traceparent, deployment, cache_key, cache_expires_after, pause_key, ended_at,
-    enqueued_at
+    max_retry_delay, jitter_factor, max_crashes, start_timeout, cancel_grace, namespace, kind, name, run_name, state,
+    state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits, resumed_keys, labels,
+    queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at, expires_at, holder, traceparent,
+    deployment, cache_key, cache_expires_after, pause_key, ended_at, enqueued_at
 )
-ORDER BY id
 ON CONFLICT (id) DO NOTHING
 RETURNING id

@@ -61,6 +61,7 @@ macro_rules! run_store_conformance {
     ($fixture:ty, $statements:expr) => {
         $crate::run_store_conformance! { @cases $fixture, $statements,
             rows::every_field_survives,
+            rows::each_row_of_a_batch_keeps_its_own,
             rows::every_phase_survives,
             rows::an_existing_id_is_not_inserted,
             rows::an_update_changes_what_may_change,

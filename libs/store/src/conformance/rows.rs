@@ -9,7 +9,7 @@ use tidegate_orchestration::{
 };
 
 use super::fixture::*;
-use crate::{NewRun, RunStore};
+use crate::{EventRow, NewRun, RunStore};
 
 /// A run in which no two fields are alike and none is at its default.
 fn full() -> Run {
@@ -99,6 +99,52 @@ pub async fn every_field_survives(store: Arc<dyn RunStore>) {
     let full = [full];
     assert_eq!(tx.lock_runs(&[full[0].id]).await.unwrap(), full);
     assert_eq!(tx.share_runs(&[full[0].id]).await.unwrap(), full);
+}
+
+/// In a batch each row keeps its own values, whether they are those of the first row, others, or none.
+pub async fn each_row_of_a_batch_keeps_its_own(store: Arc<dyn RunStore>) {
+    let paused = || Run {
+        pause_key: Some("approve".to_owned()),
+        ..entered(&full(), Phase::Paused { holder: None, expires_at: Some(after(8)) }, after(3))
+    };
+    let ended = || entered(&local(SessionId::new()), Phase::Completed, after(4));
+    for n_turns in 0..4 {
+        let mut batch = [full(), paused(), ended(), queued()];
+        batch.rotate_left(n_turns);
+        insert(&store, &batch.each_ref()).await;
+        for run in &batch {
+            assert_eq!(get(&store, run.id).await, *run);
+        }
+
+        let before = [queued(), queued(), queued(), queued()];
+        insert(&store, &before.each_ref()).await;
+        let mut after_it = [
+            Run {
+                pause_key: Some("approve".to_owned()),
+                started_at: Some(after(1)),
+                expires_at: Some(after(9)),
+                ..entered(&before[0], Phase::Paused { holder: None, expires_at: Some(after(8)) }, after(3))
+            },
+            entered(&before[1], running(), after(3)),
+            entered(&before[2], Phase::Failed, after(3)),
+            before[3].clone(),
+        ];
+        after_it.rotate_left(n_turns);
+        let changes: Vec<_> = after_it.iter().map(|run| (run.clone(), run.started_at)).collect();
+        update(&store, &changes).await;
+        let events: Vec<EventRow> =
+            after_it.iter().map(|run| EventRow { actor: run.pause_key.clone(), ..event(run, 1) }).collect();
+        append(&store, &events).await;
+        for (run, event) in after_it.iter().zip(events) {
+            assert_eq!(get(&store, run.id).await, *run);
+            assert_eq!(store.list_events(&run.namespace, run.id, 0, 9).await.unwrap(), [event]);
+        }
+    }
+    let alike = [queued(), queued()];
+    insert(&store, &alike.each_ref()).await;
+    for run in &alike {
+        assert_eq!(get(&store, run.id).await, *run);
+    }
 }
 
 /// Every phase is read back with its data, for queued and local runs.

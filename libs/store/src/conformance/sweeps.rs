@@ -42,6 +42,12 @@ pub async fn never_enqueued(store: Arc<dyn RunStore>) {
     store.mark_enqueued(&[(early.id, early.epoch)], None).await.unwrap();
     update(&store, &[(late.clone(), Some(after(20)))]).await;
     assert_eq!(sweep(&store, due(), 10).await, [early.id]);
+
+    // In one batch, some were handed over and some were not.
+    update(&store, &[(late.clone(), None), (early.clone(), Some(after(20)))]).await;
+    assert_eq!(sweep(&store, due(), 10).await, [late.id]);
+    update(&store, &[(late.clone(), Some(after(20))), (early.clone(), None)]).await;
+    assert_eq!(sweep(&store, due(), 10).await, [early.id]);
 }
 
 /// Queued SCHEDULED runs that were handed over long ago, oldest first.
