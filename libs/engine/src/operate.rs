@@ -240,7 +240,7 @@ impl Changes {
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
-        let run = self.found(operation)?.clone();
+        let run = self.found(operation)?;
         let run_id = run.id;
         let (epoch, event) = match operation {
             Operation::Claim { epoch, holder, .. } => {
@@ -255,43 +255,46 @@ impl Changes {
                 (None, Event::PauseRequested { timeout: *timeout, reason, actor })
             }
             Operation::Resume { ask, key, input } => {
-                match resume_event(&run, key.as_deref(), input.as_ref(), ask.actor.as_ref())? {
+                match resume_event(run, key.as_deref(), input.as_ref(), ask.actor.as_ref())? {
                     Some(event) => (None, event),
-                    None => return Ok(unchanged(run)),
+                    None => return Ok(unchanged(run.clone())),
                 }
             }
             Operation::Retry { ask, reason } => {
                 (None, Event::RetryRequested { reason: reason.clone(), actor: ask.actor.clone() })
             }
         };
-        let step = apply(&run, epoch, &event, now, rand::random())?;
-        let changed = !step.transitions.is_empty();
-        if changed {
-            match operation {
-                Operation::Report { result: Some(result), .. }
-                    if step.run.state.state_type() == StateType::Completed =>
-                {
-                    self.results.push((run_id, result.clone()));
-                }
-                Operation::Report { result: Some(request), event: Event::Paused { key, .. }, .. } => {
-                    self.put_input(run_id, key, InputKind::Request, request);
-                }
-                Operation::Resume { input: Some(input), .. } => {
-                    if let Some(key) = &run.pause_key {
-                        self.put_input(run_id, key, InputKind::Input, input);
-                    }
-                }
-                _ => {}
-            }
-            let is_cascade_known = self.outbound.cascade;
-            let actor = event.actor().map(str::to_owned);
-            self.take(&run, &event, actor.as_deref(), step, now);
-            if matches!(operation, Operation::Cancel { .. }) {
-                // Who cancels cascades itself, level by level, to tell how many there were.
-                self.outbound.cascade = is_cascade_known;
-            }
+        let step = apply(run, epoch, &event, now, rand::random())?;
+        if step.transitions.is_empty() {
+            return Ok(unchanged(step.run));
         }
-        Ok(Operated { run: self.runs.get(&run_id).unwrap_or(&run).clone(), changed, parameters: None })
+        match operation {
+            Operation::Report { result: Some(result), .. }
+                if step.run.state.state_type() == StateType::Completed =>
+            {
+                self.results.push((run_id, result.clone()));
+            }
+            Operation::Report { result: Some(request), event: Event::Paused { key, .. }, .. } => {
+                self.put_input(run_id, key, InputKind::Request, request);
+            }
+            Operation::Resume { input: Some(input), .. } => {
+                if let Some(key) = run.pause_key.clone() {
+                    self.put_input(run_id, &key, InputKind::Input, input);
+                }
+            }
+            _ => {}
+        }
+        let is_cascade_known = self.outbound.cascade;
+        let run = step.run.clone();
+        // Its place is taken by the run as it is after the step.
+        if let Some(before) = self.runs.remove(&run_id) {
+            self.take(&before, &event, event.actor(), step, now);
+        }
+        if matches!(operation, Operation::Cancel { .. }) {
+            // Who cancels cascades itself, level by level, to tell how many there were.
+            self.outbound.cascade = is_cascade_known;
+        }
+        Ok(Operated { run, changed: true, parameters: None })
     }
 
     fn put_input(&mut self, run_id: RunId, key: &str, kind: InputKind, data: &Payload) {
@@ -337,10 +340,15 @@ impl Changes {
         if self.changed.is_empty() {
             return Ok(self.outbound);
         }
+        // A run that was claimed or ended later in the same batch is not to be delivered.
+        self.outbound.enqueue.retain(|run| {
+            let now = self.runs.get(&run.id);
+            now.is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
+        });
         let rows: Vec<_> = self
             .changed
             .iter()
-            .filter_map(|id| Some((self.runs.get(id)?.clone(), self.enqueued_at.get(id).copied())))
+            .filter_map(|id| Some((self.runs.remove(id)?, self.enqueued_at.get(id).copied())))
             .collect();
         tx.update_runs(&rows).await?;
         if !self.events.is_empty() {
@@ -355,12 +363,6 @@ impl Changes {
         if !self.inputs.is_empty() {
             tx.put_inputs(&self.inputs).await?;
         }
-        // A run that was claimed or ended later in the same batch is not to be delivered.
-        let runs = &self.runs;
-        self.outbound.enqueue.retain(|run| {
-            runs.get(&run.id)
-                .is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
-        });
         commit(store, tx, &self.events).await?;
         Ok(self.outbound)
     }
