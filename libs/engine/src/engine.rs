@@ -19,7 +19,8 @@ use crate::{
 /// How the engine writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Transactions at a time for creates, and as many for operations. On SQLite more than 1 gains nothing.
+    /// Transactions at a time for creates, and as many for operations. Two for each core of the database keep it busy
+    /// while others wait for its disk. On SQLite, which has one writer, more than 1 costs.
     pub n_lanes: NonZeroUsize,
     /// Requests that may wait in each lane; beyond that callers get `Overloaded`.
     pub lane_capacity: NonZeroUsize,
@@ -30,7 +31,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            n_lanes: const { NonZeroUsize::new(2).expect("2 is not 0") },
+            n_lanes: const { NonZeroUsize::new(4).expect("4 is not 0") },
             lane_capacity: const { NonZeroUsize::new(20_000).expect("20,000 is not 0") },
             key_retention: Duration::from_secs(30 * 86_400),
         }

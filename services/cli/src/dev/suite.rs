@@ -1,4 +1,5 @@
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -43,6 +44,9 @@ pub async fn start(
     let mut api: tidegate_api::Config = defaults();
     api.endpoints.task_queue = String::new(); // the address that was called
     api.endpoints.log_ingest = String::new();
+    if args.postgres.is_none() {
+        api.engine.lanes = NonZeroUsize::MIN; // SQLite has one writer: more lanes only make the batches smaller
+    }
     tidegate_api::start(&api, Arc::clone(&stores.runs), peers.clone(), tasks, &mut grpc).await?;
     let scheduler: tidegate_scheduler::Config = defaults();
     let payloads = stores.payloads.clone();
