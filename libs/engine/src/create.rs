@@ -5,7 +5,7 @@ use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateType, Step, 
 use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
-    EngineError,
+    EngineError, KeyScope,
     adopt::{ChildCall, hand_on},
     commit::commit,
     dispatch::Outbound,
@@ -24,7 +24,7 @@ pub struct Create {
     pub parameters: Option<Payload>,
     /// A hash of the parameters, to tell a repeat from a misuse of the key.
     pub params_hash: [u8; 32],
-    /// One key, one run: the scope is the parent where there is one, else kind and name.
+    /// One key, one run: unique in its [`KeyScope`].
     pub idempotency_key: Option<String>,
     /// With a used key and other parameters: the existing run instead of an error.
     pub use_existing: bool,
@@ -239,13 +239,9 @@ fn plan(
 
 fn reservation(create: &Create, now: Timestamp, options: &Options) -> Option<KeyReservation> {
     let draft = &create.draft;
-    let scope = match draft.parent {
-        Some(parent) => format!("run:{parent}"),
-        None => format!("{}:{}", draft.kind, draft.name),
-    };
     Some(KeyReservation {
         namespace: draft.namespace.clone(),
-        scope,
+        scope: KeyScope::of(draft).to_string(),
         key: create.idempotency_key.clone()?,
         run_id: draft.id,
         params_hash: create.params_hash,
@@ -298,8 +294,10 @@ fn outcomes(
             let found = found.as_ref().map_err(Clone::clone)?;
             let run = found.get(&id).ok_or(EngineError::NotFound { run_id: id })?;
             let draft = &create.draft;
-            let is_same =
-                run.namespace == draft.namespace && run.kind == draft.kind && run.name == draft.name;
+            let is_same = run.namespace == draft.namespace
+                && run.kind == draft.kind
+                && run.name == draft.name
+                && run.deployment == draft.deployment;
             if is_same {
                 let adopted = create.is_child_call
                     && run.is_local()

@@ -1,6 +1,6 @@
 use std::{future::Future, num::NonZeroUsize, pin::Pin, sync::Arc, time::Duration};
 
-use tidegate_model::{Clock, Namespace, RunId};
+use tidegate_model::{Clock, Namespace, RunId, RunKind};
 use tidegate_orchestration::Run;
 use tidegate_store::{RunDetail, RunStore};
 use tokio::sync::{Notify, mpsc};
@@ -13,7 +13,7 @@ use crate::{
     lane::Lanes,
     metrics,
     operate::run_operate_lane,
-    wait::Waits,
+    wait::{Waits, run_is_of},
 };
 
 /// How the engine writes.
@@ -119,6 +119,18 @@ impl Engine {
     pub async fn get(&self, namespace: &Namespace, run_id: RunId) -> Result<RunDetail, EngineError> {
         let found = self.inner.store.get_details(Some(namespace), &[run_id]).await?;
         found.into_iter().next().ok_or(EngineError::NotFound { run_id })
+    }
+
+    /// The same; a run of another kind than `kind` is an error.
+    pub async fn get_of_kind(
+        &self,
+        namespace: &Namespace,
+        run_id: RunId,
+        kind: Option<RunKind>,
+    ) -> Result<RunDetail, EngineError> {
+        let detail = self.get(namespace, run_id).await?;
+        run_is_of(&detail.run, kind)?;
+        Ok(detail)
     }
 
     /// Runs without payloads, in the order of the ids; one that is missing is an error.

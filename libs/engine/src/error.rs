@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_model::{ErrorCode, Reason, RunId, ServiceError};
+use tidegate_model::{ErrorCode, Reason, RunId, RunKind, ServiceError};
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
 
@@ -12,6 +12,24 @@ pub enum EngineError {
     NotFound {
         /// The id that was asked for.
         run_id: RunId,
+    },
+    /// The run is there, but of the other kind.
+    #[error("run {run_id} is a {actual} run, no {wanted} run")]
+    WrongKind {
+        /// The id that was asked for.
+        run_id: RunId,
+        /// What it was to be.
+        wanted: RunKind,
+        /// What it is.
+        actual: RunKind,
+    },
+    /// No run was made by this key.
+    #[error("the idempotency key `{key}` has made no run in `{scope}`, or it has expired")]
+    KeyNotFound {
+        /// What the key is unique in.
+        scope: String,
+        /// The key.
+        key: String,
     },
     /// The parent of a run to be created is not there.
     #[error(
@@ -101,7 +119,10 @@ impl From<StoreError> for EngineError {
 impl ServiceError for EngineError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound { .. } | Self::ParentNotFound { .. } => ErrorCode::NotFound,
+            Self::NotFound { .. }
+            | Self::WrongKind { .. }
+            | Self::KeyNotFound { .. }
+            | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::Rejected(Rejection::TooManyLabels { .. }) => ErrorCode::InvalidArgument,
             Self::Rejected(_)
             | Self::SessionLost
@@ -117,7 +138,10 @@ impl ServiceError for EngineError {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::NotFound { .. } | Self::ParentNotFound { .. } => Reason::RunNotFound,
+            Self::NotFound { .. }
+            | Self::WrongKind { .. }
+            | Self::KeyNotFound { .. }
+            | Self::ParentNotFound { .. } => Reason::RunNotFound,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
@@ -151,6 +175,7 @@ impl ServiceError for EngineError {
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::NotFound { run_id }
+            | Self::WrongKind { run_id, .. }
             | Self::ParentNotFound { run_id }
             | Self::InputUnwanted { run_id }
             | Self::KeyReused { run_id }

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod explain;
 mod feed;
+mod key;
 mod lane;
 mod metrics;
 mod operate;
@@ -29,6 +30,7 @@ pub use dispatch::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standi
 pub use engine::{BackgroundTask, Engine, Options};
 pub use error::EngineError;
 pub use explain::{Explanation, Wait};
+pub use key::KeyScope;
 pub use operate::{Operated, Operation};
 pub use pause::Pause;
 pub use wait::WaitSet;

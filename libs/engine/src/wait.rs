@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::{Namespace, RunId};
+use tidegate_model::{Namespace, RunId, RunKind};
 use tidegate_orchestration::Run;
 use tidegate_store::EventRow;
 use tokio::{
@@ -79,14 +79,31 @@ impl Engine {
         self.inner.waits.stops.subscribe()
     }
 
-    /// Begins to wait for the end of runs. An id that is no run of the namespace is an error at once.
-    pub async fn wait(&self, namespace: &Namespace, ids: &[RunId]) -> Result<WaitSet, EngineError> {
+    /// Begins to wait for the end of runs. An id that is no run of the namespace, or of another kind than `kind`, is an
+    /// error at once.
+    pub async fn wait(
+        &self,
+        namespace: &Namespace,
+        ids: &[RunId],
+        kind: Option<RunKind>,
+    ) -> Result<WaitSet, EngineError> {
         let mut wait = WaitSet::register(self, namespace, ids);
         // Registered before looking, so that no end falls between.
         for run in self.get_all(namespace, &wait.ids_pending()).await? {
+            run_is_of(&run, kind)?;
             wait.note(&run);
         }
         Ok(wait)
+    }
+}
+
+/// Refuses a run of another kind than was asked for.
+pub(crate) fn run_is_of(run: &Run, kind: Option<RunKind>) -> Result<(), EngineError> {
+    match kind {
+        Some(wanted) if wanted != run.kind => {
+            Err(EngineError::WrongKind { run_id: run.id, wanted, actual: run.kind })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -270,7 +270,8 @@ async fn a_waiter_is_woken_by_the_end_and_told_once() {
     let fixture = Fixture::new().await;
     let (first, second) = (fixture.queued().await, fixture.queued().await);
     let namespace = Namespace::default();
-    let mut wait = fixture.engine.wait(&namespace, &[first.id, second.id]).await.expect("both are there");
+    let mut wait =
+        fixture.engine.wait(&namespace, &[first.id, second.id], None).await.expect("both are there");
     let running = fixture.start(&first).await;
     fixture.report(&running, Event::Completed).await.expect("completes");
     // Well below the slow poll behind the wake-ups.
@@ -280,9 +281,9 @@ async fn a_waiter_is_woken_by_the_end_and_told_once() {
     let nothing = wait.next(Some(Instant::now() + Duration::from_millis(20))).await.expect("waits");
     assert_eq!(nothing, Vec::<RunId>::new());
 
-    let mut late = fixture.engine.wait(&namespace, &[first.id]).await.expect("is there");
+    let mut late = fixture.engine.wait(&namespace, &[first.id], None).await.expect("is there");
     assert_eq!(late.next(None).await.expect("waits"), [first.id], "an end of before is told at once");
-    let unknown = fixture.engine.wait(&namespace, &[RunId::new()]).await;
+    let unknown = fixture.engine.wait(&namespace, &[RunId::new()], None).await;
     assert!(matches!(unknown.err(), Some(EngineError::NotFound { .. })));
 }
 

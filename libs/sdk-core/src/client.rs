@@ -132,8 +132,11 @@ impl Client {
     /// # Errors
     /// `NotFound`, `Unavailable`.
     pub async fn get_run(&self, run_id: &str) -> Result<proto::Run, Error> {
-        let request =
-            proto::GetRunRequest { namespace: self.options().namespace.clone(), run_id: run_id.to_owned() };
+        let request = proto::GetRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            ..Default::default()
+        };
         let connection = &self.shared.connection;
         let response = connection
             .call(|channel| {
@@ -160,6 +163,40 @@ impl Client {
                 async move { Self::runs(channel).list_runs(request).await }
             })
             .await
+    }
+
+    /// How many runs a filter gives.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong filter, `Unavailable`.
+    pub async fn count_runs(&self, filter: &str) -> Result<proto::CountRunsResponse, Error> {
+        let request = proto::CountRunsRequest {
+            namespace: self.options().namespace.clone(),
+            filter: filter.to_owned(),
+        };
+        let connection = &self.shared.connection;
+        connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).count_runs(request).await }
+            })
+            .await
+    }
+
+    /// The run that an idempotency key has made, in full.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn find_run(&self, mut request: proto::FindRunRequest) -> Result<proto::Run, Error> {
+        self.namespace(&mut request.namespace);
+        let connection = &self.shared.connection;
+        let response = connection
+            .call(|channel| {
+                let request = connection.request(request.clone(), None);
+                async move { Self::runs(channel).find_run(request).await }
+            })
+            .await?;
+        response.run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))
     }
 
     /// The run in full, once it has ended. All waits of a process share few streams. Wrap it in a timeout to

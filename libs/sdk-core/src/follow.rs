@@ -83,9 +83,7 @@ pub(crate) fn watch(
             let error = match next {
                 Ok(Some(response)) => {
                     follower.note_answer();
-                    if !response.resume_token.is_empty() {
-                        follower.request.resume_token.clone_from(&response.resume_token);
-                    }
+                    resume_after(&mut follower.request, &response);
                     return Some((Ok(response), follower));
                 }
                 Ok(None) if follower.request.until_ended => return None,
@@ -98,6 +96,21 @@ pub(crate) fn watch(
             }
         }
     })
+}
+
+/// Has the next stream go on after what this one has told. While the past of several runs is told, it begins anew.
+fn resume_after(request: &mut proto::WatchRunsRequest, response: &proto::WatchRunsResponse) {
+    let is_past = response.resume_token.is_empty();
+    if !is_past {
+        request.resume_token.clone_from(&response.resume_token);
+        request.after_seq = 0;
+    } else if let ([_], Some(last)) = (request.run_ids.as_slice(), response.events.last()) {
+        request.after_seq = last.seq;
+    } else {
+        return;
+    }
+    // One beginning is enough, and the server takes no two.
+    request.from_start = false;
 }
 
 pub(crate) fn tail_logs(
@@ -167,4 +180,34 @@ pub(crate) async fn query_logs(
 
 fn closed_early() -> Error {
     Error::from_status(&Status::unavailable("the server closed the stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_watch_goes_on_after_what_it_has_told() {
+        let told = |seq, resume_token: &str| proto::WatchRunsResponse {
+            events: vec![proto::RunEvent { seq, ..Default::default() }],
+            resume_token: resume_token.to_owned(),
+        };
+        let of_one = || proto::WatchRunsRequest {
+            run_ids: vec!["a".to_owned()],
+            from_start: true,
+            ..Default::default()
+        };
+        let mut request = of_one();
+        resume_after(&mut request, &told(3, ""));
+        assert_eq!(request, proto::WatchRunsRequest { after_seq: 3, from_start: false, ..of_one() });
+        resume_after(&mut request, &told(4, "here"));
+        let resumed =
+            proto::WatchRunsRequest { resume_token: "here".to_owned(), from_start: false, ..of_one() };
+        assert_eq!(request, resumed);
+
+        let of_two = proto::WatchRunsRequest { run_ids: vec!["a".to_owned(), "b".to_owned()], ..of_one() };
+        let mut request = of_two.clone();
+        resume_after(&mut request, &told(3, ""));
+        assert_eq!(request, of_two, "the past of several runs is told anew");
+    }
 }

@@ -296,6 +296,7 @@ impl Multiplexer {
             run_ids: run_ids.clone(),
             mode: proto::WaitMode::All.into(),
             timeout: None,
+            kind: proto::RunKind::Unspecified.into(),
         };
         let stop = CancellationToken::new();
         let stream = OpenStream {

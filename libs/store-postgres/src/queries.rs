@@ -34,6 +34,7 @@ statements! {
     MARK_ENQUEUED = "runs/mark_enqueued.sql";
     LIST_EVENTS = "run_events/list.sql" after "run_events/columns.sql";
     READ_FEED = "run_events/read_feed.sql" after "run_events/columns.sql";
+    READ_FEED_OF_RUNS = "run_events/read_feed_of_runs.sql" after "run_events/columns.sql";
     READ_FEED_OF_ROOT = "run_events/read_feed_of_root.sql" after "run_events/columns.sql";
     FEED_END = "run_events/feed_end.sql";
     FEED_START = "run_events/feed_start.sql";

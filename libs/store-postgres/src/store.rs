@@ -127,6 +127,24 @@ impl RunStore for PgStore {
         rows.iter().map(row::feed_event).collect()
     }
 
+    async fn read_feed_of_runs(
+        &self,
+        cursor: &FeedCursor,
+        runs: &[RunId],
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError> {
+        let (position, id) = row::parse_cursor(cursor)?;
+        let rows = query(queries::READ_FEED_OF_RUNS.sql())
+            .bind(position)
+            .bind(id)
+            .bind(adapter::limit(limit))
+            .bind(row::ids(runs))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(row::feed_event).collect()
+    }
+
     async fn feed_end(&self) -> Result<FeedCursor, StoreError> {
         let row = query(queries::FEED_END.sql()).fetch_one(&self.pool).await.map_err(store_error)?;
         Ok(row::cursor(row::column(&row, 0)?, row::column(&row, 1)?))

@@ -113,14 +113,29 @@ impl RunStore for SqliteStore {
         root: Option<RunId>,
         limit: usize,
     ) -> Result<Vec<FeedEvent>, StoreError> {
-        let after = cursor.0.parse::<u64>().ok().and_then(|after| i64::try_from(after).ok());
-        let after = after.ok_or_else(|| StoreError::InvalidCursor(cursor.0.clone()))?;
+        let after = parse_cursor(cursor)?;
         let statement = if root.is_some() { &queries::READ_FEED_OF_ROOT } else { &queries::READ_FEED };
         let mut query = query(statement.sql()).bind(after).bind(adapter::limit(limit));
         if let Some(root) = root {
             query = query.bind(root.as_uuid());
         }
         let rows = query.fetch_all(&self.readers).await.map_err(store_error)?;
+        rows.iter().map(row::feed_event).collect()
+    }
+
+    async fn read_feed_of_runs(
+        &self,
+        cursor: &FeedCursor,
+        runs: &[RunId],
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError> {
+        let rows = query(queries::READ_FEED_OF_RUNS.sql())
+            .bind(parse_cursor(cursor)?)
+            .bind(adapter::limit(limit))
+            .bind(row::ids(runs.iter().map(RunId::as_uuid)))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
         rows.iter().map(row::feed_event).collect()
     }
 
@@ -257,4 +272,10 @@ impl RunStore for SqliteStore {
     fn schema_version(&self) -> u32 {
         known_schema()
     }
+}
+
+/// The position of a place in the feed.
+fn parse_cursor(cursor: &FeedCursor) -> Result<i64, StoreError> {
+    let after = cursor.0.parse::<u64>().ok().and_then(|after| i64::try_from(after).ok());
+    after.ok_or_else(|| StoreError::InvalidCursor(cursor.0.clone()))
 }

@@ -25,7 +25,7 @@ pub struct NewRun {
 pub struct KeyReservation {
     /// The tenant.
     pub namespace: Namespace,
-    /// What the key is unique in: `run:<parent id>`, or `flow:<name>`, `task:<name>`.
+    /// What the key is unique in: `run:<parent id>`, `deployment:<flow>/<deployment>`, `flow:<name>` or `task:<name>`.
     pub scope: String,
     /// The caller's key.
     pub key: String,
@@ -325,6 +325,14 @@ pub trait RunStore: ObjectRows + Send + Sync + 'static {
         &self,
         cursor: &FeedCursor,
         root: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError>;
+
+    /// As `read_feed`, but only events of these runs.
+    async fn read_feed_of_runs(
+        &self,
+        cursor: &FeedCursor,
+        runs: &[RunId],
         limit: usize,
     ) -> Result<Vec<FeedEvent>, StoreError>;
 

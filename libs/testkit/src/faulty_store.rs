@@ -191,6 +191,16 @@ impl RunStore for FaultyStore {
         self.inner.read_feed(cursor, root, limit).await
     }
 
+    async fn read_feed_of_runs(
+        &self,
+        cursor: &FeedCursor,
+        runs: &[RunId],
+        limit: usize,
+    ) -> Result<Vec<FeedEvent>, StoreError> {
+        self.n_feed_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.read_feed_of_runs(cursor, runs, limit).await
+    }
+
     async fn feed_end(&self) -> Result<FeedCursor, StoreError> {
         self.inner.feed_end().await
     }

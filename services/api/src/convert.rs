@@ -1,10 +1,10 @@
-use tidegate_model::RunId;
+use tidegate_model::{RunId, RunKind};
 use tidegate_orchestration::StateType;
 use tidegate_proto::v1;
 use tidegate_store::{EventRow, RunDetail};
 use tidegate_wire::{
-    Violations, failure_to_proto, invalid, kind_to_proto, payload_to_proto, run_to_proto,
-    state_parts_to_proto,
+    Violations, failure_to_proto, invalid, invalid_field, kind_from_proto, kind_to_proto, payload_to_proto,
+    run_to_proto, state_parts_to_proto,
 };
 use tonic::Status;
 
@@ -55,4 +55,15 @@ pub(crate) fn run_ids(field: &str, texts: &[String], most: usize) -> Result<Vec<
         .filter_map(|(idx, text)| violations.parse(&format!("{field}[{idx}]"), text))
         .collect();
     if violations.is_empty() { Ok(ids) } else { Err(invalid(violations.into_vec())) }
+}
+
+/// The kind that a run must be of; `None`: either.
+pub(crate) fn asked_kind(kind: i32) -> Result<Option<RunKind>, Status> {
+    if kind == v1::RunKind::Unspecified as i32 {
+        return Ok(None);
+    }
+    let asked = kind_from_proto(kind);
+    asked.map(Some).ok_or_else(|| {
+        invalid_field("kind", format!("is {kind}: RUN_KIND_FLOW (1), RUN_KIND_TASK (2) or 0 for either"))
+    })
 }

@@ -1,13 +1,16 @@
-//! Lists and counts.
+//! Lists, counts and finds.
 
-use tidegate_engine::Engine;
-use tidegate_model::{Timestamp, limits};
-use tidegate_proto::v1;
+use tidegate_engine::{Engine, KeyScope};
+use tidegate_model::{RunKind, Timestamp, limits};
+use tidegate_proto::v1::{self, find_run_request::Scope};
 use tidegate_store::{Count, CountQuery, Filter, ListQuery, Position};
-use tidegate_wire::{invalid_field, namespace, page_size, run_to_proto, to_status};
+use tidegate_wire::{Violations, invalid, invalid_field, namespace, page_size, run_to_proto, to_status};
 use tonic::Status;
 
-use crate::page_token::{ListOf, PageToken};
+use crate::{
+    convert::detail_to_proto,
+    page_token::{ListOf, PageToken},
+};
 
 /// `ListRuns`.
 pub(crate) async fn list(
@@ -58,6 +61,36 @@ pub(crate) async fn count(
         Count::AtLeast(count) => (count, v1::CountPrecision::AtLeast),
     };
     Ok(v1::CountRunsResponse { count, precision: precision.into(), exact_up_to: query.exact_up_to })
+}
+
+/// `FindRun`.
+pub(crate) async fn find(
+    engine: &Engine,
+    request: v1::FindRunRequest,
+) -> Result<v1::FindRunResponse, Status> {
+    let namespace = namespace(&request.namespace)?;
+    let key = &request.idempotency_key;
+    let mut violations = Violations::default();
+    violations.text("idempotency_key", key, 1, limits::MAX_IDEMPOTENCY_KEY_SIZE);
+    let scope = match &request.scope {
+        Some(Scope::ParentRunId(id)) => violations.parse("parent_run_id", id).map(KeyScope::Parent),
+        Some(Scope::Deployment(deployment)) => Some(KeyScope::Deployment(deployment.clone())),
+        Some(Scope::Flow(name)) => {
+            violations.parse("flow", name).map(|name| KeyScope::Function(RunKind::Flow, name))
+        }
+        Some(Scope::Task(name)) => {
+            violations.parse("task", name).map(|name| KeyScope::Function(RunKind::Task, name))
+        }
+        None => {
+            violations.add("scope", "is not set: say of which parent, deployment, flow or task the run is");
+            None
+        }
+    };
+    let Some(scope) = scope.filter(|_| violations.is_empty()) else {
+        return Err(invalid(violations.into_vec()));
+    };
+    let detail = engine.find(&namespace, &scope, key).await.map_err(|error| to_status(&error))?;
+    Ok(v1::FindRunResponse { run: Some(detail_to_proto(&detail)) })
 }
 
 /// The filter of a request, whose spans count from `now`.

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     actor::actor,
-    convert::{detail_to_proto, event_to_proto, run_id},
+    convert::{asked_kind, detail_to_proto, event_to_proto, run_id},
     explanation::explanation_to_proto,
     page_token::invalid_token,
     queries,
@@ -92,8 +92,17 @@ impl RunService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let run_id = run_id("run_id", &request.run_id)?;
-        let detail = self.engine.get(&namespace, run_id).await.map_err(|error| to_status(&error))?;
+        let kind = asked_kind(request.kind)?;
+        let detail =
+            self.engine.get_of_kind(&namespace, run_id, kind).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::GetRunResponse { run: Some(detail_to_proto(&detail)) }))
+    }
+
+    async fn find_run(
+        &self,
+        request: Request<v1::FindRunRequest>,
+    ) -> Result<Response<v1::FindRunResponse>, Status> {
+        Ok(Response::new(queries::find(&self.engine, request.into_inner()).await?))
     }
 
     async fn list_runs(
@@ -305,6 +314,10 @@ fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
     }
     key.push(':');
     key.push_str(draft.name.as_str());
+    if let Some(deployment) = &draft.deployment {
+        key.push('@');
+        key.push_str(deployment);
+    }
     key
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    convert::{detail_to_proto, run_ids},
+    convert::{asked_kind, detail_to_proto, run_ids},
     stream::{Pull, ResponseStream, pulled},
 };
 
@@ -23,7 +23,7 @@ const N_READ: usize = 64;
 /// A message is closed once it has this many bytes.
 const MESSAGE_SIZE: usize = limits::MAX_MESSAGE_SIZE / 4;
 
-/// Opens a `WaitRuns` stream. An id that is no run of the namespace is NOT_FOUND at once.
+/// Opens a `WaitRuns` stream. An id that is no run of the namespace, or of another kind, is NOT_FOUND at once.
 pub(crate) async fn open(
     engine: &Engine,
     request: v1::WaitRunsRequest,
@@ -43,7 +43,8 @@ pub(crate) async fn open(
         ),
     };
     let deadline = timeout.map(|timeout| Instant::now() + timeout.min(Duration::from_secs(365 * 86_400)));
-    let set = engine.wait(&namespace, &ids).await.map_err(|error| to_status(&error))?;
+    let set =
+        engine.wait(&namespace, &ids, asked_kind(request.kind)?).await.map_err(|error| to_status(&error))?;
     let state = Wait {
         engine: engine.clone(),
         namespace,

@@ -7,7 +7,7 @@ use tidegate_engine::Engine;
 use tidegate_model::{Namespace, RunId, limits};
 use tidegate_orchestration::Run;
 use tidegate_proto::v1;
-use tidegate_store::{EventRow, FeedCursor, StoreError};
+use tidegate_store::{EventRow, FeedCursor, Filter, StoreError};
 use tidegate_wire::{invalid_field, namespace, to_status};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +15,13 @@ use tonic::Status;
 
 use crate::{
     convert::{event_to_proto, run_id, run_ids},
+    queries::parse_filter,
     stream::{Pull, ResponseStream, pulled},
 };
 
 const PAGE_SIZE: usize = 500;
+/// Runs whose events are looked up by their ids: each costs a look into the index at every commit of anybody.
+const FEW_IDS: usize = 100;
 /// The slow poll behind the wake-ups, which may be lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -42,11 +45,13 @@ pub(crate) async fn open(
         let field = if request.from_start { "from_start" } else { "until_ended" };
         return Err(invalid_field(field, "needs run_ids or root_run_id"));
     }
+    let filter = match request.filter.as_str() {
+        "" => None,
+        text => Some(parse_filter(text, engine.clock().now())?),
+    };
+    check_beginning(&request, ids.len())?;
     let commits = engine.store().commits();
     let is_resumed = !request.resume_token.is_empty();
-    if is_resumed && request.from_start {
-        return Err(invalid_field("from_start", "is set beside resume_token: choose one"));
-    }
     let cursor = if is_resumed {
         FeedCursor(request.resume_token.clone())
     } else {
@@ -64,24 +69,52 @@ pub(crate) async fn open(
         let message = format!("{root} is not the uppermost run of its tree; that is {}", run.root);
         return Err(invalid_field("root_run_id", message));
     }
+    if let [run] = runs.as_slice()
+        && request.after_seq > run.event_seq
+    {
+        let message =
+            format!("is {}, but the latest event of {} is {}", request.after_seq, run.id, run.event_seq);
+        return Err(invalid_field("after_seq", message));
+    }
     // From the start, the end of each run comes as an event; else what has ended before is of no interest.
-    let is_open = |run: &&Run| request.from_start || !run.state.state_type().is_terminal();
+    let is_told = |run: &&Run| request.from_start || (1..run.event_seq).contains(&request.after_seq);
+    let is_open = |run: &&Run| is_told(run) || !run.state.state_type().is_terminal();
     let open = runs.iter().filter(is_open).map(|run| run.id).collect();
     let state = Watch {
         engine: engine.clone(),
         namespace,
         // The past of single runs is read from their histories: the feed has everybody's events.
-        histories: if request.from_start && !is_resumed { ids.clone() } else { Vec::new() },
+        histories: if request.from_start || request.after_seq > 0 { ids.clone() } else { Vec::new() },
+        seen: ids.iter().filter(|_| request.after_seq > 0).map(|id| (*id, request.after_seq)).collect(),
+        few_ids: if ids.len() <= FEW_IDS { ids.clone() } else { Vec::new() },
         ids: ids.into_iter().collect(),
+        filter,
         root,
         cursor,
         commits,
-        seen: HashMap::new(),
         open,
         until_ended: request.until_ended,
         has_caught_up: false,
     };
     Ok(pulled(state, stop))
+}
+
+/// A watch has one beginning.
+fn check_beginning(request: &v1::WatchRunsRequest, n_ids: usize) -> Result<(), Status> {
+    let is_resumed = !request.resume_token.is_empty();
+    if is_resumed && request.from_start {
+        return Err(invalid_field("from_start", "is set beside resume_token: choose one"));
+    }
+    if request.after_seq == 0 {
+        return Ok(());
+    }
+    if is_resumed || request.from_start {
+        return Err(invalid_field("after_seq", "is set beside resume_token or from_start: choose one"));
+    }
+    if n_ids != 1 {
+        return Err(invalid_field("after_seq", "counts the events of one run: name it alone in run_ids"));
+    }
+    Ok(())
 }
 
 struct Watch {
@@ -90,7 +123,10 @@ struct Watch {
     /// Runs whose past is still to be sent.
     histories: Vec<RunId>,
     ids: HashSet<RunId>,
+    /// The same, where they are so few that their events are read one by one and not picked out of everybody's.
+    few_ids: Vec<RunId>,
     root: Option<RunId>,
+    filter: Option<Filter>,
     cursor: FeedCursor,
     commits: watch::Receiver<u64>,
     /// The last event that was sent of each run whose past was sent.
@@ -113,9 +149,10 @@ impl Pull<v1::WatchRunsResponse> for Watch {
                 }
                 self.read_feed().await?
             };
+            let is_past = !self.histories.is_empty();
+            let events = self.matching(events).await?;
             if !events.is_empty() {
                 let events = events.iter().map(event_to_proto).collect();
-                let is_past = !self.histories.is_empty();
                 let resume_token = if is_past { String::new() } else { self.cursor.0.clone() };
                 return Ok(Some(v1::WatchRunsResponse { events, resume_token }));
             }
@@ -144,11 +181,15 @@ impl Watch {
     async fn read_feed(&mut self) -> Result<Vec<EventRow>, Status> {
         self.commits.mark_unchanged();
         let store = self.engine.store();
-        let page =
-            store.read_feed(&self.cursor, self.root, PAGE_SIZE).await.map_err(|error| match error {
-                StoreError::InvalidCursor(_) => invalid_field("resume_token", error.to_string()),
-                other => to_status(&other),
-            })?;
+        let page = if self.few_ids.is_empty() {
+            store.read_feed(&self.cursor, self.root, PAGE_SIZE).await
+        } else {
+            store.read_feed_of_runs(&self.cursor, &self.few_ids, PAGE_SIZE).await
+        };
+        let page = page.map_err(|error| match error {
+            StoreError::InvalidCursor(_) => invalid_field("resume_token", error.to_string()),
+            other => to_status(&other),
+        })?;
         let is_end = page.len() < PAGE_SIZE;
         let mut wanted = Vec::new();
         for event in page {
@@ -170,6 +211,19 @@ impl Watch {
             self.has_caught_up = true;
         }
         Ok(wanted)
+    }
+
+    /// Those whose runs match the filter as they are now.
+    async fn matching(&self, mut events: Vec<EventRow>) -> Result<Vec<EventRow>, Status> {
+        let Some(filter) = self.filter.as_ref().filter(|_| !events.is_empty()) else { return Ok(events) };
+        let ids: HashSet<RunId> = events.iter().map(|event| event.run_id).collect();
+        let ids: Vec<RunId> = ids.into_iter().collect();
+        let store = self.engine.store();
+        let runs = store.get_runs(Some(&self.namespace), &ids).await.map_err(|error| to_status(&error))?;
+        let matching: HashSet<RunId> =
+            runs.iter().filter(|run| filter.matches(run)).map(|run| run.id).collect();
+        events.retain(|event| matching.contains(&event.run_id));
+        Ok(events)
     }
 
     fn note(&mut self, event: &EventRow) {

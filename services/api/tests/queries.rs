@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Api, fields, task};
-use tidegate_proto::v1::{self, NewRun};
+use common::{Api, fields, payload, reason, task};
+use tidegate_proto::v1::{self, NewRun, find_run_request::Scope};
 use tonic::Code;
 
 async fn list(api: &Api, request: v1::ListRunsRequest) -> v1::ListRunsResponse {
@@ -196,4 +196,73 @@ async fn filters_and_orders_hold_to_the_unit() {
     let refused = api.runs.clone().list_runs(order(most + 1)).await.expect_err("is above the bound");
     assert_eq!(fields(&refused), ["order_by"]);
     assert!(refused.message().contains(&most.to_string()), "{}", refused.message());
+}
+
+async fn find(api: &Api, key: &str, scope: Scope) -> Result<v1::Run, tonic::Status> {
+    let request =
+        v1::FindRunRequest { idempotency_key: key.to_owned(), scope: Some(scope), ..Default::default() };
+    api.runs.clone().find_run(request).await.map(|found| found.into_inner().run.expect("is told"))
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_its_key_and_what_the_key_is_unique_in() {
+    let api = Api::start().await;
+    let keyed = |kind: v1::RunKind, deployment: &str| NewRun {
+        kind: kind.into(),
+        name: "etl".into(),
+        deployment: deployment.to_owned(),
+        idempotency_key: "order-7".into(),
+        parameters: Some(payload(b"1")),
+        ..task()
+    };
+    // One key, five runs: two deployments of one flow do not share theirs.
+    let flow = api.created(keyed(v1::RunKind::Flow, "")).await;
+    let other_kind = api.created(keyed(v1::RunKind::Task, "")).await;
+    let daily = api.created(keyed(v1::RunKind::Flow, "etl/daily")).await;
+    let nightly = api.created(keyed(v1::RunKind::Flow, "etl/nightly")).await;
+    let child = NewRun { parent_run_id: flow.id.clone(), ..keyed(v1::RunKind::Flow, "etl/daily") };
+    let below = api.created(child).await;
+    for (scope, run) in [
+        (Scope::Flow("etl".into()), &flow),
+        (Scope::Task("etl".into()), &other_kind),
+        (Scope::Deployment("etl/daily".into()), &daily),
+        (Scope::Deployment("etl/nightly".into()), &nightly),
+        (Scope::ParentRunId(flow.id.clone()), &below),
+    ] {
+        let found = find(&api, "order-7", scope).await.expect("is found");
+        assert_eq!((&found.id, found.parameters), (&run.id, Some(payload(b"1"))));
+    }
+    // Under one parent a key is one run, whatever the deployment.
+    let misused = NewRun { parent_run_id: flow.id.clone(), ..keyed(v1::RunKind::Flow, "etl/nightly") };
+    assert_eq!(api.create(misused).await.expect_err("is refused").code(), Code::AlreadyExists);
+
+    for scope in [Scope::Flow("other".into()), Scope::Deployment("etl/other".into())] {
+        let missing = find(&api, "order-7", scope).await.expect_err("is none");
+        assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "RUN_NOT_FOUND"));
+        assert!(missing.message().contains("`order-7`"), "{}", missing.message());
+    }
+    let unscoped = v1::FindRunRequest { idempotency_key: String::new(), ..Default::default() };
+    let refused = api.runs.clone().find_run(unscoped).await.expect_err("is refused");
+    assert_eq!(fields(&refused), ["idempotency_key", "scope"]);
+}
+
+#[tokio::test]
+async fn a_run_of_another_kind_is_not_found_at_once() {
+    let api = Api::start().await;
+    let run = api.created(task()).await;
+    let kind = v1::RunKind::Flow.into();
+    let get = v1::GetRunRequest { run_id: run.id.clone(), kind, ..Default::default() };
+    let wait = v1::WaitRunsRequest { run_ids: vec![run.id.clone()], kind, ..Default::default() };
+    for refused in [
+        api.runs.clone().get_run(get.clone()).await.expect_err("is refused"),
+        api.runs.clone().wait_runs(wait.clone()).await.expect_err("is refused"),
+    ] {
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "RUN_NOT_FOUND"));
+        assert!(refused.message().contains("is a task run, no flow run"), "{}", refused.message());
+    }
+    let kind = v1::RunKind::Task.into();
+    api.runs.clone().get_run(v1::GetRunRequest { kind, ..get.clone() }).await.expect("is a task run");
+    api.runs.clone().wait_runs(v1::WaitRunsRequest { kind, ..wait }).await.expect("is a task run");
+    let unknown = v1::GetRunRequest { kind: 9, ..get };
+    assert_eq!(fields(&api.runs.clone().get_run(unknown).await.expect_err("is no kind")), ["kind"]);
 }

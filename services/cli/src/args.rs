@@ -62,12 +62,31 @@ pub enum Format {
 pub enum RunCommand {
     /// List runs, newest first
     Ls {
-        /// Which runs: `state = RUNNING AND name = "inventory"`, `tags:nightly`, `created_at > "2026-01-01T00:00:00Z"`
+        /// Which runs: `state = (RUNNING OR PENDING) AND name = inventory`, `tags:nightly`, `labels.team = ml`,
+        /// `created_at > -1h`
         #[arg(long, default_value = "")]
         filter: String,
+        /// In which order: `id` (of creation), `created_at`, `due_at`, `started_at`, `ended_at`, `priority`, `name` or
+        /// `run_name`, with `desc` for the greatest first; what has no value comes last [default: id desc]
+        #[arg(long, default_value = "", hide_default_value = true)]
+        order_by: String,
         /// How many at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
+    },
+    /// Tell how many runs there are
+    Count {
+        /// Which runs, as for `ls`
+        #[arg(long, default_value = "")]
+        filter: String,
+    },
+    /// Show the run that an idempotency key has made
+    Find {
+        /// The key
+        #[arg(long)]
+        key: String,
+        #[command(flatten)]
+        scope: KeyScope,
     },
     /// Show one run with its parameters, result and history
     Get {
@@ -122,6 +141,24 @@ pub enum RunCommand {
         #[arg(long, default_value = "cancelled from the command line")]
         reason: String,
     },
+}
+
+/// What the key is unique in: the first of these that the run was created with.
+#[derive(Args, Debug, Clone)]
+#[group(required = true, multiple = false)]
+pub struct KeyScope {
+    /// The id of its parent
+    #[arg(long)]
+    pub parent: Option<String>,
+    /// Its deployment: `flow/deployment`
+    #[arg(long)]
+    pub deployment: Option<String>,
+    /// The name of its flow
+    #[arg(long)]
+    pub flow: Option<String>,
+    /// The name of its task
+    #[arg(long)]
+    pub task: Option<String>,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

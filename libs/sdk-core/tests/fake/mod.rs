@@ -266,6 +266,10 @@ impl run_service_server::RunService for Service {
         not_asked()
     }
 
+    async fn find_run(&self, _: Request<FindRunRequest>) -> Result<Response<FindRunResponse>, Status> {
+        not_asked()
+    }
+
     async fn count_runs(&self, _: Request<CountRunsRequest>) -> Result<Response<CountRunsResponse>, Status> {
         not_asked()
     }

@@ -95,6 +95,23 @@ pub async fn the_feed_of_a_root_has_its_tree(store: Arc<dyn RunStore>) {
     assert_eq!(told(&store.read_feed(&start, Some(root.id), 10).await.unwrap()), told(&tree));
 }
 
+/// By runs come the events of those and no others, in feed order and after a cursor.
+pub async fn the_feed_of_runs_has_theirs(store: Arc<dyn RunStore>) {
+    let (a, b, other) = (queued(), queued(), queued());
+    let start = store.feed_end().await.unwrap();
+    append(&store, &[event(&b, 1), event(&other, 1), event(&a, 1)]).await;
+    append(&store, &[event(&b, 2)]).await;
+    let all = read_feed(&store, &start, None, 4).await;
+    let of_both = store.read_feed_of_runs(&start, &[a.id, b.id], 10).await.unwrap();
+    assert_eq!(told(&of_both), [(b.id, 1), (a.id, 1), (b.id, 2)]);
+    assert_eq!(of_both[1], all[2], "with the same cursors as the feed of all");
+    let rest = store.read_feed_of_runs(&of_both[0].cursor, &[a.id, b.id], 1).await.unwrap();
+    assert_eq!(told(&rest), [(a.id, 1)]);
+    assert_eq!(store.read_feed_of_runs(&start, &[], 10).await.unwrap(), []);
+    let foreign = store.read_feed_of_runs(&FeedCursor("x".to_owned()), &[a.id], 1).await;
+    assert!(matches!(foreign, Err(StoreError::InvalidCursor(_))), "{foreign:?}");
+}
+
 /// While an older transaction is under way, what younger ones commit is held back; then all comes, in one order.
 pub async fn nothing_appears_behind_a_cursor(store: Arc<dyn RunStore>) {
     if store.kind() == "sqlite" {

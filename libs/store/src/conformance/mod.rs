@@ -96,6 +96,7 @@ macro_rules! run_store_conformance {
             events::a_history_is_read_in_order,
             events::the_feed_is_in_order_and_resumes,
             events::the_feed_of_a_root_has_its_tree,
+            events::the_feed_of_runs_has_theirs,
             events::nothing_appears_behind_a_cursor,
             events::the_events_of_a_run_stay_in_order_across_transactions,
             events::a_foreign_cursor_is_refused,

@@ -33,9 +33,13 @@ impl Drop for Api {
 
 impl Api {
     pub async fn start() -> Self {
+        Self::over(Arc::new(SqliteStore::in_memory().await.expect("opens"))).await
+    }
+
+    /// Over this store.
+    pub async fn over(store: Arc<dyn RunStore>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = format!("http://{}", listener.local_addr().expect("has an address"));
-        let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("opens"));
         let (tasks, mut grpc) = (Supervisor::new(), GrpcRoutes::new());
         let nowhere = channel("http://127.0.0.1:1").expect("is an address");
         let config = config::defaults::<tidegate_api::Config>();

@@ -3,7 +3,7 @@
 //! object with `encoding` and `size_bytes`.
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{Failure, LogEntry, Payload, Run, RunEvent, RunKind, State};
+use tidegate_proto::v1::{CountRunsResponse, Failure, LogEntry, Payload, Run, RunEvent, RunKind, State};
 use tidegate_sdk_core::payload;
 
 use super::{
@@ -42,6 +42,15 @@ pub fn run_json(run: &Run) -> Value {
         "result": run.result.as_ref().map(payload_json),
         "failure": run.failure.as_ref().map(failure_json),
         "event_seq": run.event_seq,
+    })
+}
+
+/// How many runs there are.
+pub fn count_json(counted: &CountRunsResponse) -> Value {
+    json!({
+        "count": counted.count,
+        "precision": counted.precision().as_str_name().trim_start_matches("COUNT_PRECISION_"),
+        "exact_up_to": counted.exact_up_to,
     })
 }
 

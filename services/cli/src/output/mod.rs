@@ -12,7 +12,7 @@ mod tree;
 
 pub use detail::{event_line, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
-pub use json::{event_json, log_json, run_json, tree_json};
-pub use table::{Table, run_table};
+pub use json::{count_json, event_json, log_json, run_json, tree_json};
+pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use tidegate_proto::v1::Run;
+use tidegate_proto::v1::{CountPrecision, CountRunsResponse, Run};
 
 use super::text::{kind_word, printable, run_duration_text, state_text, time_text};
 
@@ -56,4 +56,14 @@ pub fn run_table(runs: &[Run], now: Timestamp) -> String {
         ]);
     }
     table.text()
+}
+
+/// `run count`: the number alone where it is exact.
+pub fn count_text(counted: &CountRunsResponse) -> String {
+    let count = counted.count;
+    match counted.precision() {
+        CountPrecision::Exact => format!("{count}\n"),
+        CountPrecision::AtLeast => format!("at least {count}\n"),
+        CountPrecision::Estimated | CountPrecision::Unspecified => format!("about {count}\n"),
+    }
 }

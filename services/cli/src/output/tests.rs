@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidegate_proto::v1::{
-    Explanation, Failure, LogEntry, LogLevel, Run, RunEvent, RunKind, State, StateType, Wait,
+    CountPrecision, CountRunsResponse, Explanation, Failure, LogEntry, LogLevel, Run, RunEvent, RunKind,
+    State, StateType, Wait,
     wait::{self, Subject},
 };
 use tidegate_sdk_core::payload;
@@ -192,4 +193,20 @@ fn an_explanation() {
     };
     insta::assert_snapshot!(explanation_text(&explanation));
     insta::assert_snapshot!(format!("{:#}", explanation_json(&explanation)["waits"]));
+}
+
+#[test]
+fn counts() {
+    let counted = |count, precision: CountPrecision| CountRunsResponse {
+        count,
+        precision: precision.into(),
+        exact_up_to: 10_000,
+    };
+    let counts = [
+        counted(7, CountPrecision::Exact),
+        counted(1_234_567, CountPrecision::Estimated),
+        counted(10_001, CountPrecision::AtLeast),
+    ];
+    insta::assert_snapshot!(counts.iter().map(count_text).collect::<String>());
+    insta::assert_snapshot!(format!("{:#}", json!(counts.iter().map(count_json).collect::<Vec<_>>())));
 }

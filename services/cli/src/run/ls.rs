@@ -10,13 +10,25 @@ use crate::{
 const PAGE_SIZE: u32 = 1_000;
 
 /// `run ls`: a page after the other until there are `limit`.
-pub async fn ls(client: &Client, printer: &Printer, filter: String, limit: u32) -> Result<u8, Fault> {
+pub async fn ls(
+    client: &Client,
+    printer: &Printer,
+    filter: String,
+    order_by: String,
+    limit: u32,
+) -> Result<u8, Fault> {
     let mut runs = Vec::new();
     let mut page_token = String::new();
     let mut n_wanted = limit;
     loop {
         let page_size = i32::try_from(n_wanted.min(PAGE_SIZE)).expect("a page size is at most 1,000");
-        let request = ListRunsRequest { filter: filter.clone(), page_size, page_token, ..Default::default() };
+        let request = ListRunsRequest {
+            filter: filter.clone(),
+            order_by: order_by.clone(),
+            page_size,
+            page_token,
+            ..Default::default()
+        };
         let page = client.list_runs(request).await?;
         n_wanted = n_wanted.saturating_sub(u32::try_from(page.runs.len()).unwrap_or(u32::MAX));
         runs.extend(page.runs);

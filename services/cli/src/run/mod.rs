@@ -1,7 +1,9 @@
 //! `tidegate run …`: questions to the public API, and their answers on stdout.
 
 mod cancel;
+mod count;
 mod explain;
+mod find;
 mod get;
 mod logs;
 mod ls;
@@ -35,7 +37,11 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
     let printer = Printer { format: args.output };
     runtime.block_on(async {
         match args.command {
-            RunCommand::Ls { filter, limit } => ls::ls(&client, &printer, filter, limit).await,
+            RunCommand::Ls { filter, order_by, limit } => {
+                ls::ls(&client, &printer, filter, order_by, limit).await
+            }
+            RunCommand::Count { filter } => count::count(&client, &printer, &filter).await,
+            RunCommand::Find { key, scope } => find::find(&client, &printer, key, scope).await,
             RunCommand::Get { id } => get::get(&client, &printer, &id).await,
             RunCommand::Explain { id } => explain::explain(&client, &printer, &id).await,
             RunCommand::Tree { id, all } => tree::tree(&client, &printer, &id, all).await,

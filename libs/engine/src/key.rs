@@ -1,0 +1,60 @@
+use std::fmt;
+
+use tidegate_model::{FunctionName, Namespace, RunId, RunKind};
+use tidegate_orchestration::Draft;
+use tidegate_store::RunDetail;
+
+use crate::{Engine, EngineError};
+
+/// What an idempotency key is unique in: one key makes one run there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyScope {
+    /// The parent, for every run that has one.
+    Parent(RunId),
+    /// The deployment that the run is started through: those of one flow keep their keys apart.
+    Deployment(String),
+    /// Kind and name, for the other runs.
+    Function(RunKind, FunctionName),
+}
+
+impl KeyScope {
+    /// That of a run to be created.
+    pub fn of(draft: &Draft) -> Self {
+        match (draft.parent, &draft.deployment) {
+            (Some(parent), _) => Self::Parent(parent),
+            (None, Some(deployment)) => Self::Deployment(deployment.clone()),
+            (None, None) => Self::Function(draft.kind, draft.name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for KeyScope {
+    /// As it is stored: `run:<parent id>`, `deployment:<flow>/<deployment>`, `flow:<name>` or `task:<name>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parent(parent) => write!(f, "run:{parent}"),
+            Self::Deployment(deployment) => write!(f, "deployment:{deployment}"),
+            Self::Function(kind, name) => write!(f, "{kind}:{name}"),
+        }
+    }
+}
+
+impl Engine {
+    /// The run that an idempotency key has made, with its payloads.
+    ///
+    /// # Errors
+    /// `KeyNotFound`: it made none, or has expired, or the run was deleted.
+    pub async fn find(
+        &self,
+        namespace: &Namespace,
+        scope: &KeyScope,
+        key: &str,
+    ) -> Result<RunDetail, EngineError> {
+        let not_found = || EngineError::KeyNotFound { scope: scope.to_string(), key: key.to_owned() };
+        let now = self.clock().now();
+        let found = self.store().find_key(namespace, &scope.to_string(), key, now).await?;
+        let run_id = found.ok_or_else(not_found)?;
+        let details = self.store().get_details(Some(namespace), &[run_id]).await?;
+        details.into_iter().next().ok_or_else(not_found)
+    }
+}

@@ -1,0 +1,21 @@
+use tidegate_sdk_core::{
+    Client,
+    proto::{FindRunRequest, find_run_request::Scope},
+};
+
+use super::{OK, Printer, get};
+use crate::{args::KeyScope, fault::Fault};
+
+/// `run find`: the run of a key, as `run get` shows it.
+pub async fn find(client: &Client, printer: &Printer, key: String, scope: KeyScope) -> Result<u8, Fault> {
+    let scope = scope
+        .parent
+        .map(Scope::ParentRunId)
+        .or(scope.deployment.map(Scope::Deployment))
+        .or(scope.flow.map(Scope::Flow))
+        .or(scope.task.map(Scope::Task));
+    let request = FindRunRequest { idempotency_key: key, scope, ..Default::default() };
+    let run = client.find_run(request).await?;
+    get::show(client, printer, &run).await?;
+    OK
+}
