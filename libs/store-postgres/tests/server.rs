@@ -1,6 +1,6 @@
 //! What becomes of a server that refuses, breaks off, or is shared.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection};
 use tidegate_store::{
@@ -8,6 +8,12 @@ use tidegate_store::{
     conformance::fixture::{T0, append, event, get, insert, queued, within},
 };
 use tidegate_store_postgres::{OpenError, PgOptions, PgStore, testing::Database};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
 
 async fn open(database: &Database) -> Arc<dyn RunStore> {
     Arc::new(PgStore::connect(database.url(), &PgOptions::default()).await.expect("the database opens"))
@@ -79,6 +85,62 @@ async fn broken_connections_are_told_and_replaced() {
     assert_eq!(get(&store, run.id).await, run);
     drop(store);
     database.remove().await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_on_new_connections_is_unavailable() {
+    let database = Database::create().await;
+    let (server, name) = database.url().rsplit_once('/').unwrap();
+    let (login, server) = server.split_once('@').unwrap();
+    let way = Way::to(server.parse().unwrap()).await;
+    let url = format!("{login}@{}/{name}", way.address);
+    let store = PgStore::connect(&url, &PgOptions::default()).await.unwrap();
+    way.is_open.send_replace(false);
+    let refused = store.begin().await.map(drop);
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    way.is_open.send_replace(true);
+    within(async { while store.begin().await.is_err() {} }).await;
+    drop((store, way));
+    database.remove().await;
+}
+
+/// A proxy that, while it is not open, accepts connections and ends them.
+struct Way {
+    address: SocketAddr,
+    is_open: watch::Sender<bool>,
+    _server: JoinSet<()>,
+}
+
+impl Way {
+    async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let is_open = watch::Sender::new(true);
+        let mut open = is_open.subscribe();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    changed = open.changed() => match changed {
+                        Ok(()) => connections.abort_all(),
+                        Err(_) => return,
+                    },
+                    accepted = listener.accept() => {
+                        let (mut client, _) = accepted.expect("a connection");
+                        if *open.borrow() {
+                            connections.spawn(async move {
+                                let mut server = TcpStream::connect(server).await.expect("the server");
+                                let _ = copy_bidirectional(&mut client, &mut server).await;
+                            });
+                        }
+                    }
+                }
+            }
+        });
+        Self { address, is_open, _server: serving }
+    }
 }
 
 #[tokio::test]
