@@ -102,6 +102,12 @@ impl Context {
         self.shared.assign.attempt
     }
 
+    /// The fencing token of this attempt: larger than that of any delivery before. What is written elsewhere under it can
+    /// be told from what an earlier attempt, which was taken for dead, writes late.
+    pub fn epoch(&self) -> u64 {
+        self.shared.assign.epoch
+    }
+
     /// The queue it came through.
     pub fn queue(&self) -> &str {
         &self.shared.assign.queue

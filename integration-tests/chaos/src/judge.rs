@@ -1,0 +1,461 @@
+//! What must be true at the end, whatever the script did.
+//!
+//! - `ended`: every accepted task is there, and COMPLETED: its crash policy forgives every crash.
+//! - `one-run`: all answers to the calls with one key name the same run.
+//! - `completed-once`: a history has one COMPLETED event and one that ended the run, which is its last.
+//! - `no-gap`: a history counts 1, 2, 3, …, and the run's own count is that of its last event.
+//! - `epochs`: no event has a lower epoch than the one before, and each claim (PENDING) has a higher one.
+//! - `executed`: what was accepted as COMPLETED was executed to its end, under the epoch of that event.
+//! - `one-start-per-epoch`: no epoch of a run was executed twice, and none without a claim in the history.
+//! - `extra-executions`: see [`extra_executions`].
+//! - `leftovers`: Redis holds neither entry nor lease of a run.
+//! - `errors`: no service logged an ERROR but while a fault of what it depends on explains it, and none panicked.
+//! - `processes`: no process ended by itself, or by an orderly stop otherwise than in order.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use tidegate_sdk::proto::{Run, RunEvent, StateType};
+
+use crate::{
+    evidence::{Evidence, Happened},
+    record::{Record, What},
+    script::{Fault, Link, Part},
+    suite::LEASE,
+    time::Time,
+};
+
+/// A rule that was broken.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub rule: &'static str,
+    pub text: String,
+    /// The run that it is about.
+    pub run_id: Option<String>,
+}
+
+/// How long after its end a fault may still show: leases that it cut off run out, and their judgement waits until
+/// workers have had the time of another lease to announce what they hold; then a sweep and a claim.
+const LATE: Duration = LEASE.saturating_mul(2).saturating_add(Duration::from_secs(5));
+/// How long after its end a fault may still explain an ERROR: calls that began in it run into their timeouts.
+const ERRORS_LATE: Duration = Duration::from_secs(15);
+
+/// All violations.
+pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (key, run_ids) in &evidence.accepted {
+        let run_id = &run_ids[0];
+        let mut broken = |rule, text| found.push(Violation { rule, text, run_id: Some(run_id.clone()) });
+        if run_ids.iter().any(|other| other != run_id) {
+            broken("one-run", format!("{key} was answered with {run_ids:?}"));
+        }
+        let (Some(run), Some(history)) = (evidence.runs.get(run_id), evidence.histories.get(run_id)) else {
+            broken("ended", format!("{key} was accepted, and its run is gone"));
+            continue;
+        };
+        if state_of_run(run) != StateType::Completed {
+            broken("ended", format!("{key} is {}", state_of_run(run).as_str_name()));
+        }
+        let records = evidence.records.get(key).map_or(&[][..], Vec::as_slice);
+        for (rule, text) in of_history(run, history).into_iter().chain(of_executions(history, records)) {
+            broken(rule, format!("{key}: {text}"));
+        }
+        let (_, unexplained) = extra_executions(history, records, &evidence.faults);
+        for text in unexplained {
+            broken("extra-executions", format!("{key}: {text}"));
+        }
+    }
+    for left in &evidence.leftovers {
+        found.push(Violation { rule: "leftovers", text: left.clone(), run_id: None });
+    }
+    for line in &evidence.errors {
+        let explained =
+            line.at.is_some_and(|at| evidence.faults.iter().any(|fault| explains_error(fault, at)));
+        if !explained {
+            let text = format!("{}: {}", line.service, line.text);
+            found.push(Violation { rule: "errors", text, run_id: None });
+        }
+    }
+    for incident in &evidence.incidents {
+        let explained = incident.was_starting
+            && evidence.faults.iter().any(|fault| is_of_a_store(fault.fault) && overlaps(fault, incident.at));
+        if !explained {
+            let text = format!("{}: {}", incident.name, incident.what);
+            found.push(Violation { rule: "processes", text, run_id: None });
+        }
+    }
+    found
+}
+
+fn of_history(run: &Run, history: &[RunEvent]) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    if !history.iter().map(|event| event.seq).eq(1..=history.len() as u64) {
+        broken.push(("no-gap", "the history has a gap".to_owned()));
+    }
+    if run.event_seq != history.len() as u64 {
+        broken.push(("no-gap", format!("the run counts {} events, not {}", run.event_seq, history.len())));
+    }
+    let n_completed = history.iter().filter(|event| state_of(event) == StateType::Completed).count();
+    let n_ended = history.iter().filter(|event| event.ended).count();
+    if n_completed > 1 || n_ended > 1 || (n_ended == 1 && !history.last().is_some_and(|last| last.ended)) {
+        broken
+            .push(("completed-once", format!("it completed {n_completed} times and ended {n_ended} times")));
+    }
+    for pair in history.windows(2) {
+        let is_claim = state_of(&pair[1]) == StateType::Pending;
+        if pair[1].epoch < pair[0].epoch || (is_claim && pair[1].epoch == pair[0].epoch) {
+            broken.push(("epochs", format!("event {} has epoch {}", pair[1].seq, pair[1].epoch)));
+        }
+    }
+    broken
+}
+
+fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    if let Some(completed) = history.iter().find(|event| state_of(event) == StateType::Completed) {
+        let was = |what: What| records.iter().any(|r| r.what == what && r.epoch == completed.epoch);
+        if !was(What::Start) || !was(What::End) {
+            broken.push(("executed", format!("epoch {} completed, and was not executed", completed.epoch)));
+        }
+    }
+    let mut starts: BTreeMap<u64, usize> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.what == What::Start) {
+        *starts.entry(record.epoch).or_default() += 1;
+    }
+    for (epoch, n_starts) in starts {
+        let is_claimed =
+            history.iter().any(|event| state_of(event) == StateType::Pending && event.epoch == epoch);
+        if n_starts > 1 || !is_claimed {
+            let claimed = if is_claimed { "claimed" } else { "never claimed" };
+            broken.push((
+                "one-start-per-epoch",
+                format!("epoch {epoch} was executed {n_starts} times, and {claimed}"),
+            ));
+        }
+    }
+    broken
+}
+
+/// How many executions a task had that no failure of its own asked for, and those of them that no fault explains.
+///
+/// Executions of a task in the order of their starts: each but the first follows another. Where the other one's epoch
+/// FAILED in the history, it is a retry. Every other one is extra, and needs a fault of its own (so a task has at most
+/// one extra execution per fault) that could have taken the run from the worker of the execution before:
+///
+/// - a kill of that worker's process, or a freeze of it, or an orderly restart that it did not end within its grace;
+/// - a fault of what carries its lease: task-queue, Redis, the links between them and to the workers. Faults of the api,
+///   the scheduler, log-ingest or Postgres alone explain nothing: they cost time, not executions;
+///
+/// and that was under way, or had ended at most [`LATE`] before, at some time between the two starts.
+pub(crate) fn extra_executions(
+    history: &[RunEvent],
+    records: &[Record],
+    faults: &[Happened],
+) -> (usize, Vec<String>) {
+    let starts: Vec<&Record> = records.iter().filter(|record| record.what == What::Start).collect();
+    let mut used = vec![false; faults.len()];
+    let (mut n_extra, mut unexplained) = (0, Vec::new());
+    for pair in starts.windows(2) {
+        let (before, after) = (pair[0], pair[1]);
+        if ended_as(history, before.epoch) == Some(StateType::Failed) {
+            continue;
+        }
+        n_extra += 1;
+        // The one that is over first: later ones may be needed by later executions.
+        let explains = |idx: &usize| {
+            let fault = &faults[*idx];
+            !used[*idx]
+                && could_take(fault, before.pid)
+                && fault.from <= after.at
+                && fault.until + LATE >= before.at
+        };
+        match (0..faults.len()).filter(explains).min_by_key(|idx| faults[*idx].until) {
+            Some(idx) => used[idx] = true,
+            None => unexplained.push(format!(
+                "epoch {} was executed again as epoch {}, and no fault explains it",
+                before.epoch, after.epoch
+            )),
+        }
+    }
+    (n_extra, unexplained)
+}
+
+fn could_take(fault: &Happened, pid: u32) -> bool {
+    match fault.fault {
+        Fault::Kill(Part::Worker(_)) | Fault::Restart(Part::Worker(_)) | Fault::Freeze(Part::Worker(_)) => {
+            fault.pid == Some(pid)
+        }
+        Fault::Kill(part) | Fault::Restart(part) | Fault::Freeze(part) => {
+            matches!(part, Part::TaskQueue | Part::Redis)
+        }
+        Fault::WipeRedis => true,
+        Fault::Cut(link) | Fault::Stall(link) => {
+            matches!(link, Link::TaskQueueToRedis | Link::WorkersToTaskQueue)
+        }
+    }
+}
+
+/// How the execution under `epoch` ended in the history: the first event after its claim that is neither of a start nor
+/// of a cancel.
+fn ended_as(history: &[RunEvent], epoch: u64) -> Option<StateType> {
+    let claim =
+        history.iter().position(|event| event.epoch == epoch && state_of(event) == StateType::Pending)?;
+    let later = history[claim + 1..].iter().map(state_of);
+    later.into_iter().find(|state| !matches!(state, StateType::Running | StateType::Cancelling))
+}
+
+/// Services may call a person while what they depend on is away.
+fn explains_error(fault: &Happened, at: Time) -> bool {
+    let is_of_a_dependency = match fault.fault {
+        Fault::Kill(part) | Fault::Restart(part) | Fault::Freeze(part) => !matches!(part, Part::Worker(_)),
+        Fault::WipeRedis | Fault::Cut(_) | Fault::Stall(_) => true,
+    };
+    is_of_a_dependency && fault.from <= at && at <= fault.until + ERRORS_LATE
+}
+
+fn is_of_a_store(fault: Fault) -> bool {
+    match fault {
+        Fault::Kill(part) | Fault::Restart(part) | Fault::Freeze(part) => {
+            matches!(part, Part::Postgres | Part::Redis)
+        }
+        Fault::Cut(_) | Fault::Stall(_) => true,
+        Fault::WipeRedis => false,
+    }
+}
+
+fn overlaps(fault: &Happened, at: Time) -> bool {
+    fault.from <= at && at <= fault.until + Duration::from_secs(1)
+}
+
+fn state_of(event: &RunEvent) -> StateType {
+    event.state.as_ref().map_or(StateType::Unspecified, |state| state.r#type())
+}
+
+fn state_of_run(run: &Run) -> StateType {
+    run.state.as_ref().map_or(StateType::Unspecified, |state| state.r#type())
+}
+
+/// Violations as text: all of them in a line each, and the first of each rule with what is known of its run.
+pub(crate) fn report(violations: &[Violation], evidence: &Evidence) -> String {
+    let mut by_rule: BTreeMap<&str, Vec<&Violation>> = BTreeMap::new();
+    for violation in violations {
+        by_rule.entry(violation.rule).or_default().push(violation);
+    }
+    let mut text = String::new();
+    for (rule, broken) in by_rule {
+        let _ = writeln!(text, "\n== {rule}: broken {} times", broken.len());
+        for violation in broken.iter().take(20) {
+            let _ = writeln!(text, "{}", violation.text);
+        }
+        if let Some(run_id) = broken.first().and_then(|violation| violation.run_id.as_ref()) {
+            text.push_str(&story_of(run_id, evidence));
+        }
+    }
+    text
+}
+
+/// A run's history and what the recorder saw of it.
+fn story_of(run_id: &str, evidence: &Evidence) -> String {
+    let mut text = format!("-- run {run_id}\n");
+    for event in evidence.histories.get(run_id).into_iter().flatten() {
+        let state = event.state.clone().unwrap_or_default();
+        let at = state.occurred_at.map(|at| at.to_string()).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "   {at} seq {} {} {} epoch {} attempt {} {} {}",
+            event.seq,
+            state.r#type().as_str_name(),
+            state.name,
+            event.epoch,
+            event.attempt,
+            event.holder,
+            state.message
+        );
+    }
+    let records = evidence.records.values().flatten();
+    for record in records.filter(|record| record.run_id == run_id) {
+        let _ = writeln!(text, "   recorder: {record}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_sdk::proto::State;
+
+    use super::*;
+
+    const RUN: &str = "run-1";
+
+    fn event(seq: u64, state: StateType, epoch: u64) -> RunEvent {
+        let ended = state == StateType::Completed;
+        let state = Some(State { r#type: state.into(), ..Default::default() });
+        RunEvent { run_id: RUN.into(), seq, state, epoch, ended, ..Default::default() }
+    }
+
+    fn record(what: What, epoch: u64, pid: u32, at_s: u64) -> Record {
+        let at = Duration::from_secs(at_s);
+        Record { what, key: "task-1".into(), run_id: RUN.into(), epoch, attempt: 1, pid, at }
+    }
+
+    fn fault(fault: Fault, from_s: u64, pid: Option<u32>) -> Happened {
+        let (from, until) = (Duration::from_secs(from_s), Duration::from_secs(from_s + 1));
+        Happened { fault, from, until, pid }
+    }
+
+    /// A task whose worker 7 was killed while it ran, and that 8 completed.
+    fn crashed_once() -> Evidence {
+        use StateType::{Completed, Crashed, Pending, Running, Scheduled};
+        let states = [
+            (Scheduled, 0),
+            (Pending, 1),
+            (Running, 1),
+            (Crashed, 2),
+            (Scheduled, 2),
+            (Pending, 3),
+            (Running, 3),
+            (Completed, 3),
+        ];
+        let history: Vec<_> =
+            states.iter().zip(1..).map(|(&(state, epoch), seq)| event(seq, state, epoch)).collect();
+        let run =
+            Run { id: RUN.into(), state: event(8, Completed, 3).state, event_seq: 8, ..Default::default() };
+        let records = vec![
+            record(What::Start, 1, 7, 100),
+            record(What::Start, 3, 8, 110),
+            record(What::End, 3, 8, 111),
+        ];
+        Evidence {
+            accepted: [("task-1".to_owned(), vec![RUN.to_owned()])].into(),
+            runs: [(RUN.to_owned(), run)].into(),
+            histories: [(RUN.to_owned(), history)].into(),
+            records: [("task-1".to_owned(), records)].into(),
+            faults: vec![fault(Fault::Kill(Part::Worker(0)), 101, Some(7))],
+            ..Default::default()
+        }
+    }
+
+    fn broken(evidence: &Evidence) -> Vec<&'static str> {
+        judge(evidence).iter().map(|violation| violation.rule).collect()
+    }
+
+    fn history(evidence: &mut Evidence) -> &mut Vec<RunEvent> {
+        evidence.histories.get_mut(RUN).unwrap()
+    }
+
+    fn records(evidence: &mut Evidence) -> &mut Vec<Record> {
+        evidence.records.get_mut("task-1").unwrap()
+    }
+
+    #[test]
+    fn a_task_that_was_executed_again_after_a_kill_breaks_nothing() {
+        assert_eq!(broken(&crashed_once()), [""; 0]);
+    }
+
+    #[test]
+    fn an_accepted_task_must_be_there_and_completed() {
+        let mut evidence = crashed_once();
+        evidence.runs.clear();
+        assert_eq!(broken(&evidence), ["ended"]);
+        let mut evidence = crashed_once();
+        evidence.runs.get_mut(RUN).unwrap().state = event(1, StateType::Running, 1).state;
+        assert_eq!(broken(&evidence), ["ended"]);
+    }
+
+    #[test]
+    fn two_runs_of_one_key_are_found() {
+        let mut evidence = crashed_once();
+        evidence.accepted.get_mut("task-1").unwrap().push("run-2".into());
+        assert_eq!(broken(&evidence), ["one-run"]);
+    }
+
+    #[test]
+    fn a_second_completion_is_found() {
+        let mut evidence = crashed_once();
+        evidence.runs.get_mut(RUN).unwrap().event_seq = 9;
+        history(&mut evidence).push(event(9, StateType::Completed, 3));
+        assert_eq!(broken(&evidence), ["completed-once"]);
+    }
+
+    #[test]
+    fn a_gap_is_found() {
+        let mut evidence = crashed_once();
+        history(&mut evidence)[4].seq = 9;
+        assert_eq!(broken(&evidence), ["no-gap"]);
+    }
+
+    #[test]
+    fn an_epoch_that_falls_or_a_claim_that_does_not_raise_it_is_found() {
+        let mut evidence = crashed_once();
+        history(&mut evidence)[4].epoch = 1;
+        assert_eq!(broken(&evidence), ["epochs"]);
+        let mut evidence = crashed_once();
+        history(&mut evidence)[4].epoch = 3;
+        assert_eq!(broken(&evidence), ["epochs"]);
+    }
+
+    #[test]
+    fn a_completion_that_nobody_executed_is_found() {
+        let mut evidence = crashed_once();
+        records(&mut evidence).pop();
+        assert_eq!(broken(&evidence), ["executed"]);
+    }
+
+    #[test]
+    fn one_epoch_in_two_processes_is_found() {
+        let mut evidence = crashed_once();
+        records(&mut evidence).insert(1, record(What::Start, 1, 9, 100));
+        let wipes = [100, 105].map(|at_s| fault(Fault::WipeRedis, at_s, None));
+        evidence.faults.extend(wipes);
+        assert_eq!(broken(&evidence), ["one-start-per-epoch"]);
+    }
+
+    #[test]
+    fn an_extra_execution_needs_a_fault_of_its_own_that_could_have_caused_it() {
+        let mut evidence = crashed_once();
+        evidence.faults = vec![fault(Fault::Kill(Part::Worker(0)), 101, Some(9))];
+        assert_eq!(broken(&evidence), ["extra-executions"], "another process was killed");
+        evidence.faults = vec![fault(Fault::Kill(Part::Api), 101, Some(3))];
+        assert_eq!(broken(&evidence), ["extra-executions"], "a dead api takes no run away");
+        evidence.faults = vec![fault(Fault::WipeRedis, 111, None)];
+        assert_eq!(broken(&evidence), ["extra-executions"], "the fault came later");
+        evidence.faults = vec![fault(Fault::WipeRedis, 100 - LATE.as_secs() - 2, None)];
+        assert_eq!(broken(&evidence), ["extra-executions"], "the fault was over long before");
+        evidence.faults = vec![fault(Fault::WipeRedis, 99, None)];
+        assert_eq!(broken(&evidence), [""; 0]);
+    }
+
+    #[test]
+    fn a_retry_after_a_failure_needs_no_fault() {
+        let mut evidence = crashed_once();
+        evidence.faults.clear();
+        history(&mut evidence)[3] = event(4, StateType::Failed, 2);
+        assert_eq!(broken(&evidence), [""; 0]);
+    }
+
+    #[test]
+    fn leftovers_errors_and_ends_of_processes_are_found_unless_a_fault_explains_them() {
+        let mut evidence = crashed_once();
+        evidence.leftovers.push("{tg:leases/1}:v1:expiry: run-1".into());
+        let line = |at| crate::logs::LogLine { service: "api".into(), at, text: "ERROR".into() };
+        evidence.errors = vec![line(Some(Duration::from_secs(500))), line(None)];
+        evidence.incidents.push(crate::keeper::Incident {
+            name: "api".into(),
+            at: Duration::from_secs(500),
+            what: "it ended before it served".into(),
+            was_starting: true,
+        });
+        assert_eq!(broken(&evidence), ["leftovers", "errors", "errors", "processes"]);
+        evidence.faults.push(fault(Fault::Kill(Part::Postgres), 499, None));
+        assert_eq!(broken(&evidence), ["leftovers", "errors"], "a panic is never explained");
+    }
+
+    #[test]
+    fn a_report_tells_the_story_of_the_run() {
+        let mut evidence = crashed_once();
+        evidence.faults.clear();
+        let report = report(&judge(&evidence), &evidence);
+        for part in ["extra-executions: broken 1", "run run-1", "seq 8", "recorder: start task-1 run-1 1"] {
+            assert!(report.contains(part), "{part} is not in {report}");
+        }
+    }
+}

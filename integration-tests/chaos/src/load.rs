@@ -1,0 +1,94 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tidegate_sdk::{Client, Error};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{settings::RunSettings, suite::QUEUE, worker};
+
+/// Calls under way, at most; what would be more is not made, and counted.
+const MAX_CALLS: usize = 20_000;
+const TICKS_PER_SECOND: u32 = 50;
+/// A task may be hit by any number of faults; each must be survived.
+const MAX_CRASHES: u32 = 1_000;
+
+/// What the callers know.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    /// The answers to the calls with each key: more than one where it was called twice.
+    pub run_ids: BTreeMap<String, Vec<String>>,
+    /// Calls that were given up. They have promised nothing.
+    pub given_up: Vec<Error>,
+    /// Calls that were not made, because too many were under way.
+    pub n_not_made: u64,
+}
+
+/// Makes calls at the rate until the time is over, and waits for the last answers. One task in a hundred each takes a
+/// second or two, is due later, fails once, is called twice at the same time; one in ten writes a log line.
+pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Result<Accepted> {
+    let mut accepted = Accepted::default();
+    let room = Arc::new(Semaphore::new(MAX_CALLS));
+    let mut calls = JoinSet::new();
+    let mut ticks = interval(Duration::from_secs(1) / TICKS_PER_SECOND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let end = Instant::now() + settings.load_lasts();
+    let (mut n_made, mut n_wanted) = (0, 0.0);
+    while Instant::now() < end {
+        ticks.tick().await;
+        n_wanted += f64::from(settings.rate) / f64::from(TICKS_PER_SECOND);
+        while f64::from(n_made) + 1.0 <= n_wanted {
+            n_made += 1;
+            for _ in 0..n_calls(n_made) {
+                let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                    accepted.n_not_made += 1;
+                    continue;
+                };
+                let call = call(client.clone(), n_made);
+                calls.spawn(async move {
+                    let _permit = permit;
+                    call.await
+                });
+            }
+        }
+        while let Some(answer) = calls.try_join_next() {
+            accepted.note(answer?);
+        }
+    }
+    while let Some(answer) = calls.join_next().await {
+        accepted.note(answer?);
+    }
+    Ok(accepted)
+}
+
+impl Accepted {
+    fn note(&mut self, (key, answer): (String, Result<String, Error>)) {
+        match answer {
+            Ok(run_id) => self.run_ids.entry(key).or_default().push(run_id),
+            Err(error) => self.given_up.push(error),
+        }
+    }
+}
+
+fn n_calls(n: u32) -> u32 {
+    if n % 100 == 44 { 2 } else { 1 }
+}
+
+async fn call(client: Client, n: u32) -> (String, Result<String, Error>) {
+    let key = format!("task-{n}");
+    let work_ms = if n % 100 == 7 { 1_000 + u64::from(n % 1_000) } else { 5 + u64::from(n % 40) };
+    let n_failures = u32::from(n % 100 == 33);
+    let parameters: worker::Parameters = (key.clone(), work_ms, n_failures, n % 10 == 5);
+    let mut call =
+        client.task(worker::TASK).queue(QUEUE).idempotency_key(key.clone()).max_crashes(MAX_CRASHES);
+    if n_failures > 0 {
+        call = call.retries(n_failures).retry_delays([Duration::from_millis(500)]);
+    }
+    if n % 100 == 21 {
+        call = call.due_in(Duration::from_millis(1_000 + u64::from(n % 3_000)));
+    }
+    let answer = call.delay(&parameters).await;
+    (key, answer.map(|handle| handle.id().to_owned()))
+}

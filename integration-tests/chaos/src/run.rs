@@ -1,0 +1,111 @@
+use std::{path::PathBuf, process::ExitCode, sync::PoisonError, time::Duration};
+
+use anyhow::Context as _;
+use tidegate_sdk::Client;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    evidence::{Evidence, Happened},
+    figures, judge,
+    load::{self, Accepted},
+    logs, observe, script,
+    settings::RunSettings,
+    suite::Suite,
+    time,
+};
+
+/// Runs the script of the seed under load, prints figures and violations, and ends with 1 where there is one.
+pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
+    let seed = settings.seed.unwrap_or_else(rand::random);
+    println!("seed {seed}: {} minutes, {} tasks a second", settings.minutes, settings.rate);
+    let script = script::of_seed(seed, &settings);
+    if settings.dry_run {
+        script.iter().for_each(|step| println!("{step}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let folder = tempfile::Builder::new().prefix("tidegate-chaos.").tempdir().context("make a folder")?;
+    let passed = tokio::select! {
+        passed = run_in(folder.path().to_owned(), seed, script, &settings) => passed,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if matches!(passed, Ok(true)) {
+        println!("seed {seed}: every invariant holds");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("seed {seed}: FAILED; logs and records are in {}", folder.keep().display());
+    passed.map(|_| ExitCode::FAILURE)
+}
+
+async fn run_in(
+    folder: PathBuf,
+    seed: u64,
+    script: Vec<script::Step>,
+    settings: &RunSettings,
+) -> anyhow::Result<bool> {
+    let suite = Suite::start(settings, &folder).await.context("start the suite")?;
+    let client = suite.client()?;
+    let (started, start) = (Instant::now(), time::now());
+    let load = load::make(client.clone(), settings.clone());
+    let (accepted, faults) = tokio::try_join!(load, carry_out(&suite, script, started))?;
+    let end = start + settings.load_lasts();
+    println!("{:7.2} s  the load is over, {} tasks accepted", since(started), accepted.run_ids.len());
+    let evidence = gather(&suite, &client, accepted, faults, settings, started).await?;
+    let calm_end = start + settings.calm();
+    println!("\n{}", figures::tell(&evidence, f64::from(settings.rate), start, calm_end, end));
+    let violations = judge::judge(&evidence);
+    println!("seed {seed}: {} violations{}", violations.len(), judge::report(&violations, &evidence));
+    Ok(violations.is_empty())
+}
+
+/// Carries out each step at its time; steps on different parts overlap where the script has it so.
+async fn carry_out(
+    suite: &Suite,
+    script: Vec<script::Step>,
+    start: Instant,
+) -> anyhow::Result<Vec<Happened>> {
+    let steps = script.into_iter().map(|step| async move {
+        sleep_until(start + step.at).await;
+        println!("{step}");
+        suite.carry_out(step).await.with_context(|| format!("carry out: {step}"))
+    });
+    futures::future::try_join_all(steps).await
+}
+
+async fn gather(
+    suite: &Suite,
+    client: &Client,
+    accepted: Accepted,
+    faults: Vec<Happened>,
+    settings: &RunSettings,
+    started: Instant,
+) -> anyhow::Result<Evidence> {
+    if !accepted.given_up.is_empty() || accepted.n_not_made > 0 {
+        let first = accepted.given_up.first().map(ToString::to_string).unwrap_or_default();
+        println!("calls given up: {}, not made: {}; {first}", accepted.given_up.len(), accepted.n_not_made);
+    }
+    observe::until_ended(client, Duration::from_secs(settings.patience.into())).await?;
+    println!("{:7.2} s  all have ended, or the patience has", since(started));
+    let runs = observe::runs(client).await?;
+    let histories = observe::histories(client, runs.keys().cloned()).await?;
+    println!("{:7.2} s  {} histories are read", since(started), histories.len());
+    let leftovers = observe::leftovers(suite).await?;
+    let file = suite.end().await.context("end the suite")?;
+    let records = Evidence::records_of(&std::fs::read_to_string(file).context("read the records")?)?;
+    let incidents = suite.incidents().lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let errors = logs::errors(&suite.service_logs())?;
+    println!("{:7.2} s  all parts have ended", since(started));
+    Ok(Evidence {
+        accepted: accepted.run_ids,
+        runs,
+        histories,
+        records,
+        faults,
+        leftovers,
+        errors,
+        incidents,
+    })
+}
+
+fn since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
+}

@@ -1,0 +1,79 @@
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tidegate_sdk::{CancellationToken, Client, Context, Level, Worker, core::Options};
+use tokio::{
+    net::UnixDatagram,
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    record::{Record, What},
+    settings::WorkerSettings,
+    time,
+};
+
+/// The one task.
+pub(crate) const TASK: &str = "chaos_task";
+/// Tasks at once.
+const SLOTS: u32 = 64;
+/// Above the longest work of the load, so that an orderly stop interrupts no task.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(6);
+
+/// What a task is told: its key, how long it works, how many of its attempts fail, whether it writes a log line.
+pub(crate) type Parameters = (String, u64, u32, bool);
+
+/// Serves [`TASK`] until SIGTERM.
+pub(crate) async fn work(settings: WorkerSettings) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(&settings.socket).context("connect to the recorder")?;
+    let socket = Arc::new(socket);
+    // It may be started while everything is down.
+    let options = Options { first_contact: Duration::from_secs(600), ..Options::from_env()? };
+    let client = Client::with_options(options)?;
+    let worker = Worker::builder(client.clone())
+        .task(TASK, move |ctx, parameters| execute(Arc::clone(&socket), ctx, parameters))
+        .queues([settings.queue])
+        .task_slots(SLOTS)
+        .drain_grace(DRAIN_GRACE)
+        .build()?;
+    let stop = CancellationToken::new();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let stop_on_signal = async {
+        terminated.recv().await;
+        stop.cancel();
+    };
+    let (worked, ()) = tokio::join!(worker.run(stop.clone()), stop_on_signal);
+    worked?;
+    client.close(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+async fn execute(socket: Arc<UnixDatagram>, ctx: Context, parameters: Parameters) -> anyhow::Result<()> {
+    let (key, work_ms, n_failures, logs) = parameters;
+    tell(&socket, &ctx, &key, What::Start).await?;
+    if logs {
+        ctx.log(Level::Info, "working");
+    }
+    sleep(Duration::from_millis(work_ms)).await;
+    if ctx.attempt() <= n_failures {
+        bail!("attempt {} of {key} is to fail", ctx.attempt());
+    }
+    tell(&socket, &ctx, &key, What::End).await
+}
+
+async fn tell(socket: &UnixDatagram, ctx: &Context, key: &str, what: What) -> anyhow::Result<()> {
+    let record = Record {
+        what,
+        key: key.to_owned(),
+        run_id: ctx.run_id().to_owned(),
+        epoch: ctx.epoch(),
+        attempt: ctx.attempt(),
+        pid: std::process::id(),
+        at: time::now(),
+    };
+    socket.send(record.to_string().as_bytes()).await.context("tell the recorder")?;
+    Ok(())
+}
