@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod dev;
 mod durable;
+mod experiments;
 mod explained;
 mod fenced;
 mod idempotency;

@@ -1,0 +1,110 @@
+//! Three experiments that lose work elsewhere: a worker with two slots and four tasks is killed, or asked to end, and more
+//! tasks are queued than a queue in memory would take, though nobody serves them. That queued work survives a restart of
+//! everything is held by `durable` and `dev`.
+
+use std::time::Duration;
+
+use tidegate_integration_tests::{Process, Suite, eventually, program, within};
+use tidegate_sdk::{Client, RunHandle, gather, proto::StateType};
+
+crate::on_both_forms!(
+    four_tasks_survive_the_kill_of_a_worker_with_two_slots,
+    four_tasks_survive_the_orderly_stop_of_a_worker_with_two_slots,
+    tasks_that_nobody_serves_neither_get_lost_nor_hold_up_others,
+);
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+async fn four_tasks_survive_the_kill_of_a_worker_with_two_slots(suite: &Suite) {
+    let client = suite.client();
+    let mut first = worker_with_two_slots(suite, "killed");
+    let handles = client.task("hold_first").queue("killed").delay_many(&[(); 4]).await.unwrap();
+    let started = until_two_run(suite, &handles).await;
+    first.kill().await;
+    let second = worker_with_two_slots(suite, "killed");
+    all_end_elsewhere(&client, &handles, &started, second).await;
+}
+
+async fn four_tasks_survive_the_orderly_stop_of_a_worker_with_two_slots(suite: &Suite) {
+    let client = suite.client();
+    let first = worker_with_two_slots(suite, "stopped");
+    let handles = client.task("hold_first").queue("stopped").delay_many(&[(); 4]).await.unwrap();
+    let started = until_two_run(suite, &handles).await;
+    first.stop().await;
+    let second = worker_with_two_slots(suite, "stopped");
+    all_end_elsewhere(&client, &handles, &started, second).await;
+}
+
+async fn tasks_that_nobody_serves_neither_get_lost_nor_hold_up_others(suite: &Suite) {
+    /// One more than a bounded queue in memory is known to take.
+    const N_TASKS: usize = 1_001;
+    let client = suite.client();
+    let _worker = suite.worker("shared");
+    let numbers: Vec<usize> = (0..N_TASKS).collect();
+    let unserved = client.task("nobody_serves_this").queue("shared").delay_many(&numbers);
+    let unserved = within("the creates", DEADLINE, unserved).await.unwrap();
+    let served = client.task("add").queue("shared").delay(&(20, 3)).await.unwrap();
+    assert_eq!(within("a task behind them", DEADLINE, served.result::<i64>()).await.unwrap(), 23);
+
+    let later = client.task("echo").queue("nobody_yet").delay_many(&numbers);
+    let later = within("the creates", DEADLINE, later).await.unwrap();
+    let _worker = suite.worker("nobody_yet");
+    let echoes = within("all results", DEADLINE, gather::<usize>(&later)).await.unwrap();
+    assert_eq!(echoes, numbers);
+    for handle in [&unserved[0], &unserved[N_TASKS - 1]] {
+        assert_eq!(handle.state().await.unwrap().r#type(), StateType::Scheduled);
+    }
+}
+
+fn worker_with_two_slots(suite: &Suite, queue: &str) -> Process {
+    let address = ("TIDEGATE_ADDRESS".to_owned(), suite.address().to_owned());
+    Process::start(&program("tidegate-test-worker"), ["serve", queue, "2"], [address])
+}
+
+/// The two that run; the others wait for a slot.
+async fn until_two_run(suite: &Suite, handles: &[RunHandle]) -> [String; 2] {
+    let find = eventually("two run", DEADLINE, async || {
+        let mut running = Vec::new();
+        for handle in handles {
+            let run = handle.get().await.unwrap();
+            if run.state.unwrap().r#type() == StateType::Running {
+                running.push(run.id);
+            }
+        }
+        <[String; 2]>::try_from(running).ok()
+    });
+    let running = find.await;
+    for handle in handles.iter().filter(|handle| !running.contains(&handle.id().to_owned())) {
+        suite.until_state(handle, StateType::Scheduled).await; // the worker has acknowledged nothing
+    }
+    running
+}
+
+/// Those that had only waited are cancelled while they hold on in their first attempt, which shows that waiting had cost
+/// them nothing. The second attempts of the two that ran come to an end by themselves.
+async fn all_end_elsewhere(client: &Client, handles: &[RunHandle], started: &[String; 2], second: Process) {
+    let waited: Vec<_> = handles.iter().filter(|handle| !started.contains(&handle.id().to_owned())).collect();
+    for handle in waited {
+        let running = eventually("it runs", DEADLINE, async || {
+            let run = handle.get().await.unwrap();
+            (run.state.as_ref().unwrap().r#type() == StateType::Running).then_some(run)
+        });
+        let run = running.await;
+        assert_eq!((run.attempt, run.crashes), (1, 0), "{run:?}");
+        handle.cancel("it has shown that it runs").await.unwrap();
+        let error = within("the end", DEADLINE, handle.result::<(u32, u32)>()).await.unwrap_err();
+        assert!(error.is_run_cancelled(), "{error}");
+    }
+    for handle in handles {
+        let run = handle.id().to_owned();
+        if started.contains(&run) {
+            let (attempt, pid): (u32, u32) = within("the result", DEADLINE, handle.result()).await.unwrap();
+            assert_eq!((attempt, pid), (2, second.pid()), "{run}");
+        }
+    }
+    let runs = client.core().list_runs(Default::default()).await.unwrap().runs;
+    let ids: Vec<_> = handles.iter().map(RunHandle::id).collect();
+    let crashes =
+        runs.iter().filter(|run| ids.contains(&run.id.as_str())).map(|run| run.crashes).sum::<u32>();
+    assert_eq!(crashes, 2, "one for each that ran: {runs:#?}");
+}
