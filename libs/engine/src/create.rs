@@ -130,7 +130,8 @@ async fn write(
         }
     }
 
-    let (mut rows, mut outbound, mut seen) = (Vec::new(), Outbound::default(), HashSet::new());
+    let (mut rows, mut seen) = (Vec::with_capacity(creates.len()), HashSet::with_capacity(creates.len()));
+    let mut outbound = Outbound { enqueue: Vec::with_capacity(creates.len()), ..Outbound::default() };
     for (plan, create) in plans.iter_mut().zip(creates) {
         let Plan::Insert(step) = plan else { continue };
         if !seen.insert(step.run.id) {
@@ -142,7 +143,7 @@ async fn write(
     }
     let inserted = if rows.is_empty() { Vec::new() } else { tx.insert_runs(&rows).await? };
     let is_new: HashMap<RunId, bool> = rows.iter().map(|row| row.run.id).zip(inserted).collect();
-    let mut events = Vec::new();
+    let mut events = Vec::with_capacity(rows.len());
     for (plan, create) in plans.iter_mut().zip(creates) {
         let Plan::Insert(step) = plan else { continue };
         if is_new.get(&step.run.id) == Some(&true) {

@@ -220,11 +220,11 @@ fn unchanged(run: Run) -> Operated {
 impl Changes {
     pub fn new(locked: Vec<Run>) -> Self {
         Self {
+            changed: Vec::with_capacity(locked.len()),
+            is_changed: HashSet::with_capacity(locked.len()),
+            events: Vec::with_capacity(locked.len()),
             runs: locked.into_iter().map(|run| (run.id, run)).collect(),
-            changed: Vec::new(),
-            is_changed: HashSet::new(),
             enqueued_at: HashMap::new(),
-            events: Vec::new(),
             results: Vec::new(),
             failures: Vec::new(),
             inputs: Vec::new(),
@@ -345,11 +345,10 @@ impl Changes {
             let now = self.runs.get(&run.id);
             now.is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
         });
-        let rows: Vec<_> = self
-            .changed
-            .iter()
-            .filter_map(|id| Some((self.runs.remove(id)?, self.enqueued_at.get(id).copied())))
-            .collect();
+        let mut rows = Vec::with_capacity(self.changed.len());
+        for id in &self.changed {
+            rows.extend(self.runs.remove(id).map(|run| (run, self.enqueued_at.get(id).copied())));
+        }
         tx.update_runs(&rows).await?;
         if !self.events.is_empty() {
             tx.append_events(&self.events).await?;

@@ -123,8 +123,6 @@ impl PgStore {
             .connect_with(connect.options([
                 ("statement_timeout", format!("{}ms", options.statement_timeout.as_millis())),
                 ("lock_timeout", format!("{}ms", options.lock_timeout.as_millis())),
-                // Compiling a plan takes longer than any statement of ours; a filter with many ORs can look dear enough.
-                ("jit", "off".to_owned()),
             ]))
             .await
             .map_err(|error| server.unreachable(&error))?;

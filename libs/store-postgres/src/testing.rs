@@ -1,9 +1,6 @@
 //! A database for each test, on the server of `TIDEGATE_TEST_POSTGRES_URL`.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, types::Json};
-use tidegate_store::{ListQuery, StoreError, adapter};
-
-use crate::{PgStore, error::store_error, filter, row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// An empty database.
 pub struct Database {
@@ -46,19 +43,4 @@ impl Database {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await.expect("the statement works");
         server.close().await.expect("the connection closes");
     }
-}
-
-/// The plans by which a page is read, as the statements of the store have them, in Postgres' own form.
-///
-/// # Errors
-/// As [`list_runs`](tidegate_store::RunStore::list_runs).
-pub async fn plans(store: &PgStore, list: &ListQuery) -> Result<Vec<serde_json::Value>, StoreError> {
-    let mut plans = Vec::new();
-    for part in adapter::page_parts(list) {
-        let mut sql = filter::explain_list(list, &part)?;
-        let plan = sql.build().persistent(false).fetch_one(&store.pool).await.map_err(store_error)?;
-        let Json(plan) = row::column::<Json<serde_json::Value>>(&plan, 0)?;
-        plans.push(plan[0]["Plan"].clone());
-    }
-    Ok(plans)
 }

@@ -4,6 +4,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::{Stream, TryStreamExt as _};
 use sqlx::{Postgres, Transaction, postgres::PgRow, query};
 use tidegate_model::{Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
@@ -76,9 +77,9 @@ impl PgTx {
             .bind(kind)
             .bind(ids)
             .bind(each!(payloads, payload => &payload.data[..]))
-            .bind(each!(payloads, payload => payload.object.map(|object| object.id.as_uuid())))
-            .bind(each!(payloads, payload => payload.object.map(|object| signed(object.size))))
-            .bind(each!(payloads, payload => payload.object.as_ref().map(|object| &object.sha256[..])))
+            .bind(shared!(payloads, payload => payload.object.map(|object| object.id.as_uuid())))
+            .bind(shared!(payloads, payload => payload.object.map(|object| signed(object.size))))
+            .bind(shared!(payloads, payload => payload.object.as_ref().map(|object| &object.sha256[..])))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -86,8 +87,17 @@ impl PgTx {
     }
 }
 
-fn runs(rows: &[PgRow]) -> Result<Vec<Run>, StoreError> {
-    rows.iter().map(row::run).collect()
+/// The runs of a statement, each read as it comes: a thousand of them are not held twice.
+async fn runs(
+    rows: impl Stream<Item = Result<PgRow, sqlx::Error>> + Unpin,
+    n_expected: usize,
+) -> Result<Vec<Run>, StoreError> {
+    let mut rows = rows.map_err(store_error);
+    let mut runs = Vec::with_capacity(n_expected);
+    while let Some(row) = rows.try_next().await? {
+        runs.push(row::run(&row)?);
+    }
+    Ok(runs)
 }
 
 fn at(time: Timestamp) -> i64 {
@@ -97,21 +107,13 @@ fn at(time: Timestamp) -> i64 {
 #[async_trait]
 impl RunTx for PgTx {
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::LOCK_RUNS.sql())
-            .bind(row::ids(ids))
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        runs(&rows)
+        let rows = query(queries::LOCK_RUNS.sql()).bind(row::ids(ids)).fetch(&mut *self.tx);
+        runs(rows, ids.len()).await
     }
 
     async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::SHARE_RUNS.sql())
-            .bind(row::ids(ids))
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        runs(&rows)
+        let rows = query(queries::SHARE_RUNS.sql()).bind(row::ids(ids)).fetch(&mut *self.tx);
+        runs(rows, ids.len()).await
     }
 
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
@@ -126,8 +128,7 @@ impl RunTx for PgTx {
             Sweep::Cascades => query(queries::SWEEP_CASCADES.sql()),
             Sweep::LostSessions { now } => query(queries::SWEEP_LOST_SESSIONS.sql()).bind(at(*now)),
         };
-        let rows = query.bind(adapter::limit(limit)).fetch_all(&mut *self.tx).await.map_err(store_error)?;
-        runs(&rows)
+        runs(query.bind(adapter::limit(limit)).fetch(&mut *self.tx), 0).await
     }
 
     async fn reserve_keys(
