@@ -7,7 +7,7 @@ use tidegate_engine::{
     Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Operation, Options, Standing,
     StopOrder,
 };
-use tidegate_model::{Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp};
+use tidegate_model::{Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, limits};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::RunStore;
 use tokio::task::JoinSet;
@@ -20,7 +20,20 @@ pub(crate) const PAYLOAD_SIZE: usize = 100;
 /// What the worker of all runs is called.
 pub(crate) const HOLDER: &str = "worker:bench:1";
 /// Callers at a time for each lane: enough that a full batch waits while another is written.
-const CALLERS_OF_A_LANE: usize = 2 * tidegate_model::limits::MAX_BATCH_SIZE;
+const CALLERS_OF_A_LANE: usize = 2 * limits::MAX_BATCH_SIZE;
+
+/// What a caller keeps of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub id: RunId,
+    pub epoch: Epoch,
+}
+
+impl From<Run> for Known {
+    fn from(run: Run) -> Self {
+        Self { id: run.id, epoch: run.epoch }
+    }
+}
 
 /// An engine with its background tasks.
 pub(crate) struct RunningEngine {
@@ -52,35 +65,37 @@ impl RunningEngine {
     }
 
     /// Creates all, as many callers do, and gives the runs and the time it took.
-    pub async fn create(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Run>, Duration)> {
-        let work = creates.into_iter().map(async |create| anyhow::Ok(self.engine.create(create).await?.run));
+    pub async fn create(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Known>, Duration)> {
+        let work =
+            creates.into_iter().map(async |create| anyhow::Ok(self.engine.create(create).await?.run.into()));
         drive(work, self.n_callers()).await
     }
 
     /// The same for an operation on each.
     pub async fn operate(
         &self,
-        runs: &[Run],
-        operation: impl Fn(&Run) -> Operation,
-    ) -> anyhow::Result<(Vec<Run>, Duration)> {
-        let operations: Vec<Operation> = runs.iter().map(operation).collect();
-        let work = operations.into_iter().map(async |one| anyhow::Ok(self.engine.operate(one).await?.run));
+        runs: &[Known],
+        operation: impl Fn(Known) -> Operation,
+    ) -> anyhow::Result<(Vec<Known>, Duration)> {
+        let operations: Vec<Operation> = runs.iter().copied().map(operation).collect();
+        let work =
+            operations.into_iter().map(async |one| anyhow::Ok(self.engine.operate(one).await?.run.into()));
         drive(work, self.n_callers()).await
     }
 
     /// Takes each run from its create to its end, as many workers do, and gives the time it took.
-    pub async fn whole_lives(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Run>, Duration)> {
+    pub async fn whole_lives(&self, creates: Vec<Create>) -> anyhow::Result<(Vec<Known>, Duration)> {
         let work = creates.into_iter().map(async |create| {
-            let run = self.engine.create(create).await?.run;
-            let run = self.engine.operate(self.claim(&run)).await?.run;
-            let run = self.engine.operate(start(&run)).await?.run;
-            anyhow::Ok(self.engine.operate(complete(&run)).await?.run)
+            let run = self.engine.create(create).await?.run.into();
+            let run = self.engine.operate(self.claim(run)).await?.run.into();
+            let run = self.engine.operate(start(run)).await?.run.into();
+            anyhow::Ok(self.engine.operate(complete(run)).await?.run.into())
         });
         // Of the four steps one is a create: there are as many callers for each kind of lane.
         drive(work, 4 * self.n_callers()).await
     }
 
-    pub fn claim(&self, run: &Run) -> Operation {
+    pub fn claim(&self, run: Known) -> Operation {
         Operation::Claim {
             namespace: Namespace::default(),
             run_id: run.id,
@@ -114,15 +129,15 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
     (0..n_runs).map(create).collect()
 }
 
-pub(crate) fn start(run: &Run) -> Operation {
+pub(crate) fn start(run: Known) -> Operation {
     report(run, Event::Started, None)
 }
 
-pub(crate) fn complete(run: &Run) -> Operation {
+pub(crate) fn complete(run: Known) -> Operation {
     report(run, Event::Completed, Some(payload()))
 }
 
-fn report(run: &Run, event: Event, result: Option<Payload>) -> Operation {
+fn report(run: Known, event: Event, result: Option<Payload>) -> Operation {
     Operation::Report { namespace: Namespace::default(), run_id: run.id, epoch: run.epoch, event, result }
 }
 

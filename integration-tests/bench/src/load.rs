@@ -12,6 +12,11 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let started = Instant::now();
-    let answers = stream::iter(work).buffer_unordered(n_in_flight).try_collect().await?;
+    let work = work.into_iter();
+    let mut answers = Vec::with_capacity(work.size_hint().0);
+    let mut done = stream::iter(work).buffer_unordered(n_in_flight);
+    while let Some(answer) = done.try_next().await? {
+        answers.push(answer);
+    }
     Ok((answers, started.elapsed()))
 }
