@@ -321,8 +321,16 @@ fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
     key
 }
 
+/// Of the value, wherever it is kept: the same one has another object each time that it is stored.
 fn hash(parameters: Option<&Payload>) -> [u8; 32] {
-    Sha256::digest(parameters.map(|payload| payload.data.as_ref()).unwrap_or_default()).into()
+    let mut hasher = Sha256::new();
+    if let Some(payload) = parameters {
+        hasher.update(&payload.data);
+        if let Some(object) = &payload.object {
+            hasher.update(object.sha256);
+        }
+    }
+    hasher.finalize().into()
 }
 
 fn create_outcome(outcome: Result<Created, EngineError>) -> v1::CreateRunOutcome {
@@ -367,4 +375,23 @@ fn request_id(text: &str) -> Result<RunId, Status> {
         return Ok(RunId::new());
     }
     text.parse::<RunId>().map_err(|error| invalid_field("request_id", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::{ObjectId, ObjectRef};
+
+    use super::*;
+
+    #[test]
+    fn the_hash_is_of_the_value_and_not_of_the_object_that_holds_it() {
+        let stored = |sha256| {
+            let object = Some(ObjectRef { id: ObjectId::new(), size: 100_000, sha256 });
+            hash(Some(&Payload { data: "metadata".into(), object }))
+        };
+        assert_eq!(stored([1; 32]), stored([1; 32]));
+        assert_ne!(stored([1; 32]), stored([2; 32]), "another value");
+        assert_ne!(stored([1; 32]), hash(Some(&Payload::inline("metadata"))));
+        assert_ne!(hash(Some(&Payload::inline("1"))), hash(None));
+    }
 }
