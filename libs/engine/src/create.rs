@@ -1,12 +1,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateType, Step, create};
+use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateName, StateType, Step, create};
 use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError, KeyScope,
     adopt::{ChildCall, hand_on},
+    cached::Served,
     commit::commit,
     dispatch::Outbound,
     engine::{Lane, Options},
@@ -111,7 +112,11 @@ async fn write(
         let ids: Vec<_> = sessions.into_iter().collect();
         tx.live_sessions(&ids, now).await?.into_iter().collect()
     };
-    let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &parents, &sessions, now)).collect();
+    let cached =
+        creates.iter().filter_map(|create| Some((&create.draft.namespace, create.draft.cache.as_ref()?)));
+    let served = Served::find(&mut *tx, cached, now).await?;
+    let standing = Standing { parents, sessions, served };
+    let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &standing, now)).collect();
 
     find_earlier(&mut *tx, creates, &mut plans, now, options).await?;
 
@@ -151,6 +156,11 @@ async fn write(
         } else {
             *plan = Plan::Existing(step.run.id);
         }
+    }
+    let copies: Vec<(RunId, RunId)> =
+        creates.iter().zip(&plans).filter_map(|(create, plan)| standing.copy(create, plan)).collect();
+    if !copies.is_empty() {
+        tx.copy_results(&copies).await?;
     }
     if !events.is_empty() {
         tx.append_events(&events).await?;
@@ -210,19 +220,37 @@ fn session(draft: &Draft) -> Option<SessionId> {
     if let Placement::Session(session) = draft.placement { Some(session) } else { None }
 }
 
-fn plan(
-    create_one: &Create,
-    parents: &HashMap<RunId, Run>,
-    sessions: &HashMap<SessionId, Namespace>,
-    now: Timestamp,
-) -> Plan {
+/// What the runs of a batch lean on.
+struct Standing {
+    parents: HashMap<RunId, Run>,
+    sessions: HashMap<SessionId, Namespace>,
+    served: Served,
+}
+
+impl Standing {
+    /// The run whose result serves for one that may start now.
+    fn cached_from(&self, draft: &Draft, now: Timestamp) -> Option<RunId> {
+        let may_start = draft.due_at.is_none_or(|due_at| due_at <= now);
+        self.served.get(&draft.namespace, draft.cache.as_ref()).filter(|_| may_start)
+    }
+
+    /// Whose result becomes that of whom, for a run that is made as `Cached`.
+    fn copy(&self, create: &Create, plan: &Plan) -> Option<(RunId, RunId)> {
+        let Plan::Insert(step) = plan else { return None };
+        let is_cached = step.run.state.name == StateName::Cached;
+        let from = self.served.get(&create.draft.namespace, create.draft.cache.as_ref())?;
+        is_cached.then_some((from, step.run.id))
+    }
+}
+
+fn plan(create_one: &Create, standing: &Standing, now: Timestamp) -> Plan {
     let draft = &create_one.draft;
-    if session(draft).is_some_and(|session| sessions.get(&session) != Some(&draft.namespace)) {
+    if session(draft).is_some_and(|session| standing.sessions.get(&session) != Some(&draft.namespace)) {
         return Plan::Refused(EngineError::SessionLost);
     }
     let parent = match draft.parent {
         None => None,
-        Some(id) => match parents.get(&id).filter(|parent| parent.namespace == draft.namespace) {
+        Some(id) => match standing.parents.get(&id).filter(|parent| parent.namespace == draft.namespace) {
             Some(parent) => Some(parent),
             None => return Plan::Refused(EngineError::ParentNotFound { run_id: id }),
         },
@@ -232,7 +260,8 @@ fn plan(
     {
         return Plan::Refused(Rejection::StaleEpoch { current: parent.epoch }.into());
     }
-    match create(draft.clone(), parent, now) {
+    let draft = Draft { cached_from: standing.cached_from(draft, now), ..draft.clone() };
+    match create(draft, parent, now) {
         Ok(step) => Plan::Insert(Box::new(step)),
         Err(rejection) => Plan::Refused(rejection.into()),
     }

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod ask;
+mod cached;
 mod cascade;
 mod commit;
 mod create;

@@ -5,11 +5,12 @@ use std::{
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
 use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType, Step, apply};
-use tidegate_store::{EventRow, InputKind, RunInput, RunStore, RunTx, StoreError};
+use tidegate_store::{CacheEntry, EventRow, InputKind, RunInput, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError,
     ask::{Ask, Requests, resume_event},
+    cached::{Served, offer},
     commit::commit,
     dispatch::Outbound,
     engine::{Lane, Options},
@@ -114,7 +115,8 @@ pub struct Operated {
 }
 
 impl Operated {
-    /// For a claim: true where the run is its worker's. Else it ended instead: it had expired.
+    /// For a claim: true where the run is its worker's. Else it ended instead: it had expired, or took the result of
+    /// another.
     pub fn is_granted(&self) -> bool {
         self.run.state.state_type() == StateType::Pending
     }
@@ -167,7 +169,12 @@ async fn write(
     let mut tx = store.begin().await?;
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
     let mut requests = Requests::of(&mut *tx, operations, now).await?;
-    let mut changes = Changes::new(locked);
+    let claimed = operations.iter().filter(|operation| matches!(operation, Operation::Claim { .. }));
+    let claimed: BTreeSet<RunId> = claimed.map(Operation::run_id).collect();
+    let cached = locked.iter().filter(|run| claimed.contains(&run.id));
+    let cached = cached.filter_map(|run| Some((&run.namespace, run.cache.as_ref()?)));
+    let served = Served::find(&mut *tx, cached, now).await?;
+    let mut changes = Changes { served, ..Changes::new(locked) };
     let mut outcomes = Vec::with_capacity(operations.len());
     for operation in operations {
         let outcome = if requests.is_repeat(operation) {
@@ -210,6 +217,11 @@ pub(crate) struct Changes {
     results: Vec<(RunId, Payload)>,
     failures: Vec<(RunId, u32, Failure)>,
     inputs: Vec<RunInput>,
+    /// Whose results serve for the runs that are claimed.
+    served: Served,
+    /// Whose result becomes that of whom.
+    copies: Vec<(RunId, RunId)>,
+    offers: Vec<CacheEntry>,
     outbound: Outbound,
 }
 
@@ -228,6 +240,9 @@ impl Changes {
             results: Vec::new(),
             failures: Vec::new(),
             inputs: Vec::new(),
+            served: Served::default(),
+            copies: Vec::new(),
+            offers: Vec::new(),
             outbound: Outbound::default(),
         }
     }
@@ -243,9 +258,7 @@ impl Changes {
         let run = self.found(operation)?;
         let run_id = run.id;
         let (epoch, event) = match operation {
-            Operation::Claim { epoch, holder, .. } => {
-                (Some(*epoch), Event::Claimed { holder: holder.clone() })
-            }
+            Operation::Claim { epoch, holder, .. } => (Some(*epoch), self.claim_event(run, holder, now)),
             Operation::Report { epoch, event, .. } => (Some(*epoch), event.clone()),
             Operation::Cancel { reason, actor, .. } => {
                 (None, Event::CancelRequested { reason: reason.clone(), actor: actor.clone() })
@@ -297,6 +310,16 @@ impl Changes {
         Ok(Operated { run, changed: true, parameters: None })
     }
 
+    /// A run whose turn has come takes the result of another where one serves.
+    fn claim_event(&self, run: &Run, holder: &Holder, now: Timestamp) -> Event {
+        let may_start = run.due_at <= now && !run.is_expired(now);
+        let is_waiting = run.state.state_type() == StateType::Scheduled;
+        match self.served.get(&run.namespace, run.cache.as_ref()) {
+            Some(from) if is_waiting && may_start => Event::CacheHit { from },
+            _ => Event::Claimed { holder: holder.clone() },
+        }
+    }
+
     fn put_input(&mut self, run_id: RunId, key: &str, kind: InputKind, data: &Payload) {
         self.inputs.push(RunInput { run_id, key: key.to_owned(), kind, data: data.clone() });
     }
@@ -306,8 +329,10 @@ impl Changes {
         let id = before.id;
         match event {
             Event::Failed(failure) => self.failures.push((id, before.attempt, failure.clone())),
+            Event::CacheHit { from } => self.copies.push((*from, id)),
             _ => self.failures.extend(named_failure(before, &step)),
         }
+        self.offers.extend(offer(&step.run, event));
         self.events.extend(event::rows(&step, before.holder(), actor));
         match self.outbound.add(&step, now) {
             Some(enqueued_at) => self.enqueued_at.insert(id, enqueued_at),
@@ -355,6 +380,12 @@ impl Changes {
         }
         if !self.results.is_empty() {
             tx.put_results(&self.results).await?;
+        }
+        if !self.copies.is_empty() {
+            tx.copy_results(&self.copies).await?;
+        }
+        if !self.offers.is_empty() {
+            tx.put_cache_keys(&self.offers).await?;
         }
         if !self.failures.is_empty() {
             tx.put_failures(&self.failures).await?;

@@ -42,6 +42,7 @@ statements! {
     APPEND_EVENTS = "run_events/append.sql";
     GET_PARAMETERS = "run_payloads/get_parameters.sql";
     PUT_PAYLOADS = "run_payloads/put.sql";
+    COPY_RESULTS = "run_payloads/copy_results.sql";
     PUT_FAILURES = "run_failures/put.sql";
     GET_INPUTS = "run_inputs/get.sql";
     PUT_INPUTS = "run_inputs/put.sql";

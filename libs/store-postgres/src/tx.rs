@@ -316,6 +316,16 @@ impl RunTx for PgTx {
         self.put_payloads("result", results.iter().map(|(run, payload)| (*run, payload)).collect()).await
     }
 
+    async fn copy_results(&mut self, copies: &[(RunId, RunId)]) -> Result<(), StoreError> {
+        query(queries::COPY_RESULTS.sql())
+            .bind(each!(copies, (from, _) => from.as_uuid()))
+            .bind(each!(copies, (_, to) => to.as_uuid()))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
         if failures.is_empty() {
             return Ok(());

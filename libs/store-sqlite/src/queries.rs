@@ -39,6 +39,7 @@ statements! {
     DELETE_EVENTS = "run_events/delete.sql";
     GET_PARAMETERS = "run_payloads/get_parameters.sql";
     PUT_PAYLOAD = "run_payloads/put.sql";
+    COPY_RESULTS = "run_payloads/copy_results.sql";
     DELETE_PAYLOADS = "run_payloads/delete.sql";
     PUT_FAILURES = "run_failures/put.sql";
     DELETE_FAILURES = "run_failures/delete.sql";

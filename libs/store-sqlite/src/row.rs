@@ -105,6 +105,12 @@ pub(crate) fn ids(ids: impl Iterator<Item = Uuid>) -> String {
     Json::from_iter(ids.map(hex)).to_string()
 }
 
+/// An array of pairs of ids.
+pub(crate) fn pairs(pairs: &[(RunId, RunId)]) -> String {
+    let pair = |(one, other): &(RunId, RunId)| Json::from_iter([hex(one.as_uuid()), hex(other.as_uuid())]);
+    Json::from_iter(pairs.iter().map(pair)).to_string()
+}
+
 fn texts(items: &[String]) -> Json {
     Json::from_iter(items.iter().map(|item| text(item)))
 }

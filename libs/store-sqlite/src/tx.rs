@@ -198,6 +198,15 @@ impl RunTx for SqliteTx {
         self.put_payloads("result", results.iter().map(|(run, payload)| (*run, payload))).await
     }
 
+    async fn copy_results(&mut self, copies: &[(RunId, RunId)]) -> Result<(), StoreError> {
+        query(queries::COPY_RESULTS.sql())
+            .bind(row::pairs(copies))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
         query(queries::PUT_FAILURES.sql())
             .bind(row::failures(failures))

@@ -442,6 +442,10 @@ pub trait RunTx: Send {
     /// Stores results; one that is there is replaced.
     async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError>;
 
+    /// Gives the result of each first run, where it has one, to the second one; one that is there is replaced. A second
+    /// run comes once in the slice.
+    async fn copy_results(&mut self, copies: &[(RunId, RunId)]) -> Result<(), StoreError>;
+
     /// Stores the failure of an attempt; one that is there is replaced.
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError>;
 

@@ -360,6 +360,10 @@ impl RunTx for FaultyTx {
         self.inner.put_results(results).await
     }
 
+    async fn copy_results(&mut self, copies: &[(RunId, RunId)]) -> Result<(), StoreError> {
+        self.inner.copy_results(copies).await
+    }
+
     async fn put_failures(&mut self, failures: &[(RunId, u32, Failure)]) -> Result<(), StoreError> {
         self.inner.put_failures(failures).await
     }

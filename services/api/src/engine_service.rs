@@ -117,7 +117,7 @@ fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::clai
     use internal::claim_outcome::{NotDue, Outcome, Refused};
     match result {
         Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
-        // It had expired, so the claim ended it.
+        // The claim ended it: it had expired, or has the result of another run.
         Ok(_) => Ok(Outcome::Refused(Refused { reason: Reason::TransitionNotAllowed.as_str().to_owned() })),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {
             Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)) }))

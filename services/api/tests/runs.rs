@@ -328,3 +328,19 @@ async fn a_run_is_explained_in_words_and_in_fields() {
     let malformed = explain("x").await.expect_err("that is no id");
     assert_eq!(malformed.code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_run_with_the_cache_key_of_a_completed_one_has_its_result() {
+    let api = Api::start().await;
+    let cached = |key: &str| v1::NewRun { cache_key: key.to_owned(), ..task() };
+    let first = api.created(cached("k")).await;
+    api.complete(&first, b"42").await;
+    let second = api.created(cached("k")).await;
+    assert_eq!(second.state.as_ref().expect("is told").name, "Cached");
+    let request = v1::GetRunRequest { run_id: second.id, ..Default::default() };
+    let second =
+        api.runs.clone().get_run(request).await.expect("is there").into_inner().run.expect("is told");
+    assert_eq!(second.result.expect("is there").data, "42");
+    let other = api.created(cached("another")).await;
+    assert_eq!(other.state.expect("is told").name, "Scheduled");
+}

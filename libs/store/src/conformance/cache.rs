@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_model::{Namespace, RunId};
+use tidegate_orchestration::Phase;
 
 use super::fixture::*;
 use crate::{CacheEntry, RunStore};
@@ -45,4 +46,22 @@ pub async fn a_cached_run_is_found_until_it_expires(store: Arc<dyn RunStore>) {
     put(&store, &[]).await;
     assert_eq!(find(&store, &asked[..1], 45).await, [Some(last.run_id)], "the last one stays");
     assert_eq!(find(&store, &[], 0).await, []);
+}
+
+/// A result is copied with all that it says; a run without one gives none, and what was there is replaced.
+pub async fn a_result_can_be_another_runs_too(store: Arc<dyn RunStore>) {
+    let (with, without) =
+        (entered(&queued(), Phase::Completed, T0), entered(&queued(), Phase::Completed, T0));
+    let [first, second, third] = [queued(), queued(), queued()];
+    insert(&store, &[&with, &without, &first, &second, &third]).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.put_results(&[(with.id, payload(b"42")), (second.id, payload(b"old"))]).await.unwrap();
+    tx.copy_results(&[(with.id, first.id), (with.id, second.id), (without.id, third.id)]).await.unwrap();
+    tx.copy_results(&[]).await.unwrap();
+    tx.commit().await.unwrap();
+    let details = store.get_details(None, &ids(&[first, second, third.clone()])).await.unwrap();
+    for detail in details {
+        let expected = (detail.run.id != third.id).then(|| payload(b"42"));
+        assert_eq!(detail.result, expected, "{detail:?}");
+    }
 }

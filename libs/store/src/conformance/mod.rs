@@ -75,6 +75,7 @@ macro_rules! run_store_conformance {
             locks::locks_of_two_batches_do_not_cross,
             inputs::inputs_are_kept_by_pause,
             cache::a_cached_run_is_found_until_it_expires,
+            cache::a_result_can_be_another_runs_too,
             objects::an_object_is_announced_once_and_completed,
             objects::payloads_keep_their_objects,
             objects::only_complete_objects_of_the_namespace_are_used,
