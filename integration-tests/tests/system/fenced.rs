@@ -86,7 +86,7 @@ async fn completed_once(client: &Client, handle: &RunHandle) {
 
 fn completed(json: &'static str) -> Event {
     let metadata = [("encoding".to_owned(), "json/plain".into())].into();
-    Event::Completed(Completed { result: Some(Payload { metadata, data: json.into() }) })
+    Event::Completed(Completed { result: Some(Payload { metadata, data: json.into(), reference: None }) })
 }
 
 /// A worker that says what the test wants, and never sends a heartbeat: it gets runs for as long as a lease.

@@ -14,6 +14,7 @@ use crate::{
     event,
     lane::{LaneQueue, Request, with_retries, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
+    objects::Objects,
 };
 
 /// A run to be created.
@@ -91,9 +92,9 @@ enum Plan {
     Refused(EngineError),
 }
 
-async fn write(
+async fn write<'a>(
     store: &dyn RunStore,
-    creates: &[Create],
+    creates: &'a [Create],
     now: Timestamp,
     options: &Options,
 ) -> Result<(Vec<Plan>, Outbound), StoreError> {
@@ -115,7 +116,9 @@ async fn write(
     let cached =
         creates.iter().filter_map(|create| Some((&create.draft.namespace, create.draft.cache.as_ref()?)));
     let served = Served::find(&mut *tx, cached, now).await?;
-    let standing = Standing { parents, sessions, served };
+    let parameters = |create: &'a Create| Some((&create.draft.namespace, create.parameters.as_ref()?));
+    let objects = Objects::of(&mut *tx, creates.iter().filter_map(parameters), now).await?;
+    let standing = Standing { parents, sessions, served, objects };
     let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &standing, now)).collect();
 
     find_earlier(&mut *tx, creates, &mut plans, now, options).await?;
@@ -225,6 +228,7 @@ struct Standing {
     parents: HashMap<RunId, Run>,
     sessions: HashMap<SessionId, Namespace>,
     served: Served,
+    objects: Objects,
 }
 
 impl Standing {
@@ -259,6 +263,9 @@ fn plan(create_one: &Create, standing: &Standing, now: Timestamp) -> Plan {
         && parent.epoch != epoch
     {
         return Plan::Refused(Rejection::StaleEpoch { current: parent.epoch }.into());
+    }
+    if let Err(error) = standing.objects.check(&draft.namespace, create_one.parameters.as_ref()) {
+        return Plan::Refused(error);
     }
     let draft = Draft { cached_from: standing.cached_from(draft, now), ..draft.clone() };
     match create(draft, parent, now) {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_model::{ErrorCode, Reason, RunId, RunKind, ServiceError};
+use tidegate_model::{ErrorCode, ObjectId, Reason, RunId, RunKind, ServiceError};
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
 
@@ -85,6 +85,23 @@ pub enum EngineError {
     /// The session that is to execute the run is unknown, or was lost.
     #[error("the session of this run is unknown or was lost: open a new one")]
     SessionLost,
+    /// A payload refers to an object that is not there.
+    #[error(
+        "there is no uploaded payload {object_id} in this namespace: finish its upload first; one that no run refers to \
+         is deleted after a while"
+    )]
+    PayloadNotFound {
+        /// The object.
+        object_id: ObjectId,
+    },
+    /// A payload says of its object what is not so.
+    #[error(
+        "payload {object_id} was uploaded with another size or SHA-256: pass on the reference as it was given"
+    )]
+    PayloadDiffers {
+        /// The object.
+        object_id: ObjectId,
+    },
     /// The queue of requests is full.
     #[error("too many requests are waiting for the store; come back a little later")]
     Overloaded,
@@ -130,6 +147,8 @@ impl ServiceError for EngineError {
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
+            Self::PayloadNotFound { .. } => ErrorCode::NotFound,
+            Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
             Self::Overloaded => ErrorCode::Exhausted,
             Self::Draining | Self::StoreUnavailable { .. } => ErrorCode::Unavailable,
             Self::Internal { .. } => ErrorCode::Internal,
@@ -157,6 +176,8 @@ impl ServiceError for EngineError {
             | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
             Self::SessionLost => Reason::SessionLost,
             Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
+            Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
+            Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
             Self::Overloaded => Reason::Overloaded,
             Self::Draining => Reason::Draining,
             Self::StoreUnavailable { .. } => Reason::DependencyUnavailable,
@@ -184,6 +205,9 @@ impl ServiceError for EngineError {
             }
             Self::NotAtPause { run_id, state, .. } | Self::NotEnded { run_id, state } => {
                 vec![("run_id", run_id.to_string()), ("state", state.to_string())]
+            }
+            Self::PayloadNotFound { object_id } | Self::PayloadDiffers { object_id } => {
+                vec![("object_id", object_id.to_string())]
             }
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],

@@ -20,6 +20,7 @@ mod feed;
 mod key;
 mod lane;
 mod metrics;
+mod objects;
 mod operate;
 mod pause;
 mod sweep;

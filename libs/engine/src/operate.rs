@@ -17,6 +17,7 @@ use crate::{
     event,
     lane::{LaneQueue, Request, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
+    objects::Objects,
 };
 
 /// What is to be done to a run.
@@ -90,6 +91,14 @@ impl Operation {
         match self {
             Self::Claim { run_id, .. } | Self::Report { run_id, .. } | Self::Cancel { run_id, .. } => *run_id,
             Self::Pause { ask, .. } | Self::Resume { ask, .. } | Self::Retry { ask, .. } => ask.run_id,
+        }
+    }
+
+    /// What it stores.
+    fn payload(&self) -> Option<&Payload> {
+        match self {
+            Self::Report { result: payload, .. } | Self::Resume { input: payload, .. } => payload.as_ref(),
+            Self::Claim { .. } | Self::Cancel { .. } | Self::Pause { .. } | Self::Retry { .. } => None,
         }
     }
 
@@ -168,6 +177,8 @@ async fn write(
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
     let mut tx = store.begin().await?;
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let payloads = operations.iter().filter_map(|one| Some((one.namespace(), one.payload()?)));
+    let objects = Objects::of(&mut *tx, payloads, now).await?;
     let mut requests = Requests::of(&mut *tx, operations, now).await?;
     let claimed = operations.iter().filter(|operation| matches!(operation, Operation::Claim { .. }));
     let claimed: BTreeSet<RunId> = claimed.map(Operation::run_id).collect();
@@ -180,7 +191,7 @@ async fn write(
         let outcome = if requests.is_repeat(operation) {
             changes.found(operation).map(|run| unchanged(run.clone()))
         } else {
-            changes.operate(operation, now)
+            changes.operate(operation, &objects, now)
         };
         if outcome.as_ref().is_ok_and(|operated| operated.changed) {
             requests.note(operation);
@@ -254,7 +265,7 @@ impl Changes {
         found.ok_or(EngineError::NotFound { run_id })
     }
 
-    fn operate(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
+    fn operate(&mut self, operation: &Operation, objects: &Objects, now: Timestamp) -> Outcome {
         let run = self.found(operation)?;
         let run_id = run.id;
         let (epoch, event) = match operation {
@@ -281,6 +292,8 @@ impl Changes {
         if step.transitions.is_empty() {
             return Ok(unchanged(step.run));
         }
+        // Only now: a report that comes too late is refused for that.
+        objects.check(&run.namespace, operation.payload())?;
         match operation {
             Operation::Report { result: Some(result), .. }
                 if step.run.state.state_type() == StateType::Completed =>

@@ -19,7 +19,7 @@ pub const NULL: &str = "null";
 /// A payload of `data` that is to be read as `encoding` says.
 pub fn encoded(encoding: &str, data: impl Into<Bytes>) -> Payload {
     let metadata = [(ENCODING.to_owned(), Bytes::copy_from_slice(encoding.as_bytes()))].into();
-    Payload { metadata, data: data.into() }
+    Payload { metadata, data: data.into(), reference: None }
 }
 
 /// A payload of a JSON text.

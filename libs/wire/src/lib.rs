@@ -3,6 +3,7 @@
 
 mod error;
 mod parse;
+mod payload;
 mod policies;
 mod report;
 mod run;
@@ -10,7 +11,8 @@ mod time;
 mod violations;
 
 pub use error::{invalid, invalid_field, to_status};
-pub use parse::{is_traceparent, namespace, page_size, parse_draft, payload_from_proto, payload_to_proto};
+pub use parse::{is_traceparent, namespace, page_size, parse_draft};
+pub use payload::{payload_from_proto, payload_to_proto, reference_to_proto, sha256};
 pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_report, pause_timeout};
 pub use run::{
     kind_from_proto, kind_to_proto, run_to_proto, state_parts_to_proto, state_to_proto, state_type_to_proto,

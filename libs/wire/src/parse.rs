@@ -1,13 +1,12 @@
 use std::collections::BTreeMap;
 
-use prost::Message as _;
 use tidegate_model::{Clock as _, Namespace, Payload, RunId, SystemClock, Timestamp, limits};
 use tidegate_orchestration::{CachePolicy, Draft, Placement};
 use tidegate_proto::v1;
 use tonic::Status;
 
 use crate::{
-    Violations, invalid_field, kind_from_proto,
+    Violations, invalid_field, kind_from_proto, payload_from_proto,
     policies::{parse_policies, span},
     timestamp_from_proto,
 };
@@ -136,41 +135,6 @@ pub fn parse_draft(
         concurrency_limits: new.concurrency_limits.clone(),
     };
     Some((draft, parameters))
-}
-
-/// A payload as it is stored: encoded, and opaque from here on.
-pub fn payload_from_proto(
-    payload: Option<&v1::Payload>,
-    field: &str,
-    violations: &mut Violations,
-) -> Option<Payload> {
-    let payload = payload?;
-    if payload.data.len() > limits::MAX_MESSAGE_PAYLOAD_SIZE {
-        violations.add(
-            field,
-            format!(
-                "has {} bytes; at most {} are allowed: store large values elsewhere and pass a reference",
-                payload.data.len(),
-                limits::MAX_MESSAGE_PAYLOAD_SIZE
-            ),
-        );
-    }
-    if payload.metadata.len() > 16 {
-        violations
-            .add(field, format!("has {} metadata entries; at most 16 are allowed", payload.metadata.len()));
-    }
-    if payload.metadata.iter().any(|(key, value)| key.len() > 64 || value.len() > 1_024) {
-        violations.add(field, "has a metadata key above 64 bytes or a value above 1024 bytes");
-    }
-    Some(Payload::inline(payload.encode_to_vec()))
-}
-
-/// A stored payload to the wire. Bytes that are no payload come back as plain binary.
-pub fn payload_to_proto(payload: &Payload) -> v1::Payload {
-    v1::Payload::decode(payload.data.clone()).unwrap_or_else(|_| v1::Payload {
-        metadata: [("encoding".to_owned(), bytes::Bytes::from_static(b"binary/plain"))].into(),
-        data: payload.data.clone(),
-    })
 }
 
 /// Cuts a text to at most `max_size` bytes, at a character.

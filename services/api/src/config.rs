@@ -2,7 +2,9 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidegate_engine::Options;
-use tidegate_service_kit::{HumanDuration, PostgresConfig, ServiceConfig};
+use tidegate_model::limits;
+use tidegate_payload::ObjectStorageConfig;
+use tidegate_service_kit::{ByteSize, HumanDuration, PostgresConfig, ServiceConfig};
 
 /// The api's configuration. Each key is explained in `config.default.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +18,8 @@ pub struct Config {
     pub endpoints: EndpointsConfig,
     pub engine: EngineConfig,
     pub session: SessionConfig,
+    pub object_storage: ObjectStorageConfig,
+    pub payload: PayloadConfig,
 }
 
 /// Section `endpoints`.
@@ -53,6 +57,26 @@ pub struct SessionConfig {
     pub heartbeat_interval: HumanDuration,
 }
 
+/// Section `payload`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct PayloadConfig {
+    pub max_size: ByteSize,
+    pub presigned_requests: bool,
+    pub presigned_lifetime: HumanDuration,
+}
+
+impl PayloadConfig {
+    /// As the payloads take them.
+    pub fn options(&self) -> tidegate_payload::Options {
+        tidegate_payload::Options {
+            max_size: self.max_size.as_bytes(),
+            presigned_lifetime: self.presigned_requests.then_some(*self.presigned_lifetime),
+        }
+    }
+}
+
 impl ServiceConfig for Config {
     const DEFAULT_TOML: &'static str = include_str!("../config.default.toml");
 
@@ -78,6 +102,21 @@ impl ServiceConfig for Config {
                 2 * self.engine.lanes.get()
             ));
         }
+        if self.payload.max_size.as_len() < limits::MAX_MESSAGE_PAYLOAD_SIZE {
+            faults.push(format!(
+                "payload.max_size is {}; below {} what fits into a message could not be kept",
+                self.payload.max_size,
+                ByteSize::from_bytes(limits::MAX_MESSAGE_PAYLOAD_SIZE as u64)
+            ));
+        }
+        if !(Duration::from_secs(10)..=Duration::from_secs(1_800)).contains(&*self.payload.presigned_lifetime)
+        {
+            faults.push(format!(
+                "payload.presigned_lifetime is {:?}; 10s to 30m are allowed",
+                *self.payload.presigned_lifetime
+            ));
+        }
+        faults.extend(self.object_storage.faults());
         faults
     }
 

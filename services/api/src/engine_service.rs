@@ -4,6 +4,7 @@ use futures::future::join_all;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
 use tidegate_model::{Epoch, Namespace, Reason, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Holder, Placement, Rejection, Run, StateType};
+use tidegate_payload::Payloads;
 use tidegate_proto::{
     internal::{self, run_engine_service_server::RunEngineService},
     v1,
@@ -19,11 +20,12 @@ use crate::{convert::run_ids, outcome::report_all};
 /// `RunEngineService` over an engine: the store judges each delivery and each report.
 pub(crate) struct Service {
     engine: Engine,
+    payloads: Payloads,
 }
 
 impl Service {
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub fn new(engine: Engine, payloads: Payloads) -> Self {
+        Self { engine, payloads }
     }
 }
 
@@ -66,7 +68,7 @@ impl RunEngineService for Service {
                 (namespace, one.report.unwrap_or_default())
             })
             .collect();
-        let outcomes = report_all(&self.engine, reports).await;
+        let outcomes = report_all(&self.engine, &self.payloads, reports).await;
         Ok(Response::new(internal::ReportRunsResponse { outcomes }))
     }
 

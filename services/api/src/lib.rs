@@ -6,8 +6,10 @@ mod config;
 mod convert;
 mod engine_service;
 mod explanation;
+mod offload;
 mod outcome;
 mod page_token;
+mod payload_service;
 mod queries;
 mod requests;
 mod run_service;
@@ -23,25 +25,27 @@ use std::sync::Arc;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::Engine;
 use tidegate_model::{SystemClock, limits};
+use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
-        run_service_server::RunServiceServer, session_service_server::SessionServiceServer,
-        system_service_server::SystemServiceServer,
+        payload_service_server::PayloadServiceServer, run_service_server::RunServiceServer,
+        session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
 use tidegate_store::RunStore;
 use tonic::{codec::CompressionEncoding, transport::Channel};
 
-pub use config::{Config, EndpointsConfig, EngineConfig, SessionConfig};
+pub use config::{Config, EndpointsConfig, EngineConfig, PayloadConfig, SessionConfig};
 
 /// Adds the services and background tasks of the api; opens no port.
 ///
-/// `delivery` leads to task-queue's `DeliveryService` and may be lazy.
+/// `delivery` leads to task-queue's `DeliveryService` and may be lazy. `storage` keeps what is too large for `store`.
 pub async fn start(
     config: &Config,
     store: Arc<dyn RunStore>,
+    storage: ObjectStorage,
     delivery: Channel,
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
@@ -65,10 +69,14 @@ pub async fn start(
         Ok(())
     });
     let stop = tasks.stop_token();
-    let run_service = run_service::Service::new(engine.clone(), stop.clone());
-    let session_service = session_service::Service::new(engine.clone(), config.session.clone(), stop);
-    let engine_service = engine_service::Service::new(engine);
-    let system_service = system_service::Service::new(config.endpoints.clone(), store);
+    let payloads =
+        Payloads::new(Arc::clone(&store), storage, Arc::new(SystemClock), config.payload.options());
+    let run_service = run_service::Service::new(engine.clone(), payloads.clone(), stop.clone());
+    let session_service =
+        session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
+    let engine_service = engine_service::Service::new(engine, payloads.clone());
+    let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
+    let payload_service = payload_service::Service::new(payloads, stop);
     grpc.add(
         RunServiceServer::new(run_service)
             .max_decoding_message_size(limits::MAX_MESSAGE_SIZE)
@@ -77,6 +85,9 @@ pub async fn start(
     );
     grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
     grpc.add(SystemServiceServer::new(system_service));
+    grpc.add(
+        PayloadServiceServer::new(payload_service).max_decoding_message_size(2 * limits::MAX_CHUNK_SIZE),
+    );
     grpc.add(RunEngineServiceServer::new(engine_service).max_decoding_message_size(INTERNAL_MESSAGE_SIZE));
     Ok(())
 }

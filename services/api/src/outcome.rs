@@ -4,8 +4,11 @@ use futures::future::join_all;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
 use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceError as _};
 use tidegate_orchestration::{Run, StateType};
+use tidegate_payload::Payloads;
 use tidegate_proto::v1;
 use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_proto, to_status};
+
+use crate::offload::{is_large, offload};
 
 /// Applies reports in their order and answers each, in that order.
 ///
@@ -13,6 +16,7 @@ use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_pro
 /// after the other keep their order without waiting for each other.
 pub(crate) fn report_all(
     engine: &Engine,
+    payloads: &Payloads,
     reports: Vec<(Result<Namespace, Vec<FieldViolation>>, v1::Report)>,
 ) -> impl Future<Output = Vec<v1::ReportOutcome>> + Send + use<> {
     let engine = engine.clone();
@@ -22,7 +26,7 @@ pub(crate) fn report_all(
         let parsed = namespace.and_then(|namespace| Ok((namespace, parse_report(report)?)));
         let submitted = parsed.map(|(namespace, parsed)| {
             let id = parsed.run_id;
-            (namespace.clone(), id, engine.operate(operation(namespace, parsed)))
+            (namespace.clone(), id, submit(&engine, payloads, namespace, parsed))
         });
         pending.push(async move {
             match submitted {
@@ -37,6 +41,30 @@ pub(crate) fn report_all(
         let answered = join_all(pending).await;
         let current = current_runs(&engine, &answered).await;
         answered.into_iter().map(|answered| outcome(answered, &current)).collect()
+    }
+}
+
+/// Queues a report at once, unless its result is to go to object storage first. Nothing follows a result in the life of
+/// an attempt, so that it may be late.
+fn submit(
+    engine: &Engine,
+    payloads: &Payloads,
+    namespace: Namespace,
+    report: ParsedReport,
+) -> impl Future<Output = Result<Operated, EngineError>> + Send + use<> {
+    let queued = if is_large(report.result.as_ref()) {
+        Err((engine.clone(), payloads.clone(), namespace, report))
+    } else {
+        Ok(engine.operate(operation(namespace, report)))
+    };
+    async move {
+        match queued {
+            Ok(operated) => operated.await,
+            Err((engine, payloads, namespace, mut report)) => {
+                report.result = offload(&payloads, &namespace, report.result).await?;
+                engine.operate(operation(namespace, report)).await
+            }
+        }
     }
 }
 

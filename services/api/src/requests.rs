@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost::Message as _;
 use tidegate_engine::{Ask, Engine, EngineError, Operated, Operation, Pause};
 use tidegate_model::limits;
+use tidegate_payload::Payloads;
 use tidegate_proto::v1;
 use tidegate_store::{InputKind, InputQuery, RunInput};
 use tidegate_wire::{
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use crate::{actor::actor, convert::run_id};
+use crate::{actor::actor, convert::run_id, offload::offload};
 
 /// Bytes of a page of inputs, but for its first pause.
 const MAX_INPUTS_SIZE: usize = limits::MAX_MESSAGE_SIZE / 2;
@@ -39,6 +40,7 @@ pub(crate) async fn pause(
 
 pub(crate) async fn resume(
     engine: &Engine,
+    payloads: &Payloads,
     request: Request<v1::ResumeRunRequest>,
 ) -> Result<v1::ResumeRunResponse, Status> {
     let actor = actor(&request);
@@ -50,6 +52,7 @@ pub(crate) async fn resume(
     if !violations.is_empty() {
         return Err(invalid(violations.into_vec()));
     }
+    let input = offload(payloads, &ask.namespace, input).await.map_err(|error| to_status(&error))?;
     let key = (!request.pause_key.is_empty()).then_some(request.pause_key);
     let run = operate(engine, Operation::Resume { ask, key, input }).await?.run;
     Ok(v1::ResumeRunResponse { run: Some(run_to_proto(&run)) })

@@ -1,8 +1,8 @@
 use futures::future::join_all;
-use sha2::{Digest as _, Sha256};
 use tidegate_engine::{Create, Created, Engine, EngineError, Operation};
-use tidegate_model::{Epoch, FieldViolation, Namespace, Payload, RunId, ServiceError as _, limits};
+use tidegate_model::{Epoch, FieldViolation, Namespace, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Draft, Placement};
+use tidegate_payload::Payloads;
 use tidegate_proto::v1::{self, run_service_server::RunService};
 use tidegate_service_kit::trace;
 use tidegate_wire::{
@@ -16,6 +16,7 @@ use crate::{
     actor::actor,
     convert::{asked_kind, detail_to_proto, event_to_proto, run_id},
     explanation::explanation_to_proto,
+    offload::{hash, is_large, offload},
     page_token::invalid_token,
     queries,
     requests::{self, check_reason},
@@ -26,12 +27,32 @@ use crate::{
 /// `RunService` over an engine.
 pub(crate) struct Service {
     engine: Engine,
+    payloads: Payloads,
     stop: CancellationToken,
 }
 
 impl Service {
-    pub fn new(engine: Engine, stop: CancellationToken) -> Self {
-        Self { engine, stop }
+    pub fn new(engine: Engine, payloads: Payloads, stop: CancellationToken) -> Self {
+        Self { engine, payloads, stop }
+    }
+
+    /// Queues a create at once, unless its parameters are to go to object storage first.
+    fn submit(&self, create: Create) -> impl Future<Output = Result<Created, EngineError>> + Send + use<> {
+        let queued = if is_large(create.parameters.as_ref()) {
+            Err((self.engine.clone(), self.payloads.clone(), create))
+        } else {
+            Ok(self.engine.create(create))
+        };
+        async move {
+            match queued {
+                Ok(created) => created.await,
+                Err((engine, payloads, mut create)) => {
+                    let namespace = &create.draft.namespace;
+                    create.parameters = offload(&payloads, namespace, create.parameters).await?;
+                    engine.create(create).await
+                }
+            }
+        }
     }
 }
 
@@ -47,7 +68,7 @@ impl RunService for Service {
         let id = request_id(&request.request_id)?;
         let new = request.run.ok_or_else(|| invalid_field("run", "is not set: say what is to run"))?;
         let create = parse_create(&namespace, new, id, "run.", &caller).map_err(invalid)?;
-        let created = self.engine.create(create).await.map_err(|error| to_status(&error))?;
+        let created = self.submit(create).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::CreateRunResponse {
             run: Some(run_to_proto(&created.run)),
             created: created.created,
@@ -71,8 +92,7 @@ impl RunService for Service {
             .runs
             .into_iter()
             .map(|new| {
-                parse_create(&namespace, new, RunId::new(), "", &caller)
-                    .map(|create| self.engine.create(create))
+                parse_create(&namespace, new, RunId::new(), "", &caller).map(|create| self.submit(create))
             })
             .collect();
         let outcomes = join_all(submitted.into_iter().map(|submitted| async {
@@ -171,7 +191,7 @@ impl RunService for Service {
         &self,
         request: Request<v1::ResumeRunRequest>,
     ) -> Result<Response<v1::ResumeRunResponse>, Status> {
-        Ok(Response::new(requests::resume(&self.engine, request).await?))
+        Ok(Response::new(requests::resume(&self.engine, &self.payloads, request).await?))
     }
 
     async fn await_resume(
@@ -321,18 +341,6 @@ fn child_key(draft: &Draft, params_hash: &[u8; 32], n: u32) -> String {
     key
 }
 
-/// Of the value, wherever it is kept: the same one has another object each time that it is stored.
-fn hash(parameters: Option<&Payload>) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    if let Some(payload) = parameters {
-        hasher.update(&payload.data);
-        if let Some(object) = &payload.object {
-            hasher.update(object.sha256);
-        }
-    }
-    hasher.finalize().into()
-}
-
 fn create_outcome(outcome: Result<Created, EngineError>) -> v1::CreateRunOutcome {
     match outcome {
         Ok(created) => v1::CreateRunOutcome {
@@ -375,23 +383,4 @@ fn request_id(text: &str) -> Result<RunId, Status> {
         return Ok(RunId::new());
     }
     text.parse::<RunId>().map_err(|error| invalid_field("request_id", error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use tidegate_model::{ObjectId, ObjectRef};
-
-    use super::*;
-
-    #[test]
-    fn the_hash_is_of_the_value_and_not_of_the_object_that_holds_it() {
-        let stored = |sha256| {
-            let object = Some(ObjectRef { id: ObjectId::new(), size: 100_000, sha256 });
-            hash(Some(&Payload { data: "metadata".into(), object }))
-        };
-        assert_eq!(stored([1; 32]), stored([1; 32]));
-        assert_ne!(stored([1; 32]), stored([2; 32]), "another value");
-        assert_ne!(stored([1; 32]), hash(Some(&Payload::inline("metadata"))));
-        assert_ne!(hash(Some(&Payload::inline("1"))), hash(None));
-    }
 }

@@ -4,6 +4,7 @@ use futures::{Stream, StreamExt as _, stream::FuturesOrdered};
 use tidegate_engine::{Engine, EngineError};
 use tidegate_model::{ErrorCode, Reason, ServiceError, SessionId, limits};
 use tidegate_orchestration::{Holder, StateType};
+use tidegate_payload::Payloads;
 use tidegate_proto::v1::{self, session_request, session_response, session_service_server::SessionService};
 use tidegate_store::{EventRow, Session};
 use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, namespace, to_status};
@@ -27,14 +28,15 @@ const MAX_BATCHES: usize = 8;
 /// `SessionService` over an engine.
 pub(crate) struct Service {
     engine: Engine,
+    payloads: Payloads,
     config: SessionConfig,
     stop: CancellationToken,
     streams: TaskTracker,
 }
 
 impl Service {
-    pub fn new(engine: Engine, config: SessionConfig, stop: CancellationToken) -> Self {
-        Self { engine, config, stop, streams: TaskTracker::new() }
+    pub fn new(engine: Engine, payloads: Payloads, config: SessionConfig, stop: CancellationToken) -> Self {
+        Self { engine, payloads, config, stop, streams: TaskTracker::new() }
     }
 }
 
@@ -62,8 +64,14 @@ impl SessionService for Service {
         // Subscribed before the session is opened, so that no cancel falls between.
         let stops = self.engine.session_stops();
         let (sender, receiver) = mpsc::channel(64);
-        let mut actor =
-            Actor { engine: self.engine.clone(), config: self.config.clone(), session, sender, stops };
+        let mut actor = Actor {
+            engine: self.engine.clone(),
+            payloads: self.payloads.clone(),
+            config: self.config.clone(),
+            session,
+            sender,
+            stops,
+        };
         actor.renew().await?;
         let welcome = session_response::Message::Welcome(v1::SessionWelcome {
             lease_duration: Some(duration_to_proto(*self.config.lease_duration)),
@@ -108,6 +116,7 @@ fn parse_hello(hello: v1::SessionHello) -> Result<Session, Status> {
 /// One stream.
 struct Actor {
     engine: Engine,
+    payloads: Payloads,
     config: SessionConfig,
     session: Session,
     sender: mpsc::Sender<Result<v1::SessionResponse, Status>>,
@@ -178,7 +187,7 @@ impl Actor {
         }
         let namespace = &self.session.namespace;
         let reports = reports.into_iter().map(|report| (Ok(namespace.clone()), report)).collect();
-        Ok(report_all(&self.engine, reports))
+        Ok(report_all(&self.engine, &self.payloads, reports))
     }
 
     async fn answer(&mut self, outcomes: Vec<v1::ReportOutcome>) {

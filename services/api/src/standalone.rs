@@ -3,6 +3,7 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
+use tidegate_payload::ObjectStorage;
 use tidegate_service_kit::{GrpcRoutes, channel, serve_grpc};
 use tidegate_store_postgres::{PgOptions, PgStore};
 use tokio::net::TcpListener;
@@ -21,7 +22,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         };
         let store = Arc::new(PgStore::connect(config.postgres.url.expose(), &options).await?);
         let mut grpc = GrpcRoutes::new();
-        crate::start(&config, store, channel(&config.delivery_address)?, &tasks, &mut grpc).await?;
+        let storage = ObjectStorage::open(&config.object_storage)?;
+        crate::start(&config, store, storage, channel(&config.delivery_address)?, &tasks, &mut grpc).await?;
         serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await
     })
 }

@@ -12,11 +12,12 @@ use crate::EndpointsConfig;
 pub(crate) struct Service {
     endpoints: EndpointsConfig,
     store: Arc<dyn RunStore>,
+    max_payload_size: u64,
 }
 
 impl Service {
-    pub fn new(endpoints: EndpointsConfig, store: Arc<dyn RunStore>) -> Self {
-        Self { endpoints, store }
+    pub fn new(endpoints: EndpointsConfig, store: Arc<dyn RunStore>, max_payload_size: u64) -> Self {
+        Self { endpoints, store, max_payload_size }
     }
 }
 
@@ -50,7 +51,7 @@ impl SystemService for Service {
     ) -> Result<Response<v1::GetLimitsResponse>, Status> {
         Ok(Response::new(v1::GetLimitsResponse {
             max_message_size_bytes: limits::MAX_MESSAGE_SIZE as u64,
-            max_payload_size_bytes: limits::MAX_MESSAGE_PAYLOAD_SIZE as u64,
+            max_payload_size_bytes: self.max_payload_size,
             max_batch_size: size(limits::MAX_BATCH_SIZE),
             max_tree_depth: limits::MAX_TREE_DEPTH,
             max_tags: size(limits::MAX_TAGS),
@@ -72,6 +73,9 @@ impl SystemService for Service {
             max_error_types: size(limits::MAX_ERROR_TYPES),
             max_pauses: size(limits::MAX_PAUSES),
             max_pause: Some(duration_to_proto(limits::MAX_PAUSE)),
+            max_inline_payload_size_bytes: limits::MAX_INLINE_PAYLOAD_SIZE as u64,
+            max_message_payload_size_bytes: limits::MAX_MESSAGE_PAYLOAD_SIZE as u64,
+            max_payload_chunk_size_bytes: limits::MAX_CHUNK_SIZE as u64,
         }))
     }
 }

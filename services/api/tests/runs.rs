@@ -287,7 +287,7 @@ async fn a_wrong_filter_is_pointed_at() {
 async fn limits_are_told_and_kept() {
     let api = Api::start().await;
     let limits = api.system.clone().get_limits(v1::GetLimitsRequest {}).await.expect("answers").into_inner();
-    let size = usize::try_from(limits.max_payload_size_bytes).expect("fits");
+    let size = usize::try_from(limits.max_message_payload_size_bytes).expect("fits");
     let with_payload = |size| v1::NewRun {
         parameters: Some(v1::Payload { data: vec![b'x'; size].into(), ..Default::default() }),
         ..task()

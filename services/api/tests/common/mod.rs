@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use tidegate_payload::ObjectStorage;
 use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
-        self, run_service_client::RunServiceClient, session_service_client::SessionServiceClient,
-        system_service_client::SystemServiceClient,
+        self, payload_service_client::PayloadServiceClient, run_service_client::RunServiceClient,
+        session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -22,6 +23,7 @@ pub struct Api {
     pub sessions: SessionServiceClient<Channel>,
     pub system: SystemServiceClient<Channel>,
     pub engine: RunEngineServiceClient<Channel>,
+    pub payloads: PayloadServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -43,14 +45,16 @@ impl Api {
         let (tasks, mut grpc) = (Supervisor::new(), GrpcRoutes::new());
         let nowhere = channel("http://127.0.0.1:1").expect("is an address");
         let config = config::defaults::<tidegate_api::Config>();
-        tidegate_api::start(&config, store, nowhere, &tasks, &mut grpc).await.expect("starts");
+        let storage = ObjectStorage::in_memory();
+        tidegate_api::start(&config, store, storage, nowhere, &tasks, &mut grpc).await.expect("starts");
         serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await.expect("serves");
         let channel = channel(&address).expect("is an address");
         Self {
             runs: RunServiceClient::new(channel.clone()),
             sessions: SessionServiceClient::new(channel.clone()),
             system: SystemServiceClient::new(channel.clone()),
-            engine: RunEngineServiceClient::new(channel),
+            engine: RunEngineServiceClient::new(channel.clone()),
+            payloads: PayloadServiceClient::new(channel),
             tasks,
         }
     }
@@ -111,7 +115,8 @@ pub fn task() -> v1::NewRun {
 }
 
 pub fn payload(data: &'static [u8]) -> v1::Payload {
-    v1::Payload { metadata: [("encoding".to_owned(), "json/plain".into())].into(), data: data.into() }
+    let metadata = [("encoding".to_owned(), "json/plain".into())].into();
+    v1::Payload { metadata, data: data.into(), reference: None }
 }
 
 pub fn report(run_id: &str, epoch: u64, event: v1::report::Event) -> v1::Report {

@@ -47,7 +47,15 @@ pub async fn start(
     if args.postgres.is_none() {
         api.engine.lanes = NonZeroUsize::MIN; // SQLite has one writer: more lanes only make the batches smaller
     }
-    tidegate_api::start(&api, Arc::clone(&stores.runs), peers.clone(), tasks, &mut grpc).await?;
+    tidegate_api::start(
+        &api,
+        Arc::clone(&stores.runs),
+        stores.payloads.clone(),
+        peers.clone(),
+        tasks,
+        &mut grpc,
+    )
+    .await?;
     let scheduler: tidegate_scheduler::Config = defaults();
     let payloads = stores.payloads.clone();
     tidegate_scheduler::start(&scheduler, Arc::clone(&stores.runs), payloads, peers.clone(), tasks).await?;

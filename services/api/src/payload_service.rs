@@ -1,0 +1,194 @@
+use std::{pin::Pin, time::Duration};
+
+use tidegate_engine::EngineError;
+use tidegate_model::{ObjectId, ObjectRef};
+use tidegate_payload::{Download, Payloads, PresignedRequest, Upload};
+use tidegate_proto::v1::{self, payload_service_server::PayloadService, upload_payload_request::Message};
+use tidegate_wire::{
+    Violations, invalid, invalid_field, namespace, reference_to_proto, sha256, timestamp_to_proto, to_status,
+};
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::stream::{Pull, ResponseStream, pulled};
+
+/// How long an upload may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long an upload may take: shorter than any time after which its object may be collected.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(1_800);
+
+/// `PayloadService` over object storage.
+pub(crate) struct Service {
+    payloads: Payloads,
+    stop: CancellationToken,
+    uploads: TaskTracker,
+}
+
+impl Service {
+    pub fn new(payloads: Payloads, stop: CancellationToken) -> Self {
+        Self { payloads, stop, uploads: TaskTracker::new() }
+    }
+}
+
+#[tonic::async_trait]
+impl PayloadService for Service {
+    async fn create_upload(
+        &self,
+        request: Request<v1::CreateUploadRequest>,
+    ) -> Result<Response<v1::CreateUploadResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let mut violations = Violations::default();
+        let id = match request.request_id.as_str() {
+            "" => Some(ObjectId::new()),
+            text => violations.parse("request_id", text),
+        };
+        let sha256 = sha256(&request.sha256, "sha256", &mut violations);
+        let (Some(id), Some(sha256)) = (id, sha256) else { return Err(invalid(violations.into_vec())) };
+        let object = ObjectRef { id, size: request.size_bytes, sha256 };
+        let presigned =
+            self.payloads.announce(&namespace, object).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::CreateUploadResponse {
+            reference: Some(reference_to_proto(&object)),
+            request: presigned.map(presigned_to_proto),
+        }))
+    }
+
+    async fn upload_payload(
+        &self,
+        request: Request<Streaming<v1::UploadPayloadRequest>>,
+    ) -> Result<Response<v1::UploadPayloadResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let first = next_message(&mut chunks).await?;
+        let Some(Message::Start(start)) = first else {
+            return Err(invalid_field("start", "is missing: the first message names the upload"));
+        };
+        let namespace = namespace(&start.namespace)?;
+        let id = object_id(&start.object_id)?;
+        let upload = self.payloads.upload(&namespace, id).await.map_err(|error| to_status(&error))?;
+        // A task of its own: where the caller goes away, what was written so far is taken away all the same.
+        let (reply, answer) = oneshot::channel();
+        let stop = self.stop.clone();
+        self.uploads.spawn(async move {
+            let _ = reply.send(receive(upload, chunks, &stop).await); // who asked may have gone
+        });
+        let object = answer.await.unwrap_or_else(|_| Err(to_status(&EngineError::Draining)))?;
+        Ok(Response::new(v1::UploadPayloadResponse { reference: Some(reference_to_proto(&object)) }))
+    }
+
+    async fn complete_upload(
+        &self,
+        request: Request<v1::CompleteUploadRequest>,
+    ) -> Result<Response<v1::CompleteUploadResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let id = object_id(&request.object_id)?;
+        let object = self.payloads.complete(&namespace, id).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::CompleteUploadResponse { reference: Some(reference_to_proto(&object)) }))
+    }
+
+    async fn create_download(
+        &self,
+        request: Request<v1::CreateDownloadRequest>,
+    ) -> Result<Response<v1::CreateDownloadResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let id = object_id(&request.object_id)?;
+        let granted = self.payloads.presigned_download(&namespace, id).await;
+        let (object, presigned) = granted.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::CreateDownloadResponse {
+            reference: Some(reference_to_proto(&object)),
+            request: presigned.map(presigned_to_proto),
+        }))
+    }
+
+    type DownloadPayloadStream = ResponseStream<v1::DownloadPayloadResponse>;
+
+    async fn download_payload(
+        &self,
+        request: Request<v1::DownloadPayloadRequest>,
+    ) -> Result<Response<Self::DownloadPayloadStream>, Status> {
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let id = object_id(&request.object_id)?;
+        let download = self.payloads.download(&namespace, id).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(pulled(Chunks(download), self.stop.clone())))
+    }
+}
+
+struct Chunks(Download);
+
+impl Pull<v1::DownloadPayloadResponse> for Chunks {
+    async fn pull(&mut self) -> Result<Option<v1::DownloadPayloadResponse>, Status> {
+        let chunk = self.0.next().await.map_err(|error| to_status(&error))?;
+        Ok(chunk.map(|chunk| v1::DownloadPayloadResponse { chunk }))
+    }
+}
+
+/// Takes an upload to its end, or takes away what was written of it.
+async fn receive(
+    mut upload: Upload,
+    chunks: Streaming<v1::UploadPayloadRequest>,
+    stop: &CancellationToken,
+) -> Result<ObjectRef, Status> {
+    let received = {
+        let taking: Pin<Box<_>> = Box::pin(timeout(UPLOAD_TIMEOUT, take_chunks(&mut upload, chunks)));
+        match stop.run_until_cancelled(taking).await {
+            None => Err(to_status(&EngineError::Draining)),
+            Some(Err(_)) => {
+                Err(invalid_field("chunk", format!("did not all come within {UPLOAD_TIMEOUT:?}: begin anew")))
+            }
+            Some(Ok(taken)) => taken,
+        }
+    };
+    match received {
+        Ok(()) => upload.finish().await.map_err(|error| to_status(&error)),
+        Err(status) => {
+            upload.abort().await;
+            Err(status)
+        }
+    }
+}
+
+async fn take_chunks(
+    upload: &mut Upload,
+    mut chunks: Streaming<v1::UploadPayloadRequest>,
+) -> Result<(), Status> {
+    while let Some(message) = next_message(&mut chunks).await? {
+        match message {
+            Message::Chunk(chunk) => upload.write(chunk).await.map_err(|error| to_status(&error))?,
+            Message::Start(_) => {
+                return Err(invalid_field("start", "comes a second time: it is the first message only"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next message of an upload; `None`: the end.
+async fn next_message(chunks: &mut Streaming<v1::UploadPayloadRequest>) -> Result<Option<Message>, Status> {
+    let next = timeout(SILENCE, chunks.message()).await;
+    let next = next.map_err(|_| invalid_field("chunk", format!("did not come within {SILENCE:?}")))?;
+    match next? {
+        None => Ok(None),
+        Some(request) => match request.message {
+            Some(message) => Ok(Some(message)),
+            None => Err(invalid_field("message", "is not set")),
+        },
+    }
+}
+
+fn object_id(text: &str) -> Result<ObjectId, Status> {
+    let mut violations = Violations::default();
+    violations.parse("object_id", text).ok_or_else(|| invalid(violations.into_vec()))
+}
+
+fn presigned_to_proto(request: PresignedRequest) -> v1::PresignedRequest {
+    v1::PresignedRequest {
+        method: request.method.to_owned(),
+        url: request.url,
+        headers: request.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        expires_at: Some(timestamp_to_proto(request.expires_at)),
+    }
+}
