@@ -15,6 +15,7 @@ mod fenced;
 mod idempotency;
 mod lost_redis;
 mod ordered;
+mod payloads;
 mod reflection;
 mod retries;
 mod trace;

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _, stream};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -14,8 +14,12 @@ use crate::{
     follow,
     proto::{self, run_service_client::RunServiceClient},
     runtime, trace,
+    transfer::Transfer,
     waits::Waits,
 };
+
+/// Results that are fetched from object storage at once.
+const MAX_DOWNLOADS: usize = 4;
 
 /// A new run id: a UUIDv7 in canonical text form. Ids are made here, so that a repeated create names the
 /// same run.
@@ -47,6 +51,7 @@ pub struct Client {
 struct Shared {
     connection: Arc<Connection>,
     creates: Creates,
+    transfer: Transfer,
     waits: Waits,
     session: OnceLock<Session>,
     logs: OnceLock<LogWriter>,
@@ -63,6 +68,7 @@ impl Client {
         let connection = Arc::new(Connection::new(options, runtime)?);
         let shared = Shared {
             creates: Creates::start(Arc::clone(&connection)),
+            transfer: Transfer::new(Arc::clone(&connection)),
             waits: Waits::start(Arc::clone(&connection)),
             session: OnceLock::new(),
             logs: OnceLock::new(),
@@ -127,11 +133,25 @@ impl Client {
         outcomes
     }
 
-    /// The run in full.
+    /// The run in full, with its parameters and result, also where they have to be fetched from object storage.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`.
     pub async fn get_run(&self, run_id: &str) -> Result<proto::Run, Error> {
+        self.resolved(self.peek_run(run_id).await?).await
+    }
+
+    async fn resolved(&self, mut run: proto::Run) -> Result<proto::Run, Error> {
+        self.shared.transfer.resolve(run.parameters.as_mut()).await?;
+        self.shared.transfer.resolve(run.result.as_mut()).await?;
+        Ok(run)
+    }
+
+    /// As [`Client::get_run`], but large values stay references.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn peek_run(&self, run_id: &str) -> Result<proto::Run, Error> {
         let request = proto::GetRunRequest {
             namespace: self.options().namespace.clone(),
             run_id: run_id.to_owned(),
@@ -196,21 +216,43 @@ impl Client {
                 async move { Self::runs(channel).find_run(request).await }
             })
             .await?;
-        response.run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))
+        let run = response.run;
+        let run = run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))?;
+        self.resolved(run).await
     }
 
-    /// The run in full, once it has ended. All waits of a process share few streams. Wrap it in a timeout to
-    /// bound it; dropping it is safe.
+    /// The run in full, once it has ended, with its result; large parameters stay a reference, see
+    /// [`Client::resolve`]. All waits of a process share few streams. Wrap it in a timeout to bound it; dropping it is
+    /// safe.
     ///
     /// # Errors
     /// `NotFound`, or `Unavailable` when the server stayed away for longer than `outage_patience`.
     pub async fn wait(&self, run_id: &str) -> Result<Arc<proto::Run>, Error> {
-        self.shared.waits.wait(run_id).await
+        self.with_result(self.shared.waits.wait(run_id).await?).await
     }
 
     /// As [`Client::wait`] for each of `run_ids`, in order.
     pub async fn wait_many(&self, run_ids: &[String]) -> Vec<Result<Arc<proto::Run>, Error>> {
-        self.shared.waits.wait_many(run_ids).await
+        let ended = self.shared.waits.wait_many(run_ids).await;
+        let results = ended.into_iter().map(|run| async { self.with_result(run?).await });
+        stream::iter(results).buffered(MAX_DOWNLOADS).collect().await
+    }
+
+    /// Puts a large value in the place of its reference.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`, or `CHECKSUM_MISMATCH` where it has changed in object storage.
+    pub async fn resolve(&self, payload: &mut proto::Payload) -> Result<(), Error> {
+        self.shared.transfer.resolve(Some(payload)).await
+    }
+
+    async fn with_result(&self, run: Arc<proto::Run>) -> Result<Arc<proto::Run>, Error> {
+        if run.result.as_ref().is_none_or(|result| result.reference.is_none()) {
+            return Ok(run);
+        }
+        let mut run = Arc::unwrap_or_clone(run);
+        self.shared.transfer.resolve(run.result.as_mut()).await?;
+        Ok(Arc::new(run))
     }
 
     /// Events as they happen. A broken stream is resumed where it broke; the stream ends only with an error,

@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,12 +16,20 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Error, ErrorKind, Options, ends::DEFAULT_MAX_PAYLOAD, proto, retry::Backoff, trace};
+use crate::{
+    Error, ErrorKind, Options,
+    ends::{DEFAULT_MAX_INLINE, DEFAULT_MAX_PAYLOAD},
+    proto,
+    retry::Backoff,
+    trace,
+};
 
 /// The largest message that is read: above any that the server sends.
 pub(crate) const MAX_READ_SIZE: usize = 64 << 20;
 /// How long one try of a unary call may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long object storage may take to take a connection, before the server is asked instead.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The connections of one process: to the api, and to task-queue and log-ingest where those are elsewhere.
 pub(crate) struct Connection {
@@ -30,9 +38,12 @@ pub(crate) struct Connection {
     pub(crate) api: Channel,
     reached: AtomicBool,
     max_payload: AtomicUsize,
+    max_inline: AtomicUsize,
     limits_known: AtomicBool,
     /// Channels by address, so that a role that moved back finds its old one.
     peers: Mutex<Vec<(String, Channel)>>,
+    /// For object storage.
+    http: OnceLock<reqwest::Client>,
 }
 
 /// Which service a stream goes to.
@@ -51,8 +62,10 @@ impl Connection {
             api,
             reached: AtomicBool::new(false),
             max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
+            max_inline: AtomicUsize::new(DEFAULT_MAX_INLINE),
             limits_known: AtomicBool::new(false),
             peers: Mutex::new(Vec::new()),
+            http: OnceLock::new(),
         })
     }
 
@@ -70,6 +83,23 @@ impl Connection {
         self.max_payload.load(Ordering::Relaxed)
     }
 
+    /// Bytes of a value that travels within a message; a larger one is uploaded before.
+    pub(crate) fn max_inline(&self) -> usize {
+        self.max_inline.load(Ordering::Relaxed)
+    }
+
+    /// A client for requests to object storage.
+    pub(crate) fn http(&self) -> Result<&reqwest::Client, String> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        // A second installation is refused, which changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let client = client.map_err(|error| error.to_string())?;
+        Ok(self.http.get_or_init(|| client))
+    }
+
     /// Asks the server for its ends, once; until it has answered the defaults hold.
     pub(crate) async fn learn_limits(&self) {
         if self.limits_known.load(Ordering::Relaxed) {
@@ -80,8 +110,12 @@ impl Connection {
         let asked = timeout(TRY_TIMEOUT, client.get_limits(request)).await;
         if let Ok(Ok(limits)) = asked {
             self.limits_known.store(true, Ordering::Relaxed);
-            if let Ok(size @ 1..) = usize::try_from(limits.into_inner().max_payload_size_bytes) {
+            let limits = limits.into_inner();
+            if let Ok(size @ 1..) = usize::try_from(limits.max_payload_size_bytes) {
                 self.max_payload.store(size, Ordering::Relaxed);
+            }
+            if let Ok(size @ 1..) = usize::try_from(limits.max_inline_payload_size_bytes) {
+                self.max_inline.store(size, Ordering::Relaxed);
             }
         }
     }
@@ -93,10 +127,19 @@ impl Connection {
         F: Fn(Channel) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        self.call_within(TRY_TIMEOUT, make).await
+    }
+
+    /// As [`Connection::call`], with another bound for one try.
+    pub(crate) async fn call_within<T, F, Fut>(&self, try_timeout: Duration, make: F) -> Result<T, Error>
+    where
+        F: Fn(Channel) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
         let start = Instant::now();
         let mut backoff = Backoff::standard();
         loop {
-            let error = match timeout(TRY_TIMEOUT, make(self.api.clone())).await {
+            let error = match timeout(try_timeout, make(self.api.clone())).await {
                 Ok(Ok(response)) => {
                     self.note_reached();
                     return Ok(response.into_inner());
@@ -104,7 +147,7 @@ impl Connection {
                 Ok(Err(status)) => Error::from_status(&status),
                 Err(_) => Error::new(
                     ErrorKind::DeadlineExceeded,
-                    format!("{} did not answer within {TRY_TIMEOUT:?}", self.options.address),
+                    format!("{} did not answer within {try_timeout:?}", self.options.address),
                 ),
             };
             if !error.reason().is_empty() {

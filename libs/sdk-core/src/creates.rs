@@ -14,6 +14,7 @@ use crate::{
     proto::{self, run_service_client::RunServiceClient},
     retry::Backoff,
     runtime,
+    transfer::Transfer,
 };
 
 /// Runs of one request, at most.
@@ -30,6 +31,7 @@ const LANES: usize = 2;
 pub(crate) struct Creates {
     queue: mpsc::Sender<Item>,
     connection: Arc<Connection>,
+    transfer: Transfer,
 }
 
 struct Item {
@@ -42,7 +44,7 @@ impl Creates {
         let (queue, items) = mpsc::channel(QUEUE);
         let runtime = connection.runtime.clone();
         runtime::spawn(&runtime, "creates", gather(Arc::clone(&connection), items));
-        Self { queue, connection }
+        Self { queue, transfer: Transfer::new(Arc::clone(&connection)), connection }
     }
 
     pub(crate) async fn create(&self, run: proto::NewRun) -> Result<CreatedRun, Error> {
@@ -61,7 +63,7 @@ impl Creates {
         outcomes
     }
 
-    /// Returns once the create is in the queue, with what will be its outcome.
+    /// Returns once the create is in the queue, with parameters that are too large for it uploaded, with what will be its outcome.
     pub(crate) async fn enqueue(
         &self,
         mut run: proto::NewRun,
@@ -71,6 +73,10 @@ impl Creates {
         }
         let (reply, outcome) = oneshot::channel();
         if let Err(error) = ends::check_parameters(&run, self.connection.max_payload()) {
+            let _ = reply.send(Err(error));
+            return outcome;
+        }
+        if let Err(error) = self.transfer.offload(run.parameters.as_mut()).await {
             let _ = reply.send(Err(error));
             return outcome;
         }

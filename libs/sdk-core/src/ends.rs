@@ -6,7 +6,9 @@ use crate::{
 };
 
 /// Bytes of a payload until the server has said its own bound.
-pub(crate) const DEFAULT_MAX_PAYLOAD: usize = 2 << 20;
+pub(crate) const DEFAULT_MAX_PAYLOAD: usize = 256 << 20;
+/// Bytes of a value within a message, until then.
+pub(crate) const DEFAULT_MAX_INLINE: usize = 64 << 10;
 /// What the server keeps of a failure, in bytes. A longer one is cut here, so that it cannot break the stream.
 const MAX_ERROR_TYPE: usize = 256;
 const MAX_ERROR_MESSAGE: usize = 4 << 10;
@@ -20,7 +22,7 @@ pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event
             if result.encoded_len() > max_payload =>
         {
             let size = result.encoded_len();
-            report::Event::Failed(no_result(format!(
+            report::Event::Failed(no_value(format!(
                 "the result takes {size} bytes, but at most {max_payload} are kept: return a reference (a path or a key) instead"
             )))
         }
@@ -44,12 +46,17 @@ pub(crate) fn follow_up(report: &Report, outcome: &ReportOutcome) -> Option<Repo
     }
     let event = if is_cancelling(outcome) {
         Event::Cancelled(report::Cancelled {})
-    } else if outcome.reason == "INVALID_FIELD" && matches!(report.event, Some(Event::Completed(_))) {
-        Event::Failed(no_result(format!("the result was refused: {}", outcome.message)))
+    } else if is_of_payload(&outcome.reason) && matches!(report.event, Some(Event::Completed(_))) {
+        Event::Failed(no_value(format!("the result was refused: {}", outcome.message)))
     } else {
         return None;
     };
     Some(Report { event: Some(event), ..report.clone() })
+}
+
+/// True for the reasons for which a value is refused.
+fn is_of_payload(reason: &str) -> bool {
+    matches!(reason, "INVALID_FIELD" | "PAYLOAD_NOT_FOUND" | "CHECKSUM_MISMATCH")
 }
 
 /// True when a report says that the code has ended. A pause that gives the worker back ends the attempt as well, but
@@ -71,7 +78,8 @@ pub(crate) fn is_cancelling(outcome: &ReportOutcome) -> bool {
     outcome.state.as_ref().is_some_and(|state| state.r#type() == StateType::Cancelling)
 }
 
-fn no_result(message: String) -> Failure {
+/// The failure of an attempt whose value cannot be had or kept, which no other attempt will mend.
+pub(crate) fn no_value(message: String) -> Failure {
     Failure { error_type: "PayloadError".into(), message, traceback: String::new(), non_retryable: true }
 }
 

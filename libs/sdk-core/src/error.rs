@@ -254,13 +254,16 @@ fn kind_of_code(code: Code) -> ErrorKind {
 fn kind_of_reason(reason: &str) -> ErrorKind {
     match reason {
         "INVALID_FIELD" => ErrorKind::InvalidArgument,
-        "RUN_NOT_FOUND" => ErrorKind::NotFound,
+        "RUN_NOT_FOUND" | "PAYLOAD_NOT_FOUND" => ErrorKind::NotFound,
         "IDEMPOTENCY_KEY_REUSED" => ErrorKind::AlreadyExists,
         "OVERLOADED" => ErrorKind::Exhausted,
         "DEPENDENCY_UNAVAILABLE" | "DRAINING" => ErrorKind::Unavailable,
-        "TRANSITION_NOT_ALLOWED" | "STALE_EPOCH" | "PARENT_ENDED" | "PROTOCOL_VERSION" | "SESSION_LOST" => {
-            ErrorKind::FailedPrecondition
-        }
+        "TRANSITION_NOT_ALLOWED"
+        | "STALE_EPOCH"
+        | "PARENT_ENDED"
+        | "PROTOCOL_VERSION"
+        | "SESSION_LOST"
+        | "CHECKSUM_MISMATCH" => ErrorKind::FailedPrecondition,
         _ => ErrorKind::Internal,
     }
 }

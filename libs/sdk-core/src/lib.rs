@@ -24,6 +24,7 @@ pub mod runtime;
 mod session;
 mod stop;
 pub mod trace;
+mod transfer;
 mod waits;
 mod worker;
 

@@ -18,6 +18,7 @@ pub use local_run::{LocalRun, Verdict};
 
 use crate::{
     Error, ErrorKind, clock, connection::Connection, creates::Creates, proto, runtime, stop::StopSender,
+    transfer::Transfer,
 };
 
 /// Commands that wait for the session's task, at most; callers beyond that wait.
@@ -134,7 +135,8 @@ impl Session {
         let outcome = self.shared.creates.enqueue(run).await;
         let runtime = self.shared.connection.runtime.clone();
         let stop = (stop, signal);
-        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime })
+        let transfer = Transfer::new(Arc::clone(&self.shared.connection));
+        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime, transfer })
     }
 
     /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
@@ -180,6 +182,7 @@ struct Begun {
     /// `None` once it has been heard.
     outcome: Option<oneshot::Receiver<Result<crate::CreatedRun, Error>>>,
     runtime: Handle,
+    transfer: Transfer,
 }
 
 impl Begun {
@@ -195,7 +198,8 @@ impl Begun {
                 let is_ours = take(&commands, &self.run_id, &created).await;
                 let session_id = self.session_id.clone();
                 let stop = self.stop.clone();
-                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, commands))
+                let transfer = self.transfer.clone();
+                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, (commands, transfer)))
             }
             Err(error) => {
                 let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;

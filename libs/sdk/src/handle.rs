@@ -55,7 +55,7 @@ impl RunHandle {
     /// # Errors
     /// `NotFound`, `Unavailable`.
     pub async fn state(&self) -> Result<State, Error> {
-        let state = self.get().await?.state;
+        let state = self.client.core().peek_run(&self.id).await?.state;
         state.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered a run without a state"))
     }
 

@@ -11,6 +11,7 @@ use crate::{
     CreatedRun, End, Error, Stop, StopSignal, clock,
     proto::{self, Report, ReportOutcome, StateType, report},
     stop::StopSender,
+    transfer::Transfer,
 };
 
 /// What the server says of an attempt's end.
@@ -37,6 +38,7 @@ pub struct LocalRun {
     /// Stops the clock of the present attempt when it is dropped.
     clock: Option<DropGuard>,
     commands: mpsc::Sender<Command>,
+    transfer: Transfer,
 }
 
 impl LocalRun {
@@ -46,7 +48,7 @@ impl LocalRun {
         session_id: String,
         (stop_sender, stop): (StopSender, StopSignal),
         run_timeout: Option<Duration>,
-        commands: mpsc::Sender<Command>,
+        (commands, transfer): (mpsc::Sender<Command>, Transfer),
     ) -> Self {
         Self {
             existing: !is_ours,
@@ -59,6 +61,7 @@ impl LocalRun {
             run_timeout,
             clock: None,
             commands,
+            transfer,
         }
     }
 
@@ -106,7 +109,7 @@ impl LocalRun {
         }
     }
 
-    /// Reports the end of an attempt. The report is under way when this returns; await what it returns for the
+    /// Reports the end of an attempt, with a large result uploaded before. The report is under way when this returns; await what it returns for the
     /// verdict, or drop it where that does not matter.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
@@ -122,6 +125,7 @@ impl LocalRun {
     }
 
     async fn report(&self, event: report::Event) -> oneshot::Receiver<ReportOutcome> {
+        let event = self.transfer.offload_event(event).await;
         let (reply, answer) = oneshot::channel();
         let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event) };
         // A closed session drops the reply, which the receiver sees.

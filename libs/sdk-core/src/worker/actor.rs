@@ -17,7 +17,9 @@ use crate::{
         work_response,
     },
     reports::Reports,
+    runtime,
     stop::{Stop, StopSender},
+    transfer::Transfer,
 };
 
 /// How long code that was told to stop at the end of the drain has before it is given up.
@@ -72,6 +74,7 @@ enum Phase {
 /// The task that owns a worker's stream. It never waits for user code.
 pub(super) struct Actor {
     connection: Arc<Connection>,
+    transfer: Transfer,
     options: WorkerOptions,
     worker_id: String,
     commands: mpsc::UnboundedReceiver<Command>, // bounded by the slots: an attempt sends two, and one for each pause
@@ -101,6 +104,7 @@ impl Actor {
     ) -> Self {
         let (commands_sender, commands) = mpsc::unbounded_channel();
         Self {
+            transfer: Transfer::new(Arc::clone(&connection)),
             connection,
             options,
             worker_id,
@@ -253,12 +257,20 @@ impl Actor {
         // Where nobody takes it any more, the attempt is dropped, and that gives it back.
         if self.is_draining() {
             drop(attempt);
+        } else if attempt.has_to_fetch() {
+            let fetching = attempt.fetch(self.transfer.clone(), self.attempts.clone());
+            runtime::spawn(&self.connection.runtime, "parameter download", fetching);
         } else if let Err(error) = self.attempts.try_send(attempt) {
             tracing::debug!("run {run_id} is given back: {error}");
         }
     }
 
     fn on_command(&mut self, command: Command) {
+        if let report::Event::Completed(completed) = &command.event
+            && self.transfer.is_large(completed.result.as_ref())
+        {
+            return self.upload_result(command);
+        }
         if command.ends {
             let busy = self.busy.of(command.kind);
             *busy = busy.saturating_sub(1);
@@ -271,6 +283,15 @@ impl Actor {
             let report = Report { run_id: command.run_id, epoch: command.epoch, event };
             self.reports.push(report, command.reply);
         }
+    }
+
+    /// The command comes back with a reference in the place of the result; until then its slot is taken.
+    fn upload_result(&self, command: Command) {
+        let (transfer, commands) = (self.transfer.clone(), self.commands_sender.clone());
+        runtime::spawn(&self.connection.runtime, "result upload", async move {
+            let event = transfer.offload_event(command.event).await;
+            let _ = commands.send(Command { event, ..command }); // the worker may have ended after its grace
+        });
     }
 
     fn on_outcome(&mut self, outcome: &ReportOutcome) {

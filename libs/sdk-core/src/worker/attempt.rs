@@ -1,6 +1,9 @@
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -10,9 +13,14 @@ use super::{
 use crate::{
     clock,
     connection::Connection,
+    ends,
     proto::{self, Assign, report},
-    stop::{StopSender, StopSignal},
+    stop::{Stop, StopSender, StopSignal},
+    transfer::Transfer,
 };
+
+/// How long parameters are fetched before the run counts as started: well under the least start timeout by default.
+const FETCH_BEFORE_START: Duration = Duration::from_secs(10);
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +134,47 @@ impl Attempt {
         {
             let clock = self.clock.clone();
             crate::runtime::spawn(&runtime, "run timeout", clock.watch(self.stop_sender.clone()));
+        }
+    }
+
+    /// True when what the run is called with is in object storage.
+    pub(super) fn has_to_fetch(&self) -> bool {
+        self.assign.parameters.as_ref().is_some_and(|parameters| parameters.reference.is_some())
+    }
+
+    /// Fetches what the run is called with, and then hands itself over. Where that takes long, the run is said to have
+    /// started, so that it is not delivered to someone else meanwhile.
+    pub(super) async fn fetch(mut self, transfer: Transfer, attempts: mpsc::Sender<Self>) {
+        let mut parameters = self.assign.parameters.take();
+        let mut stop = self.stop_signal();
+        let start_at = Instant::now() + FETCH_BEFORE_START;
+        let fetched = {
+            let mut fetching = pin!(transfer.resolve_patiently(parameters.as_mut()));
+            loop {
+                tokio::select! {
+                    fetched = &mut fetching => break Some(fetched),
+                    stop = stop.next() => match stop {
+                        Stop::Go => {}
+                        Stop::Cancel { .. } => return self.finish(End::Cancelled),
+                        Stop::TimedOut => return self.finish(End::TimedOut),
+                        // Dropped, it is given back, or counts as crashed.
+                        Stop::Lost { .. } | Stop::Shutdown => break None,
+                    },
+                    () = sleep_until(start_at), if !self.started => self.start(),
+                }
+            }
+        };
+        match fetched {
+            None => {}
+            Some(Ok(())) => {
+                self.assign.parameters = parameters;
+                let _ = attempts.try_send(self); // where nobody takes it any more, that gives it back
+            }
+            Some(Err(error)) => {
+                self.start();
+                let message = format!("what the run is called with cannot be had: {error}");
+                self.finish(End::Failed(ends::no_value(message)));
+            }
         }
     }
 

@@ -7,11 +7,12 @@ use tokio::{
 
 use super::actor::Command;
 use crate::{
-    Error, ErrorKind, Stop,
+    Error, Stop,
     connection::Connection,
     proto::{self, RunKind, StateType, report, run_service_client::RunServiceClient},
     retry::Backoff,
     stop::StopSender,
+    transfer::Transfer,
 };
 
 /// How long one question whether the run was resumed stays open.
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub struct Pauser {
     connection: Arc<Connection>,
+    transfer: Transfer,
     commands: mpsc::UnboundedSender<Command>,
     run_id: String,
     epoch: u64,
@@ -36,7 +38,16 @@ impl Pauser {
         clock: Clock,
     ) -> Self {
         let kind = assign.kind();
-        Self { connection, commands, run_id: assign.run_id.clone(), epoch: assign.epoch, kind, clock }
+        let transfer = Transfer::new(Arc::clone(&connection));
+        Self {
+            connection,
+            transfer,
+            commands,
+            run_id: assign.run_id.clone(),
+            epoch: assign.epoch,
+            kind,
+            clock,
+        }
     }
 
     /// Waits until this pause of the run is resumed, and gives what it is resumed with; at once where it was resumed in
@@ -48,13 +59,8 @@ impl Pauser {
     /// # Errors
     /// The server does not allow it, or the run ended instead; then the stop signal says so, too.
     pub async fn pause(&self, pause: report::Paused) -> Result<Option<proto::Payload>, Error> {
-        let max_payload = self.connection.max_payload();
-        let size = pause.request.as_ref().map_or(0, prost::Message::encoded_len);
-        if size > max_payload {
-            let message =
-                format!("the request of the pause takes {size} bytes; at most {max_payload} are kept");
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
+        let mut pause = pause;
+        self.transfer.offload(pause.request.as_mut()).await?;
         let key = pause.key.clone();
         let outcome = self.report(report::Event::Paused(pause)).await?;
         if !outcome.accepted {
@@ -105,7 +111,9 @@ impl Pauser {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     if answer.resumed {
-                        return Ok(answer.input);
+                        let mut input = answer.input;
+                        self.transfer.resolve_patiently(input.as_mut()).await?;
+                        return Ok(input);
                     }
                     backoff.reset();
                 }

@@ -95,7 +95,7 @@ pub async fn follow(client: &Client, printer: &Printer, wanted: Wanted) -> Resul
 /// A run without lines is well, one that does not exist is not; LogService cannot tell them apart.
 async fn check_run(client: &Client, wanted: &Wanted) -> Result<(), Fault> {
     check_id(&wanted.id)?;
-    let run = client.get_run(&wanted.id).await?;
+    let run = client.peek_run(&wanted.id).await?;
     if wanted.tree && run.root_run_id != run.id {
         let root = run.root_run_id;
         return Err(Fault::usage(format!("--tree needs the uppermost run, which is {root}")));

@@ -23,7 +23,7 @@ pub async fn tree(client: &Client, printer: &Printer, id: &str, all: bool) -> Re
 /// # Errors
 /// `NotFound`, `Unavailable`.
 pub async fn fetch(client: &Client, id: &str) -> Result<RunTree, Error> {
-    let root = client.get_run(id).await?.root_run_id;
+    let root = client.peek_run(id).await?.root_run_id;
     let mut runs = Vec::new();
     let mut page_token = String::new();
     loop {

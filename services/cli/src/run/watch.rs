@@ -16,7 +16,7 @@ use crate::{
 pub async fn watch(client: &Client, printer: &Printer, ids: Vec<String>) -> Result<u8, Fault> {
     for id in &ids {
         check_id(id)?;
-        client.get_run(id).await?; // so that an unknown run is an answer, not a wait without end
+        client.peek_run(id).await?; // so that an unknown run is an answer, not a wait without end
     }
     let request =
         WatchRunsRequest { run_ids: ids, from_start: true, until_ended: true, ..WatchRunsRequest::default() };
