@@ -89,7 +89,7 @@ pub(crate) async fn hand_on(
             }
         }
     }
-    changes.commit(store, tx).await
+    changes.commit(store, tx, now).await
 }
 
 fn session(create: &Create) -> Option<SessionId> {

@@ -116,7 +116,7 @@ impl Engine {
                 changes.take(&run, &event, None, step, now);
             }
         }
-        let mut outbound = changes.commit(&*self.inner.store, tx).await?;
+        let mut outbound = changes.commit(&*self.inner.store, tx, now).await?;
         outbound.cascade = false;
         self.send(outbound);
         Ok(n_cancelled)
@@ -132,7 +132,7 @@ impl Engine {
                 changes.note(Run { cascade_pending: false, ..run });
             }
         }
-        changes.commit(&*self.inner.store, tx).await?;
+        changes.commit(&*self.inner.store, tx, self.inner.clock.now()).await?;
         Ok(())
     }
 }

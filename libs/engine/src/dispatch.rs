@@ -1,10 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tidegate_model::{Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_model::{Clock, Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
 use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::RunStore;
 use tokio::sync::mpsc;
+
+use crate::{limits::hand_out, slots::Freed};
 
 /// How far ahead a run may be due to be handed to delivery at once. Later ones wait in the store, so that
 /// delivery holds only what is near.
@@ -105,6 +107,8 @@ pub(crate) struct Outbound {
     pub enqueue: Vec<Run>,
     pub stop: Vec<StopOrder>,
     pub cascade: bool,
+    /// Slots that may have come free for runs that wait for one.
+    pub freed: Freed,
 }
 
 impl Outbound {
@@ -151,16 +155,26 @@ pub(crate) async fn run_dispatcher(
     mut outbound: mpsc::Receiver<Outbound>,
     dispatch: Arc<dyn Dispatch>,
     store: Arc<dyn RunStore>,
+    clock: Arc<dyn Clock>,
 ) {
     let mut waiting = Vec::new();
     while outbound.recv_many(&mut waiting, 64).await > 0 {
-        let (mut enqueue, mut stop) = (Vec::new(), Vec::new());
+        let (mut enqueue, mut stop, mut freed) = (Vec::new(), Vec::new(), Freed::new());
         for one in waiting.drain(..) {
             enqueue.extend(one.enqueue);
             stop.extend(one.stop);
+            for (limit, n_freed) in one.freed {
+                let n_slots = freed.entry(limit).or_default();
+                *n_slots = n_slots.saturating_add(n_freed);
+            }
         }
         // Side by side: a cancel does not wait for a long batch of deliveries.
-        let (_, ()) = tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop));
+        let handed_out = hand_out(&*dispatch, &*store, &freed, None, clock.now());
+        let (_, (), handed_out) =
+            tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop), handed_out);
+        if let Err(error) = handed_out {
+            tracing::warn!(%error, "free slots were not handed out; the scheduler's sweep will do it");
+        }
     }
 }
 

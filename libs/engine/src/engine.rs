@@ -85,8 +85,8 @@ impl Engine {
             tasks.push(("engine-operations", Box::pin(run_operate_lane(queue, lane))));
         }
         {
-            let (dispatch, store) = (Arc::clone(&dispatch), Arc::clone(&store));
-            tasks.push(("engine-dispatch", Box::pin(run_dispatcher(outbound_queue, dispatch, store))));
+            let (dispatch, store, clock) = (Arc::clone(&dispatch), Arc::clone(&store), Arc::clone(&clock));
+            tasks.push(("engine-dispatch", Box::pin(run_dispatcher(outbound_queue, dispatch, store, clock))));
         }
         let inner = Inner {
             store,
@@ -201,7 +201,7 @@ fn send(sender: &mpsc::Sender<Outbound>, cascades: &Notify, outbound: Outbound) 
     if outbound.cascade {
         cascades.notify_one();
     }
-    if outbound.enqueue.is_empty() && outbound.stop.is_empty() {
+    if outbound.enqueue.is_empty() && outbound.stop.is_empty() && outbound.freed.is_empty() {
         return;
     }
     // Delivery that cannot keep up does not hold back the store: the scheduler's sweep hands over what is dropped here.

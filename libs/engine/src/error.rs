@@ -39,6 +39,12 @@ pub enum EngineError {
         /// The id that was asked for.
         run_id: RunId,
     },
+    /// There is no such concurrency limit in this namespace.
+    #[error("there is no concurrency limit `{name}` in this namespace")]
+    LimitNotFound {
+        /// The name that was asked for.
+        name: String,
+    },
     /// The rules do not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -139,6 +145,7 @@ impl ServiceError for EngineError {
             Self::NotFound { .. }
             | Self::WrongKind { .. }
             | Self::KeyNotFound { .. }
+            | Self::LimitNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::Rejected(Rejection::TooManyLabels { .. }) => ErrorCode::InvalidArgument,
             Self::Rejected(_)
@@ -161,6 +168,7 @@ impl ServiceError for EngineError {
             | Self::WrongKind { .. }
             | Self::KeyNotFound { .. }
             | Self::ParentNotFound { .. } => Reason::RunNotFound,
+            Self::LimitNotFound { .. } => Reason::ConcurrencyLimitNotFound,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
@@ -209,6 +217,7 @@ impl ServiceError for EngineError {
             Self::PayloadNotFound { object_id } | Self::PayloadDiffers { object_id } => {
                 vec![("object_id", object_id.to_string())]
             }
+            Self::LimitNotFound { name } => vec![("concurrency_limit", name.clone())],
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
             Self::Rejected(Rejection::ParentEnded { parent, state }) => {

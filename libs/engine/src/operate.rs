@@ -18,6 +18,7 @@ use crate::{
     lane::{LaneQueue, Request, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
     objects::Objects,
+    slots::{Slots, is_waiting},
 };
 
 /// What is to be done to a run.
@@ -124,10 +125,15 @@ pub struct Operated {
 }
 
 impl Operated {
-    /// For a claim: true where the run is its worker's. Else it ended instead: it had expired, or took the result of
-    /// another.
+    /// For a claim: true where the run is its worker's. Else it waits for a slot, or ended instead: it had expired, or took
+    /// the result of another.
     pub fn is_granted(&self) -> bool {
         self.run.state.state_type() == StateType::Pending
+    }
+
+    /// For a claim: true where a concurrency limit has no free slot. The run is handed over again when one comes free.
+    pub fn is_waiting(&self) -> bool {
+        is_waiting(&self.run)
     }
 }
 
@@ -186,6 +192,7 @@ async fn write(
     let cached = cached.filter_map(|run| Some((&run.namespace, run.cache.as_ref()?)));
     let served = Served::find(&mut *tx, cached, now).await?;
     let mut changes = Changes { served, ..Changes::new(locked) };
+    changes.lock_limits(&mut *tx, operations, now).await?;
     let mut outcomes = Vec::with_capacity(operations.len());
     for operation in operations {
         let outcome = if requests.is_repeat(operation) {
@@ -214,7 +221,7 @@ async fn write(
             }
         }
     }
-    Ok((outcomes, changes.commit(store, tx).await?))
+    Ok((outcomes, changes.commit(store, tx, now).await?))
 }
 
 /// Locked runs and what a transaction does to them.
@@ -233,6 +240,7 @@ pub(crate) struct Changes {
     /// Whose result becomes that of whom.
     copies: Vec<(RunId, RunId)>,
     offers: Vec<CacheEntry>,
+    slots: Slots,
     outbound: Outbound,
 }
 
@@ -254,21 +262,33 @@ impl Changes {
             served: Served::default(),
             copies: Vec::new(),
             offers: Vec::new(),
+            slots: Slots::default(),
             outbound: Outbound::default(),
         }
     }
 
+    /// Locks the limits of the runs that are to be claimed.
+    async fn lock_limits(
+        &mut self,
+        tx: &mut dyn RunTx,
+        operations: &[Operation],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let claimed = operations.iter().filter(|operation| matches!(operation, Operation::Claim { .. }));
+        let runs = claimed.filter_map(|claim| self.runs.get(&claim.run_id()));
+        self.slots = Slots::lock(tx, runs, now).await?;
+        Ok(())
+    }
+
     /// The run as it is by now.
     fn found(&self, operation: &Operation) -> Result<&Run, EngineError> {
-        let run_id = operation.run_id();
-        let found = self.runs.get(&run_id).filter(|run| run.namespace == *operation.namespace());
-        found.ok_or(EngineError::NotFound { run_id })
+        find(&self.runs, operation)
     }
 
     fn operate(&mut self, operation: &Operation, objects: &Objects, now: Timestamp) -> Outcome {
-        let run = self.found(operation)?;
+        let run = find(&self.runs, operation)?;
         let run_id = run.id;
-        let (epoch, event) = match operation {
+        let (epoch, mut event) = match operation {
             Operation::Claim { epoch, holder, .. } => (Some(*epoch), self.claim_event(run, holder, now)),
             Operation::Report { epoch, event, .. } => (Some(*epoch), event.clone()),
             Operation::Cancel { reason, actor, .. } => {
@@ -288,7 +308,21 @@ impl Changes {
                 (None, Event::RetryRequested { reason: reason.clone(), actor: ask.actor.clone() })
             }
         };
-        let step = apply(run, epoch, &event, now, rand::random())?;
+        let mut step = apply(run, epoch, &event, now, rand::random())?;
+        if is_new_claim(operation, &step)
+            && let Err(limit) = self.slots.grant(run)
+        {
+            event = Event::SlotRefused { limit: limit.name.clone() };
+            step = apply(run, epoch, &event, now, rand::random())?;
+            self.slots.refuse(run, limit);
+            if step.transitions.is_empty() {
+                // That it waits is no news, but its epoch has grown.
+                let run = step.run.clone();
+                self.enqueued_at.insert(run_id, now);
+                self.note(step.run);
+                return Ok(unchanged(run));
+            }
+        }
         if step.transitions.is_empty() {
             return Ok(unchanged(step.run));
         }
@@ -340,6 +374,7 @@ impl Changes {
     /// Notes a step of a locked run. `actor` is who asked for it.
     pub fn take(&mut self, before: &Run, event: &Event, actor: Option<&str>, step: Step, now: Timestamp) {
         let id = before.id;
+        self.slots.note(before);
         match event {
             Event::Failed(failure) => self.failures.push((id, before.attempt, failure.clone())),
             Event::CacheHit { from } => self.copies.push((*from, id)),
@@ -349,7 +384,7 @@ impl Changes {
         self.events.extend(event::rows(&step, before.holder(), actor));
         match self.outbound.add(&step, now) {
             Some(enqueued_at) => self.enqueued_at.insert(id, enqueued_at),
-            // It was to be claimed, so delivery has it.
+            // Not to be handed over by the sweep of what never was, but when a slot comes free.
             None if matches!(event, Event::SlotRefused { .. }) => self.enqueued_at.insert(id, now),
             None => self.enqueued_at.remove(&id),
         };
@@ -373,6 +408,7 @@ impl Changes {
         mut self,
         store: &dyn RunStore,
         mut tx: Box<dyn RunTx>,
+        now: Timestamp,
     ) -> Result<Outbound, StoreError> {
         // Repeats and refusals only.
         if self.changed.is_empty() {
@@ -383,6 +419,9 @@ impl Changes {
             let now = self.runs.get(&run.id);
             now.is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
         });
+        if !self.slots.is_empty() {
+            self.outbound.freed = self.slots.write(&mut *tx, &self.runs, now).await?;
+        }
         let mut rows = Vec::with_capacity(self.changed.len());
         for id in &self.changed {
             rows.extend(self.runs.remove(id).map(|run| (run, self.enqueued_at.get(id).copied())));
@@ -409,6 +448,19 @@ impl Changes {
         commit(store, tx, &self.events).await?;
         Ok(self.outbound)
     }
+}
+
+/// The run that an operation is about, where it is locked and of its namespace.
+fn find<'a>(runs: &'a HashMap<RunId, Run>, operation: &Operation) -> Result<&'a Run, EngineError> {
+    let run_id = operation.run_id();
+    let found = runs.get(&run_id).filter(|run| run.namespace == *operation.namespace());
+    found.ok_or(EngineError::NotFound { run_id })
+}
+
+/// True for a claim that gives the run to its worker; a repeat of one has done so before.
+fn is_new_claim(operation: &Operation, step: &Step) -> bool {
+    let is_taken = || step.transitions.iter().any(|state| state.state_type() == StateType::Pending);
+    matches!(operation, Operation::Claim { .. }) && is_taken()
 }
 
 /// The failure of an attempt that ended for a reason with a name of its own: nothing was raised.

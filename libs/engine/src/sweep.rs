@@ -86,7 +86,7 @@ impl Engine {
                 }
             }
         }
-        self.send(changes.commit(&*self.inner.store, tx).await?);
+        self.send(changes.commit(&*self.inner.store, tx, now).await?);
         Ok(n_runs)
     }
 

@@ -44,6 +44,7 @@ pub enum Reason {
     TreeTooDeep,
     PayloadNotFound,
     ChecksumMismatch,
+    ConcurrencyLimitNotFound,
 }
 
 impl Reason {
@@ -65,6 +66,7 @@ impl Reason {
             Self::TreeTooDeep => "TREE_TOO_DEEP",
             Self::PayloadNotFound => "PAYLOAD_NOT_FOUND",
             Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
+            Self::ConcurrencyLimitNotFound => "CONCURRENCY_LIMIT_NOT_FOUND",
         }
     }
 }

@@ -28,6 +28,10 @@ pub const MAX_LABEL_VALUE_SIZE: usize = 256;
 pub const MAX_CONCURRENCY_LIMITS: usize = 10;
 /// Bytes of a concurrency limit's name.
 pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
+/// Slots of one concurrency limit.
+pub const MAX_CONCURRENCY_SLOTS: u32 = 1_000_000;
+/// Slots of a concurrency limit whose owners are told at once.
+pub const MAX_LISTED_SLOTS: usize = 1_000;
 /// Bytes of a cache key.
 pub const MAX_CACHE_KEY_SIZE: usize = 512;
 /// How long a result may serve other runs.

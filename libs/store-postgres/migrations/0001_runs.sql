@@ -90,7 +90,8 @@ CREATE INDEX runs_never_enqueued ON runs (due_at)
     WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NULL;
 -- runs/sweep_enqueued_before.sql
 CREATE INDEX runs_enqueued ON runs (enqueued_at, due_at)
-    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL;
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL
+        AND state_name <> 'AwaitingConcurrencySlot';
 -- runs/sweep_timers.sql
 CREATE INDEX runs_timers ON runs (timer_at) WHERE timer_at IS NOT NULL;
 -- runs/sweep_cascades.sql
@@ -219,6 +220,44 @@ CREATE TABLE cache_keys (
 CREATE INDEX cache_keys_by_expiry ON cache_keys (expires_at);
 -- runs/delete_belongings.sql
 CREATE INDEX cache_keys_by_run ON cache_keys (run_id);
+
+-- The concurrency limits that are defined. A limit that runs only name does not bind.
+CREATE TABLE concurrency_limits (
+    max_slots bigint NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    CONSTRAINT concurrency_limits_pkey PRIMARY KEY (namespace, name)
+);
+
+-- The slots that are taken, also of limits that are not defined, so that one that is defined later counts them.
+CREATE TABLE concurrency_slots (
+    owner uuid NOT NULL, -- a run, or whoever took it by a lease
+    acquired_at bigint NOT NULL,
+    expires_at bigint, -- the end of a lease; NULL: a run's, for as long as somebody holds the run
+    namespace text COLLATE "C" NOT NULL,
+    limit_name text COLLATE "C" NOT NULL,
+    CONSTRAINT concurrency_slots_pkey PRIMARY KEY (namespace, limit_name, owner)
+);
+
+-- concurrency_slots/free.sql
+CREATE INDEX concurrency_slots_by_owner ON concurrency_slots (owner);
+
+-- The runs that wait for a slot: those that are SCHEDULED as AwaitingConcurrencySlot.
+CREATE TABLE concurrency_waits (
+    run_id uuid NOT NULL,
+    due_at bigint NOT NULL,
+    handed_at bigint NOT NULL, -- when it was handed to delivery since it began to wait; 0: it was not
+    priority integer NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    limit_name text COLLATE "C" NOT NULL, -- the limit that had none
+    CONSTRAINT concurrency_waits_pkey PRIMARY KEY (run_id)
+);
+
+-- concurrency_waits/hand_out.sql, concurrency_waits/next.sql, concurrency_waits/count.sql
+CREATE INDEX concurrency_waits_in_order
+    ON concurrency_waits (namespace, limit_name, handed_at, priority DESC, due_at, run_id);
 
 CREATE TABLE sessions (
     id uuid NOT NULL,

@@ -9,6 +9,7 @@ mod objects;
 mod open;
 mod queries;
 mod row;
+mod slots;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

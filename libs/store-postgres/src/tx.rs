@@ -53,7 +53,7 @@ fn shared<T: Clone + PartialEq>(mut values: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 pub(crate) struct PgTx {
-    tx: Transaction<'static, Postgres>,
+    pub(crate) tx: Transaction<'static, Postgres>,
     signals: Arc<Signals>,
     appended_events: bool,
 }

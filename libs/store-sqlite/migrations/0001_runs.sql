@@ -64,7 +64,8 @@ CREATE INDEX runs_never_enqueued ON runs (due_at)
     WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NULL;
 -- sweep_enqueued_before.sql
 CREATE INDEX runs_enqueued ON runs (enqueued_at, due_at)
-    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL;
+    WHERE state = 'SCHEDULED' AND queue IS NOT NULL AND enqueued_at IS NOT NULL
+        AND state_name <> 'AwaitingConcurrencySlot';
 -- sweep_timers.sql
 CREATE INDEX runs_timers ON runs (timer_at) WHERE timer_at IS NOT NULL;
 -- sweep_cascades.sql
@@ -183,6 +184,43 @@ CREATE TABLE cache_keys (
 CREATE INDEX cache_keys_by_expiry ON cache_keys (expires_at);
 -- cache_keys/delete.sql
 CREATE INDEX cache_keys_by_run ON cache_keys (run_id);
+
+-- The concurrency limits that are defined. A limit that runs only name does not bind.
+CREATE TABLE concurrency_limits (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    max_slots INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT, WITHOUT ROWID;
+
+-- The slots that are taken, also of limits that are not defined, so that one that is defined later counts them.
+CREATE TABLE concurrency_slots (
+    namespace TEXT NOT NULL,
+    limit_name TEXT NOT NULL,
+    owner BLOB NOT NULL, -- a run, or whoever took it by a lease
+    acquired_at INTEGER NOT NULL,
+    expires_at INTEGER, -- the end of a lease; unset: a run's, for as long as somebody holds the run
+    PRIMARY KEY (namespace, limit_name, owner)
+) STRICT, WITHOUT ROWID;
+
+-- concurrency_slots/free.sql
+CREATE INDEX concurrency_slots_by_owner ON concurrency_slots (owner);
+
+-- The runs that wait for a slot: those that are SCHEDULED as AwaitingConcurrencySlot.
+CREATE TABLE concurrency_waits (
+    run_id BLOB NOT NULL PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    limit_name TEXT NOT NULL, -- the limit that had none
+    priority INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    handed_at INTEGER NOT NULL -- when it was handed to delivery since it began to wait; 0: it was not
+) STRICT, WITHOUT ROWID;
+
+-- concurrency_waits/hand_out.sql, concurrency_waits/next.sql, concurrency_waits/count.sql
+CREATE INDEX concurrency_waits_in_order
+    ON concurrency_waits (namespace, limit_name, handed_at, priority DESC, due_at, run_id);
 
 CREATE TABLE sessions (
     id BLOB NOT NULL PRIMARY KEY,

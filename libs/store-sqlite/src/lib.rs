@@ -8,6 +8,7 @@ mod objects;
 mod open;
 mod queries;
 mod row;
+mod slots;
 mod store;
 mod tx;
 

@@ -28,7 +28,7 @@ static BELONGINGS: [&Statement; 6] = [
 
 /// A transaction that holds the one writer, so that every row is locked.
 pub(crate) struct SqliteTx {
-    tx: Transaction<'static, Sqlite>,
+    pub(crate) tx: Transaction<'static, Sqlite>,
     commits: Arc<watch::Sender<u64>>,
     appended_events: bool,
 }

@@ -83,6 +83,12 @@ pub fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// Before when a run that waits for a slot must have been handed over to be handed over anew; the column has 0 for one
+/// that was not.
+pub fn handed_before(handed_before: Option<Timestamp>) -> i64 {
+    handed_before.map_or(1, Timestamp::as_micros).max(1)
+}
+
 /// Text from users' programs as the databases take it: Postgres refuses NUL, and one such text would fail a
 /// whole batch.
 pub fn text(text: &str) -> Cow<'_, str> {

@@ -10,6 +10,7 @@ pub mod log;
 mod objects;
 mod order;
 mod run_store;
+mod slots;
 
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
@@ -19,3 +20,4 @@ pub use run_store::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
     KeyReservation, ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
 };
+pub use slots::{ConcurrencyLimit, LimitKey, LimitRows, LimitUse, Slot, SlotTx, SlotWait};

@@ -7,7 +7,7 @@ use tidegate_model::{
 use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
-use crate::{Filter, ObjectRow, ObjectRows, Order, Position, StoreError};
+use crate::{Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, SlotTx, StoreError};
 
 /// A run to be inserted, with what belongs to it.
 #[derive(Clone, Debug)]
@@ -256,7 +256,8 @@ pub enum Sweep {
         /// Due by then.
         due_before: Timestamp,
     },
-    /// Queued SCHEDULED runs that are due by `due_before` and were handed over before `enqueued_before`, oldest first.
+    /// Queued SCHEDULED runs that are due by `due_before` and were handed over before `enqueued_before`, oldest first;
+    /// but for those that wait for a slot of a concurrency limit: [`LimitRows::hand_out`] gives them.
     EnqueuedBefore {
         /// Due by then.
         due_before: Timestamp,
@@ -281,7 +282,7 @@ pub enum Sweep {
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
-pub trait RunStore: ObjectRows + Send + Sync + 'static {
+pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
@@ -395,7 +396,7 @@ pub trait RunStore: ObjectRows + Send + Sync + 'static {
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: Send {
+pub trait RunTx: SlotTx + Send {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use tidegate_model::{Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, Judged, KeyOwner,
-    KeyReservation, ListQuery, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session,
-    StoreError, Sweep,
+    Below, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
+    Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, NewRun, ObjectRow,
+    ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -424,5 +424,89 @@ impl RunTx for FaultyTx {
             Fate::LostUnanswered => Err(StoreError::CommitUnknown(broke_off())),
             Fate::Refused => Err(StoreError::Unavailable(broke_off())),
         }
+    }
+}
+
+#[async_trait]
+impl LimitRows for FaultyStore {
+    async fn put_limit(
+        &self,
+        key: &LimitKey,
+        max_slots: u32,
+        now: Timestamp,
+    ) -> Result<ConcurrencyLimit, StoreError> {
+        self.inner.put_limit(key, max_slots, now).await
+    }
+
+    async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
+        self.inner.delete_limit(key).await
+    }
+
+    async fn get_limits(&self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError> {
+        self.inner.get_limits(keys, now).await
+    }
+
+    async fn list_limits(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<LimitUse>, StoreError> {
+        self.inner.list_limits(namespace, after, now, limit).await
+    }
+
+    async fn list_slots(
+        &self,
+        key: &LimitKey,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Slot>, StoreError> {
+        self.inner.list_slots(key, now, limit).await
+    }
+
+    async fn count_waits(&self, keys: &[LimitKey]) -> Result<Vec<u64>, StoreError> {
+        self.inner.count_waits(keys).await
+    }
+
+    async fn next_awaited(&self, after: Option<&LimitKey>) -> Result<Option<LimitKey>, StoreError> {
+        self.inner.next_awaited(after).await
+    }
+
+    async fn hand_out(
+        &self,
+        key: &LimitKey,
+        handed_before: Option<Timestamp>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.inner.hand_out(key, handed_before, now, limit).await
+    }
+
+    async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError> {
+        self.inner.clear_slots(now, limit).await
+    }
+}
+
+#[async_trait]
+impl SlotTx for FaultyTx {
+    async fn lock_limits(&mut self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError> {
+        self.inner.lock_limits(keys, now).await
+    }
+
+    async fn take_slots(&mut self, slots: &[Slot]) -> Result<(), StoreError> {
+        self.inner.take_slots(slots).await
+    }
+
+    async fn free_slots(&mut self, owners: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
+        self.inner.free_slots(owners).await
+    }
+
+    async fn put_waits(&mut self, waits: &[SlotWait]) -> Result<(), StoreError> {
+        self.inner.put_waits(waits).await
+    }
+
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
+        self.inner.end_waits(runs).await
     }
 }

@@ -94,6 +94,12 @@ pub fn parse_draft(
         (limits::MAX_CONCURRENCY_LIMITS, limits::MAX_CONCURRENCY_LIMIT_SIZE),
         violations,
     );
+    if !new.concurrency_limits.is_empty() && is_local {
+        violations.add(
+            "concurrency_limits",
+            "are set for a local run, which its process starts when it likes: use a queue",
+        );
+    }
     violations.text("idempotency_key", &new.idempotency_key, 0, limits::MAX_IDEMPOTENCY_KEY_SIZE);
     if new.child_call > 0 && new.parent_run_id.is_empty() {
         violations

@@ -116,9 +116,10 @@ fn parse_claim(claim_idx: usize, claim: &internal::Claim) -> Result<Operation, S
 
 /// A fault that may pass fails the whole call: repeating a claim for the same worker grants it again.
 fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::claim_outcome::Outcome, Status> {
-    use internal::claim_outcome::{NotDue, Outcome, Refused};
+    use internal::claim_outcome::{NotDue, Outcome, Refused, Waiting};
     match result {
         Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
+        Ok(operated) if operated.is_waiting() => Ok(Outcome::Waiting(Waiting {})),
         // The claim ended it: it had expired, or has the result of another run.
         Ok(_) => Ok(Outcome::Refused(Refused { reason: Reason::TransitionNotAllowed.as_str().to_owned() })),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {

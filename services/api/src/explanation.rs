@@ -1,4 +1,4 @@
-use tidegate_engine::{Explanation, Wait};
+use tidegate_engine::{Explanation, SlotFacts, Wait};
 use tidegate_proto::v1::{self, wait::Subject};
 use tidegate_wire::{duration_to_proto, failure_to_proto, run_to_proto, timestamp_to_proto};
 
@@ -18,7 +18,10 @@ pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::Explanation
 fn wait_to_proto(wait: &Wait) -> v1::Wait {
     let subject = match wait {
         Wait::Time { until } => Subject::Time(v1::wait::Time { until: Some(timestamp_to_proto(*until)) }),
-        Wait::Slot { limits } => Subject::Slot(v1::wait::Slot { concurrency_limits: limits.clone() }),
+        Wait::Slot { limits } => Subject::Slot(v1::wait::Slot {
+            concurrency_limits: limits.iter().map(|limit| limit.name.clone()).collect(),
+            limits: limits.iter().map(limit_to_proto).collect(),
+        }),
         Wait::Handover { cause } => {
             Subject::Handover(v1::wait::Handover { cause: cause.clone().unwrap_or_default() })
         }
@@ -47,4 +50,13 @@ fn wait_to_proto(wait: &Wait) -> v1::Wait {
         }),
     };
     v1::Wait { subject: Some(subject) }
+}
+
+fn limit_to_proto(limit: &SlotFacts) -> v1::wait::Limit {
+    v1::wait::Limit {
+        name: limit.name.clone(),
+        max_slots: limit.max_slots,
+        used_slots: limit.n_used,
+        run_ids: limit.owners.iter().map(ToString::to_string).collect(),
+    }
 }

@@ -2,6 +2,7 @@
 //! never talks to a worker.
 
 mod actor;
+mod concurrency_service;
 mod config;
 mod convert;
 mod engine_service;
@@ -29,8 +30,9 @@ use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
-        payload_service_server::PayloadServiceServer, run_service_server::RunServiceServer,
-        session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
+        concurrency_service_server::ConcurrencyServiceServer, payload_service_server::PayloadServiceServer,
+        run_service_server::RunServiceServer, session_service_server::SessionServiceServer,
+        system_service_server::SystemServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
@@ -74,6 +76,7 @@ pub async fn start(
     let run_service = run_service::Service::new(engine.clone(), payloads.clone(), stop.clone());
     let session_service =
         session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
+    let concurrency_service = concurrency_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
     let payload_service = payload_service::Service::new(payloads, stop);
@@ -84,6 +87,7 @@ pub async fn start(
             .send_compressed(CompressionEncoding::Gzip),
     );
     grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
+    grpc.add(ConcurrencyServiceServer::new(concurrency_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(
         PayloadServiceServer::new(payload_service).max_decoding_message_size(2 * limits::MAX_CHUNK_SIZE),

@@ -13,7 +13,7 @@ use std::{
 
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
-use tidegate_model::SystemClock;
+use tidegate_model::{SystemClock, Timestamp};
 use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
 use tidegate_service_kit::Supervisor;
 use tidegate_store::RunStore;
@@ -76,6 +76,11 @@ pub async fn start(
         *sweeps.cascades_interval,
         Box::new(|engine| Box::pin(async move { engine.cascade_all().await })),
     );
+    spawn_sweep(
+        "slots",
+        *sweeps.slots_interval,
+        Box::new(move |engine| Box::pin(hand_out_slots(engine, reconcile_after))),
+    );
     let leases_after = *sweeps.leases_after;
     spawn_sweep(
         "leases",
@@ -92,6 +97,7 @@ pub async fn start(
         *sweeps.purge_interval,
         Box::new(move |engine| {
             Box::pin(async move {
+                engine.clear_slots(batch).await?;
                 let now = engine.clock().now();
                 Ok(engine.store().purge(now - SESSION_RETENTION, now, batch).await?)
             })
@@ -114,17 +120,30 @@ type Turn = Box<
         + Sync,
 >;
 
-/// A delivery made before the delivery state was born is lost for certain; an older one may be.
 async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) -> Result<usize, EngineError> {
-    let reconcile_before = engine.clock().now() - reconcile_after;
-    let enqueued_before = match engine.dispatch().born_at().await {
-        Ok(born_at) => born_at.max(reconcile_before),
+    match lost_before(&engine, reconcile_after).await {
+        Some(enqueued_before) => engine.enqueue_due(enqueued_before, batch).await,
+        None => Ok(0),
+    }
+}
+
+async fn hand_out_slots(engine: Engine, reconcile_after: Duration) -> Result<usize, EngineError> {
+    match lost_before(&engine, reconcile_after).await {
+        Some(handed_before) => engine.hand_out_slots(handed_before).await,
+        None => Ok(0),
+    }
+}
+
+/// A delivery made before the delivery state was born is lost for certain; an older one may be. `None`: delivery does
+/// not answer.
+async fn lost_before(engine: &Engine, reconcile_after: Duration) -> Option<Timestamp> {
+    match engine.dispatch().born_at().await {
+        Ok(born_at) => Some(born_at.max(engine.clock().now() - reconcile_after)),
         Err(error) => {
             tracing::warn!(%error, "nothing can be handed over");
-            return Ok(0);
+            None
         }
-    };
-    engine.enqueue_due(enqueued_before, batch).await
+    }
 }
 
 /// While the store was out of reach, or nothing of the suite ran, no process could renew its session: each gets the

@@ -90,6 +90,8 @@ pub(crate) async fn run(
 struct Sorted {
     granted: Vec<(PendingClaim, Assign)>,
     refused: Vec<PendingClaim>,
+    /// For a slot of a concurrency limit: api enqueues them again.
+    waiting: Vec<PendingClaim>,
     /// With the time at which they are to be looked at again.
     later: Vec<PendingClaim>,
     unanswered: Vec<PendingClaim>,
@@ -101,8 +103,8 @@ async fn process(shared: &Shared, batch: Vec<PendingClaim>) {
     let orphans: Vec<_> = orphans.into_iter().map(|claim| claim.entry).collect();
     put_back(shared, &orphans).await;
     metrics::histogram!(names::CLAIM_BATCH_SIZE).record(batch.len() as f64);
-    let Sorted { granted, refused, later, unanswered } = judge(shared, batch).await;
-    let to_forget = granted.iter().map(|(claim, _)| claim).chain(&refused);
+    let Sorted { granted, refused, waiting, later, unanswered } = judge(shared, batch).await;
+    let to_forget = granted.iter().map(|(claim, _)| claim).chain(&refused).chain(&waiting);
     let to_forget: Vec<_> = to_forget.map(|claim| claim.entry.id.clone()).collect();
 
     // The lease comes first: a run is never at a worker without one.
@@ -116,8 +118,9 @@ async fn process(shared: &Shared, batch: Vec<PendingClaim>) {
     let entries = later.iter().chain(&unanswered).map(|claim| claim.entry.clone());
     put_back(shared, &entries.collect::<Vec<_>>()).await;
     metrics::counter!(names::CLAIMS_REFUSED).increment(refused.len() as u64);
+    metrics::counter!(names::CLAIMS_WAITING).increment(waiting.len() as u64);
     metrics::counter!(names::CLAIMS_PUT_BACK).increment(unanswered.len() as u64);
-    let unused = refused.iter().chain(&later).chain(&unanswered);
+    let unused = refused.iter().chain(&waiting).chain(&later).chain(&unanswered);
     let mut queues = Vec::new();
     for claim in unused {
         claim.stream.return_credit(claim.kind());
@@ -198,6 +201,7 @@ fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, sorted: &mu
             tracing::debug!(run.id = %run_id, "the delivery of run {run_id} is void: {}", refused.reason);
             sorted.refused.push(claim);
         }
+        Some(Outcome::Waiting(_)) => sorted.waiting.push(claim),
         None => {
             tracing::error!("api sent an outcome of a claim that this version does not know");
             sorted.later.push(due_in(claim, shared.clock.now(), UNREADABLE_PAUSE));

@@ -3,13 +3,18 @@ mod words;
 use std::time::Duration;
 
 use tidegate_model::{Namespace, RunId, Timestamp};
-use tidegate_orchestration::{Failure, Holder, Phase, Run, StateName};
-use tidegate_store::{EventRow, RunDetail};
+use tidegate_orchestration::{Failure, Holder, Phase, Run};
+use tidegate_store::{EventRow, LimitKey, RunDetail};
 
-use crate::{DeliveryFacts, DispatchError, Engine, EngineError, Standing};
+use crate::{
+    DeliveryFacts, DispatchError, Engine, EngineError, Standing,
+    slots::{is_waiting, limits_of},
+};
 
 /// Events of a run's history that an explanation has at most: the latest.
 const MAX_HAPPENINGS: usize = 50;
+/// Owners of the slots of a limit that an explanation names at most.
+const MAX_OWNERS: usize = 5;
 
 /// Why a run is where it is (P10).
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +41,8 @@ pub enum Wait {
     },
     /// A slot of a concurrency limit.
     Slot {
-        /// The limits of which it needs one each.
-        limits: Vec<String>,
+        /// The limits of which it needs one each, and who has theirs.
+        limits: Vec<SlotFacts>,
     },
     /// To be handed to delivery.
     Handover {
@@ -87,10 +92,25 @@ pub enum Wait {
     },
 }
 
+/// A concurrency limit of a run that waits for a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// Its name.
+    pub name: String,
+    /// How many slots it has; `None`: it is not defined, so it does not bind.
+    pub max_slots: Option<u32>,
+    /// How many are taken; 0 where it is not defined.
+    pub n_used: u64,
+    /// Who has them, the earliest first; not more than a few.
+    pub owners: Vec<RunId>,
+}
+
 /// All that an explanation is drawn from.
 pub(crate) struct Facts {
     detail: RunDetail,
     happenings: Vec<EventRow>,
+    /// For a run that waits for a slot.
+    limits: Vec<SlotFacts>,
     /// For a queued run that waits for a worker or has one.
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
     now: Timestamp,
@@ -112,7 +132,27 @@ impl Engine {
         } else {
             None
         };
-        Ok(explain(Facts { detail, happenings, delivery, now }))
+        let limits = if is_waiting(&detail.run) { self.slot_facts(&detail.run).await? } else { Vec::new() };
+        Ok(explain(Facts { detail, happenings, limits, delivery, now }))
+    }
+
+    async fn slot_facts(&self, run: &Run) -> Result<Vec<SlotFacts>, EngineError> {
+        let now = self.clock().now();
+        let keys: Vec<LimitKey> = limits_of(run).into_iter().collect();
+        let found = self.store().get_limits(&keys, now).await?;
+        let mut facts = Vec::with_capacity(keys.len());
+        for key in keys {
+            let mut limit =
+                SlotFacts { name: key.name.clone(), max_slots: None, n_used: 0, owners: Vec::new() };
+            if let Some(used) = found.iter().find(|used| used.limit.key == key) {
+                let slots = self.store().list_slots(&key, now, MAX_OWNERS).await?;
+                limit.max_slots = Some(used.limit.max_slots);
+                limit.n_used = used.n_used;
+                limit.owners = slots.into_iter().map(|slot| slot.owner).collect();
+            }
+            facts.push(limit);
+        }
+        Ok(facts)
     }
 }
 
@@ -145,8 +185,8 @@ fn waits(facts: &Facts) -> Vec<Wait> {
 fn waits_of_due(facts: &Facts) -> Vec<Wait> {
     let run = &facts.detail.run;
     let mut waits = Vec::new();
-    if run.state.name == StateName::AwaitingConcurrencySlot {
-        waits.push(Wait::Slot { limits: run.concurrency_limits.clone() });
+    if is_waiting(run) {
+        waits.push(Wait::Slot { limits: facts.limits.clone() });
     }
     match &facts.delivery {
         // A local run waits inside its process, which starts it itself.
@@ -155,8 +195,12 @@ fn waits_of_due(facts: &Facts) -> Vec<Wait> {
         Some(Ok(delivery)) => {
             let DeliveryFacts { standing, n_workers, n_free_slots } = delivery;
             let n_ahead = if let Standing::Ready { n_ahead } = standing { *n_ahead } else { 0 };
-            if *standing == Standing::Unknown {
+            // One that waits for a slot is handed over when that comes free.
+            if *standing == Standing::Unknown && !is_waiting(run) {
                 waits.push(Wait::Handover { cause: None });
+            }
+            if *standing == Standing::Unknown && is_waiting(run) && *n_workers > 0 {
+                return waits;
             }
             waits.push(Wait::Worker { n_ahead, n_workers: *n_workers, n_free_slots: *n_free_slots });
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate_model::{Epoch, RunId, RunKind, SessionId};
-use tidegate_orchestration::{Draft, Event, Placement, Policies, State, StateType, apply, create};
+use tidegate_orchestration::{Draft, Event, Placement, Policies, State, StateName, StateType, apply, create};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn explained(
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
 ) -> Explanation {
     let detail = RunDetail { run, parameters: None, result: None, failure };
-    explain(Facts { detail, happenings, delivery, now: NOW })
+    explain(Facts { detail, happenings, limits: Vec::new(), delivery, now: NOW })
 }
 
 fn known(
@@ -119,13 +119,25 @@ fn a_run_that_waits_says_what_for() {
 #[test]
 fn a_run_that_waits_for_a_slot_names_the_limit() {
     let limited = Draft { concurrency_limits: vec!["db".to_owned()], ..draft() };
-    let refused = after(limited, &[Event::SlotRefused { limit: "db".to_owned() }]);
-    let explanation = explained(refused, None, known(Standing::Ready { n_ahead: 0 }, 1, 4));
-    assert!(
-        matches!(&explanation.waits[0], Wait::Slot { limits } if limits[..] == ["db"]),
-        "{explanation:?}"
+    let (run, happenings) = after(limited, &[Event::SlotRefused { limit: "db".to_owned() }]);
+    let owner = RunId::new();
+    let db = SlotFacts { name: "db".to_owned(), max_slots: Some(1), n_used: 1, owners: vec![owner] };
+    let detail = RunDetail { run, parameters: None, result: None, failure: None };
+    let limits = vec![db.clone()];
+    let delivery = known(Standing::Unknown, 1, 4);
+    let explanation = explain(Facts { detail, happenings, limits, delivery, now: NOW });
+    assert_eq!(
+        explanation.waits,
+        [Wait::Slot { limits: vec![db] }],
+        "its delivery waits for the slot as well"
     );
-    assert!(explanation.summary.contains("concurrency limits `db`"), "{}", explanation.summary);
+    assert!(
+        explanation.summary.ends_with(&format!(
+            "It needs a free slot of each of the concurrency limits `db`. `db` has 1 slot, taken by run {owner}."
+        )),
+        "{}",
+        explanation.summary
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use tidegate_model::Timestamp;
 use tidegate_orchestration::{Holder, Placement, Run, StateName, StateType};
 use tidegate_store::EventRow;
 
-use super::{Facts, Wait};
+use super::{Facts, SlotFacts, Wait};
 use crate::{DeliveryFacts, Standing};
 
 /// The answer for people: how the run came here, and what it waits for.
@@ -31,6 +31,21 @@ pub(super) fn summary(facts: &Facts, waits: &[Wait]) -> String {
     sentences.join(" ")
 }
 
+/// Who has the slots of a limit that has no free one.
+fn full_limit(limit: &SlotFacts) -> Option<String> {
+    let SlotFacts { name, max_slots, n_used, owners } = limit;
+    let max_slots = (*max_slots)?;
+    if max_slots == 0 && owners.is_empty() {
+        return Some(format!("`{name}` has no slots: raise it."));
+    }
+    if *n_used < u64::from(max_slots) {
+        return None;
+    }
+    let runs = owners.iter().map(|owner| format!("run {owner}")).collect::<Vec<_>>().join(", ");
+    let more = if *n_used > owners.len() as u64 { " and others" } else { "" };
+    Some(format!("`{name}` has {}, taken by {runs}{more}.", counted(u64::from(max_slots), "slot")))
+}
+
 fn sentence(facts: &Facts, wait: &Wait) -> String {
     let run = &facts.detail.run;
     let what = format!("{} `{}`", run.kind, run.name);
@@ -40,7 +55,9 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
         }
         Wait::Time { until } => format!("It is due {}.", at(*until, facts.now)),
         Wait::Slot { limits } => {
-            format!("It needs a free slot of each of the concurrency limits {}.", quoted(limits))
+            let names = limits.iter().map(|limit| format!("`{}`", limit.name)).collect::<Vec<_>>().join(", ");
+            let needs = format!("It needs a free slot of each of the concurrency limits {names}.");
+            iter::once(needs).chain(limits.iter().filter_map(full_limit)).collect::<Vec<_>>().join(" ")
         }
         Wait::Handover { cause: Some(cause) } => {
             format!("It cannot be handed to a worker: {cause}. It will be as soon as task-queue answers.")
@@ -246,10 +263,6 @@ fn name(holder: &Holder) -> String {
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn times(n: u32) -> String {

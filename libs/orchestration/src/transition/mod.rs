@@ -174,8 +174,9 @@ fn repeats_earlier(run: &Run, epoch: Epoch, event: &Event) -> bool {
         Event::Claimed { holder } => {
             let is_theirs =
                 matches!(&run.state.phase, Phase::Pending { holder: current, .. } if current == holder);
-            is_theirs || name == StateName::Expired
+            is_theirs || matches!(name, StateName::Expired | StateName::AwaitingConcurrencySlot)
         }
+        Event::SlotRefused { .. } => name == StateName::AwaitingConcurrencySlot,
         Event::Started | Event::Failed(_) | Event::TimedOut => name == StateName::AwaitingRetry,
         Event::Paused { key, suspend: true, .. } => {
             name == StateName::Suspended && run.pause_key.as_ref() == Some(key)

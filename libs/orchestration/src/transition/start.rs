@@ -19,13 +19,15 @@ pub(super) fn claim(run: &Run, holder: &Holder, now: Timestamp) -> Result<Step, 
     Ok(take_away(step, run))
 }
 
-/// Told once: that it is refused again is no news.
+/// Told once: that it is refused again is no news. The delivery is used up all the same, so the epoch grows: that it is
+/// dropped now cannot drop the next one, which may be there already.
 pub(super) fn refuse_slot(run: &Run, limit: &str, now: Timestamp) -> Step {
     if run.state.name == StateName::AwaitingConcurrencySlot {
-        return unchanged(run);
+        return take_away(unchanged(run), run);
     }
     let message = format!("the concurrency limit `{limit}` has no free slot");
-    enter(run, State::new(Phase::Scheduled, now).described(StateName::AwaitingConcurrencySlot, message))
+    let waiting = State::new(Phase::Scheduled, now).described(StateName::AwaitingConcurrencySlot, message);
+    take_away(enter(run, waiting), run)
 }
 
 /// What the timer of a run that waits for a worker brings.

@@ -1,0 +1,3 @@
+DELETE FROM concurrency_limits
+WHERE namespace = ?1
+    AND name = ?2
