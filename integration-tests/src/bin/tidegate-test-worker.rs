@@ -1,7 +1,7 @@
 //! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM.
 //!
 //! `tidegate-test-worker serve QUEUE [TASK_SLOTS]`; TIDEGATE_ADDRESS says where.
-//! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, waits for its result and prints it.
+//! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, prints its id, waits for its result and prints that.
 
 use std::{io::Write as _, time::Duration};
 
@@ -33,7 +33,8 @@ async fn call(queue: String) -> anyhow::Result<()> {
     let guard = telemetry::init_from_env("tidegate-test-caller");
     let client = Client::connect_from_env()?;
     let handle = client.flow("sum_of_squares").queue(queue).delay(&[1, 2, 3]).await?;
-    println!("{} {}", handle.id(), handle.result::<i64>().await?);
+    println!("{}", handle.id());
+    println!("{}", handle.result::<i64>().await?);
     client.close(Duration::from_secs(5)).await;
     drop(guard);
     Ok(())

@@ -16,6 +16,7 @@ mod idempotency;
 mod lost_redis;
 mod ordered;
 mod payloads;
+mod reattach;
 mod reflection;
 mod retries;
 mod trace;

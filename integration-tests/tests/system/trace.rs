@@ -19,7 +19,7 @@ async fn one_trace_goes_through_all_services() {
     let caller = Process::start(&program("tidegate-test-worker"), ["call", "traced"], env);
     let ended = caller.ended(Duration::from_secs(60)).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.trim().ends_with(" 14"), "{}", ended.stdout);
+    assert!(ended.stdout.trim().ends_with("\n14"), "{}", ended.stdout);
 
     let expected: BTreeSet<_> =
         ["tidegate-test-caller", "tidegate-api", "tidegate-task-queue", "tidegate-test-worker"].into();
