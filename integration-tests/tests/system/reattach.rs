@@ -41,7 +41,7 @@ async fn what_was_started_on_the_first_day_is_found_on_the_second(suite: &mut Su
     assert_eq!(result(&client, called.trim()).await, 14, "that whose caller was killed while it waited");
     let request = ListRunsRequest { filter: "tags:day-1".to_owned(), ..Default::default() };
     let tagged = client.core().list_runs(request).await.unwrap().runs;
-    assert_eq!(tagged.into_iter().map(|run| run.id).collect::<Vec<_>>(), [ended.clone()], "by its tag");
+    assert!(tagged.iter().map(|run| &run.id).eq([&ended]), "by its tag: {tagged:#?}");
 
     // And from the command line.
     let args = ["run", "find", "--key", "order-9", "--task", "add", "-o", "json"];
