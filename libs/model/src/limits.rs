@@ -62,6 +62,8 @@ pub const MAX_FILTER_COMPARISONS: usize = 200;
 pub const MAX_ORDER_SIZE: usize = 256;
 /// Up to how many runs are counted one by one.
 pub const MAX_EXACT_COUNT: u64 = 10_000;
+/// How far the time in an id that a caller brings may lie ahead: clocks differ, and the store makes room for later runs.
+pub const MAX_ID_AHEAD: Duration = Duration::from_secs(86_400);
 /// How far ahead a run may be due.
 pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Bytes kept of a failure's type.

@@ -1,5 +1,9 @@
 -- Instants and spans are bigint microseconds, as in every adapter. Texts compare by their bytes (COLLATE "C"), so
 -- that lists order and compare alike on every server. Columns of fixed size come first: they are read fastest there.
+--
+-- `runs` and the tables of what belongs to a run are partitioned alike, by the time in the run's id (a UUIDv7), so that
+-- retention drops tables and deletes few rows. Partitions are made ahead by the program, see partitions.rs; each takes
+-- over the storage parameters of the default one, which holds the runs that no partition was made for.
 
 CREATE TABLE runs (
     id uuid NOT NULL,
@@ -66,7 +70,9 @@ CREATE TABLE runs (
     CONSTRAINT runs_timer_only_until_end CHECK (timer_at IS NULL OR ended_at IS NULL),
     CONSTRAINT runs_pause_key_only_if_paused CHECK (pause_key IS NULL OR state = 'PAUSED'),
     CONSTRAINT runs_cache_expiry_only_with_key CHECK (cache_expires_after IS NULL OR cache_key IS NOT NULL)
-) WITH (
+) PARTITION BY RANGE (id);
+
+CREATE TABLE runs_default PARTITION OF runs DEFAULT WITH (
     -- Room for the next version of a row on its own page. Every transition touches an indexed column, so dead
     -- versions wait for a vacuum: it comes after one in fifty rows, not one in five.
     fillfactor = 80,
@@ -112,7 +118,9 @@ CREATE TABLE run_payloads (
     CONSTRAINT run_payloads_kind CHECK (kind IN ('parameters', 'result')),
     CONSTRAINT run_payloads_whole_object
         CHECK (num_nulls(object_id, object_size, object_sha256) IN (0, 3))
-);
+) PARTITION BY RANGE (run_id);
+
+CREATE TABLE run_payloads_default PARTITION OF run_payloads DEFAULT;
 
 -- payload_objects/take_orphans.sql
 CREATE INDEX run_payloads_by_object ON run_payloads (object_id) WHERE object_id IS NOT NULL;
@@ -125,7 +133,9 @@ CREATE TABLE run_failures (
     message text COLLATE "C" NOT NULL,
     traceback text COLLATE "C" NOT NULL,
     CONSTRAINT run_failures_pkey PRIMARY KEY (run_id, attempt)
-);
+) PARTITION BY RANGE (run_id);
+
+CREATE TABLE run_failures_default PARTITION OF run_failures DEFAULT;
 
 -- The questions and answers of pauses: as run_payloads.
 CREATE TABLE run_inputs (
@@ -139,7 +149,9 @@ CREATE TABLE run_inputs (
     CONSTRAINT run_inputs_pkey PRIMARY KEY (run_id, key, kind),
     CONSTRAINT run_inputs_kind CHECK (kind IN ('request', 'input')),
     CONSTRAINT run_inputs_whole_object CHECK (num_nulls(object_id, object_size, object_sha256) IN (0, 3))
-);
+) PARTITION BY RANGE (run_id);
+
+CREATE TABLE run_inputs_default PARTITION OF run_inputs DEFAULT;
 
 -- payload_objects/take_orphans.sql
 CREATE INDEX run_inputs_by_object ON run_inputs (object_id) WHERE object_id IS NOT NULL;
@@ -166,12 +178,14 @@ CREATE INDEX payload_objects_by_touch ON payload_objects (touched_at);
 -- a reader that stops below the oldest transaction under way (pg_snapshot_xmin) never has an event appear behind it.
 -- It is also at least the id of every transaction that had ended by then: a transaction that began early and got the
 -- lock on a run late would else sort its events before those it waited for. See run_events/append.sql.
+CREATE SEQUENCE run_events_id_seq AS bigint; -- one for all partitions
+
 CREATE TABLE run_events (
     run_id uuid NOT NULL,
     root_id uuid NOT NULL,
     seq bigint NOT NULL,
     position bigint NOT NULL,
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint NOT NULL DEFAULT nextval('run_events_id_seq'),
     occurred_at bigint NOT NULL,
     attempt bigint NOT NULL,
     epoch bigint NOT NULL,
@@ -185,7 +199,9 @@ CREATE TABLE run_events (
     holder text COLLATE "C",
     actor text COLLATE "C", -- who asked for it
     CONSTRAINT run_events_pkey PRIMARY KEY (run_id, seq)
-);
+) PARTITION BY RANGE (run_id);
+
+CREATE TABLE run_events_default PARTITION OF run_events DEFAULT;
 
 -- run_events/read_feed.sql
 CREATE INDEX run_events_by_position ON run_events (position, id);

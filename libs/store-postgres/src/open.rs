@@ -5,14 +5,17 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tidegate_model::{Clock as _, SystemClock};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
 };
+use tracing::warn;
 
 use crate::{
     OpenError, follow,
     logs::{LogWrites, PgLogs},
+    partitions,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -20,6 +23,17 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// A connection that was idle for longer is asked for a sign of life before it is used: the server may have
 /// restarted. Busy ones save that round trip.
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+
+/// Every statement is written for an index, so the planner is to look for nothing else: what it knows of a new
+/// partition, which is empty, would make it read the whole of it in a plan that is then kept, and of all partitions
+/// together it knows nothing, so that it would join a batch by reading everything.
+const PLANNER: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("jit", "off"),
+];
 
 /// How to use a server.
 #[derive(Clone, Debug)]
@@ -37,6 +51,9 @@ pub struct PgOptions {
     pub application_name: String,
     /// How log lines are written.
     pub log_writes: LogWrites,
+    /// How much time a partition of runs spans: whole days. Short: retention is exact, and every statement has more
+    /// partitions to look at. It holds for partitions that are still to be made.
+    pub partition_width: Duration,
 }
 
 impl Default for PgOptions {
@@ -48,6 +65,7 @@ impl Default for PgOptions {
             lock_timeout: Duration::from_secs(5),
             application_name: "tidegate".to_owned(),
             log_writes: LogWrites::Auto,
+            partition_width: Duration::from_secs(7 * 86_400),
         }
     }
 }
@@ -58,6 +76,7 @@ pub struct PgStore {
     pub(crate) pool: PgPool,
     pub(crate) signals: Arc<Signals>,
     pub(crate) logs: PgLogs,
+    pub(crate) partition_width: Duration,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -120,12 +139,19 @@ impl PgStore {
                     Ok(true)
                 })
             })
-            .connect_with(connect.options([
-                ("statement_timeout", format!("{}ms", options.statement_timeout.as_millis())),
-                ("lock_timeout", format!("{}ms", options.lock_timeout.as_millis())),
-            ]))
+            .connect_with(
+                connect
+                    .options([
+                        ("statement_timeout", format!("{}ms", options.statement_timeout.as_millis())),
+                        ("lock_timeout", format!("{}ms", options.lock_timeout.as_millis())),
+                    ])
+                    .options(PLANNER),
+            )
             .await
             .map_err(|error| server.unreachable(&error))?;
+        if let Err(error) = partitions::prepare(&pool, SystemClock.now(), options.partition_width).await {
+            warn!("no partitions were made ahead, the default one takes what has none: {error}");
+        }
 
         let logs = PgLogs::new(url, options.log_writes, pool.clone(), listening.clone());
         let signals = Arc::new(Signals {
@@ -135,7 +161,8 @@ impl PgStore {
         });
         let mut tasks = JoinSet::new();
         follow::spawn(&mut tasks, &pool, listening, &signals);
-        Ok(Self { pool, signals, logs, _tasks: Arc::new(tasks) })
+        let partition_width = options.partition_width;
+        Ok(Self { pool, signals, logs, partition_width, _tasks: Arc::new(tasks) })
     }
 }
 

@@ -1,6 +1,8 @@
 //! The statements, from `queries/<table>/<verb>.sql`.
 
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use tidegate_store::adapter::Statement;
+use uuid::Uuid;
 
 macro_rules! statements {
     ($($name:ident = $path:literal $(after $columns:literal)?;)*) => {
@@ -29,6 +31,8 @@ statements! {
     SWEEP_LOST_SESSIONS = "runs/sweep_lost_sessions.sql" after "runs/columns.sql";
     INSERT_RUNS = "runs/insert.sql";
     UPDATE_RUNS = "runs/update.sql";
+    EXPIRED_RUNS = "runs/expired.sql";
+    KEEPS_RUNS = "runs/keeps.sql";
     DELETE_RUNS = "runs/delete.sql";
     DELETE_BELONGINGS = "runs/delete_belongings.sql";
     MARK_ENQUEUED = "runs/mark_enqueued.sql";
@@ -49,6 +53,7 @@ statements! {
     FIND_CACHE_KEYS = "cache_keys/find.sql";
     PUT_CACHE_KEYS = "cache_keys/put.sql";
     PURGE_CACHE_KEYS = "cache_keys/purge.sql";
+    DELETE_CACHE_KEYS_BETWEEN = "cache_keys/delete_between.sql";
     GET_KEY = "idempotency_keys/get.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
@@ -67,6 +72,11 @@ statements! {
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
     HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
+    DELETE_KEYS_BETWEEN = "idempotency_keys/delete_between.sql";
+    LIST_PARTITIONS = "partitions/list.sql";
+    NEWEST_UNPLACED = "partitions/newest_unplaced.sql";
+    PARTITION_OPTIONS = "partitions/options.sql";
+    IS_PARTITION_NAMED = "partitions/is_named.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";
     LIVE_SESSIONS = "sessions/live.sql";
@@ -81,3 +91,14 @@ statements! {
 
 /// What the statements that list runs begin with.
 pub(crate) const RUN_COLUMNS: &str = include_str!("../queries/runs/columns.sql");
+
+/// A statement whose first parameters are ids of runs, the smallest and the largest of them. Partitions are told apart
+/// by the latter two: by an array, which a prepared plan does not know, they are not.
+pub(crate) fn of_runs(
+    statement: &'static Statement,
+    ids: Vec<Uuid>,
+) -> Query<'static, Postgres, PgArguments> {
+    let smallest = ids.iter().min().copied().unwrap_or_default();
+    let largest = ids.iter().max().copied().unwrap_or_default();
+    sqlx::query(statement.sql()).bind(ids).bind(smallest).bind(largest)
+}

@@ -5,13 +5,22 @@ use sqlx::{query, types::Json};
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput,
-    RunStore, RunTx, Session, StoreError, adapter,
+    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, Maintained, RunDetail,
+    RunInput, RunStore, RunTx, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{PgStore, error::store_error, filter, open::known_schema, queries, row, tx::PgTx};
+use crate::{
+    PgStore,
+    error::store_error,
+    filter,
+    open::known_schema,
+    partitions,
+    queries::{self, of_runs},
+    retention, row,
+    tx::PgTx,
+};
 
 #[async_trait]
 impl RunStore for PgStore {
@@ -21,8 +30,7 @@ impl RunStore for PgStore {
     }
 
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::GET_RUNS.sql())
-            .bind(row::ids(ids))
+        let rows = of_runs(&queries::GET_RUNS, row::ids(ids))
             .bind(namespace.map(Namespace::as_str))
             .fetch_all(&self.pool)
             .await
@@ -35,8 +43,7 @@ impl RunStore for PgStore {
         namespace: Option<&Namespace>,
         ids: &[RunId],
     ) -> Result<Vec<RunDetail>, StoreError> {
-        let rows = query(queries::GET_DETAILS.sql())
-            .bind(row::ids(ids))
+        let rows = of_runs(&queries::GET_DETAILS, row::ids(ids))
             .bind(namespace.map(Namespace::as_str))
             .fetch_all(&self.pool)
             .await
@@ -161,8 +168,7 @@ impl RunStore for PgStore {
     }
 
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
-        let rows = query(queries::OPEN_BELOW.sql())
-            .bind(row::ids(above))
+        let rows = of_runs(&queries::OPEN_BELOW, row::ids(above))
             .bind(adapter::limit(limit))
             .fetch_all(&self.pool)
             .await
@@ -271,6 +277,18 @@ impl RunStore for PgStore {
             n_purged += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
         }
         Ok(n_purged)
+    }
+
+    async fn maintain(
+        &self,
+        now: Timestamp,
+        ended_before: Timestamp,
+        limit: usize,
+    ) -> Result<Maintained, StoreError> {
+        let partitions_made = partitions::prepare(&self.pool, now, self.partition_width).await?;
+        let partitions_dropped = retention::drop_partitions(self, ended_before, limit).await?;
+        let runs_deleted = retention::delete_runs(self, ended_before, limit).await?;
+        Ok(Maintained { partitions_made, partitions_dropped, runs_deleted })
     }
 
     fn kind(&self) -> &'static str {

@@ -1,6 +1,8 @@
 //! A database for each test, on the server of `TIDEGATE_TEST_POSTGRES_URL`.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+
+use crate::PgStore;
 
 /// An empty database.
 pub struct Database {
@@ -43,4 +45,9 @@ impl Database {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await.expect("the statement works");
         server.close().await.expect("the connection closes");
     }
+}
+
+/// The store's connections, to ask the database what no port tells: with the settings that its statements have.
+pub fn pool(store: &PgStore) -> &PgPool {
+    &store.pool
 }

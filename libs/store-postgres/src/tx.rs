@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     error::{commit_error, store_error},
     open::Signals,
-    queries,
+    queries::{self, of_runs},
     row::{self, labels_json, number_array, optional_text, text_array},
 };
 
@@ -107,12 +107,12 @@ fn at(time: Timestamp) -> i64 {
 #[async_trait]
 impl RunTx for PgTx {
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::LOCK_RUNS.sql()).bind(row::ids(ids)).fetch(&mut *self.tx);
+        let rows = of_runs(&queries::LOCK_RUNS, row::ids(ids)).fetch(&mut *self.tx);
         runs(rows, ids.len()).await
     }
 
     async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
-        let rows = query(queries::SHARE_RUNS.sql()).bind(row::ids(ids)).fetch(&mut *self.tx);
+        let rows = of_runs(&queries::SHARE_RUNS, row::ids(ids)).fetch(&mut *self.tx);
         runs(rows, ids.len()).await
     }
 
@@ -426,20 +426,19 @@ impl RunTx for PgTx {
     }
 
     async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError> {
-        let rows = query(queries::DELETE_RUNS.sql())
-            .bind(row::ids(ids))
+        let rows = of_runs(&queries::DELETE_RUNS, row::ids(ids))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
         let deleted: Vec<Uuid> = rows.iter().map(|row| row::column(row, 0)).collect::<Result<_, _>>()?;
-        if !deleted.is_empty() {
-            query(queries::DELETE_BELONGINGS.sql())
-                .bind(&deleted)
+        let n_deleted = deleted.len();
+        if n_deleted > 0 {
+            of_runs(&queries::DELETE_BELONGINGS, deleted)
                 .execute(&mut *self.tx)
                 .await
                 .map_err(store_error)?;
         }
-        Ok(deleted.len())
+        Ok(n_deleted)
     }
 
     async fn use_objects(
@@ -461,8 +460,7 @@ impl RunTx for PgTx {
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {
-        let rows = query(queries::GET_PARAMETERS.sql())
-            .bind(row::ids(ids))
+        let rows = of_runs(&queries::GET_PARAMETERS, row::ids(ids))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -70,6 +70,8 @@ CREATE INDEX runs_enqueued ON runs (enqueued_at, due_at)
 CREATE INDEX runs_timers ON runs (timer_at) WHERE timer_at IS NOT NULL;
 -- sweep_cascades.sql
 CREATE INDEX runs_cascades ON runs (id) WHERE cascade_pending;
+-- expired.sql
+CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 -- held.sql
 CREATE INDEX runs_held ON runs (id) WHERE queue IS NOT NULL AND holder IS NOT NULL;
 

@@ -27,6 +27,7 @@ statements! {
     SWEEP_LOST_SESSIONS = "runs/sweep_lost_sessions.sql" after "runs/columns.sql";
     INSERT_RUNS = "runs/insert.sql";
     UPDATE_RUNS = "runs/update.sql";
+    EXPIRED_RUNS = "runs/expired.sql";
     DELETE_RUNS = "runs/delete.sql";
     MARK_ENQUEUED = "runs/mark_enqueued.sql";
     LIST_EVENTS = "run_events/list.sql" after "run_events/columns.sql";

@@ -5,8 +5,8 @@ use sqlx::query;
 use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, RunDetail, RunInput,
-    RunStore, RunTx, Session, StoreError, adapter,
+    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, Maintained, RunDetail,
+    RunInput, RunStore, RunTx, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -263,6 +263,26 @@ impl RunStore for SqliteStore {
             n_purged += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
         }
         Ok(n_purged)
+    }
+
+    async fn maintain(
+        &self,
+        _now: Timestamp,
+        ended_before: Timestamp,
+        limit: usize,
+    ) -> Result<Maintained, StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        let expired = query(queries::EXPIRED_RUNS.sql())
+            .bind(ended_before.as_micros())
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        let ids = expired.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        let mut tx = SqliteTx::new(tx, Arc::clone(&self.commits));
+        let runs_deleted = tx.delete_runs(&ids).await?;
+        Box::new(tx).commit().await?;
+        Ok(Maintained { runs_deleted, ..Maintained::default() })
     }
 
     fn kind(&self) -> &'static str {

@@ -18,6 +18,6 @@ pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
 pub use order::{Order, OrderBy, Position};
 pub use run_store::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
-    KeyReservation, ListQuery, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
+    KeyReservation, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
 };
 pub use slots::{ConcurrencyLimit, LimitKey, LimitRows, LimitUse, Slot, SlotTx, SlotWait};

@@ -278,6 +278,17 @@ pub enum Sweep {
     },
 }
 
+/// What one turn of maintenance has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Partitions that were made ahead of their time.
+    pub partitions_made: usize,
+    /// Partitions that went with all their runs.
+    pub partitions_dropped: usize,
+    /// Runs that were deleted one by one: at the limit there may be more.
+    pub runs_deleted: usize,
+}
+
 /// Storage of runs. Every read is by namespace, but for those that serve the system itself.
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
@@ -386,6 +397,18 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// expired before `now`, but for keys of children whose parent is open; up to `limit` of each. Gives how many rows went.
     async fn purge(&self, ended_before: Timestamp, now: Timestamp, limit: usize)
     -> Result<usize, StoreError>;
+
+    /// Makes room for the runs to come, where the store keeps times apart, and deletes up to `limit` runs that ended
+    /// before `ended_before`, as did the uppermost run above them, with all that is theirs; or more where all of a time
+    /// can go at once. Where times are kept apart, a run may stay until the whole of its time can go.
+    ///
+    /// Whoever follows the feed goes on behind what is gone. Leans on no run changing without an event.
+    async fn maintain(
+        &self,
+        now: Timestamp,
+        ended_before: Timestamp,
+        limit: usize,
+    ) -> Result<Maintained, StoreError>;
 
     /// `postgres` or `sqlite`.
     fn kind(&self) -> &'static str;

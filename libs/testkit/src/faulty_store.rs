@@ -11,8 +11,9 @@ use tidegate_model::{Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Time
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
     Below, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
-    Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, NewRun, ObjectRow,
-    ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
+    Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, Maintained, NewRun,
+    ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, Slot, SlotTx, SlotWait, StoreError,
+    Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -257,6 +258,15 @@ impl RunStore for FaultyStore {
         limit: usize,
     ) -> Result<usize, StoreError> {
         self.inner.purge(ended_before, now, limit).await
+    }
+
+    async fn maintain(
+        &self,
+        now: Timestamp,
+        ended_before: Timestamp,
+        limit: usize,
+    ) -> Result<Maintained, StoreError> {
+        self.inner.maintain(now, ended_before, limit).await
     }
 
     fn kind(&self) -> &'static str {

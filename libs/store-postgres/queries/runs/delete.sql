@@ -1,5 +1,6 @@
 -- Of rows that this transaction has locked.
 DELETE FROM runs
 WHERE runs.id = ANY($1)
+    AND runs.id BETWEEN $2 AND $3
     AND runs.ended_at IS NOT NULL
 RETURNING runs.id

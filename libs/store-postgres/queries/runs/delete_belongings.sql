@@ -1,10 +1,10 @@
 -- What is kept of these runs outside of their rows.
 WITH parameters_and_results AS (
-    DELETE FROM run_payloads WHERE run_id = ANY($1)
+    DELETE FROM run_payloads WHERE run_id = ANY($1) AND run_id BETWEEN $2 AND $3
 ), failures AS (
-    DELETE FROM run_failures WHERE run_id = ANY($1)
+    DELETE FROM run_failures WHERE run_id = ANY($1) AND run_id BETWEEN $2 AND $3
 ), inputs AS (
-    DELETE FROM run_inputs WHERE run_id = ANY($1)
+    DELETE FROM run_inputs WHERE run_id = ANY($1) AND run_id BETWEEN $2 AND $3
 ), named_by_key AS MATERIALIZED (  -- locked in the order of idempotency_keys/reserve.sql
     SELECT namespace, scope, key
     FROM idempotency_keys
@@ -26,4 +26,6 @@ WITH parameters_and_results AS (
     USING serving
     WHERE (gone.namespace, gone.key) = (serving.namespace, serving.key)
 )
-DELETE FROM run_events WHERE run_id = ANY($1)
+DELETE FROM run_events
+WHERE run_id = ANY($1)
+    AND run_id BETWEEN $2 AND $3

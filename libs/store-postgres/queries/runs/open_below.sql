@@ -15,6 +15,7 @@ WITH RECURSIVE below (id, above, is_open) AS (
         OFFSET 0
     ) AS child
     WHERE parents.id = ANY($1)
+        AND parents.id BETWEEN $2 AND $3
         AND child.id <> ALL($1)
     UNION ALL
     SELECT child.id, below.above, child.is_open
@@ -32,4 +33,4 @@ SELECT below.id, below.above
 FROM below
 WHERE below.is_open
 ORDER BY below.id
-LIMIT $2
+LIMIT $4

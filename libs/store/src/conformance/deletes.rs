@@ -22,12 +22,13 @@ fn cached(run: RunId) -> CacheEntry {
     }
 }
 
-fn key_of(run: RunId) -> KeyReservation {
+/// A reservation of the key that `insert_with_all` gives to a run.
+pub fn key_of(run: RunId) -> KeyReservation {
     KeyReservation { run_id: run, ..reservation("task:resize", &run.to_string()) }
 }
 
 /// Inserts a run with something in every table.
-async fn insert_with_all(store: &Arc<dyn RunStore>, run: &Run) {
+pub async fn insert_with_all(store: &Arc<dyn RunStore>, run: &Run) {
     let failure = Failure {
         error_type: "ValueError".to_owned(),
         message: "no".to_owned(),
@@ -62,7 +63,7 @@ async fn delete(store: &Arc<dyn RunStore>, ids: &[RunId]) -> usize {
 
 /// How many things there are of a run: row, parameters, result, failure, inputs, events, the owner of its key, and its
 /// place in the cache.
-async fn n_things(store: &Arc<dyn RunStore>, run: &Run) -> usize {
+pub async fn n_things(store: &Arc<dyn RunStore>, run: &Run) -> usize {
     let details = store.get_details(None, &[run.id]).await.unwrap();
     let of_details = details.iter().map(|detail| {
         1 + usize::from(detail.parameters.is_some())

@@ -13,6 +13,7 @@ pub mod locks;
 pub mod matches;
 pub mod objects;
 pub mod orders;
+pub mod retention;
 pub mod rows;
 pub mod sessions;
 pub mod slots;
@@ -124,6 +125,10 @@ macro_rules! run_store_conformance {
             orders::pages_follow_every_order,
             orders::pages_hold_while_runs_are_added_and_changed,
             orders::counts_say_what_they_are_worth,
+            retention::runs_go_some_time_after_their_end,
+            retention::a_time_without_open_runs_goes_at_once,
+            retention::a_tree_is_kept_as_long_as_its_root,
+            retention::ids_of_any_age_are_kept_and_go,
             sessions::a_session_lives_until_it_is_ended,
             sessions::cancelling_runs_of_a_session_are_found,
             sessions::a_session_belongs_to_its_namespace,
@@ -150,12 +155,17 @@ macro_rules! run_store_conformance {
 
         #[tokio::test]
         async fn every_query_file_is_reached() {
-            $(
-                let fixture = <$fixture as $crate::conformance::Fixture>::open().await;
-                // In a box: all cases in one future would be too large for the stack of a test.
-                Box::pin($crate::conformance::$module::$case($crate::conformance::Fixture::store(&fixture))).await;
-                $crate::conformance::Fixture::close(fixture).await;
-            )*
+            $({
+                // Made in a frame of its own: all cases side by side would be too much for the stack of a test.
+                fn case() -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+                    Box::pin(async {
+                        let fixture = <$fixture as $crate::conformance::Fixture>::open().await;
+                        $crate::conformance::$module::$case($crate::conformance::Fixture::store(&fixture)).await;
+                        $crate::conformance::Fixture::close(fixture).await;
+                    })
+                }
+                case().await;
+            })*
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
             let unreached = $crate::conformance::unreached($statements, &folder);
             assert!(unreached.is_empty(), "{unreached:#?}");

@@ -1,0 +1,3 @@
+-- Whether a key names a run of these ids.
+SELECT EXISTS (SELECT FROM idempotency_keys WHERE run_id >= $1 AND run_id < $2)
+    OR EXISTS (SELECT FROM cache_keys WHERE run_id >= $1 AND run_id < $2)

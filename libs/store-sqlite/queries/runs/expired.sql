@@ -1,0 +1,12 @@
+-- A tree is kept as long as its root.
+SELECT id
+FROM runs
+WHERE ended_at < ?1
+    AND NOT EXISTS (
+        SELECT 1
+        FROM runs AS roots
+        WHERE roots.id = runs.root_id
+            AND (roots.ended_at IS NULL OR roots.ended_at >= ?1)
+    )
+ORDER BY ended_at
+LIMIT ?2
