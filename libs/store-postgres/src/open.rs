@@ -112,19 +112,18 @@ impl Signals {
 impl PgStore {
     /// Connects, and brings the schema up to date. Any number of processes may do that at once.
     pub async fn connect(url: &str, options: &PgOptions) -> Result<Self, OpenError> {
-        let connect: PgConnectOptions = url.parse().map_err(url_error)?;
-        let connect = connect.application_name(&options.application_name).statement_cache_capacity(256);
-        let server = Server {
-            address: format!(
-                "{}:{}/{}",
-                connect.get_host(),
-                connect.get_port(),
-                connect.get_database().unwrap_or(connect.get_username())
-            ),
-            user: connect.get_username().to_owned(),
-        };
-        migrate(&connect, options, &server).await?;
+        let (connect, server) = parse_url(url, options)?;
+        migrate(&connect, options, &server, &MIGRATOR).await?;
+        Self::serve(url, connect, options, &server).await
+    }
 
+    /// Serves the schema that is there.
+    async fn serve(
+        url: &str,
+        connect: PgConnectOptions,
+        options: &PgOptions,
+        server: &Server,
+    ) -> Result<Self, OpenError> {
         // Listeners sleep, and would be no better for timeouts. One is for runs, one for logs.
         let listening = PgPoolOptions::new().max_connections(2).connect_lazy_with(connect.clone());
         let pool = PgPoolOptions::new()
@@ -166,6 +165,35 @@ impl PgStore {
     }
 }
 
+/// For tests: brings the schema to an older version.
+#[cfg(feature = "testing")]
+pub(crate) async fn migrate_to(version: u32, url: &str) -> Result<(), OpenError> {
+    let options = PgOptions::default();
+    let (connect, server) = parse_url(url, &options)?;
+    let known = MIGRATOR.iter().filter(|migration| migration.version <= i64::from(version));
+    migrate(&connect, &options, &server, &Migrator::with_migrations(known.cloned().collect())).await
+}
+
+/// For tests: serves the schema that is there, as a process does that was started before a later one migrated.
+#[cfg(feature = "testing")]
+pub(crate) async fn connect_unmigrated(url: &str, options: &PgOptions) -> Result<PgStore, OpenError> {
+    let (connect, server) = parse_url(url, options)?;
+    PgStore::serve(url, connect, options, &server).await
+}
+
+fn parse_url(url: &str, options: &PgOptions) -> Result<(PgConnectOptions, Server), OpenError> {
+    let connect: PgConnectOptions = url.parse().map_err(url_error)?;
+    let connect = connect.application_name(&options.application_name).statement_cache_capacity(256);
+    let address = format!(
+        "{}:{}/{}",
+        connect.get_host(),
+        connect.get_port(),
+        connect.get_database().unwrap_or(connect.get_username())
+    );
+    let server = Server { address, user: connect.get_username().to_owned() };
+    Ok((connect, server))
+}
+
 /// The newest schema that this program knows.
 pub(crate) fn known_schema() -> u32 {
     let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -174,14 +202,19 @@ pub(crate) fn known_schema() -> u32 {
 
 /// Runs the migrations on a connection without timeouts: they wait for another process that migrates (an advisory
 /// lock), and may take as long as they take.
-async fn migrate(connect: &PgConnectOptions, options: &PgOptions, server: &Server) -> Result<(), OpenError> {
+async fn migrate(
+    connect: &PgConnectOptions,
+    options: &PgOptions,
+    server: &Server,
+    migrator: &Migrator,
+) -> Result<(), OpenError> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(options.acquire_timeout)
         .connect_with(connect.clone())
         .await
         .map_err(|error| server.unreachable(&error))?;
-    MIGRATOR.run(&pool).await.map_err(|error| server.migrate_error(error))?;
+    migrator.run(&pool).await.map_err(|error| server.migrate_error(error))?;
     pool.close().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-use crate::PgStore;
+use crate::{PgOptions, PgStore, open};
 
 /// An empty database.
 pub struct Database {
@@ -50,4 +50,20 @@ impl Database {
 /// The store's connections, to ask the database what no port tells: with the settings that its statements have.
 pub fn pool(store: &PgStore) -> &PgPool {
     &store.pool
+}
+
+/// Brings the schema of a database to this version.
+///
+/// # Panics
+/// A migration fails.
+pub async fn migrate_to(version: u32, database: &Database) {
+    open::migrate_to(version, database.url()).await.expect("the migrations work");
+}
+
+/// The store of a process that was started when the schema was as it is now.
+///
+/// # Panics
+/// The server does not answer.
+pub async fn connect_unmigrated(database: &Database, options: &PgOptions) -> PgStore {
+    open::connect_unmigrated(database.url(), options).await.expect("the database opens")
 }
