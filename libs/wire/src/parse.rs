@@ -38,6 +38,9 @@ pub fn parse_draft(
     violations: &mut Violations,
 ) -> Option<(Draft, Option<Payload>)> {
     let id = if new.id.is_empty() { Some(id) } else { violations.parse("id", &new.id) };
+    if let Some(id) = id {
+        check_id_time(id, violations);
+    }
     let kind = kind_from_proto(new.kind);
     if kind.is_none() {
         violations
@@ -166,6 +169,21 @@ fn parse_instant(
             violations.add(field, format!("{} s is out of the range of a timestamp", instant.seconds));
             None
         }
+    }
+}
+
+/// The store makes room ahead for ids of the near future only. Old ones are welcome: a caller may come back late.
+fn check_id_time(id: RunId, violations: &mut Violations) {
+    let latest = SystemClock.now() + limits::MAX_ID_AHEAD;
+    if id.created_at() > latest {
+        violations.add(
+            "id",
+            format!(
+                "{id} was made at {}, and {latest} is the latest: set the clock of the machine that made it, or leave \
+                 the id empty",
+                id.created_at()
+            ),
+        );
     }
 }
 

@@ -76,6 +76,7 @@ impl SystemService for Service {
             max_inline_payload_size_bytes: limits::MAX_INLINE_PAYLOAD_SIZE as u64,
             max_message_payload_size_bytes: limits::MAX_MESSAGE_PAYLOAD_SIZE as u64,
             max_payload_chunk_size_bytes: limits::MAX_CHUNK_SIZE as u64,
+            max_id_ahead: Some(duration_to_proto(limits::MAX_ID_AHEAD)),
         }))
     }
 }

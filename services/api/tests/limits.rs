@@ -119,6 +119,28 @@ async fn a_batch_has_a_bound() {
 }
 
 #[tokio::test]
+async fn an_id_has_a_latest_time() {
+    let api = Api::start().await;
+    let ahead = published(&api).await.max_id_ahead.expect("is published");
+    let ahead = u64::try_from(ahead.seconds).expect("is positive");
+    let now = uuid::Uuid::now_v7();
+    let (seconds, nanos) = now.get_timestamp().expect("has a time").to_unix();
+    let id_at = |seconds| {
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos);
+        uuid::Uuid::new_v7(time).to_string()
+    };
+    for seconds in [seconds - 400 * 86_400, seconds + ahead - 3_600] {
+        let run = api.created(NewRun { id: id_at(seconds), ..task() }).await;
+        assert_eq!(run.id, id_at(seconds)[..13].to_owned() + &run.id[13..]);
+    }
+    let refused =
+        api.create(NewRun { id: id_at(seconds + ahead + 3_600), ..task() }).await.expect_err("is ahead");
+    assert_eq!(fields(&refused), ["run.id"], "{refused:?}");
+    let description = &descriptions(&refused)["run.id"];
+    assert!(description.contains("set the clock of the machine"), "{description}");
+}
+
+#[tokio::test]
 async fn a_tree_has_a_deepest_level() {
     let api = Api::start().await;
     let deepest = published(&api).await.max_tree_depth;

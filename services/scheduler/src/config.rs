@@ -16,6 +16,46 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub object_storage: ObjectStorageConfig,
     pub sweeps: SweepsConfig,
+    pub retention: RetentionConfig,
+}
+
+/// Section `retention`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct RetentionConfig {
+    pub runs_after: HumanDuration,
+    pub partition_width: HumanDuration,
+    pub interval: HumanDuration,
+}
+
+impl RetentionConfig {
+    fn faults(&self) -> Vec<String> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let mut faults = Vec::new();
+        if *self.runs_after < Duration::from_secs(3_600) {
+            faults.push(format!(
+                "retention.runs_after is {:?}; below 1h runs would be gone before anyone has seen their results",
+                *self.runs_after
+            ));
+        }
+        let width = *self.partition_width;
+        if !(DAY..=100 * DAY).contains(&width) || !width.as_nanos().is_multiple_of(DAY.as_nanos()) {
+            faults.push(format!(
+                "retention.partition_width is {width:?}; whole days from 1d to 100d are allowed"
+            ));
+        } else if width * 100 < *self.runs_after {
+            faults.push(format!(
+                "retention.partition_width is {width:?}: {:?} of runs would lie in more than 100 partitions, which every \
+                 statement has to look at; make it larger",
+                *self.runs_after
+            ));
+        }
+        if !(Duration::from_millis(10)..=DAY).contains(&*self.interval) {
+            faults.push(format!("retention.interval is {:?}; 10ms to 1d are allowed", *self.interval));
+        }
+        faults
+    }
 }
 
 /// Section `sweeps`.
@@ -42,7 +82,7 @@ impl ServiceConfig for Config {
     const DEFAULT_TOML: &'static str = include_str!("../config.default.toml");
 
     fn validate(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults = self.retention.faults();
         let sweeps = &self.sweeps;
         if sweeps.batch.get() > limits::MAX_BATCH_SIZE {
             faults.push(format!(
@@ -107,5 +147,23 @@ mod tests {
     fn the_defaults_are_valid() {
         let config = tidegate_service_kit::config::defaults::<Config>();
         assert_eq!(config.validate(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn retention_has_bounds() {
+        let defaults = tidegate_service_kit::config::defaults::<Config>();
+        let faults = |runs_after: &str, partition_width: &str| {
+            let span = |text: &str| text.parse().expect("a span");
+            let retention = RetentionConfig {
+                runs_after: span(runs_after),
+                partition_width: span(partition_width),
+                ..defaults.retention.clone()
+            };
+            Config { retention, ..defaults.clone() }.validate()
+        };
+        assert_eq!(faults("100d", "1d"), Vec::<String>::new());
+        assert!(faults("59m", "7d")[0].contains("retention.runs_after is 3540s"));
+        assert!(faults("30d", "36h")[0].contains("whole days"));
+        assert!(faults("101d", "1d")[0].contains("more than 100 partitions"));
     }
 }

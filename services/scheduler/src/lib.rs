@@ -16,11 +16,11 @@ use tidegate_engine::{Engine, EngineError, Options};
 use tidegate_model::{SystemClock, Timestamp};
 use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
 use tidegate_service_kit::Supervisor;
-use tidegate_store::RunStore;
+use tidegate_store::{Maintained, RunStore};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-pub use config::{Config, SweepsConfig};
+pub use config::{Config, RetentionConfig, SweepsConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
 const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
@@ -103,6 +103,12 @@ pub async fn start(
             })
         }),
     );
+    let runs_after = *config.retention.runs_after;
+    spawn_sweep(
+        "retention",
+        *config.retention.interval,
+        Box::new(move |engine| Box::pin(maintain(engine, runs_after, batch))),
+    );
     // It uploads and grants nothing.
     let options = PayloadOptions { max_size: 0, presigned_lifetime: None };
     let payloads = Payloads::new(store, storage, Arc::new(SystemClock), options);
@@ -144,6 +150,22 @@ async fn lost_before(engine: &Engine, reconcile_after: Duration) -> Option<Times
             None
         }
     }
+}
+
+/// Gives how many runs were deleted one by one: a full batch is followed by the next.
+async fn maintain(engine: Engine, runs_after: Duration, batch: usize) -> Result<usize, EngineError> {
+    let now = engine.clock().now();
+    let done = engine.store().maintain(now, now - runs_after, batch).await?;
+    ::metrics::counter!(metrics::PARTITIONS_MADE).increment(done.partitions_made as u64);
+    ::metrics::counter!(metrics::PARTITIONS_DROPPED).increment(done.partitions_dropped as u64);
+    if done.partitions_made + done.partitions_dropped > 0 {
+        let Maintained { partitions_made, partitions_dropped, .. } = done;
+        tracing::info!(
+            "{partitions_made} partitions of runs were made ahead, {partitions_dropped} were dropped whose runs ended \
+             more than {runs_after:?} ago"
+        );
+    }
+    Ok(done.runs_deleted)
 }
 
 /// While the store was out of reach, or nothing of the suite ran, no process could renew its session: each gets the

@@ -18,6 +18,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         let options = PgOptions {
             max_connections: config.postgres.max_connections,
             application_name: "tidegate-scheduler".to_owned(),
+            partition_width: *config.retention.partition_width,
             ..PgOptions::default()
         };
         let store = Arc::new(PgStore::connect(config.postgres.url.expose(), &options).await?);
