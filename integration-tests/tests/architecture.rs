@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery-memory", &["delivery", "model"]),
     ("delivery-redis", &["delivery", "model"]),
     ("filter", &["model", "orchestration", "store"]),
-    ("engine", &["model", "orchestration", "store"]),
+    ("engine", &["filter", "model", "orchestration", "store"]),
     ("payload", &["model", "service-kit", "store"]),
     ("wire", &["model", "orchestration", "proto"]),
     ("dispatch", &["engine", "model", "orchestration", "proto", "service-kit", "wire"]),

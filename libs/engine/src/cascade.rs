@@ -24,6 +24,29 @@ enum Order {
     Downward,
 }
 
+/// Why runs are cancelled.
+pub(crate) enum Cause<'a> {
+    /// These runs, which are above them, have ended.
+    Above(&'a HashMap<RunId, Run>),
+    /// Someone asked.
+    Asked {
+        /// Why; may be empty.
+        reason: &'a str,
+        /// Who, where that is known.
+        actor: Option<&'a str>,
+    },
+}
+
+impl Cause<'_> {
+    fn event(&self, above: RunId, run: &Run) -> Option<Event> {
+        let (reason, actor) = match self {
+            Self::Above(runs) => (reason(runs.get(&above)?, run), None),
+            Self::Asked { reason, actor } => ((*reason).to_owned(), actor.map(str::to_owned)),
+        };
+        Some(Event::CancelRequested { reason, actor })
+    }
+}
+
 impl Engine {
     /// Cancels the open runs below a run that was cancelled. Gives how many it cancelled. Dying in the middle loses
     /// nothing: the flag of the run above, which falls last, has the sweep go on.
@@ -68,36 +91,55 @@ impl Engine {
             return Ok(0);
         }
         let ids: Vec<RunId> = above.keys().copied().collect();
-        let mut n_cancelled = 0;
-        loop {
-            // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
-            let mut below = with_retries(|| self.inner.store.open_below(&ids, N_BELOW)).await?;
-            if below.is_empty() {
-                break;
-            }
-            if let Order::Downward = order {
-                below.reverse();
-            }
-            n_cancelled += self.cancel_below(&above, &below).await?;
-        }
+        let n_cancelled = self.cancel_all(&ids, &Cause::Above(&above), order).await?;
         // Whatever is below has ended or is CANCELLING by now, and gets no new children.
         with_retries(|| self.settle(&ids)).await?;
         Ok(n_cancelled)
     }
 
-    async fn cancel_below(&self, above: &HashMap<RunId, Run>, below: &[Below]) -> Result<usize, EngineError> {
+    /// Cancels the open runs below `above`. The caller sees to it that this is carried on should it break off.
+    pub(crate) async fn cancel_all_below(
+        &self,
+        above: &[RunId],
+        cause: &Cause<'_>,
+    ) -> Result<usize, EngineError> {
+        self.cancel_all(above, cause, Order::Upward).await
+    }
+
+    async fn cancel_all(
+        &self,
+        above: &[RunId],
+        cause: &Cause<'_>,
+        order: Order,
+    ) -> Result<usize, EngineError> {
+        let mut n_cancelled = 0;
+        loop {
+            // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
+            let mut below = with_retries(|| self.inner.store.open_below(above, N_BELOW)).await?;
+            if below.is_empty() {
+                return Ok(n_cancelled);
+            }
+            if let Order::Downward = order {
+                below.reverse();
+            }
+            n_cancelled += self.cancel_below(cause, &below).await?;
+        }
+    }
+
+    /// Side by side in as many transactions as the engine has lanes.
+    async fn cancel_below(&self, cause: &Cause<'_>, below: &[Below]) -> Result<usize, EngineError> {
         let n_lanes = self.inner.options.n_lanes.get();
         let lanes = (0..n_lanes).map(|lane_idx| async move {
             let mut n_cancelled = 0;
             for chunk in below.chunks(CHUNK).skip(lane_idx).step_by(n_lanes) {
-                n_cancelled += with_retries(|| self.cancel_chunk(above, chunk)).await?;
+                n_cancelled += with_retries(|| self.cancel_chunk(cause, chunk)).await?;
             }
             Ok::<usize, EngineError>(n_cancelled)
         });
         Ok(try_join_all(lanes).await?.into_iter().sum())
     }
 
-    async fn cancel_chunk(&self, above: &HashMap<RunId, Run>, chunk: &[Below]) -> Result<usize, StoreError> {
+    async fn cancel_chunk(&self, cause: &Cause<'_>, chunk: &[Below]) -> Result<usize, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
         let ids: Vec<RunId> = chunk.iter().map(|below| below.id).collect();
@@ -105,15 +147,16 @@ impl Engine {
         let mut changes = Changes::new(Vec::new());
         let mut n_cancelled = 0;
         for run in tx.lock_runs(&ids).await? {
-            let Some(cause) = above_of.get(&run.id).and_then(|id| above.get(id)) else { continue };
-            let event = Event::CancelRequested { reason: reason(cause, &run), actor: None };
+            let Some(event) = above_of.get(&run.id).and_then(|above| cause.event(*above, &run)) else {
+                continue;
+            };
             if let Ok(mut step) = apply(&run, None, &event, now, 0.5)
                 && !step.transitions.is_empty()
             {
-                // The flag above stands for it as well.
-                step.run.cascade_pending = false;
+                // What stands for the cascade stands for this run as well.
+                step.run.cascade_pending = run.cascade_pending;
                 n_cancelled += 1;
-                changes.take(&run, &event, None, step, now);
+                changes.take(&run, &event, event.actor(), step, now);
             }
         }
         let mut outbound = changes.commit(&*self.inner.store, tx, now).await?;

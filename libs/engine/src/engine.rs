@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     outbound: mpsc::Sender<Outbound>,
     /// Wakes the cascade task.
     pub cascades: Arc<Notify>,
+    /// Wakes those who carry on bulk operations.
+    pub bulk: Notify,
     pub waits: Waits,
 }
 
@@ -97,6 +99,7 @@ impl Engine {
             operations,
             outbound,
             cascades,
+            bulk: Notify::new(),
             waits: Waits::default(),
         };
         (Self { inner: Arc::new(inner) }, tasks)

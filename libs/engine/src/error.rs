@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_model::{ErrorCode, ObjectId, Reason, RunId, RunKind, ServiceError};
+use tidegate_model::{BulkOperationId, ErrorCode, ObjectId, Reason, RunId, RunKind, ServiceError};
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
 
@@ -65,6 +65,24 @@ pub enum EngineError {
     InputUnwanted {
         /// The run.
         run_id: RunId,
+    },
+    /// There is no such bulk operation in this namespace.
+    #[error("there is no bulk operation {id} in this namespace")]
+    BulkOperationNotFound {
+        /// The id that was asked for.
+        id: BulkOperationId,
+    },
+    /// The id of a bulk operation is another namespace's.
+    #[error("request_id: {id} was used by another bulk operation: make a new UUIDv7")]
+    BulkOperationIdUsed {
+        /// The id.
+        id: BulkOperationId,
+    },
+    /// The filter is wrong.
+    #[error("filter: {cause}")]
+    InvalidFilter {
+        /// What, and where.
+        cause: String,
     },
     /// Only what has ended can be deleted.
     #[error("run {run_id} is {state}; only a run that has ended can be deleted: cancel it first")]
@@ -146,8 +164,12 @@ impl ServiceError for EngineError {
             | Self::WrongKind { .. }
             | Self::KeyNotFound { .. }
             | Self::LimitNotFound { .. }
+            | Self::BulkOperationNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
-            Self::Rejected(Rejection::TooManyLabels { .. }) => ErrorCode::InvalidArgument,
+            Self::BulkOperationIdUsed { .. } => ErrorCode::AlreadyExists,
+            Self::Rejected(Rejection::TooManyLabels { .. }) | Self::InvalidFilter { .. } => {
+                ErrorCode::InvalidArgument
+            }
             Self::Rejected(_)
             | Self::SessionLost
             | Self::NotAtPause { .. }
@@ -172,7 +194,11 @@ impl ServiceError for EngineError {
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
-            Self::Rejected(Rejection::TooManyLabels { .. }) => Reason::InvalidField,
+            Self::Rejected(Rejection::TooManyLabels { .. }) | Self::InvalidFilter { .. } => {
+                Reason::InvalidField
+            }
+            Self::BulkOperationNotFound { .. } => Reason::BulkOperationNotFound,
+            Self::BulkOperationIdUsed { .. } => Reason::IdempotencyKeyReused,
             Self::Rejected(
                 Rejection::NotAllowed { .. }
                 | Rejection::NotDue { .. }

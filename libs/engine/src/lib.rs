@@ -6,6 +6,7 @@
 
 mod adopt;
 mod ask;
+mod bulk;
 mod cached;
 mod cascade;
 mod commit;
@@ -29,6 +30,7 @@ mod sweep;
 mod wait;
 
 pub use ask::Ask;
+pub use bulk::Bulk;
 pub use create::{Create, Created};
 pub use dispatch::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
 pub use engine::{BackgroundTask, Engine, Options};

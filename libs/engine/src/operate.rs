@@ -399,6 +399,10 @@ impl Changes {
         self.runs.insert(run.id, run);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
     pub fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.get(&id)
     }

@@ -45,6 +45,7 @@ pub enum Reason {
     PayloadNotFound,
     ChecksumMismatch,
     ConcurrencyLimitNotFound,
+    BulkOperationNotFound,
 }
 
 impl Reason {
@@ -67,6 +68,7 @@ impl Reason {
             Self::PayloadNotFound => "PAYLOAD_NOT_FOUND",
             Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
             Self::ConcurrencyLimitNotFound => "CONCURRENCY_LIMIT_NOT_FOUND",
+            Self::BulkOperationNotFound => "BULK_OPERATION_NOT_FOUND",
         }
     }
 }

@@ -79,6 +79,11 @@ uuid_v7! {
     ObjectId
 }
 
+uuid_v7! {
+    /// Names something that is done to many runs.
+    BulkOperationId
+}
+
 /// The fencing token of a run: it only grows and is never reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);

@@ -85,7 +85,7 @@ CREATE TABLE runs_default PARTITION OF runs DEFAULT WITH (
 CREATE INDEX runs_by_namespace ON runs (namespace, id);
 -- list with `root_run_id`: a tree; an uppermost run is found by its id
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
--- list with `parent_run_id`: all children; runs/open_below.sql
+-- list with `parent_run_id`: all children; runs/open_below.sql, runs/tree.sql, runs/tree_count.sql
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 -- list with `tags`
 CREATE INDEX runs_by_tag ON runs USING gin (tags) WHERE tags <> '{}';
@@ -285,3 +285,33 @@ CREATE TABLE sessions (
 
 -- runs/sweep_lost_sessions.sql, sessions/purge.sql
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+-- What is done to many runs, and how far that has come.
+CREATE TABLE bulk_operations (
+    id uuid NOT NULL,
+    tree_run_id uuid, -- this run and those below it; NULL: those of the filter
+    cursor uuid, -- runs go from the newest on: this one and those above it are seen to
+    created_at bigint NOT NULL,
+    lease_until bigint NOT NULL, -- until when the process that carries it on has it to itself
+    ended_at bigint,
+    pause_timeout bigint,
+    n_matched bigint NOT NULL,
+    n_done bigint NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    action text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    actor text COLLATE "C", -- who asked for it
+    filter text COLLATE "C",
+    skipped jsonb NOT NULL, -- an object of numbers
+    CONSTRAINT bulk_operations_pkey PRIMARY KEY (id),
+    CONSTRAINT bulk_operations_filter_or_tree CHECK ((filter IS NULL) <> (tree_run_id IS NULL)),
+    CONSTRAINT bulk_operations_ended_at_iff_over CHECK ((ended_at IS NULL) = (state = 'RUNNING'))
+) WITH (fillfactor = 50); -- few rows, each written with every step
+
+-- bulk_operations/list.sql
+CREATE INDEX bulk_operations_by_namespace ON bulk_operations (namespace, id);
+-- bulk_operations/sweep.sql
+CREATE INDEX bulk_operations_by_lease ON bulk_operations (lease_until) WHERE state = 'RUNNING';
+-- bulk_operations/purge.sql
+CREATE INDEX bulk_operations_by_end ON bulk_operations (ended_at) WHERE ended_at IS NOT NULL;

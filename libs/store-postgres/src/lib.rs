@@ -1,6 +1,7 @@
 //! Storage of runs and logs in Postgres 15 or later. Statements take whole batches as arrays, so that a batch of
 //! any size is one prepared statement and one round trip.
 
+mod bulk;
 mod error;
 mod filter;
 mod follow;

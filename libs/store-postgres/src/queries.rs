@@ -23,6 +23,15 @@ statements! {
     LOCK_RUNS = "runs/lock.sql" after "runs/columns.sql";
     SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
     OPEN_BELOW = "runs/open_below.sql";
+    TREE = "runs/tree.sql";
+    TREE_COUNT = "runs/tree_count.sql";
+    PUT_BULK_OPERATION = "bulk_operations/put.sql";
+    GET_BULK_OPERATION = "bulk_operations/get.sql" after "bulk_operations/columns.sql";
+    LIST_BULK_OPERATIONS = "bulk_operations/list.sql" after "bulk_operations/columns.sql";
+    LOCK_BULK_OPERATION = "bulk_operations/lock.sql" after "bulk_operations/columns.sql";
+    SWEEP_BULK_OPERATION = "bulk_operations/sweep.sql" after "bulk_operations/columns.sql";
+    UPDATE_BULK_OPERATION = "bulk_operations/update.sql";
+    PURGE_BULK_OPERATIONS = "bulk_operations/purge.sql";
     CANCELLING_OF_SESSION = "runs/cancelling_of_session.sql" after "runs/columns.sql";
     SWEEP_NEVER_ENQUEUED = "runs/sweep_never_enqueued.sql" after "runs/columns.sql";
     SWEEP_ENQUEUED_BEFORE = "runs/sweep_enqueued_before.sql" after "runs/columns.sql";

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::{query, types::Json};
-use tidegate_model::{Epoch, Namespace, RunId, SessionId, Timestamp};
+use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, Maintained, RunDetail,
-    RunInput, RunStore, RunTx, Session, StoreError, adapter,
+    Below, BulkOperation, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery,
+    Maintained, RunDetail, RunInput, RunStore, RunTx, Selection, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -176,6 +176,36 @@ impl RunStore for PgStore {
         rows.iter().map(|row| Ok(Below { id: row::run_id(row, 0)?, above: row::run_id(row, 1)? })).collect()
     }
 
+    async fn select_runs(
+        &self,
+        selection: &Selection,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.selected(selection, before, limit).await
+    }
+
+    async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        self.n_selected(selection).await
+    }
+
+    async fn get_bulk_operation(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        self.bulk_operation(namespace, id).await
+    }
+
+    async fn list_bulk_operations(
+        &self,
+        namespace: &Namespace,
+        before: Option<BulkOperationId>,
+        limit: usize,
+    ) -> Result<Vec<BulkOperation>, StoreError> {
+        self.bulk_operations(namespace, before, limit).await
+    }
+
     async fn get_inputs(&self, inputs: &InputQuery) -> Result<Vec<RunInput>, StoreError> {
         let rows = query(queries::GET_INPUTS.sql())
             .bind(inputs.run_id.as_uuid())
@@ -265,6 +295,7 @@ impl RunStore for PgStore {
         let mut n_purged = 0;
         for (statement, before) in [
             (&queries::PURGE_SESSIONS, ended_before),
+            (&queries::PURGE_BULK_OPERATIONS, ended_before),
             (&queries::PURGE_KEYS, now),
             (&queries::PURGE_CACHE_KEYS, now),
         ] {

@@ -6,10 +6,11 @@ use std::{
 use async_trait::async_trait;
 use futures::{Stream, TryStreamExt as _};
 use sqlx::{Postgres, Transaction, postgres::PgRow, query};
-use tidegate_model::{Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{BulkOperationId, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx, StoreError, Sweep,
+    BulkOperation, CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx,
+    StoreError, Sweep,
     adapter::{
         self, detach_flags, ended_at, first_reservations, key_name, micros, placement_columns, signed, text,
         unreadable,
@@ -18,6 +19,7 @@ use tidegate_store::{
 use uuid::Uuid;
 
 use crate::{
+    bulk,
     error::{commit_error, store_error},
     open::Signals,
     queries::{self, of_runs},
@@ -465,6 +467,25 @@ impl RunTx for PgTx {
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| Ok((row::run_id(row, 0)?, row::payload(row, 1)?))).collect()
+    }
+
+    async fn put_bulk_operation(&mut self, operation: &BulkOperation) -> Result<bool, StoreError> {
+        bulk::put(&mut self.tx, operation).await
+    }
+
+    async fn lock_bulk_operation(
+        &mut self,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        bulk::lock(&mut self.tx, id).await
+    }
+
+    async fn sweep_bulk_operation(&mut self, now: Timestamp) -> Result<Option<BulkOperation>, StoreError> {
+        bulk::sweep(&mut self.tx, now).await
+    }
+
+    async fn update_bulk_operation(&mut self, operation: &BulkOperation) -> Result<(), StoreError> {
+        bulk::update(&mut self.tx, operation).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

@@ -233,3 +233,32 @@ CREATE TABLE sessions (
 
 -- sweep_lost_sessions.sql and sessions/purge.sql
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+-- What is done to many runs, and how far that has come.
+CREATE TABLE bulk_operations (
+    id BLOB NOT NULL PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    action TEXT NOT NULL,
+    filter TEXT,
+    tree_run_id BLOB, -- this run and those below it; NULL: those of the filter
+    reason TEXT NOT NULL,
+    actor TEXT, -- who asked for it
+    pause_timeout INTEGER,
+    created_at INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    ended_at INTEGER,
+    cursor BLOB, -- runs go from the newest on: this one and those above it are seen to
+    lease_until INTEGER NOT NULL, -- until when the process that carries it on has it to itself
+    n_matched INTEGER NOT NULL,
+    n_done INTEGER NOT NULL,
+    skipped TEXT NOT NULL, -- an object of numbers
+    CHECK ((filter IS NULL) <> (tree_run_id IS NULL)),
+    CHECK ((ended_at IS NULL) = (state = 'RUNNING'))
+) STRICT, WITHOUT ROWID;
+
+-- bulk_operations/list.sql
+CREATE INDEX bulk_operations_by_namespace ON bulk_operations (namespace, id);
+-- bulk_operations/sweep.sql
+CREATE INDEX bulk_operations_by_lease ON bulk_operations (lease_until) WHERE state = 'RUNNING';
+-- bulk_operations/purge.sql
+CREATE INDEX bulk_operations_by_end ON bulk_operations (ended_at) WHERE ended_at IS NOT NULL;

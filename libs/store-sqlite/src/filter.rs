@@ -55,7 +55,7 @@ fn push_from(sql: &mut Builder, namespace: &str, filter: &Filter) -> Result<(), 
     push(sql, filter)
 }
 
-fn push(sql: &mut Builder, filter: &Filter) -> Result<(), StoreError> {
+pub(crate) fn push(sql: &mut Builder, filter: &Filter) -> Result<(), StoreError> {
     match filter {
         Filter::And(parts) => push_joined(sql, parts, "TRUE", " AND "),
         Filter::Or(parts) => push_joined(sql, parts, "FALSE", " OR "),

@@ -1,6 +1,7 @@
 //! Storage of runs and logs in one SQLite file: what `tidegate dev` uses. One connection writes, several read
 //! (WAL). One process uses a file at a time; a second one would work, but would not be told of commits.
 
+mod bulk;
 mod error;
 mod filter;
 mod logs;

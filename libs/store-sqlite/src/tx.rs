@@ -6,15 +6,16 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{Sqlite, Transaction, query, sqlite::SqliteRow};
-use tidegate_model::{Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{BulkOperationId, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx, StoreError, Sweep,
+    BulkOperation, CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, ObjectRow, RunInput, RunTx,
+    StoreError, Sweep,
     adapter::{self, Statement, first_reservations, key_name},
 };
 use tokio::sync::watch;
 
-use crate::{error::store_error, queries, row};
+use crate::{bulk, error::store_error, queries, row};
 
 /// Deletes of what is kept of runs outside of their rows.
 static BELONGINGS: [&Statement; 6] = [
@@ -328,6 +329,25 @@ impl RunTx for SqliteTx {
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| Ok((row::run_id(row, 0)?, row::payload(row, 1)?))).collect()
+    }
+
+    async fn put_bulk_operation(&mut self, operation: &BulkOperation) -> Result<bool, StoreError> {
+        bulk::put(&mut self.tx, operation).await
+    }
+
+    async fn lock_bulk_operation(
+        &mut self,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        bulk::lock(&mut self.tx, id).await
+    }
+
+    async fn sweep_bulk_operation(&mut self, now: Timestamp) -> Result<Option<BulkOperation>, StoreError> {
+        bulk::sweep(&mut self.tx, now).await
+    }
+
+    async fn update_bulk_operation(&mut self, operation: &BulkOperation) -> Result<(), StoreError> {
+        bulk::update(&mut self.tx, operation).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 //! here. A store keeps rows and judges nothing: the rules are in `tidegate-orchestration`.
 
 pub mod adapter;
+mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -12,6 +13,7 @@ mod order;
 mod run_store;
 mod slots;
 
+pub use bulk::{Among, BulkAction, BulkOperation, BulkState, BulkTarget, Selection};
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};

@@ -2,12 +2,14 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 use tidegate_model::{
-    Epoch, FunctionName, Namespace, ObjectId, Payload, RunId, RunKind, SessionId, Timestamp,
+    BulkOperationId, Epoch, FunctionName, Namespace, ObjectId, Payload, RunId, RunKind, SessionId, Timestamp,
 };
 use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
-use crate::{Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, SlotTx, StoreError};
+use crate::{
+    BulkOperation, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, Selection, SlotTx, StoreError,
+};
 
 /// A run to be inserted, with what belongs to it.
 #[derive(Clone, Debug)]
@@ -360,6 +362,32 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// below ended runs, too. A run below two of `above` is given once, for the lower one.
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError>;
 
+    /// Up to `limit` runs of a selection, newest first, with ids smaller than `before`.
+    async fn select_runs(
+        &self,
+        selection: &Selection,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError>;
+
+    /// How many runs a selection has now.
+    async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError>;
+
+    /// A bulk operation.
+    async fn get_bulk_operation(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError>;
+
+    /// Bulk operations, newest first, with ids smaller than `before`.
+    async fn list_bulk_operations(
+        &self,
+        namespace: &Namespace,
+        before: Option<BulkOperationId>,
+        limit: usize,
+    ) -> Result<Vec<BulkOperation>, StoreError>;
+
     /// The payloads of a run's pauses.
     async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError>;
 
@@ -501,6 +529,20 @@ pub trait RunTx: SlotTx + Send {
 
     /// The parameters of runs that have some.
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError>;
+
+    /// Inserts a bulk operation. False where the id exists already, which changes nothing.
+    async fn put_bulk_operation(&mut self, operation: &BulkOperation) -> Result<bool, StoreError>;
+
+    /// Locks a bulk operation for a change, and reads it.
+    async fn lock_bulk_operation(&mut self, id: BulkOperationId)
+    -> Result<Option<BulkOperation>, StoreError>;
+
+    /// Locks and reads the bulk operation that goes on, whose lease ended by `now`, the longest ago; leaving out those that
+    /// another transaction has locked.
+    async fn sweep_bulk_operation(&mut self, now: Timestamp) -> Result<Option<BulkOperation>, StoreError>;
+
+    /// Writes how far a locked bulk operation has come: state, end, cursor, lease, how many were done and skipped.
+    async fn update_bulk_operation(&mut self, operation: &BulkOperation) -> Result<(), StoreError>;
 
     /// Makes it all durable, and wakes the readers of the feed.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;

@@ -7,13 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tidegate_model::{Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{BulkOperationId, Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    Below, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
-    Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, Maintained, NewRun,
-    ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Session, Slot, SlotTx, SlotWait, StoreError,
-    Sweep,
+    Below, BulkOperation, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor, FeedEvent,
+    InputQuery, Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, Maintained,
+    NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx,
+    SlotWait, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -214,6 +214,36 @@ impl RunStore for FaultyStore {
         self.inner.open_below(above, limit).await
     }
 
+    async fn select_runs(
+        &self,
+        selection: &Selection,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.inner.select_runs(selection, before, limit).await
+    }
+
+    async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        self.inner.count_selected(selection).await
+    }
+
+    async fn get_bulk_operation(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        self.inner.get_bulk_operation(namespace, id).await
+    }
+
+    async fn list_bulk_operations(
+        &self,
+        namespace: &Namespace,
+        before: Option<BulkOperationId>,
+        limit: usize,
+    ) -> Result<Vec<BulkOperation>, StoreError> {
+        self.inner.list_bulk_operations(namespace, before, limit).await
+    }
+
     async fn get_inputs(&self, query: &InputQuery) -> Result<Vec<RunInput>, StoreError> {
         self.inner.get_inputs(query).await
     }
@@ -404,6 +434,25 @@ impl RunTx for FaultyTx {
         now: Timestamp,
     ) -> Result<Vec<ObjectRow>, StoreError> {
         self.inner.use_objects(objects, now).await
+    }
+
+    async fn put_bulk_operation(&mut self, operation: &BulkOperation) -> Result<bool, StoreError> {
+        self.inner.put_bulk_operation(operation).await
+    }
+
+    async fn lock_bulk_operation(
+        &mut self,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        self.inner.lock_bulk_operation(id).await
+    }
+
+    async fn sweep_bulk_operation(&mut self, now: Timestamp) -> Result<Option<BulkOperation>, StoreError> {
+        self.inner.sweep_bulk_operation(now).await
+    }
+
+    async fn update_bulk_operation(&mut self, operation: &BulkOperation) -> Result<(), StoreError> {
+        self.inner.update_bulk_operation(operation).await
     }
 
     async fn get_parameters(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Payload)>, StoreError> {

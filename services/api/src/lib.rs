@@ -2,6 +2,7 @@
 //! never talks to a worker.
 
 mod actor;
+mod bulk_service;
 mod concurrency_service;
 mod config;
 mod convert;
@@ -30,6 +31,7 @@ use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
+        bulk_operation_service_server::BulkOperationServiceServer,
         concurrency_service_server::ConcurrencyServiceServer, payload_service_server::PayloadServiceServer,
         run_service_server::RunServiceServer, session_service_server::SessionServiceServer,
         system_service_server::SystemServiceServer,
@@ -61,7 +63,7 @@ pub async fn start(
             Ok(())
         });
     }
-    let (feeder, cascader) = (engine.clone(), engine.clone());
+    let (feeder, cascader, bulk) = (engine.clone(), engine.clone(), engine.clone());
     tasks.essential("feed", |stop| async {
         feeder.run_feed(stop).await;
         Ok(())
@@ -70,7 +72,12 @@ pub async fn start(
         cascader.run_cascades(stop).await;
         Ok(())
     });
+    tasks.essential("bulk-operations", |stop| async {
+        bulk.run_bulk_operations(stop).await;
+        Ok(())
+    });
     let stop = tasks.stop_token();
+    let bulk_service = bulk_service::Service::new(engine.clone());
     let payloads =
         Payloads::new(Arc::clone(&store), storage, Arc::new(SystemClock), config.payload.options());
     let run_service = run_service::Service::new(engine.clone(), payloads.clone(), stop.clone());
@@ -88,6 +95,7 @@ pub async fn start(
     );
     grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
     grpc.add(ConcurrencyServiceServer::new(concurrency_service));
+    grpc.add(BulkOperationServiceServer::new(bulk_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(
         PayloadServiceServer::new(payload_service).max_decoding_message_size(2 * limits::MAX_CHUNK_SIZE),

@@ -81,6 +81,14 @@ pub async fn start(
         *sweeps.slots_interval,
         Box::new(move |engine| Box::pin(hand_out_slots(engine, reconcile_after))),
     );
+    spawn_sweep(
+        "bulk-operations",
+        *sweeps.bulk_operations_interval,
+        // A turn gives how many runs it has seen to: the next one follows at once while there are any.
+        Box::new(move |engine| {
+            Box::pin(async move { Ok(if engine.carry_on_bulk().await? > 0 { batch } else { 0 }) })
+        }),
+    );
     let leases_after = *sweeps.leases_after;
     spawn_sweep(
         "leases",

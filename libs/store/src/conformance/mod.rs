@@ -2,6 +2,7 @@
 //! one line: `tidegate_store::run_store_conformance!(MyFixture);`.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub mod bulk;
 pub mod cache;
 pub mod deletes;
 pub mod events;
@@ -117,6 +118,10 @@ macro_rules! run_store_conformance {
             lists::a_wrong_comparison_is_an_error,
             lists::values_are_no_sql,
             matches::filters_mean_the_same_in_memory,
+            bulk::a_bulk_operation_is_kept_as_it_goes_on,
+            bulk::a_bulk_operation_without_a_lease_is_swept,
+            bulk::runs_are_selected_by_a_filter,
+            bulk::runs_are_selected_by_a_tree,
             trees::open_runs_below_come_by_id,
             trees::open_runs_below_depend_on_how_the_one_above_ended,
             trees::open_runs_are_found_below_ended_ones_but_not_below_detached_ones,

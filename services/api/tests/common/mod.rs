@@ -7,7 +7,8 @@ use tidegate_payload::ObjectStorage;
 use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
-        self, payload_service_client::PayloadServiceClient, run_service_client::RunServiceClient,
+        self, bulk_operation_service_client::BulkOperationServiceClient,
+        payload_service_client::PayloadServiceClient, run_service_client::RunServiceClient,
         session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
     },
 };
@@ -20,6 +21,7 @@ use tonic_types::StatusExt as _;
 
 pub struct Api {
     pub runs: RunServiceClient<Channel>,
+    pub bulk: BulkOperationServiceClient<Channel>,
     pub sessions: SessionServiceClient<Channel>,
     pub system: SystemServiceClient<Channel>,
     pub engine: RunEngineServiceClient<Channel>,
@@ -51,6 +53,7 @@ impl Api {
         let channel = channel(&address).expect("is an address");
         Self {
             runs: RunServiceClient::new(channel.clone()),
+            bulk: BulkOperationServiceClient::new(channel.clone()),
             sessions: SessionServiceClient::new(channel.clone()),
             system: SystemServiceClient::new(channel.clone()),
             engine: RunEngineServiceClient::new(channel.clone()),

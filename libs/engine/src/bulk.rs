@@ -1,0 +1,375 @@
+//! What is done to many runs at once: durable, in steps, carried on by whoever is there.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+use tidegate_model::{BulkOperationId, Namespace, RunId};
+use tidegate_orchestration::{Event, Rejection, Run, StateType, apply};
+use tidegate_store::{Among, BulkAction, BulkOperation, BulkState, BulkTarget, RunTx, Selection, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Engine, EngineError, cascade::Cause, commit::commit, dispatch::Outbound, lane::with_retries,
+    operate::Changes,
+};
+
+/// Runs of one step.
+const STEP: usize = 1_000;
+/// Ids that are looked up at a time.
+const PAGE: usize = 50_000;
+/// Runs of one turn, after which others get theirs.
+const TURN: usize = 20_000;
+/// How long a process that carries an operation on may take for a step before another one does.
+const LEASE: Duration = Duration::from_secs(5);
+/// Operations that one process carries on at a time.
+const N_AT_A_TIME: usize = 2;
+
+/// What is to be done to many runs.
+#[derive(Clone, Debug)]
+pub struct Bulk {
+    /// By which it is known: the same one again starts nothing.
+    pub id: BulkOperationId,
+    /// The tenant.
+    pub namespace: Namespace,
+    /// What is to be done.
+    pub action: BulkAction,
+    /// To which runs.
+    pub target: BulkTarget,
+    /// Why; may be empty.
+    pub reason: String,
+    /// Who asks, where that is known.
+    pub actor: Option<String>,
+    /// For a pause: how long a run may wait; `None`: for ever.
+    pub pause_timeout: Option<Duration>,
+}
+
+/// The states from which an action leads anywhere. A COMPLETED run is tried again only by itself.
+const fn states(action: BulkAction) -> &'static [StateType] {
+    use StateType::{Cancelled, Completed, Crashed, Failed, Paused, Pending, Running, Scheduled};
+    match action {
+        BulkAction::Cancel => &[Scheduled, Pending, Running, Paused],
+        BulkAction::Pause => &[Scheduled, Pending, Running],
+        BulkAction::Resume => &[Paused],
+        BulkAction::Retry => &[Failed, Crashed, Cancelled],
+        BulkAction::Delete => &[Completed, Failed, Crashed, Cancelled],
+    }
+}
+
+impl Engine {
+    /// How many runs an operation would be about.
+    pub async fn count_bulk(&self, bulk: &Bulk) -> Result<u64, EngineError> {
+        let operation = self.operation(bulk).await?;
+        let selection = selection(&operation)?;
+        with_retries(|| self.inner.store.count_selected(&selection)).await
+    }
+
+    /// Starts an operation, durable when it returns; this process carries it on at once, where it runs
+    /// [`Engine::run_bulk_operations`]. One that was started before by the same id is given as it is.
+    pub async fn start_bulk(&self, bulk: &Bulk) -> Result<BulkOperation, EngineError> {
+        if let Some(started) = self.started(bulk).await? {
+            return Ok(started);
+        }
+        let mut operation = self.operation(bulk).await?;
+        operation.n_matched = self.count_bulk(bulk).await?;
+        let is_new = with_retries(|| async {
+            let mut tx = self.inner.store.begin().await?;
+            let is_new = tx.put_bulk_operation(&operation).await?;
+            // One that was put before by this very call is found as such.
+            commit(&*self.inner.store, tx, &[]).await?;
+            Ok(is_new)
+        })
+        .await?;
+        self.inner.bulk.notify_one();
+        if is_new {
+            return Ok(operation);
+        }
+        self.started(bulk).await?.ok_or(EngineError::BulkOperationIdUsed { id: bulk.id })
+    }
+
+    async fn started(&self, bulk: &Bulk) -> Result<Option<BulkOperation>, EngineError> {
+        with_retries(|| self.inner.store.get_bulk_operation(&bulk.namespace, bulk.id)).await
+    }
+
+    async fn operation(&self, bulk: &Bulk) -> Result<BulkOperation, EngineError> {
+        if let BulkTarget::Tree(run_id) = bulk.target {
+            self.get_all(&bulk.namespace, &[run_id]).await?;
+        }
+        let now = self.inner.clock.now();
+        Ok(BulkOperation {
+            id: bulk.id,
+            namespace: bulk.namespace.clone(),
+            action: bulk.action,
+            target: bulk.target.clone(),
+            reason: bulk.reason.clone(),
+            actor: bulk.actor.clone(),
+            pause_timeout: bulk.pause_timeout,
+            created_at: now,
+            state: BulkState::Running,
+            ended_at: None,
+            cursor: None,
+            lease_until: now,
+            n_matched: 0,
+            n_done: 0,
+            skipped: BTreeMap::new(),
+        })
+    }
+
+    /// An operation as it stands.
+    pub async fn bulk_operation(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<BulkOperation, EngineError> {
+        let found = self.inner.store.get_bulk_operation(namespace, id).await?;
+        found.ok_or(EngineError::BulkOperationNotFound { id })
+    }
+
+    /// Has an operation go no further. What was done stays; one that is over stays as it is.
+    pub async fn stop_bulk(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<BulkOperation, EngineError> {
+        self.bulk_operation(namespace, id).await?;
+        let stopped = with_retries(|| async {
+            let mut tx = self.inner.store.begin().await?;
+            let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(None) };
+            if operation.state == BulkState::Running {
+                self.end(&mut *tx, &mut operation, BulkState::Cancelled).await?;
+                commit(&*self.inner.store, tx, &[]).await?;
+            }
+            Ok(Some(operation))
+        });
+        stopped.await?.ok_or(EngineError::BulkOperationNotFound { id })
+    }
+
+    /// Carries operations on as soon as one is started in this process, until `stop`.
+    pub async fn run_bulk_operations(self, stop: CancellationToken) {
+        let lanes = (0..N_AT_A_TIME).map(|_| async {
+            // First those that an earlier process has left behind.
+            loop {
+                match stop.run_until_cancelled(self.carry_on_bulk()).await {
+                    None => return,
+                    Some(Ok(0)) => {}
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "a bulk operation broke off; the scheduler's sweep carries it on");
+                    }
+                }
+                if stop.run_until_cancelled(self.inner.bulk.notified()).await.is_none() {
+                    return;
+                }
+            }
+        });
+        join_all(lanes).await;
+    }
+
+    /// Takes a turn at an operation that nobody carries on. Gives how many runs it has seen to, and 0 where there is no
+    /// such operation; one whose last turn this was counts for at least 1.
+    pub async fn carry_on_bulk(&self) -> Result<usize, EngineError> {
+        let Some(operation) = with_retries(|| self.claim_bulk()).await? else { return Ok(0) };
+        let selection = match selection(&operation) {
+            Ok(selection) => selection,
+            Err(error) => {
+                tracing::error!(bulk_operation.id = %operation.id, %error, "a stored filter is not understood any more");
+                self.stop_bulk(&operation.namespace, operation.id).await?;
+                return Ok(1);
+            }
+        };
+        let mut n_seen = 0;
+        let mut cursor = operation.cursor;
+        while n_seen < TURN {
+            let page = with_retries(|| self.inner.store.select_runs(&selection, cursor, PAGE)).await?;
+            if page.is_empty() {
+                self.finish_bulk(&operation).await?;
+                return Ok(n_seen.max(1));
+            }
+            for chunk in page.chunks(STEP) {
+                if n_seen >= TURN {
+                    break;
+                }
+                if !with_retries(|| self.bulk_step(operation.id, cursor, chunk)).await? {
+                    return Ok(n_seen.max(1));
+                }
+                cursor = chunk.last().copied();
+                n_seen += chunk.len();
+            }
+        }
+        with_retries(|| self.release_bulk(operation.id)).await?;
+        self.inner.bulk.notify_one();
+        Ok(n_seen)
+    }
+
+    async fn claim_bulk(&self) -> Result<Option<BulkOperation>, StoreError> {
+        let now = self.inner.clock.now();
+        let mut tx = self.inner.store.begin().await?;
+        let Some(mut operation) = tx.sweep_bulk_operation(now).await? else { return Ok(None) };
+        operation.lease_until = now + LEASE;
+        tx.update_bulk_operation(&operation).await?;
+        commit(&*self.inner.store, tx, &[]).await?;
+        Ok(Some(operation))
+    }
+
+    /// Gives the lease back, so that the next turn can be anyone's.
+    async fn release_bulk(&self, id: BulkOperationId) -> Result<(), StoreError> {
+        let mut tx = self.inner.store.begin().await?;
+        let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(()) };
+        operation.lease_until = self.inner.clock.now();
+        tx.update_bulk_operation(&operation).await?;
+        commit(&*self.inner.store, tx, &[]).await
+    }
+
+    /// Does it to the runs of a chunk, and moves the cursor from `before` past them. False: it is over, or another
+    /// process is ahead.
+    async fn bulk_step(
+        &self,
+        id: BulkOperationId,
+        before: Option<RunId>,
+        chunk: &[RunId],
+    ) -> Result<bool, StoreError> {
+        let now = self.inner.clock.now();
+        let mut tx = self.inner.store.begin().await?;
+        let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(false) };
+        if operation.cursor == chunk.last().copied() {
+            // An earlier try was committed, though nobody said so.
+            return Ok(operation.state == BulkState::Running);
+        }
+        if operation.state != BulkState::Running || operation.cursor != before {
+            return Ok(false);
+        }
+        operation.cursor = chunk.last().copied();
+        operation.lease_until = now + LEASE;
+        let locked = tx.lock_runs(chunk).await?;
+        let locked: Vec<Run> =
+            locked.into_iter().filter(|run| run.namespace == operation.namespace).collect();
+        skip(&mut operation, "RUN_NOT_FOUND", chunk.len() - locked.len());
+        if operation.action == BulkAction::Delete {
+            delete(&mut *tx, &mut operation, &locked).await?;
+            tx.update_bulk_operation(&operation).await?;
+            commit(&*self.inner.store, tx, &[]).await?;
+            return Ok(true);
+        }
+        let mut changes = Changes::new(Vec::new());
+        for run in &locked {
+            match outcome(&operation, run, now) {
+                Outcome::Done(event, step) => {
+                    operation.n_done += 1;
+                    changes.take(run, &event, operation.actor.as_deref(), *step, now);
+                }
+                Outcome::Skipped(reason) => skip(&mut operation, reason, 1),
+            }
+        }
+        tx.update_bulk_operation(&operation).await?;
+        let mut outbound = if changes.is_empty() {
+            commit(&*self.inner.store, tx, &[]).await?;
+            Outbound::default()
+        } else {
+            changes.commit(&*self.inner.store, tx, now).await?
+        };
+        // What is below a tree that is being cancelled is seen to by the operation itself.
+        outbound.cascade &= !is_tree_cancel(&operation);
+        self.send(outbound);
+        Ok(true)
+    }
+
+    /// Closes an operation that has come to the last run.
+    async fn finish_bulk(&self, operation: &BulkOperation) -> Result<(), EngineError> {
+        if let (BulkAction::Cancel, BulkTarget::Tree(run_id)) = (operation.action, &operation.target) {
+            // A run of the tree may have started another before it was cancelled itself.
+            let cause = Cause::Asked { reason: &operation.reason, actor: operation.actor.as_deref() };
+            self.cancel_all_below(&[*run_id], &cause).await?;
+        }
+        with_retries(|| async {
+            let mut tx = self.inner.store.begin().await?;
+            let Some(mut operation) = tx.lock_bulk_operation(operation.id).await? else { return Ok(()) };
+            if operation.state != BulkState::Running {
+                return Ok(());
+            }
+            self.end(&mut *tx, &mut operation, BulkState::Completed).await?;
+            commit(&*self.inner.store, tx, &[]).await
+        })
+        .await
+    }
+
+    async fn end(
+        &self,
+        tx: &mut dyn RunTx,
+        operation: &mut BulkOperation,
+        state: BulkState,
+    ) -> Result<(), StoreError> {
+        operation.state = state;
+        operation.ended_at = Some(self.inner.clock.now());
+        tx.update_bulk_operation(operation).await
+    }
+}
+
+fn selection(operation: &BulkOperation) -> Result<Selection, EngineError> {
+    let among = match &operation.target {
+        BulkTarget::Filter(text) => {
+            // Times relative to now are so to when it was asked for.
+            let filter = tidegate_filter::parse(text, operation.created_at)
+                .map_err(|error| EngineError::InvalidFilter { cause: error.to_string() })?;
+            Among::Filter(filter)
+        }
+        BulkTarget::Tree(run_id) => {
+            // As a cancel of its uppermost run would.
+            let with_detached = operation.action != BulkAction::Cancel;
+            Among::Tree { run_id: *run_id, with_detached }
+        }
+    };
+    Ok(Selection {
+        namespace: operation.namespace.clone(),
+        among,
+        states: states(operation.action).to_vec(),
+        created_by: operation.created_at,
+    })
+}
+
+fn is_tree_cancel(operation: &BulkOperation) -> bool {
+    operation.action == BulkAction::Cancel && matches!(operation.target, BulkTarget::Tree(_))
+}
+
+fn skip(operation: &mut BulkOperation, reason: &str, n_runs: usize) {
+    if n_runs > 0 {
+        *operation.skipped.entry(reason.to_owned()).or_default() += n_runs as u64;
+    }
+}
+
+async fn delete(tx: &mut dyn RunTx, operation: &mut BulkOperation, locked: &[Run]) -> Result<(), StoreError> {
+    let ended: Vec<RunId> =
+        locked.iter().filter(|run| run.state.state_type().is_terminal()).map(|run| run.id).collect();
+    skip(operation, "TRANSITION_NOT_ALLOWED", locked.len() - ended.len());
+    operation.n_done += tx.delete_runs(&ended).await? as u64;
+    Ok(())
+}
+
+enum Outcome {
+    Done(Event, Box<tidegate_orchestration::Step>),
+    Skipped(&'static str),
+}
+
+fn outcome(operation: &BulkOperation, run: &Run, now: tidegate_model::Timestamp) -> Outcome {
+    let (reason, actor) = (operation.reason.clone(), operation.actor.clone());
+    let event = match operation.action {
+        BulkAction::Cancel => Event::CancelRequested { reason, actor },
+        BulkAction::Pause => Event::PauseRequested { timeout: operation.pause_timeout, reason, actor },
+        BulkAction::Resume => Event::ResumeRequested { actor },
+        // Deletions are none of the rules' business.
+        BulkAction::Retry | BulkAction::Delete => Event::RetryRequested { reason, actor },
+    };
+    // It was in one of them when it was selected.
+    if !states(operation.action).contains(&run.state.state_type()) {
+        return Outcome::Skipped("TRANSITION_NOT_ALLOWED");
+    }
+    match apply(run, None, &event, now, rand::random()) {
+        Ok(step) if step.transitions.is_empty() => Outcome::Skipped("NOTHING_TO_DO"),
+        Ok(mut step) => {
+            if is_tree_cancel(operation) {
+                step.run.cascade_pending = run.cascade_pending;
+            }
+            Outcome::Done(event, Box::new(step))
+        }
+        Err(Rejection::LocalRun { .. }) => Outcome::Skipped("LOCAL_RUN"),
+        Err(_) => Outcome::Skipped("TRANSITION_NOT_ALLOWED"),
+    }
+}

@@ -1,0 +1,2 @@
+WHERE id = $1
+    AND namespace = $2

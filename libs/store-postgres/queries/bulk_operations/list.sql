@@ -1,0 +1,4 @@
+WHERE namespace = $1
+    AND id < $2
+ORDER BY id DESC
+LIMIT $3

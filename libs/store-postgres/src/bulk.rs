@@ -1,0 +1,227 @@
+//! Bulk operations, and the runs that they are about.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sqlx::{Postgres, QueryBuilder, Row, Transaction, postgres::PgRow, query};
+use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
+use tidegate_store::{
+    Among, BulkOperation, BulkTarget, Comparison, Field, Filter, Selection, StoreError, Value,
+    adapter::{self, micros, number, parse, signed, span, text, unreadable},
+};
+use uuid::Uuid;
+
+use crate::{PgStore, error::store_error, filter, queries, row};
+
+impl PgStore {
+    pub(crate) async fn selected(
+        &self,
+        selection: &Selection,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let before = before.map_or(Uuid::max(), |id| id.as_uuid());
+        let rows = match &selection.among {
+            Among::Filter(among) => {
+                let mut sql = QueryBuilder::<Postgres>::new("SELECT runs.id");
+                push_selection(&mut sql, selection, among)?;
+                sql.push(" AND runs.id < ").push_bind(before);
+                sql.push(" ORDER BY runs.id DESC LIMIT ").push_bind(adapter::limit(limit));
+                sql.build().fetch_all(&self.pool).await
+            }
+            Among::Tree { run_id, with_detached } => {
+                query(queries::TREE.sql())
+                    .bind(run_id.as_uuid())
+                    .bind(selection.namespace.as_str())
+                    .bind(*with_detached)
+                    .bind(selection.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
+                    .bind(selection.created_by.as_micros())
+                    .bind(before)
+                    .bind(adapter::limit(limit))
+                    .fetch_all(&self.pool)
+                    .await
+            }
+        };
+        rows.map_err(store_error)?.iter().map(|found| row::run_id(found, 0)).collect()
+    }
+
+    pub(crate) async fn n_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        let counted = match &selection.among {
+            Among::Filter(among) => {
+                let mut sql = QueryBuilder::<Postgres>::new("SELECT count(*)");
+                push_selection(&mut sql, selection, among)?;
+                sql.build().fetch_one(&self.pool).await
+            }
+            Among::Tree { run_id, with_detached } => {
+                query(queries::TREE_COUNT.sql())
+                    .bind(run_id.as_uuid())
+                    .bind(selection.namespace.as_str())
+                    .bind(*with_detached)
+                    .bind(selection.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
+                    .bind(selection.created_by.as_micros())
+                    .fetch_one(&self.pool)
+                    .await
+            }
+        };
+        number("count", row::column(&counted.map_err(store_error)?, 0)?)
+    }
+
+    pub(crate) async fn bulk_operation(
+        &self,
+        namespace: &Namespace,
+        id: BulkOperationId,
+    ) -> Result<Option<BulkOperation>, StoreError> {
+        let found = query(queries::GET_BULK_OPERATION.sql())
+            .bind(id.as_uuid())
+            .bind(namespace.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        found.as_ref().map(operation).transpose()
+    }
+
+    pub(crate) async fn bulk_operations(
+        &self,
+        namespace: &Namespace,
+        before: Option<BulkOperationId>,
+        limit: usize,
+    ) -> Result<Vec<BulkOperation>, StoreError> {
+        let rows = query(queries::LIST_BULK_OPERATIONS.sql())
+            .bind(namespace.as_str())
+            .bind(before.map_or(Uuid::max(), |id| id.as_uuid()))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(operation).collect()
+    }
+}
+
+/// What counts and pages of a filter have in common.
+fn push_selection(
+    sql: &mut QueryBuilder<Postgres>,
+    selection: &Selection,
+    among: &Filter,
+) -> Result<(), StoreError> {
+    let is_state = |state: &_| Filter::Compare(Field::State, Comparison::Equal, Value::State(*state));
+    let created_by = Value::Time(selection.created_by);
+    sql.push(" FROM runs WHERE runs.namespace = ").push_bind(selection.namespace.as_str().to_owned());
+    for part in [
+        among,
+        &Filter::Or(selection.states.iter().map(is_state).collect()),
+        &Filter::Compare(Field::CreatedAt, Comparison::LessOrEqual, created_by),
+    ] {
+        sql.push(" AND ");
+        filter::push(sql, part)?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn put(
+    tx: &mut Transaction<'static, Postgres>,
+    operation: &BulkOperation,
+) -> Result<bool, StoreError> {
+    let (filter, tree) = match &operation.target {
+        BulkTarget::Filter(filter) => (Some(filter.as_str()), None),
+        BulkTarget::Tree(run) => (None, Some(run.as_uuid())),
+    };
+    let done = query(queries::PUT_BULK_OPERATION.sql())
+        .bind(operation.id.as_uuid())
+        .bind(operation.namespace.as_str())
+        .bind(operation.action.as_str())
+        .bind(filter)
+        .bind(tree)
+        .bind(text(&operation.reason))
+        .bind(operation.actor.as_deref().map(|actor| text(actor).into_owned()))
+        .bind(operation.pause_timeout.map(micros))
+        .bind(operation.created_at.as_micros())
+        .bind(operation.state.as_str())
+        .bind(operation.ended_at.map(Timestamp::as_micros))
+        .bind(operation.cursor.map(|run| run.as_uuid()))
+        .bind(operation.lease_until.as_micros())
+        .bind(signed(operation.n_matched))
+        .bind(signed(operation.n_done))
+        .bind(skipped_json(&operation.skipped))
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(crate) async fn lock(
+    tx: &mut Transaction<'static, Postgres>,
+    id: BulkOperationId,
+) -> Result<Option<BulkOperation>, StoreError> {
+    let found = query(queries::LOCK_BULK_OPERATION.sql())
+        .bind(id.as_uuid())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    found.as_ref().map(operation).transpose()
+}
+
+pub(crate) async fn sweep(
+    tx: &mut Transaction<'static, Postgres>,
+    now: Timestamp,
+) -> Result<Option<BulkOperation>, StoreError> {
+    let found = query(queries::SWEEP_BULK_OPERATION.sql())
+        .bind(now.as_micros())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    found.as_ref().map(operation).transpose()
+}
+
+pub(crate) async fn update(
+    tx: &mut Transaction<'static, Postgres>,
+    operation: &BulkOperation,
+) -> Result<(), StoreError> {
+    query(queries::UPDATE_BULK_OPERATION.sql())
+        .bind(operation.id.as_uuid())
+        .bind(operation.state.as_str())
+        .bind(operation.ended_at.map(Timestamp::as_micros))
+        .bind(operation.cursor.map(|run| run.as_uuid()))
+        .bind(operation.lease_until.as_micros())
+        .bind(signed(operation.n_done))
+        .bind(skipped_json(&operation.skipped))
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+fn skipped_json(skipped: &BTreeMap<String, u64>) -> String {
+    let counts = skipped.iter().map(|(reason, count)| (reason.clone(), serde_json::Value::from(*count)));
+    serde_json::Value::Object(counts.collect()).to_string()
+}
+
+fn operation(found: &PgRow) -> Result<BulkOperation, StoreError> {
+    let filter: Option<String> = row::column(found, 3)?;
+    let tree: Option<Uuid> = row::column(found, 4)?;
+    let target = match (filter, tree) {
+        (Some(filter), None) => BulkTarget::Filter(filter),
+        (None, Some(tree)) => BulkTarget::Tree(RunId::from_uuid(tree)),
+        _ => return Err(unreadable("filter", "both or none of filter and tree_run_id")),
+    };
+    let pause_timeout: Option<i64> = row::column(found, 7)?;
+    let pause_timeout: Option<Duration> =
+        pause_timeout.map(|micros| span("pause_timeout", micros)).transpose()?;
+    let time = |micros: i64| Timestamp::from_micros(micros);
+    let skipped: &str = found.try_get(15).map_err(store_error)?;
+    Ok(BulkOperation {
+        id: BulkOperationId::from_uuid(row::column(found, 0)?),
+        namespace: parse("namespace", row::column(found, 1)?)?,
+        action: parse("action", row::column(found, 2)?)?,
+        target,
+        reason: row::column(found, 5)?,
+        actor: row::column(found, 6)?,
+        pause_timeout,
+        created_at: time(row::column(found, 8)?),
+        state: parse("state", row::column(found, 9)?)?,
+        ended_at: row::column::<Option<i64>>(found, 10)?.map(time),
+        cursor: row::column::<Option<Uuid>>(found, 11)?.map(RunId::from_uuid),
+        lease_until: time(row::column(found, 12)?),
+        n_matched: number("n_matched", row::column(found, 13)?)?,
+        n_done: number("n_done", row::column(found, 14)?)?,
+        skipped: serde_json::from_str(skipped).map_err(|_| unreadable("skipped", skipped))?,
+    })
+}

@@ -1,0 +1,4 @@
+WHERE state = 'RUNNING'
+    AND lease_until <= ?1
+ORDER BY lease_until
+LIMIT 1
