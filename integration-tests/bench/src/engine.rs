@@ -137,7 +137,7 @@ pub(crate) fn complete(run: Known) -> Operation {
     report(run, Event::Completed, Some(payload()))
 }
 
-fn report(run: Known, event: Event, result: Option<Payload>) -> Operation {
+pub(crate) fn report(run: Known, event: Event, result: Option<Payload>) -> Operation {
     Operation::Report { namespace: Namespace::default(), run_id: run.id, epoch: run.epoch, event, result }
 }
 

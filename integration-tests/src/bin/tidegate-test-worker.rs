@@ -48,6 +48,7 @@ async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
         .task("echo", echo)
         .task("fail_until", fail_until)
         .task("refuse", refuse)
+        .task("ask", ask)
         .task("hold", hold)
         .task("hold_first", hold_first)
         .task("first_is_late", first_is_late)
@@ -93,6 +94,13 @@ async fn fail_until(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
 /// Fails for good.
 async fn refuse(_: Context, why: String) -> anyhow::Result<()> {
     Err(NonRetryable::new(anyhow::anyhow!(why)).into())
+}
+
+/// Waits for a name, in its process or without one. Returns the number of its attempt, and the name.
+async fn ask(ctx: Context, suspends: bool) -> anyhow::Result<(u32, String)> {
+    let wait = ctx.pause("name").request("who?");
+    let name = if suspends { wait.suspend() } else { wait }.input().await?;
+    Ok((ctx.attempt(), name))
 }
 
 /// Waits until it is cancelled, and says so in its log.

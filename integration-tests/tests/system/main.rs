@@ -21,6 +21,7 @@ mod reflection;
 mod retries;
 mod trace;
 mod way_of_a_run;
+mod whole_tree;
 
 /// Makes two tests of an `async fn(&Suite)`, or of an `async fn(&mut Suite)` that kills parts of it, one for each form.
 macro_rules! on_both_forms {

@@ -16,6 +16,7 @@ mod error;
 mod follow;
 mod link;
 mod logs;
+mod operations;
 mod options;
 pub mod payload;
 mod reports;

@@ -1,4 +1,4 @@
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -134,13 +134,75 @@ pub enum RunCommand {
     },
     /// Cancel runs, each with all runs below it
     Cancel {
-        /// The runs' ids
-        #[arg(required = true)]
-        ids: Vec<String>,
+        #[command(flatten)]
+        targets: Targets,
         /// Why, for the history
         #[arg(long, default_value = "cancelled from the command line")]
         reason: String,
     },
+    /// Have queued runs wait; what is executed is taken from its worker
+    Pause {
+        #[command(flatten)]
+        targets: Targets,
+        /// How long a run may wait before it fails: `90s`, `2h` [default: for ever]
+        #[arg(long, value_parser = parse_duration)]
+        timeout: Option<Duration>,
+        /// Why, for the history
+        #[arg(long, default_value = "paused from the command line")]
+        reason: String,
+    },
+    /// Have paused runs go on
+    Resume {
+        #[command(flatten)]
+        targets: Targets,
+        /// What the code that waits is given, as JSON
+        #[arg(long, value_name = "JSON", value_parser = parse_json)]
+        input: Option<String>,
+    },
+    /// Try runs again that have ended; with --filter or --tree those that did not complete
+    Retry {
+        #[command(flatten)]
+        targets: Targets,
+        /// Why, for the history
+        #[arg(long, default_value = "retried from the command line")]
+        reason: String,
+    },
+    /// Delete runs that have ended, with their history
+    Delete {
+        #[command(flatten)]
+        targets: Targets,
+    },
+}
+
+/// Which runs are meant.
+#[derive(Args, Debug, Clone)]
+#[group(id = "target", required = true, multiple = false, args = ["ids", "filter", "tree"])]
+pub struct Targets {
+    /// The runs' ids
+    pub ids: Vec<String>,
+    /// All that match, as for `ls`
+    #[arg(long)]
+    pub filter: Option<String>,
+    /// This run and all runs below it
+    #[arg(long, value_name = "ID")]
+    pub tree: Option<String>,
+    /// Only tell how many runs of --filter or --tree there are
+    #[arg(long, conflicts_with = "ids")]
+    pub dry_run: bool,
+    /// Do not ask whether so many runs are meant
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write it as `90s`"))?;
+    Duration::try_from(span).map_err(|_| "is negative".to_owned())
+}
+
+fn parse_json(text: &str) -> Result<String, String> {
+    serde_json::from_str::<serde_json::Value>(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("is no JSON ({error}); a text needs quotes of its own: '\"yes\"'"))
 }
 
 /// What the key is unique in: the first of these that the run was created with.

@@ -1,5 +1,6 @@
 //! The benches. To add one: a module with `run(settings)`, and a line in [`BENCHES`].
 
+mod cancel;
 mod engine;
 mod idle;
 
@@ -25,6 +26,11 @@ const BENCHES: &[Bench] = &[
         name: "engine-sqlite",
         about: "the same on SQLite, without a bound",
         run: |settings| Box::pin(engine::run_on_sqlite(settings)),
+    },
+    Bench {
+        name: "cancel",
+        about: "the cancel of a tree through the engine, a tenth of which has to be stopped by workers",
+        run: |settings| Box::pin(cancel::run(settings)),
     },
     Bench {
         name: "idle",

@@ -1,6 +1,7 @@
 //! How answers look: tables and trees for people, JSON for programs. Pure functions of messages and a time, so
 //! that snapshots hold them.
 
+mod bulk;
 mod detail;
 mod explanation;
 mod json;
@@ -10,6 +11,7 @@ mod tests;
 mod text;
 mod tree;
 
+pub use bulk::{bulk_json, bulk_text, progress_text};
 pub use detail::{event_line, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, log_json, run_json, tree_json};

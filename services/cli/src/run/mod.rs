@@ -1,12 +1,12 @@
 //! `tidegate run …`: questions to the public API, and their answers on stdout.
 
-mod cancel;
 mod count;
 mod explain;
 mod find;
 mod get;
 mod logs;
 mod ls;
+mod operate;
 mod tree;
 mod watch;
 
@@ -20,6 +20,7 @@ use crate::{
     fault::{Fault, exit},
 };
 
+use operate::{Verb, operate};
 pub use tree::fetch as fetch_tree;
 
 /// Does what the arguments say.
@@ -54,7 +55,19 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
                 }
             }
             RunCommand::Watch { ids } => watch::watch(&client, &printer, ids).await,
-            RunCommand::Cancel { ids, reason } => cancel::cancel(&client, &printer, &ids, &reason).await,
+            RunCommand::Cancel { targets, reason } => {
+                operate(&client, &printer, &Verb::Cancel, targets, &reason).await
+            }
+            RunCommand::Pause { targets, timeout, reason } => {
+                operate(&client, &printer, &Verb::Pause(timeout), targets, &reason).await
+            }
+            RunCommand::Resume { targets, input } => {
+                operate(&client, &printer, &Verb::Resume(input), targets, "").await
+            }
+            RunCommand::Retry { targets, reason } => {
+                operate(&client, &printer, &Verb::Retry, targets, &reason).await
+            }
+            RunCommand::Delete { targets } => operate(&client, &printer, &Verb::Delete, targets, "").await,
         }
     })
 }

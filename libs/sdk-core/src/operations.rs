@@ -1,0 +1,119 @@
+//! What people ask of runs that exist: of one, or of many at once.
+
+use tonic::{Response, Status, transport::Channel};
+
+use crate::{
+    Client, Error, new_run_id,
+    proto::{
+        self, bulk_operation_service_client::BulkOperationServiceClient as Bulk,
+        run_service_client::RunServiceClient as Runs,
+    },
+};
+
+impl Client {
+    /// Has a queued run wait until it is resumed; `timeout` is how long it may (`None`: for ever).
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`; `FailedPrecondition` where its state does not allow it.
+    pub async fn pause_run(
+        &self,
+        run_id: &str,
+        timeout: Option<prost_types::Duration>,
+        reason: &str,
+    ) -> Result<proto::Run, Error> {
+        let request = proto::PauseRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            timeout,
+            reason: reason.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Runs::new(channel).pause_run(request).await;
+        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+    }
+
+    /// Has a paused run go on; its code is given `input`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`; `FailedPrecondition` where its state does not allow it.
+    pub async fn resume_run(&self, run_id: &str, input: Option<proto::Payload>) -> Result<proto::Run, Error> {
+        let request = proto::ResumeRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            pause_key: String::new(),
+            input,
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Runs::new(channel).resume_run(request).await;
+        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+    }
+
+    /// Has a run that has ended tried again.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`; `FailedPrecondition` where its state does not allow it.
+    pub async fn retry_run(&self, run_id: &str, reason: &str) -> Result<proto::Run, Error> {
+        let request = proto::RetryRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            reason: reason.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Runs::new(channel).retry_run(request).await;
+        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+    }
+
+    /// Deletes a run that has ended.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`; `FailedPrecondition` where it has not ended.
+    pub async fn delete_run(&self, run_id: &str) -> Result<(), Error> {
+        let request = proto::DeleteRunRequest {
+            namespace: self.options().namespace.clone(),
+            run_id: run_id.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Runs::new(channel).delete_run(request).await;
+        self.ask(request, send).await.map(drop)
+    }
+
+    /// Starts something that is done to many runs, or only counts them; the namespace and, where there is none, the
+    /// `request_id` are set here.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotFound`, `Unavailable`.
+    pub async fn start_bulk_operation(
+        &self,
+        mut request: proto::StartBulkOperationRequest,
+    ) -> Result<proto::BulkOperation, Error> {
+        request.namespace.clone_from(&self.options().namespace);
+        if request.request_id.is_empty() {
+            request.request_id = new_run_id();
+        }
+        let send = async |channel, request| Bulk::new(channel).start_bulk_operation(request).await;
+        Ok(self.ask(request, send).await?.operation.unwrap_or_default())
+    }
+
+    /// How far a bulk operation has come.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn bulk_operation(&self, operation_id: &str) -> Result<proto::BulkOperation, Error> {
+        let request = proto::GetBulkOperationRequest {
+            namespace: self.options().namespace.clone(),
+            operation_id: operation_id.to_owned(),
+        };
+        let send = async |channel, request| Bulk::new(channel).get_bulk_operation(request).await;
+        Ok(self.ask(request, send).await?.operation.unwrap_or_default())
+    }
+
+    /// Makes a call that is safe to repeat.
+    async fn ask<Q, A, F>(&self, request: Q, send: F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: AsyncFn(Channel, tonic::Request<Q>) -> Result<Response<A>, Status>,
+    {
+        let connection = self.connection();
+        connection.call(|channel| send(channel, connection.request(request.clone(), None))).await
+    }
+}

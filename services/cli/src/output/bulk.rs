@@ -1,0 +1,100 @@
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tidegate_sdk_core::proto::{BulkAction, BulkOperation, BulkOperationState, bulk_operation::Target};
+
+/// A bulk operation for people. One without an id was only counted.
+pub fn bulk_text(operation: &BulkOperation) -> String {
+    let n_matched = operation.n_matched;
+    let action = action(operation);
+    if operation.id.is_empty() {
+        return format!("{action}: {n_matched} runs match\n");
+    }
+    let mut text = format!("{}  {action}  {}\n", operation.id, state(operation));
+    let _ = writeln!(text, "{} of {n_matched} done", operation.n_done); // a String takes all
+    for (reason, n_runs) in &operation.skipped {
+        let _ = writeln!(text, "{n_runs} skipped: {reason}");
+    }
+    text
+}
+
+/// How far a bulk operation has come, in one line.
+pub fn progress_text(operation: &BulkOperation) -> String {
+    let n_skipped: u64 = operation.skipped.values().sum();
+    format!("{} of {} done, {n_skipped} skipped", operation.n_done, operation.n_matched)
+}
+
+/// A bulk operation for programs.
+pub fn bulk_json(operation: &BulkOperation) -> Value {
+    let (filter, tree) = match &operation.target {
+        Some(Target::Filter(filter)) => (Some(filter), None),
+        Some(Target::TreeRunId(tree)) => (None, Some(tree)),
+        None => (None, None),
+    };
+    json!({
+        "id": (!operation.id.is_empty()).then_some(&operation.id),
+        "action": action(operation),
+        "filter": filter,
+        "tree_run_id": tree,
+        "state": (!operation.id.is_empty()).then(|| state(operation)),
+        "n_matched": operation.n_matched,
+        "n_done": operation.n_done,
+        "skipped": operation.skipped,
+    })
+}
+
+fn action(operation: &BulkOperation) -> &'static str {
+    match operation.action() {
+        BulkAction::Unspecified => "unknown",
+        BulkAction::Cancel => "cancel",
+        BulkAction::Pause => "pause",
+        BulkAction::Resume => "resume",
+        BulkAction::Retry => "retry",
+        BulkAction::Delete => "delete",
+    }
+}
+
+fn state(operation: &BulkOperation) -> &'static str {
+    match operation.state() {
+        BulkOperationState::Unspecified => "UNKNOWN",
+        BulkOperationState::Running => "RUNNING",
+        BulkOperationState::Completed => "COMPLETED",
+        BulkOperationState::Cancelled => "CANCELLED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation() -> BulkOperation {
+        BulkOperation {
+            id: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+            action: BulkAction::Pause.into(),
+            target: Some(Target::Filter("name = \"etl\"".into())),
+            state: BulkOperationState::Completed.into(),
+            n_matched: 12,
+            n_done: 9,
+            skipped: [("LOCAL_RUN".to_owned(), 3)].into(),
+            ..BulkOperation::default()
+        }
+    }
+
+    #[test]
+    fn an_operation_says_what_it_did_and_what_it_left() {
+        insta::assert_snapshot!(bulk_text(&operation()), @r"
+        0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b  pause  COMPLETED
+        9 of 12 done
+        3 skipped: LOCAL_RUN
+        ");
+        assert_eq!(progress_text(&operation()), "9 of 12 done, 3 skipped");
+        insta::assert_snapshot!(bulk_json(&operation()), @r#"{"action":"pause","filter":"name = \"etl\"","id":"0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b","n_done":9,"n_matched":12,"skipped":{"LOCAL_RUN":3},"state":"COMPLETED","tree_run_id":null}"#);
+    }
+
+    #[test]
+    fn one_that_was_only_counted_says_how_many_it_would_be() {
+        let counted = BulkOperation { id: String::new(), n_done: 0, skipped: [].into(), ..operation() };
+        assert_eq!(bulk_text(&counted), "pause: 12 runs match\n");
+        assert!(bulk_json(&counted)["state"].is_null());
+    }
+}

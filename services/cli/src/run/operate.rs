@@ -1,0 +1,198 @@
+use std::{
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tidegate_sdk_core::{
+    Client, payload,
+    proto::{
+        self, BulkAction, BulkOperation, BulkOperationState, StartBulkOperationRequest,
+        start_bulk_operation_request::Target,
+    },
+};
+
+use super::{OK, Printer, check_id};
+use crate::{
+    args::Targets,
+    fault::Fault,
+    output::{bulk_json, bulk_text, progress_text, run_json, state_text},
+};
+
+/// How often it is asked how far an operation has come.
+const POLL: Duration = Duration::from_millis(300);
+
+/// What is to be done to runs.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    /// They end.
+    Cancel,
+    /// They wait, at most so long.
+    Pause(Option<Duration>),
+    /// They go on, with this JSON.
+    Resume(Option<String>),
+    /// They are tried again.
+    Retry,
+    /// They go.
+    Delete,
+}
+
+impl Verb {
+    const fn action(&self) -> BulkAction {
+        match self {
+            Self::Cancel => BulkAction::Cancel,
+            Self::Pause(_) => BulkAction::Pause,
+            Self::Resume(_) => BulkAction::Resume,
+            Self::Retry => BulkAction::Retry,
+            Self::Delete => BulkAction::Delete,
+        }
+    }
+
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Retry => "retry",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Does it to runs by their ids, to a tree, or to what matches a filter.
+pub async fn operate(
+    client: &Client,
+    printer: &Printer,
+    verb: &Verb,
+    targets: Targets,
+    reason: &str,
+) -> Result<u8, Fault> {
+    let target = match (targets.filter, targets.tree) {
+        (Some(filter), _) => Target::Filter(filter),
+        (None, Some(tree)) => {
+            check_id(&tree)?;
+            Target::TreeRunId(tree)
+        }
+        (None, None) => return each(client, printer, verb, &targets.ids, reason).await,
+    };
+    let mut request = StartBulkOperationRequest {
+        action: verb.action().into(),
+        target: Some(target),
+        reason: reason.to_owned(),
+        dry_run: true,
+        ..StartBulkOperationRequest::default()
+    };
+    match verb {
+        Verb::Pause(timeout) => request.pause_timeout = proto_duration(*timeout)?,
+        Verb::Resume(Some(_)) => {
+            return Err(Fault::usage("--input goes to one pause of one run: name runs by their ids"));
+        }
+        _ => {}
+    }
+    let counted = client.start_bulk_operation(request.clone()).await?;
+    if targets.dry_run || counted.n_matched == 0 {
+        show(printer, &counted)?;
+        return OK;
+    }
+    if !targets.yes && !is_confirmed(verb, counted.n_matched)? {
+        return Err(Fault::usage("nothing was done"));
+    }
+    request.dry_run = false;
+    let started = client.start_bulk_operation(request).await?;
+    show(printer, &follow(client, started).await?)?;
+    OK
+}
+
+/// Each by itself. The first fault ends it.
+async fn each(
+    client: &Client,
+    printer: &Printer,
+    verb: &Verb,
+    ids: &[String],
+    reason: &str,
+) -> Result<u8, Fault> {
+    for id in ids {
+        check_id(id)?;
+    }
+    let mut documents = Vec::new();
+    for id in ids {
+        let (document, line) = match verb {
+            Verb::Cancel => {
+                let response = client.cancel_run(id, reason).await?;
+                let (run, n_cancelled) = (response.run.unwrap_or_default(), response.n_cancelled);
+                let state = state_text(run.state.as_ref());
+                let line = format!("{id}  {state}  {n_cancelled} of its tree cancelled");
+                (json!({ "run": run_json(&run), "n_cancelled": n_cancelled }), line)
+            }
+            Verb::Pause(timeout) => {
+                described(&client.pause_run(id, proto_duration(*timeout)?, reason).await?)
+            }
+            Verb::Resume(input) => {
+                let input = input.clone().map(payload::json);
+                described(&client.resume_run(id, input).await?)
+            }
+            Verb::Retry => described(&client.retry_run(id, reason).await?),
+            Verb::Delete => {
+                client.delete_run(id).await?;
+                (json!({ "deleted": id }), format!("{id}  deleted"))
+            }
+        };
+        if printer.is_json() {
+            documents.push(document);
+        } else {
+            printer.text(&format!("{line}\n"))?;
+        }
+    }
+    if printer.is_json() {
+        printer.document(&Value::Array(documents))?;
+    }
+    OK
+}
+
+fn described(run: &proto::Run) -> (Value, String) {
+    (json!({ "run": run_json(run) }), format!("{}  {}", run.id, state_text(run.state.as_ref())))
+}
+
+fn show(printer: &Printer, operation: &BulkOperation) -> Result<(), Fault> {
+    if printer.is_json() {
+        printer.document(&bulk_json(operation))
+    } else {
+        printer.text(&bulk_text(operation))
+    }
+}
+
+/// Asks on a terminal; elsewhere nobody would answer.
+fn is_confirmed(verb: &Verb, n_matched: u64) -> Result<bool, Fault> {
+    let verb = verb.as_str();
+    if !std::io::stdin().is_terminal() {
+        return Err(Fault::usage(format!(
+            "would {verb} {n_matched} runs, and nobody is there to confirm it: say --yes, or --dry-run to only count"
+        )));
+    }
+    eprint!("{verb} {n_matched} runs? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Shows on stderr how far it has come, until it has ended.
+async fn follow(client: &Client, mut operation: BulkOperation) -> Result<BulkOperation, Fault> {
+    let is_terminal = std::io::stderr().is_terminal();
+    while operation.state() == BulkOperationState::Running {
+        if is_terminal {
+            eprint!("\r{}", progress_text(&operation));
+        }
+        tokio::time::sleep(POLL).await;
+        operation = client.bulk_operation(&operation.id).await?;
+    }
+    if is_terminal {
+        eprintln!("\r{}", progress_text(&operation));
+    }
+    Ok(operation)
+}
+
+fn proto_duration(timeout: Option<Duration>) -> Result<Option<prost_types::Duration>, Fault> {
+    let timeout = timeout.map(prost_types::Duration::try_from).transpose();
+    timeout.map_err(|error| Fault::usage(format!("--timeout is too long: {error}")))
+}
