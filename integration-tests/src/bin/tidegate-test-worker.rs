@@ -13,7 +13,11 @@ use tidegate_sdk::{
     proto::{NewRun, RunKind},
     telemetry,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -54,6 +58,7 @@ async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
         .task("first_is_late", first_is_late)
         .task("chatter", chatter)
         .task("note", note)
+        .task("occupy", occupy)
         .flow("sum_of_squares", sum_of_squares)
         .flow("twenty_of_each", twenty_of_each)
         .queues([queue])
@@ -147,6 +152,16 @@ async fn sum_of_squares(ctx: Context, numbers: Vec<i64>) -> anyhow::Result<i64> 
 async fn note(_: Context, (path, name): (String, String)) -> anyhow::Result<String> {
     write_line(&path, &name)?;
     Ok(name)
+}
+
+/// Tells whoever listens at the socket `path` which process this is, and ends when it is told so. The connection ends with
+/// the attempt, however that ends.
+async fn occupy(_: Context, path: String) -> anyhow::Result<()> {
+    let mut observer = BufReader::new(UnixStream::connect(&path).await?);
+    observer.write_all(format!("{}\n", std::process::id()).as_bytes()).await?;
+    let mut told = String::new();
+    observer.read_line(&mut told).await?;
+    Ok(())
 }
 
 fn write_line(path: &str, line: &str) -> anyhow::Result<()> {

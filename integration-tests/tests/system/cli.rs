@@ -8,8 +8,12 @@ use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, with
 const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn run(address: &str, args: &[&str]) -> Ended {
+    tidegate(address, &[&["run"], args].concat()).await
+}
+
+async fn tidegate(address: &str, args: &[&str]) -> Ended {
     let env = [("TIDEGATE_ADDRESS".to_owned(), address.to_owned())];
-    Process::start(&program("tidegate"), ["run"].iter().chain(args), env).ended(DEADLINE).await
+    Process::start(&program("tidegate"), args, env).ended(DEADLINE).await
 }
 
 async fn json(address: &str, args: &[&str]) -> Value {
@@ -76,6 +80,38 @@ async fn a_cancel_is_told_and_a_watch_of_it_says_so() {
     let watched = run(at, &["watch", handle.id()]).await;
     assert_eq!(watched.code, Some(4), "{}{}", watched.stdout, watched.stderr);
     assert!(watched.stdout.contains("a test"), "{}", watched.stdout);
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn concurrency_limits_are_set_shown_and_deleted() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let concurrency = async |args: &[&str]| tidegate(at, &[&["concurrency"], args].concat()).await;
+    let set = concurrency(&["set", "db", "3"]).await;
+    assert_eq!((set.code, set.stdout.lines().count()), (Some(0), 2), "{}{}", set.stdout, set.stderr);
+    let shown = concurrency(&["get", "db", "-o", "json"]).await;
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(
+        (&shown["name"], &shown["max_slots"], &shown["used_slots"]),
+        (&"db".into(), &3.into(), &0.into())
+    );
+    let listed = concurrency(&["ls", "-o", "json"]).await;
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let deleted = concurrency(&["delete", "db"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    for command in ["get", "delete"] {
+        let missing = concurrency(&[command, "db"]).await;
+        assert_eq!(missing.code, Some(3), "{command}: {}", missing.stderr);
+        assert!(missing.stderr.contains("`db`"), "{command}: {}", missing.stderr);
+    }
+    assert_eq!(concurrency(&["delete", "db", "--allow-missing"]).await.code, Some(0));
+    assert_eq!(
+        concurrency(&["set", "db", "1000001"]).await.code,
+        Some(2),
+        "more slots than a limit may have"
+    );
     suite.stop().await;
 }
 

@@ -13,6 +13,7 @@ mod experiments;
 mod explained;
 mod fenced;
 mod idempotency;
+mod limits;
 mod lost_redis;
 mod ordered;
 mod payloads;

@@ -32,6 +32,7 @@ async fn lists_and_calls(address: &str, services: &[&str]) {
         assert!(healthy.contains("\"SERVING\""), "{service}: {healthy}");
         let (method, request, answer) = match *service {
             "tidegate.v1.RunService" => ("ListRuns", "{}", "{"),
+            "tidegate.v1.ConcurrencyService" => ("ListConcurrencyLimits", "{}", "{"),
             "tidegate.v1.SystemService" => ("GetVersion", "{}", "\"version\""),
             "tidegate.v1.SessionService" => (
                 "Session",
@@ -58,6 +59,7 @@ async fn lists_and_calls(address: &str, services: &[&str]) {
 const API: &[&str] = &[
     "tidegate.v1.RunService",
     "tidegate.v1.SessionService",
+    "tidegate.v1.ConcurrencyService",
     "tidegate.v1.SystemService",
     "tidegate.internal.v1.RunEngineService",
 ];

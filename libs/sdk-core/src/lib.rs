@@ -9,6 +9,7 @@
 mod child_calls;
 mod client;
 mod clock;
+mod concurrency;
 mod connection;
 mod creates;
 mod ends;

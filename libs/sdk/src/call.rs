@@ -52,6 +52,12 @@ impl Call {
         self
     }
 
+    /// The concurrency limits of which it needs a slot each to start. One that is not defined does not bind.
+    pub fn concurrency_limits<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.run.concurrency_limits = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// It starts not before then.
     pub fn due_at(mut self, time: SystemTime) -> Self {
         self.run.due_at = Some(core::timestamp_of(time));

@@ -14,6 +14,8 @@ pub struct Cli {
 pub enum Command {
     /// List, show, follow and cancel runs
     Run(RunArgs),
+    /// List, set, show and delete concurrency limits
+    Concurrency(ConcurrencyArgs),
     /// Start all of Tidegate in this process: one port, nothing to install
     Dev(DevArgs),
     /// Start one service
@@ -38,6 +40,49 @@ pub struct RunArgs {
     pub output: Format,
     #[command(subcommand)]
     pub command: RunCommand,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such limit; 69 no server answers."
+)]
+pub struct ConcurrencyArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: ConcurrencyCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConcurrencyCommand {
+    /// List the limits with their slots, how many are taken, and how many runs wait
+    Ls,
+    /// Define a limit, or change how many slots it has
+    Set {
+        /// The limit's name
+        name: String,
+        /// How many runs may be held at once; 0 has every run that names the limit wait
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        slots: u32,
+    },
+    /// Show one limit and who has its slots
+    Get {
+        /// The limit's name
+        name: String,
+    },
+    /// Take a limit away: it does not bind any more
+    Delete {
+        /// The limit's name
+        name: String,
+        /// That there is none is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
 }
 
 #[derive(Args, Debug, Clone)]

@@ -10,7 +10,7 @@ pub mod exit {
     pub const ERROR: u8 = 1;
     /// The arguments are wrong, a filter included.
     pub const USAGE: u8 = 2;
-    /// There is no such run in this namespace.
+    /// There is no such run, or limit, in this namespace.
     pub const NOT_FOUND: u8 = 3;
     /// `watch`: a run ended other than COMPLETED.
     pub const NOT_COMPLETED: u8 = 4;

@@ -1,9 +1,10 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …` asks a server through the public API and shows the answer; `tidegate dev` is all four services
-//! in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
+//! `tidegate run …` and `tidegate concurrency …` ask a server through the public API and show the answer;
+//! `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
 
 mod args;
+mod concurrency;
 mod demo;
 mod dev;
 mod fault;
@@ -29,6 +30,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         args::Command::Run(args) => run::main(args),
+        args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Dev(args) => dev::main(args),
         args::Command::Server(args) => server::main(args),
         args::Command::DemoWorker(args) => demo::worker::main(args),

@@ -289,3 +289,23 @@ async fn where_a_run_stands_and_who_could_take_it_is_told() {
     assert_eq!(unknown.standing, None);
     suite.end().await;
 }
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_slot_is_dropped_until_it_is_enqueued_again() {
+    let mut suite = start().await;
+    let mut worker = suite.worker("w", &["f"]).await;
+    suite.api.set_slots_taken(true);
+    worker.credits(1, 0).await;
+    let run_id = suite.task("f").await;
+    suite.api.until(run_id, |run| run.epoch == 1).await;
+    suite.until_nothing_is_kept().await;
+    worker.nothing_else_came().await;
+    assert_eq!(suite.api.epoch(run_id), 1, "it is not asked for again");
+
+    suite.api.set_slots_taken(false);
+    suite.enqueue_again(run_id, RunKind::Task, "f", 0).await;
+    // For the credit that the first try has not used.
+    let [assign] = worker.assigned().await.try_into().unwrap();
+    assert_eq!((assign.run_id.as_str(), assign.epoch), (run_id.to_string().as_str(), 2));
+    suite.end().await;
+}

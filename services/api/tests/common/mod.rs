@@ -8,8 +8,9 @@ use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
         self, bulk_operation_service_client::BulkOperationServiceClient,
-        payload_service_client::PayloadServiceClient, run_service_client::RunServiceClient,
-        session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
+        concurrency_service_client::ConcurrencyServiceClient, payload_service_client::PayloadServiceClient,
+        run_service_client::RunServiceClient, session_service_client::SessionServiceClient,
+        system_service_client::SystemServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -26,6 +27,7 @@ pub struct Api {
     pub system: SystemServiceClient<Channel>,
     pub engine: RunEngineServiceClient<Channel>,
     pub payloads: PayloadServiceClient<Channel>,
+    pub concurrency: ConcurrencyServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -57,7 +59,8 @@ impl Api {
             sessions: SessionServiceClient::new(channel.clone()),
             system: SystemServiceClient::new(channel.clone()),
             engine: RunEngineServiceClient::new(channel.clone()),
-            payloads: PayloadServiceClient::new(channel),
+            payloads: PayloadServiceClient::new(channel.clone()),
+            concurrency: ConcurrencyServiceClient::new(channel),
             tasks,
         }
     }

@@ -1,7 +1,10 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{Explanation, Wait, wait::Subject};
+use tidegate_proto::v1::{
+    Explanation, Wait,
+    wait::{self, Subject},
+};
 
 use super::{
     json::{event_json, failure_json, run_json, time_json},
@@ -44,11 +47,23 @@ pub fn explanation_json(explanation: &Explanation) -> Value {
     })
 }
 
+fn limit_json(limit: &wait::Limit) -> Value {
+    json!({
+        "name": limit.name,
+        "max_slots": limit.max_slots,
+        "used_slots": limit.used_slots,
+        "run_ids": limit.run_ids,
+    })
+}
+
 fn wait_json(wait: &Wait) -> Value {
     match &wait.subject {
         None => Value::Null,
         Some(Subject::Time(time)) => json!({ "time": { "until": time_json(time.until) } }),
-        Some(Subject::Slot(slot)) => json!({ "slot": { "concurrency_limits": slot.concurrency_limits } }),
+        Some(Subject::Slot(slot)) => json!({ "slot": {
+            "concurrency_limits": slot.concurrency_limits,
+            "limits": slot.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        } }),
         Some(Subject::Handover(handover)) => json!({ "handover": { "cause": handover.cause } }),
         Some(Subject::Worker(worker)) => json!({ "worker": {
             "n_ahead": worker.n_ahead,

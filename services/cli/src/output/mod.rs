@@ -2,6 +2,7 @@
 //! that snapshots hold them.
 
 mod bulk;
+mod concurrency;
 mod detail;
 mod explanation;
 mod json;
@@ -12,6 +13,7 @@ mod text;
 mod tree;
 
 pub use bulk::{bulk_json, bulk_text, progress_text};
+pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
 pub use detail::{event_line, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, log_json, run_json, tree_json};

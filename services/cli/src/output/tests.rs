@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidegate_proto::v1::{
-    CountPrecision, CountRunsResponse, Explanation, Failure, LogEntry, LogLevel, Run, RunEvent, RunKind,
-    State, StateType, Wait,
+    ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, Explanation, Failure, LogEntry,
+    LogLevel, Run, RunEvent, RunKind, State, StateType, Wait,
     wait::{self, Subject},
 };
 use tidegate_sdk_core::payload;
@@ -185,9 +185,15 @@ fn an_explanation() {
     let explanation = Explanation {
         run: Some(flow()),
         summary: "Attempt 1 runs in worker `w-1` since 10:00, for 3 s.".into(),
-        waits: vec![Wait {
-            subject: Some(Subject::Code(wait::Code { holder: "worker:w-1".into(), ..Default::default() })),
-        }],
+        waits: vec![
+            Wait {
+                subject: Some(Subject::Code(wait::Code {
+                    holder: "worker:w-1".into(),
+                    ..Default::default()
+                })),
+            },
+            Wait { subject: Some(Subject::Slot(slot_wait())) },
+        ],
         happenings: events(),
         failure: None,
     };
@@ -209,4 +215,36 @@ fn counts() {
     ];
     insta::assert_snapshot!(counts.iter().map(count_text).collect::<String>());
     insta::assert_snapshot!(format!("{:#}", json!(counts.iter().map(count_json).collect::<Vec<_>>())));
+}
+
+fn slot_wait() -> wait::Slot {
+    let limit = |name: &str, max_slots, run_ids: Vec<String>| wait::Limit {
+        name: name.into(),
+        max_slots,
+        used_slots: run_ids.len() as u64,
+        run_ids,
+    };
+    wait::Slot {
+        concurrency_limits: vec!["db".into(), "gpu".into()],
+        limits: vec![limit("db", Some(1), vec![id(2)]), limit("gpu", None, Vec::new())],
+    }
+}
+
+#[test]
+fn concurrency_limits() {
+    let limit = |name: &str, max_slots, used_slots, waiting_runs| ConcurrencyLimit {
+        name: name.into(),
+        max_slots,
+        used_slots,
+        waiting_runs,
+        created_at: at(0),
+        updated_at: at(9),
+    };
+    let limits = [limit("db", 3, 3, 27), limit("night\u{1b}ly", 0, 0, 0)];
+    insta::assert_snapshot!(limit_table(&limits));
+    let slots = [2, 3].map(|n| ConcurrencySlot { run_id: id(n), acquired_at: at(i64::from(n)) });
+    insta::assert_snapshot!(limit_detail(&limits[0], &slots, now()));
+    let mut value = limit_json(&limits[0]);
+    value["slots"] = slots.iter().map(slot_json).collect();
+    insta::assert_snapshot!(format!("{value:#}"));
 }

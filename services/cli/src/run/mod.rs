@@ -73,24 +73,24 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
 }
 
 /// Writes answers to stdout in the form that was asked for.
-struct Printer {
-    format: Format,
+pub(crate) struct Printer {
+    pub(crate) format: Format,
 }
 
 impl Printer {
-    fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// Text as it is.
-    fn text(&self, text: &str) -> Result<(), Fault> {
+    pub(crate) fn text(&self, text: &str) -> Result<(), Fault> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;
         Ok(out.flush()?)
     }
 
     /// One document.
-    fn document(&self, value: &Value) -> Result<(), Fault> {
+    pub(crate) fn document(&self, value: &Value) -> Result<(), Fault> {
         self.text(&format!("{value:#}\n"))
     }
 

@@ -8,7 +8,7 @@ use tidegate_proto::{
     internal::{
         CheckRunsRequest, CheckRunsResponse, Claim, ClaimOutcome, ClaimRunsRequest, ClaimRunsResponse,
         HolderReport, ReportRunsRequest, ReportRunsResponse, RunStanding,
-        claim_outcome::{NotDue, Outcome, Refused},
+        claim_outcome::{NotDue, Outcome, Refused, Waiting},
         run_engine_service_server::RunEngineService,
     },
     v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
@@ -24,6 +24,7 @@ pub struct FakeApi {
     changes: watch::Sender<u64>,
     is_down: watch::Sender<bool>,
     claims_held_up: watch::Sender<bool>,
+    are_slots_taken: watch::Sender<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +80,11 @@ impl FakeApi {
         self.is_down.send_replace(is_down);
     }
 
+    /// While true every claim finds that a concurrency limit has no free slot.
+    pub fn set_slots_taken(&self, are_taken: bool) {
+        self.are_slots_taken.send_replace(are_taken);
+    }
+
     pub fn hold_up_claims(&self, hold: bool) {
         self.claims_held_up.send_replace(hold);
     }
@@ -107,6 +113,9 @@ impl FakeApi {
             Some(run) if run.state == StateType::Scheduled && run.epoch == claim.epoch => {
                 if run.due_at > SystemClock.now() {
                     Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)) })
+                } else if *self.are_slots_taken.borrow() {
+                    run.epoch += 1;
+                    Outcome::Waiting(Waiting {})
                 } else {
                     run.state = StateType::Pending;
                     run.epoch += 1;

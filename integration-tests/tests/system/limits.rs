@@ -1,0 +1,128 @@
+//! Concurrency limits: never more runs are held than there are slots, also where a worker is killed, and no slot is lost.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tidegate_integration_tests::{Process, Suite, eventually, within};
+use tidegate_sdk::{Client, RunHandle, proto::ConcurrencyLimit};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+crate::on_both_forms!(three_slots_are_never_more_than_three_runs);
+
+const DEADLINE: Duration = Duration::from_secs(120);
+const N_RUNS: usize = 30;
+const N_SLOTS: usize = 3;
+
+async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
+    let client = suite.client();
+    let core = client.core();
+    core.put_concurrency_limit("three", N_SLOTS as u32).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observer");
+    let mut observer = Observer { listener: UnixListener::bind(&path).unwrap(), seen: VecDeque::new() };
+    let mut workers: Vec<Process> = (0..3).map(|_| suite.worker("limits")).collect();
+    let paths = vec![path.to_str().unwrap().to_owned(); N_RUNS];
+    let call = client.task("occupy").queue("limits").concurrency_limits(["three"]);
+    let runs = call.delay_many(&paths).await.unwrap();
+
+    observer.see(N_SLOTS).await;
+    // Every other run was to start by now.
+    let n_waiting = (N_RUNS - N_SLOTS) as u64;
+    eventually("all others wait", DEADLINE, async || {
+        (limit(&client).await.waiting_runs == n_waiting).then_some(())
+    })
+    .await;
+    observer.see_no_more().await;
+    explained(&client, &runs).await;
+
+    let killed = observer.seen[0].pid;
+    let idx = workers.iter().position(|worker| worker.pid() == killed).expect("it is one of the workers");
+    workers.remove(idx).kill().await;
+    observer.see_end_of(killed).await;
+    for n_left in (1..=N_RUNS).rev() {
+        observer.see(n_left.min(N_SLOTS)).await;
+        observer.end_one().await;
+    }
+    for run in &runs {
+        within("the end of a run", DEADLINE, run.result::<()>()).await.unwrap();
+    }
+    let limit = limit(&client).await;
+    assert_eq!((limit.used_slots, limit.waiting_runs), (0, 0), "{limit:?}");
+    core.delete_concurrency_limit("three", false).await.unwrap();
+    assert!(core.get_concurrency_limit("three").await.unwrap_err().is_not_found());
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+async fn limit(client: &Client) -> ConcurrencyLimit {
+    client.core().get_concurrency_limit("three").await.unwrap().limit.unwrap()
+}
+
+/// A run that waits says for what, and who has it.
+async fn explained(client: &Client, runs: &[RunHandle]) {
+    let holders = client.core().get_concurrency_limit("three").await.unwrap().slots;
+    let waiting = runs.iter().find(|run| holders.iter().all(|slot| slot.run_id != run.id())).unwrap();
+    let explanation = client.core().explain_run(waiting.id()).await.unwrap();
+    for holder in holders {
+        assert!(explanation.summary.contains(&holder.run_id), "{}", explanation.summary);
+    }
+}
+
+/// Sees from outside which attempts execute: each has a connection for as long as it does.
+struct Observer {
+    listener: UnixListener,
+    /// The oldest first.
+    seen: VecDeque<Seen>,
+}
+
+struct Seen {
+    pid: u32,
+    stream: BufReader<UnixStream>,
+}
+
+impl Observer {
+    /// Waits until `n` attempts execute, and looks whether there are more.
+    async fn see(&mut self, n: usize) {
+        while self.seen.len() < n {
+            let (stream, _) = within("another attempt", DEADLINE, self.listener.accept()).await.unwrap();
+            let (mut stream, mut pid) = (BufReader::new(stream), String::new());
+            within("its process id", DEADLINE, stream.read_line(&mut pid)).await.unwrap();
+            self.seen.push_back(Seen { pid: pid.trim().parse().unwrap(), stream });
+        }
+        self.see_no_more().await;
+    }
+
+    /// Nobody else has come in.
+    async fn see_no_more(&self) {
+        let more = timeout(Duration::ZERO, self.listener.accept()).await;
+        assert!(more.is_err(), "an attempt executes beside {} others", self.seen.len());
+    }
+
+    /// Waits until the attempts of this process have ended.
+    async fn see_end_of(&mut self, pid: u32) {
+        let (ended, others) = std::mem::take(&mut self.seen).into_iter().partition(|seen| seen.pid == pid);
+        self.seen = others;
+        for attempt in ended {
+            attempt.see_end().await;
+        }
+    }
+
+    /// Has the oldest attempt end.
+    async fn end_one(&mut self) {
+        let mut attempt = self.seen.pop_front().expect("one executes");
+        attempt.stream.write_all(b"\n").await.unwrap();
+        attempt.see_end().await;
+    }
+}
+
+impl Seen {
+    async fn see_end(mut self) {
+        let mut rest = Vec::new();
+        // A process that was killed may break the connection off.
+        let _ = within("the end of an attempt", DEADLINE, self.stream.read_to_end(&mut rest)).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! `tidegate concurrency …`: concurrency limits, and who has their slots.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+use tidegate_sdk_core::{Client, Options};
+
+use crate::{
+    args::{ConcurrencyArgs, ConcurrencyCommand},
+    fault::{Fault, exit},
+    output::{limit_detail, limit_json, limit_table, slot_json},
+    run::{Printer, now},
+};
+
+/// Does what the arguments say.
+pub fn main(args: ConcurrencyArgs) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(fault) => fault.report(),
+    }
+}
+
+fn run(args: ConcurrencyArgs) -> Result<(), Fault> {
+    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let printer = Printer { format: args.output };
+    runtime.block_on(async {
+        match args.command {
+            ConcurrencyCommand::Ls => ls(&client, &printer).await,
+            ConcurrencyCommand::Set { name, slots } => set(&client, &printer, &name, slots).await,
+            ConcurrencyCommand::Get { name } => get(&client, &printer, &name).await,
+            ConcurrencyCommand::Delete { name, allow_missing } => {
+                Ok(client.delete_concurrency_limit(&name, allow_missing).await?)
+            }
+        }
+    })
+}
+
+async fn ls(client: &Client, printer: &Printer) -> Result<(), Fault> {
+    let limits = client.concurrency_limits().await?;
+    if printer.is_json() {
+        printer.document(&Value::Array(limits.iter().map(limit_json).collect()))
+    } else {
+        printer.text(&limit_table(&limits))
+    }
+}
+
+async fn set(client: &Client, printer: &Printer, name: &str, slots: u32) -> Result<(), Fault> {
+    let limit = client.put_concurrency_limit(name, slots).await?;
+    if printer.is_json() {
+        printer.document(&limit_json(&limit))
+    } else {
+        printer.text(&limit_table(&[limit]))
+    }
+}
+
+async fn get(client: &Client, printer: &Printer, name: &str) -> Result<(), Fault> {
+    let found = client.get_concurrency_limit(name).await?;
+    let limit = found.limit.unwrap_or_default();
+    if printer.is_json() {
+        let mut value = limit_json(&limit);
+        value["slots"] = found.slots.iter().map(slot_json).collect();
+        printer.document(&value)
+    } else {
+        printer.text(&limit_detail(&limit, &found.slots, now()))
+    }
+}
