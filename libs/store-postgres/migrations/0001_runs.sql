@@ -87,6 +87,21 @@ CREATE INDEX runs_by_namespace ON runs (namespace, id);
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 -- list with `parent_run_id`: all children; runs/open_below.sql, runs/tree.sql, runs/tree_count.sql
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
+-- list with `state`, and counts
+CREATE INDEX runs_by_state ON runs (namespace, state, id);
+-- list with `name`, `flow` or `task`, and by name. The dearest of these: the runs of a batch have many names, so that it is
+-- written all over.
+CREATE INDEX runs_by_name ON runs (namespace, name, id);
+-- list by creation
+CREATE INDEX runs_by_creation ON runs (namespace, created_at, id);
+-- list by start
+CREATE INDEX runs_by_start ON runs (namespace, started_at, id) WHERE started_at IS NOT NULL;
+-- list by end, and what ended since
+CREATE INDEX runs_by_end ON runs (namespace, ended_at, id) WHERE ended_at IS NOT NULL;
+-- list with `deployment`
+CREATE INDEX runs_by_deployment ON runs (deployment, id) WHERE deployment IS NOT NULL;
+-- list with `labels`
+CREATE INDEX runs_by_label ON runs USING gin (labels jsonb_path_ops) WHERE labels <> '{}';
 -- list with `tags`
 CREATE INDEX runs_by_tag ON runs USING gin (tags) WHERE tags <> '{}';
 -- runs/sweep_lost_sessions.sql, runs/cancelling_of_session.sql, sessions/purge.sql

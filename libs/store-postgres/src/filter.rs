@@ -13,7 +13,21 @@ type Builder = QueryBuilder<Postgres>;
 
 /// The statement for a part of a page.
 pub(crate) fn list_runs(list: &ListQuery, part: &PagePart<'_>, limit: usize) -> Result<Builder, StoreError> {
-    let mut sql = Builder::new(RUN_COLUMNS);
+    list_with(Builder::new(RUN_COLUMNS), list, part, limit)
+}
+
+/// The statement that gives the plan of the other.
+#[cfg(feature = "testing")]
+pub(crate) fn explain_list(list: &ListQuery, part: &PagePart<'_>) -> Result<Builder, StoreError> {
+    list_with(Builder::new(format!("EXPLAIN (FORMAT JSON) {RUN_COLUMNS}")), list, part, list.limit)
+}
+
+fn list_with(
+    mut sql: Builder,
+    list: &ListQuery,
+    part: &PagePart<'_>,
+    limit: usize,
+) -> Result<Builder, StoreError> {
     push_from(&mut sql, list.namespace.as_str(), &list.filter)?;
     let (beyond, direction) = if list.order.descending { ("<", "DESC") } else { (">", "ASC") };
     match part {

@@ -1,8 +1,9 @@
 //! A database for each test, on the server of `TIDEGATE_TEST_POSTGRES_URL`.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, types::Json};
+use tidegate_store::{ListQuery, StoreError, adapter};
 
-use crate::{PgOptions, PgStore, open};
+use crate::{PgOptions, PgStore, error::store_error, filter, open, row};
 
 /// An empty database.
 pub struct Database {
@@ -66,4 +67,19 @@ pub async fn migrate_to(version: u32, database: &Database) {
 /// The server does not answer.
 pub async fn connect_unmigrated(database: &Database, options: &PgOptions) -> PgStore {
     open::connect_unmigrated(database.url(), options).await.expect("the database opens")
+}
+
+/// The plans by which a page is read, as the statements of the store have them, in Postgres' own form.
+///
+/// # Errors
+/// As [`list_runs`](tidegate_store::RunStore::list_runs).
+pub async fn plans(store: &PgStore, list: &ListQuery) -> Result<Vec<serde_json::Value>, StoreError> {
+    let mut plans = Vec::new();
+    for part in adapter::page_parts(list) {
+        let mut sql = filter::explain_list(list, &part)?;
+        let plan = sql.build().persistent(false).fetch_one(&store.pool).await.map_err(store_error)?;
+        let Json(plan) = row::column::<Json<serde_json::Value>>(&plan, 0)?;
+        plans.push(plan[0]["Plan"].clone());
+    }
+    Ok(plans)
 }

@@ -232,6 +232,8 @@ async fn plan(pool: &PgPool, statement: &Statement, cache_mode: &str, id: Uuid, 
             "uuid[]" => format!("ARRAY['{id}']::uuid[]"),
             "uuid" => format!("'{id}'"),
             "bigint" => "1".to_owned(),
+            "boolean" => "TRUE".to_owned(),
+            "json" | "jsonb" => "'{}'".to_owned(),
             list if list.ends_with("[]") => format!("'{{}}'::{list}"),
             _ => "'default'".to_owned(),
         })

@@ -57,6 +57,18 @@ CREATE INDEX runs_by_namespace ON runs (namespace, id);
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 -- list.sql with `parent_run_id`: all children
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
+-- list.sql with `state`, and counts
+CREATE INDEX runs_by_state ON runs (namespace, state, id);
+-- list.sql with `name`, `flow` or `task`, and by name
+CREATE INDEX runs_by_name ON runs (namespace, name, id);
+-- list.sql by creation
+CREATE INDEX runs_by_creation ON runs (namespace, created_at, id);
+-- list.sql by start
+CREATE INDEX runs_by_start ON runs (namespace, started_at, id) WHERE started_at IS NOT NULL;
+-- list.sql by end, and what ended since
+CREATE INDEX runs_by_end ON runs (namespace, ended_at, id) WHERE ended_at IS NOT NULL;
+-- list.sql with `deployment`
+CREATE INDEX runs_by_deployment ON runs (deployment, id) WHERE deployment IS NOT NULL;
 -- sweep_lost_sessions.sql and sessions/purge.sql
 CREATE INDEX runs_open_by_session ON runs (session_id, id) WHERE session_id IS NOT NULL AND ended_at IS NULL;
 -- sweep_never_enqueued.sql

@@ -3,6 +3,7 @@
 mod cancel;
 mod engine;
 mod idle;
+mod lists;
 
 use anyhow::bail;
 use futures::future::LocalBoxFuture;
@@ -36,6 +37,11 @@ const BENCHES: &[Bench] = &[
         name: "idle",
         about: "one create at a time through the engine, beside one plain commit that writes the same",
         run: |settings| Box::pin(idle::run(settings)),
+    },
+    Bench {
+        name: "lists",
+        about: "the lists and counts that command line and console ask, over 1,000,000 runs; p99 is to stay under 50 ms",
+        run: |settings| Box::pin(lists::run(settings)),
     },
 ];
 
