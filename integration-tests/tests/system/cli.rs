@@ -116,6 +116,27 @@ async fn concurrency_limits_are_set_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn many_runs_are_cancelled_by_filter_once_the_count_is_meant() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let handles = suite.client().task("add").queue("nobody").delay_many(&[(1, 1), (2, 2)]).await.unwrap();
+    let by_filter = ["cancel", "--filter", "state = SCHEDULED"];
+    let counted = run(at, &[&by_filter[..], &["--dry-run"]].concat()).await;
+    assert_eq!(counted.code, Some(0), "{}", counted.stderr);
+    assert!(counted.stdout.contains('2'), "{}", counted.stdout);
+    let unasked = run(at, &by_filter).await;
+    assert_ne!(unasked.code, Some(0), "nobody can be asked here");
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    assert_eq!(handles[0].state().await.unwrap().name, "Scheduled");
+    let done = run(at, &[&by_filter[..], &["--yes"]].concat()).await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for handle in &handles {
+        assert_eq!(handle.state().await.unwrap().name, "Cancelled");
+    }
+    suite.stop().await;
+}
+
+#[tokio::test]
 async fn faults_have_their_exit_codes_and_sentences() {
     let suite = Suite::embedded().await;
     let at = suite.address();

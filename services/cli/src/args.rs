@@ -221,12 +221,13 @@ pub enum RunCommand {
 
 /// Which runs are meant.
 #[derive(Args, Debug, Clone)]
-#[group(id = "target", required = true, multiple = false, args = ["ids", "filter", "tree"])]
+#[group(skip)] // or `--dry-run` and `--yes` would be of the group too, and shut the others out
 pub struct Targets {
     /// The runs' ids
+    #[arg(required_unless_present_any = ["filter", "tree"], conflicts_with_all = ["filter", "tree"])]
     pub ids: Vec<String>,
     /// All that match, as for `ls`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tree")]
     pub filter: Option<String>,
     /// This run and all runs below it
     #[arg(long, value_name = "ID")]
