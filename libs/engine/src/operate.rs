@@ -351,7 +351,7 @@ impl Changes {
             self.take(&before, &event, event.actor(), step, now);
         }
         if matches!(operation, Operation::Cancel { .. }) {
-            // Who cancels cascades itself, level by level, to tell how many there were.
+            // Who cancels cascades itself, to tell how many there were.
             self.outbound.cascade = is_cascade_known;
         }
         Ok(Operated { run, changed: true, parameters: None })
