@@ -112,6 +112,9 @@ async fn make_next(pool: &PgPool, now: Timestamp, end: Uuid, width_days: i64) ->
             ),
         )
         .await?;
+        for alter_column in column_options(&mut tx, table).await? {
+            execute(&mut tx, format!("ALTER TABLE {name} {alter_column}")).await?;
+        }
     }
     for table in TABLES {
         let (name, Partition { from, until, .. }) = (partition.table(table), &partition);
@@ -149,6 +152,16 @@ async fn storage_options(connection: &mut PgConnection, table: &str) -> Result<S
         .await
         .map_err(store_error)?;
     Ok(column::<Option<String>>(&row, 0)?.unwrap_or_default())
+}
+
+/// What the table's default partition says of its columns, which LIKE does not take over.
+async fn column_options(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, StoreError> {
+    let rows = query(queries::PARTITION_COLUMN_OPTIONS.sql())
+        .bind(format!("{table}_default"))
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    rows.iter().map(|row| column(row, 0)).collect()
 }
 
 /// Drops a partition in which nothing is to be kept, unless one of its runs has an event behind the feed's position

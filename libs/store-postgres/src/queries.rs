@@ -85,6 +85,7 @@ statements! {
     LIST_PARTITIONS = "partitions/list.sql";
     NEWEST_UNPLACED = "partitions/newest_unplaced.sql";
     PARTITION_OPTIONS = "partitions/options.sql";
+    PARTITION_COLUMN_OPTIONS = "partitions/column_options.sql";
     IS_PARTITION_NAMED = "partitions/is_named.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";

@@ -215,8 +215,15 @@ const BY_ID: [&str; 12] = [
     "run_events/feed_start.sql",
 ];
 
-/// The plan of a statement for one run, as prepared statements have it; and executed where it is `by_id`.
-async fn plan(pool: &PgPool, statement: &Statement, cache_mode: &str, id: Uuid, by_id: bool) -> String {
+/// The plan of a statement for one run, as prepared statements have it; with `measured`, another option of EXPLAIN, it is
+/// also executed.
+async fn plan(
+    pool: &PgPool,
+    statement: &Statement,
+    cache_mode: &str,
+    id: Uuid,
+    measured: Option<&str>,
+) -> String {
     let mut tx = pool.begin().await.expect("the statement works");
     let prepare = format!("SET LOCAL plan_cache_mode = {cache_mode}; PREPARE probe AS {}", statement.sql());
     sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *tx).await.expect("the statement works");
@@ -239,7 +246,8 @@ async fn plan(pool: &PgPool, statement: &Statement, cache_mode: &str, id: Uuid, 
         })
         .collect();
     let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
-    let analyze = if by_id { "ANALYZE, TIMING OFF, SUMMARY OFF, " } else { "" };
+    let analyze =
+        measured.map(|option| format!("ANALYZE, TIMING OFF, SUMMARY OFF, {option}, ")).unwrap_or_default();
     let explain = format!("EXPLAIN ({analyze}COSTS OFF) EXECUTE probe{arguments}");
     let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *tx).await.expect("the statement works");
     sqlx::raw_sql("DEALLOCATE probe").execute(&mut *tx).await.expect("the statement works");
@@ -277,7 +285,8 @@ async fn statements_read_by_index_and_where_their_runs_are() {
     for statement in STATEMENTS {
         let by_id = BY_ID.contains(&statement.name());
         for cache_mode in ["force_generic_plan", "force_custom_plan"] {
-            let plan = plan(pool(&store), statement, cache_mode, unknown, by_id).await;
+            let measured = by_id.then_some("BUFFERS OFF");
+            let plan = plan(pool(&store), statement, cache_mode, unknown, measured).await;
             for reads_all in ["Seq Scan", "Hash Join", "Merge Join"] {
                 assert!(!plan.contains(reads_all), "{} ({cache_mode}):\n{plan}", statement.name());
             }
@@ -288,6 +297,34 @@ async fn statements_read_by_index_and_where_their_runs_are() {
         }
     }
     assert!(BY_ID.iter().all(|name| STATEMENTS.iter().any(|statement| statement.name() == *name)));
+    drop(store);
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_walk_through_a_tree_reads_its_runs_and_not_the_table_at_every_step() {
+    const N_RUNS: usize = 2_000;
+    const MAX_BLOCKS_OF_A_RUN: usize = 20;
+    let database = Database::create().await;
+    let store = open(&database).await;
+    let root = run_at(SystemClock.now());
+    // To statistics, the one parent is what parents are like.
+    let children = (1..N_RUNS).map(|_| Run { id: run_at(SystemClock.now()).id, ..child(&root) });
+    let runs: Vec<Run> = children.chain([root.clone()]).collect();
+    insert(&port(&store), &runs.iter().collect::<Vec<_>>()).await;
+    sqlx::raw_sql("ANALYZE").execute(pool(&store)).await.unwrap();
+    for name in ["runs/tree.sql", "runs/tree_count.sql", "runs/open_below.sql"] {
+        let statement = STATEMENTS.iter().find(|statement| statement.name() == name).unwrap();
+        for cache_mode in ["force_generic_plan", "force_custom_plan"] {
+            let plan = plan(pool(&store), statement, cache_mode, root.id.as_uuid(), Some("BUFFERS")).await;
+            let n_blocks: usize = plan
+                .split_once("shared hit=")
+                .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+                .unwrap_or_else(|| panic!("no blocks:\n{plan}"));
+            assert!(n_blocks > N_RUNS, "{name} ({cache_mode}) walked nothing:\n{plan}");
+            assert!(n_blocks < N_RUNS * MAX_BLOCKS_OF_A_RUN, "{name} ({cache_mode}):\n{plan}");
+        }
+    }
     drop(store);
     database.remove().await;
 }
