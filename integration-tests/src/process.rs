@@ -20,9 +20,11 @@ use crate::within;
 /// # Panics
 /// It is not there.
 pub fn program(name: &str) -> PathBuf {
-    // target/debug/deps/system-… → target/debug
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join(name);
+    let caller = std::env::current_exe().unwrap();
+    let folder = caller.parent().unwrap();
+    // Tests are in target/debug/deps, programs in target/debug.
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let program = folder.join(name);
     assert!(program.exists(), "{} is missing: cargo build --workspace", program.display());
     program
 }

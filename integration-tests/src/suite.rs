@@ -89,16 +89,25 @@ impl Suite {
 
     /// As [`Suite::separate`], with further variables for the services and the workers.
     pub async fn separate_with(env: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self::start(env.into_iter().collect(), false).await
+        let database = Database::create().await;
+        let suite = Self::start(database.url(), env.into_iter().collect(), false).await;
+        Self { _database: Some(database), ..suite }
     }
 
     /// As [`Suite::separate`], by `tidegate server NAME`.
     pub async fn separate_by_command() -> Self {
-        Self::start(Vec::new(), true).await
+        let database = Database::create().await;
+        let suite = Self::start(database.url(), Vec::new(), true).await;
+        Self { _database: Some(database), ..suite }
     }
 
-    async fn start(env: Vec<(String, String)>, by_command: bool) -> Self {
-        let (database, redis) = (Database::create().await, Redis::start().await);
+    /// As [`Suite::separate`], on a database of the caller's: `postgres://…`.
+    pub async fn separate_on(database_url: &str) -> Self {
+        Self::start(database_url, Vec::new(), false).await
+    }
+
+    async fn start(database_url: &str, env: Vec<(String, String)>, by_command: bool) -> Self {
+        let redis = Redis::start().await;
         let payloads = tempfile::tempdir().unwrap();
         let payloads_url = format!("file://{}", payloads.path().display());
         let mut services = Vec::new();
@@ -111,7 +120,7 @@ impl Suite {
                 "api",
                 &api,
                 vec![
-                    set("POSTGRES__URL", database.url()),
+                    set("POSTGRES__URL", database_url),
                     set("OBJECT_STORAGE__URL", &payloads_url),
                     set("DELIVERY_ADDRESS", &url(&task_queue)),
                     set("ENDPOINTS__TASK_QUEUE", &url(&task_queue)),
@@ -132,12 +141,12 @@ impl Suite {
                 "scheduler",
                 &scheduler,
                 vec![
-                    set("POSTGRES__URL", database.url()),
+                    set("POSTGRES__URL", database_url),
                     set("OBJECT_STORAGE__URL", &payloads_url),
                     set("DELIVERY_ADDRESS", &url(&task_queue)),
                 ],
             ),
-            ("log-ingest", &log_ingest, vec![set("POSTGRES__URL", database.url())]),
+            ("log-ingest", &log_ingest, vec![set("POSTGRES__URL", database_url)]),
         ];
         for (name, address, mut variables) in plan {
             variables.push(set("LISTEN", address));
@@ -154,14 +163,7 @@ impl Suite {
         for service in &services {
             until_up(service.name, &service.process).await;
         }
-        Self {
-            address: url(&api),
-            services,
-            env,
-            redis: Some(redis),
-            _database: Some(database),
-            _data: Some(payloads),
-        }
+        Self { address: url(&api), services, env, redis: Some(redis), _database: None, _data: Some(payloads) }
     }
 
     /// The one address that clients know.
@@ -224,9 +226,14 @@ impl Suite {
 
     /// A worker process that serves `queue` (see `src/bin/tidegate-test-worker.rs`).
     pub fn worker(&self, queue: &str) -> Process {
+        self.worker_with_slots(queue, 16)
+    }
+
+    /// As [`Suite::worker`], for so many tasks at a time.
+    pub fn worker_with_slots(&self, queue: &str, task_slots: u32) -> Process {
         let address = ("TIDEGATE_ADDRESS".to_owned(), self.address.clone());
         let env = self.env.iter().cloned().chain([address]);
-        Process::start(&program("tidegate-test-worker"), ["serve", queue], env)
+        Process::start(&program("tidegate-test-worker"), ["serve", queue, &task_slots.to_string()], env)
     }
 
     /// Waits until the run is in that state.

@@ -168,6 +168,8 @@ pub(crate) async fn run_dispatcher(
                 *n_slots = n_slots.saturating_add(n_freed);
             }
         }
+        // What still executes is stopped first: the deliveries that are only to be forgotten harm nobody meanwhile.
+        stop.sort_by_key(|order| order.grace.is_none());
         // Side by side: a cancel does not wait for a long batch of deliveries.
         let handed_out = hand_out(&*dispatch, &*store, &freed, None, clock.now());
         let (_, (), handed_out) =

@@ -97,6 +97,22 @@ async fn a_tree_is_cancelled_but_for_what_is_detached() {
 }
 
 #[tokio::test]
+async fn what_executes_is_stopped_before_deliveries_are_forgotten() {
+    let fixture = Fixture::new().await;
+    let root = fixture.queued().await;
+    let waiting = fixture.child_of(&root).await;
+    let running = fixture.start(&fixture.child_of(&root).await).await;
+    fixture.cancel(&root).await;
+    fixture.engine.cascade_from(root.id).await.expect("cancels what is below");
+    let order = || -> Vec<RunId> {
+        let stopped = fixture.notes.stopped.lock().unwrap();
+        stopped.iter().map(|stop| stop.run_id).filter(|id| *id != root.id).collect()
+    };
+    fixture.until_noted(|_| order().len() == 2).await;
+    assert_eq!(order(), [running.id, waiting.id]);
+}
+
+#[tokio::test]
 async fn a_child_that_is_started_during_the_cancel_of_its_tree_ends_with_it() {
     let fixture = Fixture::new().await;
     let root = fixture.queued().await;

@@ -1,41 +1,49 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tidegate_model::Namespace;
-use tidegate_orchestration::Event;
-use tidegate_store_postgres::{PgOptions, PgStore};
+use tidegate_integration_tests::{Suite, eventually};
+use tidegate_sdk::Client;
 use tokio::time::Instant;
 
 use crate::{
     database::Database,
-    engine::{self, Known, RunningEngine},
     report::{Spread, Table, fine},
     settings::Settings,
 };
 
-/// One in so many runs of a tree is RUNNING, so that its worker has to be asked.
+/// One in so many runs of a tree is RUNNING, so that its worker has to stop it.
 const RUNNING_SHARE: usize = 10;
+/// Processes that share the running ones.
+const N_WORKERS: usize = 4;
+/// How long a step may take before the bench gives up.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Times of one tree.
 struct Round {
     /// Until the call answers: everything is CANCELLED, or CANCELLING.
     call: Duration,
-    /// Until the workers of what was CANCELLING have said that it has ended.
+    /// Until the workers have stopped what was CANCELLING: everything is CANCELLED.
     complete: Duration,
 }
 
-/// Workers that answer at once stand for live ones.
+/// The four services, the workers and Redis are processes of their own.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let database = Database::create(&settings).await?;
-    let store = Arc::new(PgStore::connect(database.url(), &PgOptions::default()).await?);
-    let engine = RunningEngine::start(store, &settings)?;
+    let suite = Suite::separate_on(database.url()).await;
     let n_runs = settings.n_runs(10_000);
-    println!("{} rounds of a tree of {n_runs} runs, one in {RUNNING_SHARE} RUNNING", settings.rounds);
+    let n_running = n_runs.div_ceil(RUNNING_SHARE);
+    let slots = u32::try_from(n_running.div_ceil(N_WORKERS))?;
+    let _workers: Vec<_> = (0..N_WORKERS).map(|_| suite.worker_with_slots("live", slots)).collect();
+    println!(
+        "{} rounds of a tree of {n_runs} runs, {n_running} of them RUNNING on {N_WORKERS} workers",
+        settings.rounds
+    );
 
-    round(&engine, n_runs.min(1_000)).await?; // plans, caches
+    let client = suite.client();
+    round(&client, n_runs.min(1_000)).await?; // plans, caches
     let mut rounds = Vec::new();
     for _ in 0..settings.rounds.get() {
         database.checkpoint().await?;
-        rounds.push(round(&engine, n_runs).await?);
+        rounds.push(round(&client, n_runs).await?);
     }
     let mut table = Table::new(&["until", "seconds: median (min to max)"]);
     let each = |of: fn(&Round) -> Duration| {
@@ -44,27 +52,33 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     table.add(["the call answers".to_owned(), each(|round| round.call)]);
     table.add(["every run is CANCELLED".to_owned(), each(|round| round.complete)]);
     println!("{table}");
-    drop(engine);
+    drop(suite);
     database.remove().await
 }
 
-async fn round(engine: &RunningEngine, n_runs: usize) -> anyhow::Result<Round> {
-    let root = engine.create(engine::creates(1)).await?.0.remove(0);
-    let mut creates = engine::creates(n_runs.saturating_sub(1).max(1));
-    for create in &mut creates {
-        create.draft.parent = Some(root.id);
-    }
-    let children = engine.create(creates).await?.0;
-    let held: Vec<Known> = children.into_iter().step_by(RUNNING_SHARE).collect();
-    let held = engine.operate(&held, |run| engine.claim(run)).await?.0;
-    let held = engine.operate(&held, engine::start).await?.0;
+async fn round(client: &Client, n_runs: usize) -> anyhow::Result<Round> {
+    let root = client.task("hold").queue("nobody").delay(&()).await?;
+    let n_running = n_runs.div_ceil(RUNNING_SHARE);
+    let running = client.task("hold").queue("live").parent(root.id());
+    running.delay_many(&vec![(); n_running]).await?;
+    let waiting = client.task("add").queue("nobody").parent(root.id());
+    waiting.delay_many(&vec![(1, 1); n_runs.saturating_sub(n_running + 1)]).await?;
+    until_counted(client, &format!("root_run_id = {} state = RUNNING", root.id()), n_running).await;
 
     let started = Instant::now();
-    let (namespace, reason) = (Namespace::default(), "enough".to_owned());
-    let cancel = tidegate_engine::Operation::Cancel { namespace, run_id: root.id, reason, actor: None };
-    engine.engine.operate(cancel).await?;
-    engine.engine.cascade_from(root.id).await?;
+    client.core().cancel_run(root.id(), "enough").await?;
     let call = started.elapsed();
-    engine.operate(&held, |run| engine::report(run, Event::Cancelled, None)).await?;
-    Ok(Round { call, complete: started.elapsed() })
+    let open = "state = (SCHEDULED OR PENDING OR RUNNING OR CANCELLING)";
+    until_counted(client, &format!("root_run_id = {} {open}", root.id()), 0).await;
+    let complete = started.elapsed();
+    until_counted(client, &format!("root_run_id = {} state = CANCELLED", root.id()), n_runs).await;
+    Ok(Round { call, complete })
+}
+
+async fn until_counted(client: &Client, filter: &str, n_runs: usize) {
+    eventually(&format!("{n_runs} runs with {filter}"), DEADLINE, async || {
+        let counted = client.core().count_runs(filter).await.ok()?;
+        (counted.count == n_runs as u64).then_some(())
+    })
+    .await;
 }

@@ -30,7 +30,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "cancel",
-        about: "the cancel of a tree through the engine, a tenth of which has to be stopped by workers",
+        about: "the cancel of a tree of which a tenth runs on live workers, through the services and their delivery",
         run: |settings| Box::pin(cancel::run(settings)),
     },
     Bench {
