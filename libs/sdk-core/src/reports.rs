@@ -158,11 +158,10 @@ impl Reports {
         self.ready = order.into_iter().map(|(_, run_id)| run_id).collect();
     }
 
-    /// True when the end of the run is among the unanswered.
-    pub(crate) fn has_end_of(&self, run_id: &str) -> bool {
-        self.runs
-            .get(run_id)
-            .is_some_and(|of_run| of_run.entries.iter().any(|entry| ends::is_end(&entry.report)))
+    /// True when an end of the run, of `epoch` or a later one, is among the unanswered.
+    pub(crate) fn has_end_of(&self, run_id: &str, epoch: u64) -> bool {
+        let is_end = |entry: &Entry| entry.report.epoch >= epoch && ends::is_end(&entry.report);
+        self.runs.get(run_id).is_some_and(|of_run| of_run.entries.iter().any(is_end))
     }
 
     /// Forgets the reports of a run that is no longer ours.

@@ -58,9 +58,9 @@ enum Command {
     Track { run_id: String, session_id: String, stop: StopSender },
     /// A run was not created after all.
     Forget { run_id: String },
-    /// Instead of the run `asked`, the service gave this process the run `found`, of an earlier attempt of the parent.
-    /// The answer is false where this process still executes it, for that attempt.
-    Adopt { asked: String, found: String, reply: oneshot::Sender<bool> },
+    /// Instead of the run `asked`, the service gave this process the run `found`, of an earlier attempt of the parent,
+    /// under `epoch`. The answer is false where this process still executes it, for that attempt.
+    Adopt { asked: String, found: String, epoch: u64, reply: oneshot::Sender<bool> },
     /// Nobody executes the run any more. If it has not ended, it is reported as crashed.
     Abandon { run_id: String, epoch: u64 },
     /// A report of a run of the session `session_id`.
@@ -240,7 +240,8 @@ async fn take(commands: &mpsc::Sender<Command>, asked: &str, created: &crate::Cr
         return false;
     }
     let (reply, is_ours) = oneshot::channel();
-    let _ = commands.send(Command::Adopt { asked, found: created.id.clone(), reply }).await;
+    let (found, epoch) = (created.id.clone(), created.epoch);
+    let _ = commands.send(Command::Adopt { asked, found, epoch, reply }).await;
     is_ours.await.unwrap_or(true) // a session that is closed executes nothing else
 }
 

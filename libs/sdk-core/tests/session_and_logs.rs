@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{
-    self as proto, CreateRunOutcome, CreateRunsResponse, IngestLogsResponse, NewRun, State, StateType,
+    self as proto, Cancel, CancelCause, IngestLogsResponse, NewRun, ReportOutcome, State, StateType,
 };
 use tidegate_sdk_core::{
     Client, End, LocalRun, LogLine, Options, Session, Stop, Verdict, new_run_id, wall_clock,
@@ -220,15 +220,7 @@ async fn a_child_that_this_process_is_given_is_executed_here_and_only_once() {
         if conn.is_none() {
             conn = Some(fake.session().await.0);
         }
-        let (_, answer) = soon(fake.creates.recv()).await.unwrap();
-        let outcome = CreateRunOutcome {
-            run_id: child.clone(),
-            adopted: true,
-            epoch: 5,
-            state: Some(State { r#type: StateType::Pending.into(), ..Default::default() }),
-            ..Default::default()
-        };
-        answer.send(Ok(CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
+        fake.hand_on(&child, 5).await;
         runs.extend(soon(creating.join_all()).await);
     }
     assert!(runs.iter().all(|run| run.id() == child));
@@ -245,4 +237,93 @@ async fn a_child_that_this_process_is_given_is_executed_here_and_only_once() {
     let crashed = conn.reports().await;
     assert!(matches!(crashed[0].event, Some(Event::Crashed(_))), "{crashed:?}");
     assert_eq!((crashed[0].run_id.as_str(), crashed[0].epoch), (child.as_str(), 5));
+}
+
+/// A run that has failed here, and that the next attempt of its parent is given.
+async fn failed_and_handed_on(fake: &mut Fake) -> (Client, Conn, LocalRun, LocalRun) {
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut first = soon(creating.join_all()).await.remove(0);
+    let outcome = first.finish(End::Failed(proto::Failure::default())).await;
+    let failed = conn.reports().await;
+    let state = Some(State { r#type: StateType::Failed.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&failed[0]) }]).await;
+    soon(outcome.verdict()).await.unwrap();
+    let next = client.session().create(task("count")).await.unwrap();
+    fake.hand_on(first.id(), 2).await;
+    let next = soon(next).await.unwrap();
+    assert_eq!((next.id(), next.epoch(), next.is_existing()), (first.id(), 2, false));
+    (client, conn, first, next)
+}
+
+type Conn = fake::Conn<proto::SessionRequest, proto::SessionResponse>;
+
+#[tokio::test]
+async fn a_late_drop_by_an_earlier_attempt_does_not_end_the_run_of_the_next() {
+    let mut fake = Fake::start().await;
+    let (_client, mut conn, first, mut next) = failed_and_handed_on(&mut fake).await;
+    drop(first);
+    next.start().await;
+    let started = conn.reports().await;
+    assert_eq!(started.len(), 1, "{started:?}");
+    assert!(matches!(started[0].event, Some(Event::Started(_))), "{started:?}");
+    assert_eq!(started[0].epoch, 2);
+}
+
+#[tokio::test]
+async fn what_is_said_to_an_earlier_attempt_is_not_for_the_next() {
+    let mut fake = Fake::start().await;
+    let (_client, mut conn, mut first, next) = failed_and_handed_on(&mut fake).await;
+    let outcome = first.finish(End::Completed(None)).await; // code that had been given up
+    let late = conn.reports().await;
+    let state = Some(State { r#type: StateType::Pending.into(), ..Default::default() });
+    let stale = ReportOutcome {
+        accepted: false,
+        reason: "STALE_EPOCH".into(),
+        current_epoch: 2,
+        state,
+        ..accepted(&late[0])
+    };
+    conn.answer(vec![stale]).await;
+    assert_eq!(soon(outcome.verdict()).await.unwrap_err().reason(), "STALE_EPOCH");
+    let cancel = |epoch, cause: CancelCause| Cancel {
+        run_id: next.id().to_owned(),
+        epoch,
+        cause: cause.into(),
+        message: format!("of epoch {epoch}"),
+        grace: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+    };
+    conn.cancel(cancel(1, CancelCause::Lost)).await;
+    conn.cancel(cancel(2, CancelCause::Requested)).await;
+    let grace = Duration::from_secs(7);
+    assert_eq!(soon(next.stop_signal().next()).await, Stop::Cancel { message: "of epoch 2".into(), grace });
+}
+
+#[tokio::test]
+async fn a_child_is_handed_on_before_the_answer_to_its_end_has_come() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut first = soon(creating.join_all()).await.remove(0);
+    let _outcome = first.finish(End::Failed(proto::Failure::default())).await;
+    let failed = conn.reports().await;
+    let next = client.session().create(task("count")).await.unwrap();
+    fake.hand_on(first.id(), 2).await;
+    let mut next = soon(next).await.unwrap();
+    assert!(!next.is_existing(), "nobody else executes it");
+    let state = Some(State { r#type: StateType::Failed.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&failed[0]) }]).await;
+    drop(next.finish(End::Completed(None)).await);
+    let completed = conn.reports().await;
+    assert_eq!(completed[0].epoch, 2);
+    drop(first);
+    drop(next);
+    let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&completed[0]) }]).await;
 }

@@ -34,10 +34,22 @@ type SessionLink = Link<SessionRequest, SessionResponse>;
 /// A run of this session that has not ended.
 struct Open {
     stop: StopSender,
+    /// That under which its code was given it. What is said under an older one is of code that has lost it since.
+    since_epoch: u64,
     /// That of the attempt to come, once the server has granted a retry.
     next_epoch: Option<u64>,
     /// Nobody executes it any more.
     abandoned: bool,
+}
+
+impl Open {
+    fn new(stop: StopSender, since_epoch: u64) -> Self {
+        Self { stop, since_epoch, next_epoch: None, abandoned: false }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.next_epoch.unwrap_or(self.since_epoch)
+    }
 }
 
 /// The task that owns the session's stream. It never waits for user code.
@@ -192,6 +204,9 @@ impl Actor {
         if let Some(reply) = reply {
             let _ = reply.send(outcome.clone()); // who asked may have gone
         }
+        if self.runs.get(&outcome.run_id).is_some_and(|open| report.epoch < open.since_epoch) {
+            return;
+        }
         let state = outcome.state.as_ref().map_or(proto::StateType::Unspecified, proto::State::r#type);
         let is_start = matches!(report.event, Some(report::Event::Started(_)));
         let goes_on = state == proto::StateType::Scheduled
@@ -217,18 +232,23 @@ impl Actor {
     /// Ends a run that nobody executes any more. Where an end of it is on its way, that one's answer comes first.
     fn abandon(&mut self, run_id: String, epoch: u64) {
         let Some(open) = self.runs.get_mut(&run_id) else { return }; // it has ended, or is lost
-        open.abandoned = true;
-        if self.reports.has_end_of(&run_id) {
+        if epoch < open.since_epoch {
             return;
         }
-        let epoch = open.next_epoch.map_or(epoch, |next| next.max(epoch));
+        open.abandoned = true;
+        if self.reports.has_end_of(&run_id, open.since_epoch) {
+            return;
+        }
+        let epoch = epoch.max(open.epoch());
         let cause = "its process dropped the run before it had ended".to_owned();
         let event = Some(report::Event::Crashed(report::Crashed { cause }));
         self.reports.push(proto::Report { run_id, epoch, event }, None);
     }
 
     fn on_cancel(&self, cancel: proto::Cancel) {
-        let Some(open) = self.runs.get(&cancel.run_id) else { return };
+        let Some(open) = self.runs.get(&cancel.run_id).filter(|open| cancel.epoch >= open.epoch()) else {
+            return;
+        };
         let grace = clock::duration_of(cancel.grace.as_ref()).unwrap_or(Duration::from_secs(30));
         open.stop.send(match cancel.cause() {
             CancelCause::Lost => Stop::Lost { message: cancel.message },
@@ -241,7 +261,7 @@ impl Actor {
     fn on_command(&mut self, command: Command, link: &mut SessionLink) {
         match command {
             Command::Track { run_id, session_id, stop } if session_id == self.session_id => {
-                self.runs.insert(run_id, Open { stop, next_epoch: None, abandoned: false });
+                self.runs.insert(run_id, Open::new(stop, 1)); // a run that is made here begins with epoch 1
             }
             Command::Track { stop, .. } => {
                 stop.send(Stop::Lost { message: super::lost().message().to_owned() });
@@ -249,11 +269,17 @@ impl Actor {
             Command::Forget { run_id } => {
                 self.runs.remove(&run_id);
             }
-            Command::Adopt { asked, found, reply } => {
+            Command::Adopt { asked, found, epoch, reply } => {
                 let asked = self.runs.remove(&asked); // gone where the session was lost, which it has been told
-                let is_ours = !self.runs.contains_key(&found);
+                // Where the answer to the end of the earlier attempt is still to come, the run is known, but not by
+                // this epoch.
+                let is_ours = self.runs.get(&found).is_none_or(|open| open.epoch() < epoch);
                 if let Some(open) = asked.filter(|_| is_ours) {
-                    self.runs.insert(found, open);
+                    let earlier = self.runs.insert(found, Open::new(open.stop, epoch));
+                    if let Some(earlier) = earlier {
+                        let message = "the run was given to the next attempt of its parent".to_owned();
+                        earlier.stop.send(Stop::Lost { message });
+                    }
                 }
                 let _ = reply.send(is_ours); // who asked may have gone
             }

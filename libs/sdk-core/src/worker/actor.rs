@@ -416,7 +416,7 @@ impl Actor {
         let grace = self.options.drain_grace;
         let cause = format!("shutdown: the worker ended and the run did not end within {grace:?}");
         for (run_id, held) in &self.held {
-            if self.reports.has_end_of(run_id) {
+            if self.reports.has_end_of(run_id, held.epoch) {
                 continue;
             }
             let event = if held.started {

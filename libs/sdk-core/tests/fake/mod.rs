@@ -128,6 +128,19 @@ impl Fake {
         (conn, hello.session_id)
     }
 
+    /// Gives the next create the child `run_id` of an earlier attempt of its parent.
+    pub async fn hand_on(&mut self, run_id: &str, epoch: u64) {
+        let (_, answer) = soon(self.creates.recv()).await.unwrap();
+        let outcome = CreateRunOutcome {
+            run_id: run_id.to_owned(),
+            adopted: true,
+            epoch,
+            state: Some(State { r#type: StateType::Pending.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        answer.send(Ok(CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
+    }
+
     /// Accepts the next batch of creates; gives its runs.
     pub async fn accept_creates(&mut self) -> Vec<NewRun> {
         let (request, answer) = soon(self.creates.recv()).await.unwrap();
@@ -188,6 +201,11 @@ impl Conn<WorkRequest, WorkResponse> {
 }
 
 impl Conn<SessionRequest, SessionResponse> {
+    pub async fn cancel(&self, cancel: Cancel) {
+        let cancels = Cancels { cancels: vec![cancel] };
+        self.say(SessionResponse { message: Some(session_response::Message::Cancels(cancels)) }).await;
+    }
+
     pub async fn reports(&mut self) -> Vec<Report> {
         loop {
             if let Some(session_request::Message::Reports(reports)) = self.next().await.message {
