@@ -25,6 +25,10 @@ impl<'a> ChildCall<'a> {
     /// What is to become of the child. What has completed stays, and what a worker is still to bring to an end as well.
     fn event(&self, child: &Run) -> Option<Event> {
         let draft = &self.create.draft;
+        // An id that the caller chose may be that of anybody's run.
+        if child.namespace != draft.namespace || child.parent != Some(self.parent) {
+            return None;
+        }
         // The repeat of the very call that made it. Under another session it is not: that one is lost.
         if draft.id == child.id && draft.placement == child.placement {
             return None;

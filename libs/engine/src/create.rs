@@ -337,6 +337,7 @@ fn outcomes(
                 && run.deployment == draft.deployment;
             if is_same {
                 let adopted = create.is_child_call
+                    && run.parent == draft.parent
                     && run.is_local()
                     && run.placement == draft.placement
                     && run.state.state_type() == StateType::Pending;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Fixture, keyed_task, task};
 use tidegate_engine::{Create, EngineError};
-use tidegate_model::{Epoch, RunId, SessionId};
+use tidegate_model::{Epoch, Namespace, RunId, SessionId};
 use tidegate_orchestration::{Event, Failure, Placement, Rejection, Run};
 
 /// The same call in an attempt of `parent`, under a new id each time.
@@ -159,6 +159,58 @@ async fn a_key_of_the_callers_own_takes_nobodys_child() {
     let child = fixture.create(keyed(one)).await.expect("is created").run;
     let found = fixture.create(keyed(other)).await.expect("is found");
     assert_eq!((found.run.id, found.adopted, found.run.epoch), (child.id, false, child.epoch));
+}
+
+#[tokio::test]
+async fn an_id_that_collides_takes_no_other_parents_child() {
+    let fixture = Fixture::new().await;
+    let (theirs, mine) = (parent(&fixture).await, parent(&fixture).await);
+    let (their_session, my_session) = (fixture.session().await, fixture.session().await);
+    let local = fixture.create(local_call_of(&theirs, their_session)).await.expect("is created").run;
+    let mut queued = call_of(&theirs);
+    queued.idempotency_key = Some("call:queued".to_owned());
+    let queued = fixture.create(queued).await.expect("is created").run;
+    let running = fixture.start(&queued).await;
+    fixture.report(&running, failed()).await.expect("fails");
+
+    let mut take_local = local_call_of(&mine, my_session);
+    take_local.draft.id = local.id;
+    let mut retry_queued = call_of(&mine);
+    retry_queued.draft.id = queued.id;
+    retry_queued.draft.placement = Placement::Queue("other".parse().expect("is a name"));
+    for call in [take_local, retry_queued] {
+        let before = fixture.get(&Run { id: call.draft.id, ..local.clone() }).await;
+        // Without a key as well as with one, and whatever the call is answered.
+        for key in [None, call.idempotency_key.clone()] {
+            if let Ok(found) = fixture.create(Create { idempotency_key: key, ..call.clone() }).await {
+                assert!(!found.created && !found.adopted, "{found:?}");
+            }
+            assert_eq!(fixture.get(&before).await, before);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_collides_takes_no_other_namespaces_run() {
+    let fixture = Fixture::new().await;
+    let theirs = parent(&fixture).await;
+    let session = fixture.session().await;
+    let child = fixture.create(local_call_of(&theirs, session)).await.expect("is created").run;
+    let other: Namespace = "other".parse().expect("is a name");
+    let mut mine = task();
+    mine.draft.namespace = other.clone();
+    let mine = fixture.create(mine).await.expect("is created").run;
+    let my_session = fixture.session_in(&other).await;
+    // Their own parent as well: what collides may be all of it.
+    for parent in [&mine, &theirs] {
+        let mut call = local_call_of(parent, my_session);
+        call.parent_epoch = None;
+        call.draft.id = child.id;
+        call.draft.namespace = other.clone();
+        let refused = fixture.create(call).await.expect_err("is refused");
+        assert!(matches!(refused, EngineError::IdReused { run_id } if run_id == child.id), "{refused:?}");
+        assert_eq!(fixture.get(&child).await, child);
+    }
 }
 
 #[tokio::test]

@@ -120,10 +120,15 @@ impl Fixture {
 
     /// A session that is open for 15 s.
     pub async fn session(&self) -> SessionId {
+        self.session_in(&Namespace::default()).await
+    }
+
+    /// One in this namespace.
+    pub async fn session_in(&self, namespace: &Namespace) -> SessionId {
         let now = self.clock.now();
         let session = Session {
             id: SessionId::new(),
-            namespace: Namespace::default(),
+            namespace: namespace.clone(),
             identity: "host:1".to_owned(),
             expires_at: now + Duration::from_secs(15),
         };
