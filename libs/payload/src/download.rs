@@ -1,9 +1,13 @@
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{TryStreamExt as _, stream::BoxStream};
 use sha2::{Digest as _, Sha256};
 use tidegate_model::{ObjectRef, limits};
 
-use crate::{PayloadError, metrics, storage::storage_error, upload};
+use crate::{
+    PayloadError, metrics,
+    storage::{answer, storage_error},
+    upload,
+};
 
 /// Bytes that are gathered before they are given on: backends give as little as 8 KiB at a time.
 const GATHERED: usize = 256 << 10;
@@ -47,13 +51,14 @@ impl Download {
     /// # Errors
     /// They are not, or object storage does not answer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, PayloadError> {
-        while self.gathered.len() < GATHERED && !self.is_over {
-            let Some(piece) = self.stream.next().await else {
+        // Once all have come, the end of the stream is awaited, so that these last ones are checked before they go.
+        while !self.is_over && (self.gathered.len() < GATHERED || self.n_read == self.object.size) {
+            let piece = answer(self.stream.try_next()).await;
+            let Some(piece) = piece.map_err(|error| storage_error(&self.key, error))? else {
                 self.is_over = true;
                 self.check()?;
                 break;
             };
-            let piece = piece.map_err(|error| storage_error(&self.key, error))?;
             self.n_read += piece.len() as u64;
             upload::add(&mut self.hash, &piece).await;
             self.gathered.extend_from_slice(&piece);

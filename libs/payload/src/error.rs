@@ -32,6 +32,9 @@ pub enum PayloadError {
         /// The id.
         id: ObjectId,
     },
+    /// This process has as many bytes of uploads under way as it may.
+    #[error("too many payloads are being uploaded through this service; come back a little later")]
+    Overloaded,
     /// Object storage does not answer.
     #[error("object storage does not answer: {0}")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -53,6 +56,7 @@ impl ServiceError for PayloadError {
             Self::Mismatch { .. } => ErrorCode::FailedPrecondition,
             Self::Invalid(_) => ErrorCode::InvalidArgument,
             Self::IdReused { .. } => ErrorCode::AlreadyExists,
+            Self::Overloaded => ErrorCode::Exhausted,
             Self::Storage(_) => ErrorCode::Unavailable,
             Self::Store(error) => error.code(),
         }
@@ -64,6 +68,7 @@ impl ServiceError for PayloadError {
             Self::Mismatch { .. } => Reason::ChecksumMismatch,
             Self::Invalid(_) => Reason::InvalidField,
             Self::IdReused { .. } => Reason::IdempotencyKeyReused,
+            Self::Overloaded => Reason::Overloaded,
             Self::Storage(_) => Reason::DependencyUnavailable,
             Self::Store(error) => error.reason(),
         }
@@ -71,7 +76,7 @@ impl ServiceError for PayloadError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Storage(_) => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::Storage(_) => Some(Duration::from_secs(1)),
             Self::Store(error) => error.retry_after(),
             _ => None,
         }

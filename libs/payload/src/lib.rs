@@ -12,10 +12,11 @@ mod metrics;
 mod payloads;
 mod storage;
 mod upload;
+mod writer;
 
 pub use config::ObjectStorageConfig;
 pub use download::Download;
 pub use error::PayloadError;
 pub use payloads::{Options, Payloads};
 pub use storage::{ObjectStorage, OpenError, PresignedRequest};
-pub use upload::Upload;
+pub use upload::{Upload, sha256};

@@ -2,12 +2,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use http::Method;
-use sha2::{Digest as _, Sha256};
 use tidegate_model::{Clock, Namespace, ObjectId, ObjectRef, limits};
 use tidegate_store::{ObjectRow, ObjectState, RunStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Download, ObjectStorage, PayloadError, PresignedRequest, Upload, metrics, upload};
+use crate::{
+    Download, ObjectStorage, PayloadError, PresignedRequest, Upload, metrics, storage, upload, writer::Writer,
+};
 
 /// Objects that are deleted at once.
 const MAX_DELETIONS_UNDER_WAY: usize = 8;
@@ -19,6 +20,13 @@ pub struct Options {
     pub max_size: u64,
     /// How long a presigned request is granted. `None`: none is given, also where the backend could.
     pub presigned_lifetime: Option<Duration>,
+    /// Bytes that this process holds of objects that it writes, at most; what would need more is refused as overload.
+    pub max_under_way: u64,
+}
+
+impl Options {
+    /// Below this an object of the largest size could never be written.
+    pub const MIN_UNDER_WAY: u64 = storage::MAX_HELD;
 }
 
 /// The payloads in object storage, with their rows. Cheap to clone.
@@ -32,6 +40,8 @@ struct Inner {
     storage: ObjectStorage,
     clock: Arc<dyn Clock>,
     options: Options,
+    /// KiB of objects under way.
+    room: Arc<Semaphore>,
 }
 
 impl Payloads {
@@ -43,7 +53,9 @@ impl Payloads {
         options: Options,
     ) -> Self {
         metrics::describe();
-        Self { inner: Arc::new(Inner { store, storage, clock, options }) }
+        let n_kib = usize::try_from(options.max_under_way / 1_024).unwrap_or(usize::MAX);
+        let room = Arc::new(Semaphore::new(n_kib.min(Semaphore::MAX_PERMITS)));
+        Self { inner: Arc::new(Inner { store, storage, clock, options, room }) }
     }
 
     /// Bytes of one payload, at most.
@@ -56,7 +68,8 @@ impl Payloads {
     }
 
     /// Announces bytes that are to be uploaded. Gives the request by which to do that without this process, where the
-    /// backend grants such; [`Payloads::upload`] takes them in any case. Safe to repeat.
+    /// backend grants such; [`Payloads::upload`] takes them in any case. None is given for what is there already. Safe to
+    /// repeat.
     ///
     /// # Errors
     /// The size is out of bounds, or the id was used for something else.
@@ -65,6 +78,19 @@ impl Payloads {
         namespace: &Namespace,
         object: ObjectRef,
     ) -> Result<Option<PresignedRequest>, PayloadError> {
+        let row = self.announce_row(namespace, object).await?;
+        let Some(lifetime) = self.inner.options.presigned_lifetime else { return Ok(None) };
+        if row.state == ObjectState::Complete {
+            return Ok(None);
+        }
+        Ok(self.storage().presign_put(&row.object, &row.key, lifetime, self.inner.clock.now()).await)
+    }
+
+    async fn announce_row(
+        &self,
+        namespace: &Namespace,
+        object: ObjectRef,
+    ) -> Result<ObjectRow, PayloadError> {
         let (size, max) = (object.size, self.max_size());
         if !(1..=max).contains(&size) {
             let message = format!("is {size}; 1 to {max} bytes are allowed");
@@ -76,55 +102,87 @@ impl Payloads {
             key: ObjectStorage::key(namespace, object.id),
             state: ObjectState::Uploading,
         };
-        let now = self.inner.clock.now();
-        let known = self.inner.store.announce_object(&row, now).await?;
+        let known = self.inner.store.announce_object(&row, self.inner.clock.now()).await?;
         if (known.object, &known.namespace) != (row.object, &row.namespace) {
             return Err(PayloadError::IdReused { id: object.id });
         }
         match known.state {
             ObjectState::Deleting => Err(PayloadError::NotFound { id: object.id }),
-            ObjectState::Uploading | ObjectState::Complete => self.presign(Method::PUT, &known).await,
+            ObjectState::Uploading | ObjectState::Complete => Ok(known),
         }
     }
 
     /// Begins to take the bytes of an announced object.
     ///
     /// # Errors
-    /// It was not announced in this namespace.
+    /// It was not announced in this namespace, or too much is under way.
     pub async fn upload(&self, namespace: &Namespace, id: ObjectId) -> Result<Upload, PayloadError> {
-        Upload::new(self.clone(), self.row(namespace, id).await?)
+        let announced = self.row(namespace, id).await?;
+        let room = self.room(announced.object.size)?;
+        // Again, so that it is not collected before it is done.
+        let row = self.announce_row(namespace, announced.object).await?;
+        Upload::new(self.clone(), row, room)
     }
 
-    /// Checks bytes that were uploaded by a presigned request, and makes them usable. They are read back: what a
-    /// client or a backend says of their checksum proves nothing. Safe to repeat.
+    /// Room for what this process holds of an object of this size while it writes it.
+    fn room(&self, size: u64) -> Result<OwnedSemaphorePermit, PayloadError> {
+        let n_kib = size.min(storage::MAX_HELD).div_ceil(1_024);
+        let n_kib = u32::try_from(n_kib).expect("some parts are less than 4 TiB");
+        Arc::clone(&self.inner.room).try_acquire_many_owned(n_kib).map_err(|_| PayloadError::Overloaded)
+    }
+
+    /// Makes an object of bytes that were sent by a presigned request. They are read and checked on the way: what a
+    /// client or a backend says of their checksum proves nothing, and the request is still granted. Safe to repeat.
     ///
     /// # Errors
-    /// The bytes are not there, or not those that were announced.
+    /// The bytes are not there, or not those that were announced, or too much is under way.
     pub async fn complete(&self, namespace: &Namespace, id: ObjectId) -> Result<ObjectRef, PayloadError> {
         let row = self.row(namespace, id).await?;
         if row.state == ObjectState::Complete {
             return Ok(row.object);
         }
-        let found = self.storage().size(&row.key).await?;
+        let _room = self.room(row.object.size)?;
+        let staged = storage::staged(&row.key);
+        let found = self.storage().size(&staged).await?;
         if found != Some(row.object.size) {
+            // Another call may have made the object meanwhile, and have taken them away.
+            if self.row(namespace, id).await?.state == ObjectState::Complete {
+                return Ok(row.object);
+            }
             let cause = match found {
                 None => "nothing was uploaded".to_owned(),
                 Some(found) => format!("it has {found} bytes and not {}", row.object.size),
             };
             return Err(PayloadError::Mismatch { id, cause });
         }
-        let mut download = self.read(&row).await?;
-        while download.next().await?.is_some() {}
-        self.complete_row(&row).await
+        let mut download = self.read(&row, staged).await?;
+        let mut writer = self.storage().writer(&row.key)?;
+        if let Err(error) = copy(&mut download, &mut writer).await {
+            writer.abort().await;
+            return Err(error);
+        }
+        writer.finish().await?;
+        let object = self.complete_row(&row).await?;
+        self.discard_staged(&row).await;
+        Ok(object)
     }
 
     pub(crate) async fn complete_row(&self, row: &ObjectRow) -> Result<ObjectRef, PayloadError> {
         let id = row.object.id;
         let now = self.inner.clock.now();
         if self.inner.store.complete_object(&row.namespace, id, now).await? {
-            Ok(row.object)
-        } else {
-            Err(PayloadError::NotFound { id })
+            return Ok(row.object);
+        }
+        // It was collected meanwhile, and nobody would look for its bytes. A failure is logged where it happens.
+        let _ = self.storage().delete(&row.key).await;
+        Err(PayloadError::NotFound { id })
+    }
+
+    /// Takes away what a presigned request may have left beside a finished object. What is left all the same, or is sent
+    /// later, goes with the object.
+    pub(crate) async fn discard_staged(&self, row: &ObjectRow) {
+        if self.inner.options.presigned_lifetime.is_some() && self.storage().can_sign() {
+            let _ = self.storage().delete_staged(&row.key).await; // a failure is logged where it happens
         }
     }
 
@@ -138,7 +196,9 @@ impl Payloads {
         id: ObjectId,
     ) -> Result<(ObjectRef, Option<PresignedRequest>), PayloadError> {
         let row = self.complete_object(namespace, id).await?;
-        Ok((row.object, self.presign(Method::GET, &row).await?))
+        let Some(lifetime) = self.inner.options.presigned_lifetime else { return Ok((row.object, None)) };
+        let granted = self.storage().presign_get(&row.key, lifetime, self.inner.clock.now()).await;
+        Ok((row.object, granted))
     }
 
     /// Begins to read an object.
@@ -147,29 +207,37 @@ impl Payloads {
     /// There is no such object in this namespace.
     pub async fn download(&self, namespace: &Namespace, id: ObjectId) -> Result<Download, PayloadError> {
         let row = self.complete_object(namespace, id).await?;
-        self.read(&row).await
+        self.read(&row, row.key.clone()).await
     }
 
-    /// Puts bytes that are at hand into an object of their own.
+    /// Puts bytes that are at hand into an object of their own. `sha256` is theirs, where the caller knows it.
     ///
     /// # Errors
-    /// They are too many, or object storage or the store does not answer.
-    pub async fn put(&self, namespace: &Namespace, bytes: Bytes) -> Result<ObjectRef, PayloadError> {
-        let mut hash = Sha256::new();
-        upload::add(&mut hash, &bytes).await;
-        let object =
-            ObjectRef { id: ObjectId::new(), size: bytes.len() as u64, sha256: hash.finalize().into() };
-        self.announce(namespace, object).await?;
-        let mut upload = self.upload(namespace, object.id).await?;
+    /// They are too many, too much is under way, or object storage or the store does not answer.
+    pub async fn put(
+        &self,
+        namespace: &Namespace,
+        bytes: Bytes,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<ObjectRef, PayloadError> {
+        let size = bytes.len() as u64;
+        let _room = self.room(size)?;
+        let sha256 = match sha256 {
+            Some(sha256) => sha256,
+            None => upload::sha256(&bytes).await,
+        };
+        let row = self.announce_row(namespace, ObjectRef { id: ObjectId::new(), size, sha256 }).await?;
+        let mut writer = self.storage().writer(&row.key)?;
         let mut rest = bytes;
         while !rest.is_empty() {
             let chunk = rest.split_to(rest.len().min(limits::MAX_CHUNK_SIZE));
-            if let Err(error) = upload.write(chunk).await {
-                upload.abort().await;
+            if let Err(error) = writer.write(chunk).await {
+                writer.abort().await;
                 return Err(error);
             }
         }
-        upload.finish().await
+        writer.finish().await?;
+        self.complete_row(&row).await
     }
 
     /// Judges up to `limit` objects that were neither used nor judged for `orphan_after`, and deletes those that
@@ -210,21 +278,21 @@ impl Payloads {
         if row.state == ObjectState::Complete { Ok(row) } else { Err(PayloadError::NotFound { id }) }
     }
 
-    async fn read(&self, row: &ObjectRow) -> Result<Download, PayloadError> {
-        let stream = self.storage().read(&row.key).await?;
+    /// Reads the bytes of an object at its own key, or where they were sent to.
+    async fn read(&self, row: &ObjectRow, key: String) -> Result<Download, PayloadError> {
+        let stream = self.storage().read(&key).await?;
         let stream = stream.ok_or_else(|| PayloadError::Mismatch {
             id: row.object.id,
             cause: "its bytes are gone from object storage".to_owned(),
         })?;
-        Ok(Download::new(row.object, row.key.clone(), stream))
+        Ok(Download::new(row.object, key, stream))
     }
+}
 
-    async fn presign(
-        &self,
-        method: Method,
-        row: &ObjectRow,
-    ) -> Result<Option<PresignedRequest>, PayloadError> {
-        let Some(lifetime) = self.inner.options.presigned_lifetime else { return Ok(None) };
-        self.storage().presign(method, &row.key, lifetime, self.inner.clock.now()).await
+/// The last bytes are written only if all are those that were announced.
+async fn copy(from: &mut Download, to: &mut Writer) -> Result<(), PayloadError> {
+    while let Some(chunk) = from.next().await? {
+        to.write(chunk).await?;
     }
+    Ok(())
 }

@@ -1,22 +1,34 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, RetryConfig,
-    aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, buffered::BufWriter, gcp::GoogleCloudStorageBuilder,
-    local::LocalFileSystem, memory::InMemory, path::Path, signer::Signer,
+    aws::AmazonS3Builder,
+    azure::MicrosoftAzureBuilder,
+    buffered::BufWriter,
+    gcp::GoogleCloudStorageBuilder,
+    local::LocalFileSystem,
+    memory::InMemory,
+    path::Path,
+    signer::{SignedUrlOptions, Signer},
 };
-use tidegate_model::{Namespace, ObjectId, Timestamp};
+use tidegate_model::{Namespace, ObjectId, ObjectRef, Timestamp};
+use tokio::time::timeout;
 
-use crate::{ObjectStorageConfig, PayloadError};
+use crate::{ObjectStorageConfig, PayloadError, writer::Writer};
 
 /// Bytes that are written in one request; what is larger goes in parts of this size.
 const PART_SIZE: usize = 8 << 20;
 /// Parts of one object on their way at once.
 const MAX_PARTS_UNDER_WAY: usize = 2;
+/// Bytes that this process holds of an object while it writes it, at most: a part that is filled, and those on their way.
+pub(crate) const MAX_HELD: u64 = ((MAX_PARTS_UNDER_WAY + 1) * PART_SIZE) as u64;
 /// How long a request of ours may be repeated before its caller is told that object storage does not answer.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long object storage may be silent while something is asked of it. The whole of a request has no bound: an object
+/// is read as fast as who asked for it takes it.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Unfinished writes of one object that a directory may have kept from processes that died.
 const MAX_STAGED: u32 = 8;
 
@@ -97,13 +109,34 @@ pub struct PresignedRequest {
     pub expires_at: Timestamp,
 }
 
+/// By what a presigned PUT is held to the bytes that were announced. In any case they are checked afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeldBy {
+    /// S3: their SHA-256.
+    Checksum,
+    /// Google Cloud Storage: their number.
+    Size,
+    /// Azure: its signatures bear no headers.
+    Nothing,
+}
+
+impl HeldBy {
+    /// What is to be sent with the bytes, and is signed but for Azure.
+    fn headers(self, object: &ObjectRef) -> Vec<(&'static str, String)> {
+        vec![match self {
+            Self::Checksum => ("x-amz-checksum-sha256", base64(&object.sha256)),
+            Self::Size => ("x-goog-content-length-range", format!("{0},{0}", object.size)),
+            Self::Nothing => ("x-ms-blob-type", "BlockBlob".to_owned()),
+        }]
+    }
+}
+
 /// Bytes by key. It knows nothing of rows and checks nothing.
 #[derive(Clone)]
 pub struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
     signer: Option<Arc<dyn Signer>>,
-    /// What a presigned PUT has to say besides.
-    put_headers: &'static [(&'static str, &'static str)],
+    held_by: HeldBy,
     prefix: Path,
     /// The directory, where it is one.
     root: Option<PathBuf>,
@@ -125,14 +158,15 @@ impl ObjectStorage {
         Ok(match place {
             Place::Directory => return Self::directory(&PathBuf::from(format!("/{prefix}"))),
             Place::Memory => return Ok(Self::in_memory()),
-            Place::S3 => Self::signing(Arc::new(s3(config).build().map_err(fault)?), prefix),
-            Place::GoogleCloud => {
-                Self::signing(Arc::new(google_cloud(config).build().map_err(fault)?), prefix)
+            Place::S3 => {
+                Self::signing(Arc::new(s3(config).build().map_err(fault)?), prefix, HeldBy::Checksum)
             }
-            Place::Azure => Self {
-                put_headers: &[("x-ms-blob-type", "BlockBlob")],
-                ..Self::signing(Arc::new(azure(config).build().map_err(fault)?), prefix)
-            },
+            Place::GoogleCloud => {
+                Self::signing(Arc::new(google_cloud(config).build().map_err(fault)?), prefix, HeldBy::Size)
+            }
+            Place::Azure => {
+                Self::signing(Arc::new(azure(config).build().map_err(fault)?), prefix, HeldBy::Nothing)
+            }
         })
     }
 
@@ -154,11 +188,11 @@ impl ObjectStorage {
     }
 
     fn plain(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, signer: None, put_headers: &[], prefix: Path::default(), root: None }
+        Self { store, signer: None, held_by: HeldBy::Nothing, prefix: Path::default(), root: None }
     }
 
-    fn signing<S: ObjectStore + Signer>(store: Arc<S>, prefix: Path) -> Self {
-        Self { signer: Some(Arc::clone(&store) as Arc<dyn Signer>), prefix, ..Self::plain(store) }
+    fn signing<S: ObjectStore + Signer>(store: Arc<S>, prefix: Path, held_by: HeldBy) -> Self {
+        Self { signer: Some(Arc::clone(&store) as Arc<dyn Signer>), held_by, prefix, ..Self::plain(store) }
     }
 
     /// The key of an object, made here alone: of its namespace, its day and its id.
@@ -173,14 +207,15 @@ impl ObjectStorage {
         Ok(self.prefix.parts().chain(key.parts()).collect())
     }
 
-    pub(crate) fn writer(&self, key: &str) -> Result<BufWriter, PayloadError> {
+    pub(crate) fn writer(&self, key: &str) -> Result<Writer, PayloadError> {
         let writer = BufWriter::with_capacity(Arc::clone(&self.store), self.path(key)?, PART_SIZE);
-        Ok(writer.with_max_concurrency(MAX_PARTS_UNDER_WAY))
+        Ok(Writer::new(key, writer.with_max_concurrency(MAX_PARTS_UNDER_WAY)))
     }
 
     /// How many bytes the object has; `None`: there is none.
     pub(crate) async fn size(&self, key: &str) -> Result<Option<u64>, PayloadError> {
-        match self.store.head(&self.path(key)?).await {
+        let path = self.path(key)?;
+        match answer(self.store.head(&path)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(storage_error(key, error)),
@@ -192,7 +227,8 @@ impl ObjectStorage {
         &self,
         key: &str,
     ) -> Result<Option<BoxStream<'static, object_store::Result<bytes::Bytes>>>, PayloadError> {
-        match self.store.get(&self.path(key)?).await {
+        let path = self.path(key)?;
+        match answer(self.store.get(&path)).await {
             Ok(found) => Ok(Some(found.into_stream().boxed())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(storage_error(key, error)),
@@ -202,9 +238,9 @@ impl ObjectStorage {
     /// Deletes the object and what unfinished writes have left of it. One that is not there is no error.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), PayloadError> {
         let path = self.path(key)?;
-        match self.store.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(storage_error(key, error)),
+        self.delete_one(&path, key).await?;
+        if self.signer.is_some() {
+            self.delete_staged(key).await?;
         }
         if let Some(root) = &self.root {
             for n in 1..=MAX_STAGED {
@@ -214,28 +250,97 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// A request that the backend grants to whoever has it; `None`: this one cannot.
-    pub(crate) async fn presign(
+    /// Deletes what was sent by a presigned request, of which the object itself was made.
+    pub(crate) async fn delete_staged(&self, key: &str) -> Result<(), PayloadError> {
+        let key = staged(key);
+        self.delete_one(&self.path(&key)?, &key).await
+    }
+
+    async fn delete_one(&self, path: &Path, key: &str) -> Result<(), PayloadError> {
+        match answer(self.store.delete(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(storage_error(key, error)),
+        }
+    }
+
+    /// Whether clients can be granted requests.
+    pub(crate) fn can_sign(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// A request that writes the bytes of `object` to where [`staged`] says; `None`: the backend grants none now.
+    pub(crate) async fn presign_put(
+        &self,
+        object: &ObjectRef,
+        key: &str,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Option<PresignedRequest> {
+        let headers = self.held_by.headers(object);
+        let mut options = SignedUrlOptions::new();
+        if self.held_by != HeldBy::Nothing {
+            for (name, value) in &headers {
+                let value = HeaderValue::from_str(value).expect("digits and base64 may be in a header");
+                options = options.with_signed_header(HeaderName::from_static(name), value);
+            }
+        }
+        let url = self.sign(Method::PUT, &staged(key), lifetime, &options).await?;
+        Some(PresignedRequest { method: "PUT", url, headers, expires_at: now + lifetime })
+    }
+
+    /// A request that reads the object; `None`: the backend grants none now.
+    pub(crate) async fn presign_get(
+        &self,
+        key: &str,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Option<PresignedRequest> {
+        let url = self.sign(Method::GET, key, lifetime, &SignedUrlOptions::new()).await?;
+        Some(PresignedRequest { method: "GET", url, headers: Vec::new(), expires_at: now + lifetime })
+    }
+
+    /// A fault is no reason to fail: what would have gone by the request goes through this process instead.
+    async fn sign(
         &self,
         method: Method,
         key: &str,
         lifetime: Duration,
-        now: Timestamp,
-    ) -> Result<Option<PresignedRequest>, PayloadError> {
-        let Some(signer) = &self.signer else { return Ok(None) };
-        let is_put = method == Method::PUT;
-        let url = signer
-            .signed_url(method, &self.path(key)?, lifetime)
-            .await
-            .map_err(|error| storage_error(key, error))?;
-        let headers = if is_put { self.put_headers } else { &[] };
-        Ok(Some(PresignedRequest {
-            method: if is_put { "PUT" } else { "GET" },
-            url: url.to_string(),
-            headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-            expires_at: now + lifetime,
-        }))
+        options: &SignedUrlOptions,
+    ) -> Option<String> {
+        let (signer, path) = (self.signer.as_ref()?, self.path(key).ok()?);
+        match answer(signer.signed_url_opts(method, &path, lifetime, options)).await {
+            Ok(url) => Some(url.to_string()),
+            Err(error) => {
+                tracing::warn!(
+                    object.key = key,
+                    %error,
+                    "object storage signed no request, so its payload goes through this process: set \
+                     payload.presigned_requests to false where it never signs"
+                );
+                None
+            }
+        }
     }
+}
+
+/// Where a presigned PUT writes. Nobody but the services writes to the key itself, and they only bytes that they have
+/// checked: a request that is still granted changes no finished object.
+pub(crate) fn staged(key: &str) -> String {
+    format!("{key}.upload")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let is_there = digit <= group.len();
+            text.push(if is_there { char::from(DIGITS[bits >> (18 - 6 * digit) & 63]) } else { '=' });
+        }
+    }
+    text
 }
 
 impl std::fmt::Debug for ObjectStorage {
@@ -249,12 +354,23 @@ pub(crate) fn storage_error(key: &str, error: object_store::Error) -> PayloadErr
     PayloadError::Storage(Box::new(error))
 }
 
+/// Waits for an answer, as long as object storage may be silent.
+pub(crate) async fn answer<T>(
+    asked: impl Future<Output = object_store::Result<T>>,
+) -> object_store::Result<T> {
+    timeout(SILENCE, asked).await.unwrap_or_else(|_| {
+        let source = format!("no answer within {SILENCE:?}").into();
+        Err(object_store::Error::Generic { store: "object storage", source })
+    })
+}
+
 fn retries() -> RetryConfig {
     RetryConfig { max_retries: 3, retry_timeout: RETRY_TIMEOUT, backoff: BackoffConfig::default() }
 }
 
 fn client_options(config: &ObjectStorageConfig) -> ClientOptions {
-    ClientOptions::new().with_allow_http(config.allow_http)
+    // No `with_read_timeout`: it counts the time in which nobody asks. What is asked is bounded by `answer`.
+    ClientOptions::new().with_allow_http(config.allow_http).with_timeout_disabled()
 }
 
 fn s3(config: &ObjectStorageConfig) -> AmazonS3Builder {

@@ -1,11 +1,10 @@
 use bytes::Bytes;
-use object_store::buffered::BufWriter;
 use sha2::{Digest as _, Sha256};
 use tidegate_model::{ObjectRef, limits};
 use tidegate_store::ObjectRow;
-use tokio::io::AsyncWriteExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{PayloadError, Payloads, metrics, storage::storage_error};
+use crate::{PayloadError, Payloads, metrics, writer::Writer};
 
 /// Bytes that are hashed before others have their turn: well under a millisecond.
 const HASHED_AT_ONCE: usize = 64 << 10;
@@ -14,15 +13,20 @@ const HASHED_AT_ONCE: usize = 64 << 10;
 pub struct Upload {
     payloads: Payloads,
     row: ObjectRow,
-    writer: BufWriter,
+    writer: Writer,
     hash: Sha256,
     n_written: u64,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Upload {
-    pub(crate) fn new(payloads: Payloads, row: ObjectRow) -> Result<Self, PayloadError> {
+    pub(crate) fn new(
+        payloads: Payloads,
+        row: ObjectRow,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Self, PayloadError> {
         let writer = payloads.storage().writer(&row.key)?;
-        Ok(Self { payloads, row, writer, hash: Sha256::new(), n_written: 0 })
+        Ok(Self { payloads, row, writer, hash: Sha256::new(), n_written: 0, _room: room })
     }
 
     /// Takes the next bytes; waits while object storage is slower than they come.
@@ -40,8 +44,7 @@ impl Upload {
             return Err(self.mismatch(format!("it has more than {} bytes", self.row.object.size)));
         }
         add(&mut self.hash, &chunk).await;
-        ::metrics::counter!(metrics::BYTES, "direction" => "upload").increment(chunk.len() as u64);
-        self.writer.put(chunk).await.map_err(|error| storage_error(&self.row.key, error))
+        self.writer.write(chunk).await
     }
 
     /// Checks what came, and makes it usable: durable when this returns.
@@ -53,18 +56,15 @@ impl Upload {
             self.abort().await;
             return Err(error);
         }
-        if let Err(error) = self.writer.shutdown().await {
-            tracing::warn!(object.key = self.row.key, %error, "object storage failed");
-            return Err(PayloadError::Storage(Box::new(error)));
-        }
-        self.payloads.complete_row(&self.row).await
+        self.writer.finish().await?;
+        let object = self.payloads.complete_row(&self.row).await?;
+        self.payloads.discard_staged(&self.row).await;
+        Ok(object)
     }
 
     /// Gives up, and takes away what was written so far.
-    pub async fn abort(mut self) {
-        if let Err(error) = self.writer.abort().await {
-            tracing::warn!(object.key = self.row.key, %error, "an unfinished upload was not taken away");
-        }
+    pub async fn abort(self) {
+        self.writer.abort().await;
     }
 
     fn check(&mut self) -> Result<(), PayloadError> {
@@ -82,6 +82,13 @@ impl Upload {
         ::metrics::counter!(metrics::MISMATCHES).increment(1);
         PayloadError::Mismatch { id: self.row.object.id, cause }
     }
+}
+
+/// The SHA-256 of these bytes, made without keeping others waiting.
+pub async fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    add(&mut hash, bytes).await;
+    hash.finalize().into()
 }
 
 /// Adds bytes to a hash without keeping others waiting.

@@ -6,12 +6,12 @@ mod common;
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use common::{Fixture, bytes, object_of};
+use common::{Fixture, OPTIONS, bytes, object_of};
 use tidegate_model::{
-    Clock as _, Namespace, ObjectId, ObjectRef, Payload, Reason, RunId, RunKind, ServiceError as _,
+    Clock as _, ErrorCode, Namespace, ObjectId, ObjectRef, Payload, Reason, RunId, RunKind, ServiceError as _,
 };
 use tidegate_orchestration::{Draft, Placement, create};
-use tidegate_payload::ObjectStorage;
+use tidegate_payload::{ObjectStorage, Options};
 use tidegate_store::NewRun;
 
 fn elsewhere() -> Namespace {
@@ -53,7 +53,7 @@ async fn bytes_come_back_as_they_were_put_in_parts_too() {
         let fixture = Fixture::new(storage).await;
         for n_bytes in [1, 65_537, 19 << 20] {
             let data = bytes(n_bytes);
-            let object = fixture.payloads.put(&Namespace::default(), data.clone()).await.unwrap();
+            let object = fixture.payloads.put(&Namespace::default(), data.clone(), None).await.unwrap();
             assert_eq!(object, ObjectRef { id: object.id, ..object_of(&data) });
             assert_eq!(fixture.read(object.id).await.unwrap(), data);
         }
@@ -106,6 +106,31 @@ async fn sizes_and_chunks_have_bounds() {
 }
 
 #[tokio::test]
+async fn what_is_under_way_has_a_bound() {
+    let least = Options { max_under_way: Options::MIN_UNDER_WAY, ..OPTIONS };
+    let fixture = Fixture::with(ObjectStorage::in_memory(), least).await;
+    let own = Namespace::default();
+    let data = bytes(32 << 20);
+    let (first, second) = (object_of(&data), object_of(&data));
+    for object in [first, second] {
+        fixture.payloads.announce(&own, object).await.unwrap();
+    }
+    let upload = fixture.payloads.upload(&own, first.id).await.unwrap();
+    let refused = [
+        fixture.payloads.upload(&own, second.id).await.err().unwrap(),
+        fixture.payloads.put(&own, bytes(70_000), None).await.unwrap_err(),
+    ];
+    for refused in refused {
+        assert_eq!((refused.code(), refused.reason()), (ErrorCode::Exhausted, Reason::Overloaded));
+        assert!(refused.retry_after().is_some());
+    }
+    upload.abort().await;
+    fixture.payloads.put(&own, bytes(70_000), None).await.unwrap();
+    fixture.send(second.id, data.clone()).await.unwrap();
+    assert_eq!(fixture.read(second.id).await.unwrap(), data);
+}
+
+#[tokio::test]
 async fn an_announcement_can_be_repeated_and_not_changed() {
     let fixture = Fixture::new(ObjectStorage::in_memory()).await;
     let own = Namespace::default();
@@ -123,7 +148,7 @@ async fn an_announcement_can_be_repeated_and_not_changed() {
 #[tokio::test]
 async fn another_namespace_has_no_way_to_an_object() {
     let fixture = Fixture::new(ObjectStorage::in_memory()).await;
-    let object = fixture.payloads.put(&Namespace::default(), bytes(70_000)).await.unwrap();
+    let object = fixture.payloads.put(&Namespace::default(), bytes(70_000), None).await.unwrap();
     let payloads = &fixture.payloads;
     let reasons = [
         payloads.download(&elsewhere(), object.id).await.err().unwrap().reason(),
@@ -142,7 +167,7 @@ async fn no_namespace_leads_out_of_its_folder() {
     let fixture = Fixture::new(ObjectStorage::directory(&root).unwrap()).await;
     for name in ["..", ".", "a.b", "..-"] {
         let namespace: Namespace = name.parse().unwrap();
-        let object = fixture.payloads.put(&namespace, bytes(10)).await.unwrap();
+        let object = fixture.payloads.put(&namespace, bytes(10), None).await.unwrap();
         let mut download = fixture.payloads.download(&namespace, object.id).await.unwrap();
         assert_eq!(download.next().await.unwrap().unwrap(), bytes(10));
     }
@@ -158,17 +183,30 @@ async fn no_namespace_leads_out_of_its_folder() {
 async fn bytes_that_changed_on_disk_are_not_given_out_whole() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
-    let data = bytes(3 << 20);
-    let object = fixture.payloads.put(&Namespace::default(), data.clone()).await.unwrap();
-    let path = folder.path().join(ObjectStorage::key(&Namespace::default(), object.id));
-    let mut damaged = data.to_vec();
-    damaged[0] ^= 1;
-    for content in [damaged, data[..100].to_vec(), [&data[..], &data[..]].concat()] {
-        std::fs::write(&path, &content).unwrap();
+    let own = Namespace::default();
+    // Multiples of what is gathered before it is given out, and what is none.
+    for size in [256 << 10, 3 << 20, (3 << 20) + 1] {
+        let data = bytes(size);
+        let object = fixture.payloads.put(&own, data.clone(), None).await.unwrap();
+        let path = folder.path().join(ObjectStorage::key(&own, object.id));
+        let mut damaged = data.to_vec();
+        damaged[0] ^= 1;
+        for content in [damaged, data[..100].to_vec(), [&data[..], &data[..]].concat()] {
+            std::fs::write(&path, &content).unwrap();
+            let mut download = fixture.payloads.download(&own, object.id).await.unwrap();
+            let mut n_given = 0;
+            let refused = loop {
+                match download.next().await {
+                    Ok(chunk) => n_given += chunk.expect("a fault comes before the end").len(),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(refused.reason(), Reason::ChecksumMismatch);
+            assert!(n_given < size, "{n_given} of {size} bytes were given out");
+        }
+        std::fs::remove_file(&path).unwrap();
         assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::ChecksumMismatch);
     }
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::ChecksumMismatch);
 }
 
 #[tokio::test]
@@ -177,8 +215,8 @@ async fn what_no_run_refers_to_is_collected_after_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
     let own = Namespace::default();
-    let used = fixture.payloads.put(&own, bytes(100_000)).await.unwrap();
-    let unused = fixture.payloads.put(&own, bytes(100_001)).await.unwrap();
+    let used = fixture.payloads.put(&own, bytes(100_000), None).await.unwrap();
+    let unused = fixture.payloads.put(&own, bytes(100_001), None).await.unwrap();
     run_with(&fixture, used).await;
     // A process died while it wrote.
     let broken = object_of(&bytes(20 << 20));
@@ -188,7 +226,7 @@ async fn what_no_run_refers_to_is_collected_after_its_time() {
 
     assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 0, "not before its time");
     fixture.clock.advance(day + Duration::from_secs(1));
-    let fresh = fixture.payloads.put(&own, bytes(100_002)).await.unwrap();
+    let fresh = fixture.payloads.put(&own, bytes(100_002), None).await.unwrap();
     assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 3);
 
     let mut expected = [used.id, fresh.id].map(|id| id.to_string());
@@ -201,11 +239,48 @@ async fn what_no_run_refers_to_is_collected_after_its_time() {
 }
 
 #[tokio::test]
+async fn what_is_announced_again_or_uploaded_is_not_collected_meanwhile() {
+    let (day, hours) = (Duration::from_secs(86_400), Duration::from_secs(20 * 3_600));
+    let fixture = Fixture::new(ObjectStorage::in_memory()).await;
+    let own = Namespace::default();
+    let data = bytes(100_000);
+    let object = object_of(&data);
+    fixture.payloads.announce(&own, object).await.unwrap();
+    fixture.clock.advance(hours);
+    fixture.payloads.announce(&own, object).await.unwrap();
+    fixture.clock.advance(hours);
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 0, "it was announced 20 hours ago");
+    let mut upload = fixture.payloads.upload(&own, object.id).await.unwrap();
+    fixture.clock.advance(hours);
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 0, "its upload began 20 hours ago");
+    upload.write(data.clone()).await.unwrap();
+    upload.finish().await.unwrap();
+    assert_eq!(fixture.read(object.id).await.unwrap(), data);
+}
+
+#[tokio::test]
+async fn bytes_do_not_outlive_their_row() {
+    let day = Duration::from_secs(86_400);
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let own = Namespace::default();
+    let data = bytes(100_000);
+    let object = object_of(&data);
+    fixture.payloads.announce(&own, object).await.unwrap();
+    let mut upload = fixture.payloads.upload(&own, object.id).await.unwrap();
+    upload.write(data).await.unwrap();
+    fixture.clock.advance(day + Duration::from_secs(1));
+    assert_eq!(fixture.payloads.collect(day, 100).await.unwrap(), 1);
+    assert_eq!(upload.finish().await.unwrap_err().reason(), Reason::PayloadNotFound);
+    assert_eq!(files(folder.path()), Vec::<String>::new(), "nobody would look for them");
+}
+
+#[tokio::test]
 async fn a_collector_that_could_not_delete_comes_back() {
     let day = Duration::from_secs(86_400);
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
-    let object = fixture.payloads.put(&Namespace::default(), bytes(100_000)).await.unwrap();
+    let object = fixture.payloads.put(&Namespace::default(), bytes(100_000), None).await.unwrap();
     let path = folder.path().join(ObjectStorage::key(&Namespace::default(), object.id));
     // Something that cannot be deleted as a file.
     std::fs::remove_file(&path).unwrap();

@@ -69,7 +69,8 @@ pub struct Judged {
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
 pub trait ObjectRows: Send + Sync {
-    /// Announces an object. Gives its row, or that of an earlier announcement with the same id, which stays as it is.
+    /// Announces an object. Gives its row, or that of an earlier announcement with the same id, which stays as it is; in
+    /// the same namespace the announcement counts as a use for a while, unless the object is DELETING.
     async fn announce_object(&self, row: &ObjectRow, now: Timestamp) -> Result<ObjectRow, StoreError>;
 
     /// The row of an object of this namespace.

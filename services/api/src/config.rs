@@ -65,6 +65,7 @@ pub struct PayloadConfig {
     pub max_size: ByteSize,
     pub presigned_requests: bool,
     pub presigned_lifetime: HumanDuration,
+    pub max_under_way: ByteSize,
 }
 
 impl PayloadConfig {
@@ -73,6 +74,7 @@ impl PayloadConfig {
         tidegate_payload::Options {
             max_size: self.max_size.as_bytes(),
             presigned_lifetime: self.presigned_requests.then_some(*self.presigned_lifetime),
+            max_under_way: self.max_under_way.as_bytes(),
         }
     }
 }
@@ -107,6 +109,14 @@ impl ServiceConfig for Config {
                 "payload.max_size is {}; below {} what fits into a message could not be kept",
                 self.payload.max_size,
                 ByteSize::from_bytes(limits::MAX_MESSAGE_PAYLOAD_SIZE as u64)
+            ));
+        }
+        let least = tidegate_payload::Options::MIN_UNDER_WAY;
+        if self.payload.max_under_way.as_bytes() < least {
+            faults.push(format!(
+                "payload.max_under_way is {}; one large upload takes {}",
+                self.payload.max_under_way,
+                ByteSize::from_bytes(least)
             ));
         }
         if !(Duration::from_secs(10)..=Duration::from_secs(1_800)).contains(&*self.payload.presigned_lifetime)

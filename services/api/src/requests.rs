@@ -52,7 +52,7 @@ pub(crate) async fn resume(
     if !violations.is_empty() {
         return Err(invalid(violations.into_vec()));
     }
-    let input = offload(payloads, &ask.namespace, input).await.map_err(|error| to_status(&error))?;
+    let input = offload(payloads, &ask.namespace, input, None).await.map_err(|error| to_status(&error))?;
     let key = (!request.pause_key.is_empty()).then_some(request.pause_key);
     let run = operate(engine, Operation::Resume { ask, key, input }).await?.run;
     Ok(v1::ResumeRunResponse { run: Some(run_to_proto(&run)) })

@@ -16,7 +16,7 @@ use crate::{
     actor::actor,
     convert::{asked_kind, detail_to_proto, event_to_proto, run_id},
     explanation::explanation_to_proto,
-    offload::{hash, is_large, offload},
+    offload::{Hashed, hash, offload},
     page_token::invalid_token,
     queries,
     requests::{self, check_reason},
@@ -37,18 +37,19 @@ impl Service {
     }
 
     /// Queues a create at once, unless its parameters are to go to object storage first.
-    fn submit(&self, create: Create) -> impl Future<Output = Result<Created, EngineError>> + Send + use<> {
-        let queued = if is_large(create.parameters.as_ref()) {
-            Err((self.engine.clone(), self.payloads.clone(), create))
-        } else {
-            Ok(self.engine.create(create))
+    fn submit(&self, parsed: Parsed) -> impl Future<Output = Result<Created, EngineError>> + Send + use<> {
+        let Parsed { create, large } = parsed;
+        let queued = match large {
+            Some(sha256) => Err((self.engine.clone(), self.payloads.clone(), create, sha256)),
+            None => Ok(self.engine.create(create)),
         };
         async move {
             match queued {
                 Ok(created) => created.await,
-                Err((engine, payloads, mut create)) => {
+                Err((engine, payloads, mut create, sha256)) => {
                     let namespace = &create.draft.namespace;
-                    create.parameters = offload(&payloads, namespace, create.parameters).await?;
+                    create.parameters =
+                        offload(&payloads, namespace, create.parameters, Some(sha256)).await?;
                     engine.create(create).await
                 }
             }
@@ -67,8 +68,8 @@ impl RunService for Service {
         let namespace = namespace(&request.namespace)?;
         let id = request_id(&request.request_id)?;
         let new = request.run.ok_or_else(|| invalid_field("run", "is not set: say what is to run"))?;
-        let create = parse_create(&namespace, new, id, "run.", &caller).map_err(invalid)?;
-        let created = self.submit(create).await.map_err(|error| to_status(&error))?;
+        let parsed = parse_create(&namespace, new, id, "run.", &caller).await.map_err(invalid)?;
+        let created = self.submit(parsed).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::CreateRunResponse {
             run: Some(run_to_proto(&created.run)),
             created: created.created,
@@ -88,13 +89,11 @@ impl RunService for Service {
             let message = format!("has {n_runs} runs; 1 to {} are allowed", limits::MAX_BATCH_SIZE);
             return Err(invalid_field("runs", message));
         }
-        let submitted: Vec<_> = request
-            .runs
-            .into_iter()
-            .map(|new| {
-                parse_create(&namespace, new, RunId::new(), "", &caller).map(|create| self.submit(create))
-            })
-            .collect();
+        let mut submitted = Vec::with_capacity(n_runs);
+        for new in request.runs {
+            let parsed = parse_create(&namespace, new, RunId::new(), "", &caller).await;
+            submitted.push(parsed.map(|parsed| self.submit(parsed)));
+        }
         let outcomes = join_all(submitted.into_iter().map(|submitted| async {
             match submitted {
                 Ok(created) => create_outcome(created.await),
@@ -282,13 +281,20 @@ fn caller_traceparent(metadata: &MetadataMap) -> Option<String> {
         .filter(|traceparent| is_traceparent(traceparent))
 }
 
-fn parse_create(
+/// A create that was checked.
+struct Parsed {
+    create: Create,
+    /// The SHA-256 of its parameters' value, where that is to go to object storage.
+    large: Option<[u8; 32]>,
+}
+
+async fn parse_create(
     namespace: &Namespace,
     new: v1::NewRun,
     id: RunId,
     prefix: &str,
     caller: &Caller,
-) -> Result<Create, Vec<FieldViolation>> {
+) -> Result<Parsed, Vec<FieldViolation>> {
     let mut violations = Violations::below(prefix);
     let Some((mut draft, parameters)) = parse_draft(namespace, &new, id, &mut violations) else {
         return Err(violations.into_vec());
@@ -302,12 +308,12 @@ fn parse_create(
         }
         None => caller.traceparent.clone(),
     };
-    let params_hash = hash(parameters.as_ref());
+    let Hashed { params: params_hash, value: large } = hash(parameters.as_ref()).await;
     let idempotency_key = match new.child_call {
         0 => (!new.idempotency_key.is_empty()).then_some(new.idempotency_key),
         n => Some(child_key(&draft, &params_hash, n)),
     };
-    Ok(Create {
+    let create = Create {
         draft,
         params_hash,
         parameters,
@@ -316,7 +322,8 @@ fn parse_create(
         is_child_call: new.child_call > 0,
         parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),
-    })
+    };
+    Ok(Parsed { create, large })
 }
 
 /// The key of the n-th same call in an attempt of the parent, which a later attempt makes again. Calls that the process

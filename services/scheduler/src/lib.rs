@@ -118,7 +118,7 @@ pub async fn start(
         Box::new(move |engine| Box::pin(maintain(engine, runs_after, batch))),
     );
     // It uploads and grants nothing.
-    let options = PayloadOptions { max_size: 0, presigned_lifetime: None };
+    let options = PayloadOptions { max_size: 0, presigned_lifetime: None, max_under_way: 0 };
     let payloads = Payloads::new(store, storage, Arc::new(SystemClock), options);
     let payloads_after = *sweeps.payloads_after;
     sweep::spawn(tasks, "payloads", *sweeps.payloads_interval, batch, move || {

@@ -12,6 +12,12 @@ use tidegate_store::RunStore;
 use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::ManualClock;
 
+pub const OPTIONS: Options = Options {
+    max_size: 32 << 20,
+    presigned_lifetime: Some(Duration::from_secs(900)),
+    max_under_way: 256 << 20,
+};
+
 pub struct Fixture {
     pub payloads: Payloads,
     pub store: Arc<dyn RunStore>,
@@ -20,9 +26,12 @@ pub struct Fixture {
 
 impl Fixture {
     pub async fn new(storage: ObjectStorage) -> Self {
+        Self::with(storage, OPTIONS).await
+    }
+
+    pub async fn with(storage: ObjectStorage, options: Options) -> Self {
         let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.unwrap());
         let clock = Arc::new(ManualClock::new());
-        let options = Options { max_size: 32 << 20, presigned_lifetime: Some(Duration::from_secs(900)) };
         let payloads = Payloads::new(Arc::clone(&store), storage, Arc::<ManualClock>::clone(&clock), options);
         Self { payloads, store, clock }
     }

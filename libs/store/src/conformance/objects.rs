@@ -164,11 +164,14 @@ pub async fn orphans_are_taken_and_forgotten(store: Arc<dyn RunStore>) {
     assert_eq!(orphans(&store, 3).await, []);
 }
 
-/// Up to the limit, those that were touched first.
+/// Up to the limit, those that were touched first. An announcement touches its object, when it is repeated too.
 pub async fn orphans_are_taken_in_batches(store: Arc<dyn RunStore>) {
     let (first, second) = (object(), object());
-    store.announce_object(&second, after(1)).await.unwrap();
-    store.announce_object(&first, T0).await.unwrap();
+    store.announce_object(&second, T0).await.unwrap();
+    store.announce_object(&first, after(1)).await.unwrap();
+    store.announce_object(&second, after(2)).await.unwrap();
+    let foreign = ObjectRow { namespace: elsewhere(), ..first.clone() };
+    store.announce_object(&foreign, after(3)).await.unwrap(); // of another tenant: refused
     let judged = store.take_orphans(after(9), after(9), 1).await.unwrap();
     assert_eq!((judged.n_judged, judged.orphans[0].object.id), (1, first.object.id));
     let judged = store.take_orphans(after(9), after(9), 1).await.unwrap();
