@@ -46,6 +46,7 @@ pub enum Reason {
     ChecksumMismatch,
     ConcurrencyLimitNotFound,
     BulkOperationNotFound,
+    UploadTooSlow,
 }
 
 impl Reason {
@@ -69,6 +70,7 @@ impl Reason {
             Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
             Self::ConcurrencyLimitNotFound => "CONCURRENCY_LIMIT_NOT_FOUND",
             Self::BulkOperationNotFound => "BULK_OPERATION_NOT_FOUND",
+            Self::UploadTooSlow => "UPLOAD_TOO_SLOW",
         }
     }
 }

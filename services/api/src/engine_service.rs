@@ -15,7 +15,10 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{convert::run_ids, outcome::report_all};
+use crate::{
+    convert::run_ids,
+    outcome::{Order, report_all},
+};
 
 /// `RunEngineService` over an engine: the store judges each delivery and each report.
 pub(crate) struct Service {
@@ -68,7 +71,7 @@ impl RunEngineService for Service {
                 (namespace, one.report.unwrap_or_default())
             })
             .collect();
-        let outcomes = report_all(&self.engine, &self.payloads, reports).await;
+        let outcomes = report_all(&self.engine, &self.payloads, &mut Order::default(), reports).await;
         Ok(Response::new(internal::ReportRunsResponse { outcomes }))
     }
 

@@ -39,6 +39,7 @@ use tidegate_proto::{
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
 use tidegate_store::RunStore;
+use tokio_util::task::TaskTracker;
 use tonic::{codec::CompressionEncoding, transport::Channel};
 
 pub use config::{Config, EndpointsConfig, EngineConfig, PayloadConfig, SessionConfig};
@@ -86,7 +87,14 @@ pub async fn start(
     let concurrency_service = concurrency_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
-    let payload_service = payload_service::Service::new(payloads, stop);
+    let uploads = TaskTracker::new();
+    let payload_service = payload_service::Service::new(payloads, stop, uploads.clone());
+    tasks.essential("uploads", |stop| async move {
+        stop.cancelled().await;
+        uploads.close();
+        uploads.wait().await;
+        Ok(())
+    });
     grpc.add(
         RunServiceServer::new(run_service)
             .max_decoding_message_size(limits::MAX_MESSAGE_SIZE)

@@ -6,27 +6,31 @@ use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceErr
 use tidegate_orchestration::{Run, StateType};
 use tidegate_payload::Payloads;
 use tidegate_proto::v1;
+use tidegate_store::StoreError;
 use tidegate_wire::{ParsedReport, parse_report, state_to_proto, timestamp_to_proto, to_status};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::offload::{is_large, offload};
 
 /// Applies reports in their order and answers each, in that order.
 ///
 /// The reports are queued before the returned future is first polled, so that batches that are handed over one
-/// after the other keep their order without waiting for each other.
+/// after the other keep their order without waiting for each other. `order` is that of those batches.
 pub(crate) fn report_all(
     engine: &Engine,
     payloads: &Payloads,
+    order: &mut Order,
     reports: Vec<(Result<Namespace, Vec<FieldViolation>>, v1::Report)>,
 ) -> impl Future<Output = Vec<v1::ReportOutcome>> + Send + use<> {
     let engine = engine.clone();
+    order.forget_answered();
     let mut pending = Vec::with_capacity(reports.len());
     for (namespace, report) in reports {
         let (run_id, epoch) = (report.run_id.clone(), report.epoch);
         let parsed = namespace.and_then(|namespace| Ok((namespace, parse_report(report)?)));
         let submitted = parsed.map(|(namespace, parsed)| {
             let id = parsed.run_id;
-            (namespace.clone(), id, submit(&engine, payloads, namespace, parsed))
+            (namespace.clone(), id, submit(&engine, payloads, order, namespace, parsed))
         });
         pending.push(async move {
             match submitted {
@@ -44,28 +48,81 @@ pub(crate) fn report_all(
     }
 }
 
-/// Queues a report at once, unless its result is to go to object storage first. Nothing follows a result in the life of
-/// an attempt, so that it may be late.
+/// The runs of which a report is on its way to object storage, each with the end of its last such report. A later report
+/// of the run waits for it: the request of a pause must not come after what the run did next.
+#[derive(Default)]
+pub(crate) struct Order(HashMap<RunId, oneshot::Receiver<bool>>);
+
+impl Order {
+    /// A place behind those of the run that wait, where there are such or this one is to wait itself.
+    fn place(&mut self, run_id: RunId, is_large: bool) -> Option<Place> {
+        let before = self.0.remove(&run_id);
+        if before.is_none() && !is_large {
+            return None;
+        }
+        let (done, after) = oneshot::channel();
+        self.0.insert(run_id, after);
+        Some(Place { before, done })
+    }
+
+    fn forget_answered(&mut self) {
+        self.0.retain(|_, last| matches!(last.try_recv(), Err(TryRecvError::Empty)));
+    }
+}
+
+struct Place {
+    before: Option<oneshot::Receiver<bool>>,
+    /// Told whether the report was judged.
+    done: oneshot::Sender<bool>,
+}
+
+/// Queues a report at once, unless its value is to go to object storage first, or one before it waits for that.
 fn submit(
     engine: &Engine,
     payloads: &Payloads,
+    order: &mut Order,
     namespace: Namespace,
     report: ParsedReport,
 ) -> impl Future<Output = Result<Operated, EngineError>> + Send + use<> {
-    let queued = if is_large(report.result.as_ref()) {
-        Err((engine.clone(), payloads.clone(), namespace, report))
-    } else {
-        Ok(engine.operate(operation(namespace, report)))
+    let queued = match order.place(report.run_id, is_large(report.result.as_ref())) {
+        Some(place) => Err((engine.clone(), payloads.clone(), place, namespace, report)),
+        None => Ok(engine.operate(operation(namespace, report))),
     };
     async move {
         match queued {
             Ok(operated) => operated.await,
-            Err((engine, payloads, namespace, mut report)) => {
-                report.result = offload(&payloads, &namespace, report.result).await?;
-                engine.operate(operation(namespace, report)).await
+            Err((engine, payloads, place, namespace, report)) => {
+                let Place { before, done } = place;
+                let is_next = match before {
+                    Some(before) => before.await == Ok(true),
+                    None => true,
+                };
+                let answer = if is_next {
+                    operate_late(&engine, &payloads, namespace, report).await
+                } else {
+                    // The one before it comes again, and then this one.
+                    Err(StoreError::Unavailable("the report before this one was not taken".into()).into())
+                };
+                let _ = done.send(!answer.as_ref().is_err_and(may_pass)); // mostly nothing waits for it
+                answer
             }
         }
     }
+}
+
+/// True where the same report may be taken when it comes again.
+fn may_pass(error: &EngineError) -> bool {
+    matches!(error.reason(), Reason::DependencyUnavailable | Reason::Overloaded | Reason::Draining)
+}
+
+async fn operate_late(
+    engine: &Engine,
+    payloads: &Payloads,
+    namespace: Namespace,
+    mut report: ParsedReport,
+) -> Result<Operated, EngineError> {
+    report.result = offload(payloads, &namespace, report.result, None).await?;
+    engine.operate(operation(namespace, report)).await
 }
 
 struct Answered {

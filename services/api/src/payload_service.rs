@@ -1,7 +1,7 @@
 use std::{pin::Pin, time::Duration};
 
 use tidegate_engine::EngineError;
-use tidegate_model::{ObjectId, ObjectRef};
+use tidegate_model::{ErrorCode, ObjectId, ObjectRef, Reason, ServiceError};
 use tidegate_payload::{Download, Payloads, PresignedRequest, Upload};
 use tidegate_proto::v1::{self, payload_service_server::PayloadService, upload_payload_request::Message};
 use tidegate_wire::{
@@ -26,8 +26,21 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub fn new(payloads: Payloads, stop: CancellationToken) -> Self {
-        Self { payloads, stop, uploads: TaskTracker::new() }
+    /// What is uploaded is in `uploads`, which who stops the service waits for.
+    pub fn new(payloads: Payloads, stop: CancellationToken, uploads: TaskTracker) -> Self {
+        Self { payloads, stop, uploads }
+    }
+
+    /// Does it in a task of its own: where the caller goes away, what was written so far is taken away all the same.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.uploads.spawn(async move {
+            let _ = reply.send(work.await); // who asked may have gone
+        });
+        answer.await.unwrap_or_else(|_| Err(to_status(&EngineError::Draining)))
     }
 }
 
@@ -60,20 +73,16 @@ impl PayloadService for Service {
         request: Request<Streaming<v1::UploadPayloadRequest>>,
     ) -> Result<Response<v1::UploadPayloadResponse>, Status> {
         let mut chunks = request.into_inner();
-        let first = next_message(&mut chunks).await?;
+        let first = self.stop.run_until_cancelled(next_message(&mut chunks)).await;
+        let first = first.unwrap_or_else(|| Err(to_status(&EngineError::Draining)))?;
         let Some(Message::Start(start)) = first else {
             return Err(invalid_field("start", "is missing: the first message names the upload"));
         };
         let namespace = namespace(&start.namespace)?;
         let id = object_id(&start.object_id)?;
         let upload = self.payloads.upload(&namespace, id).await.map_err(|error| to_status(&error))?;
-        // A task of its own: where the caller goes away, what was written so far is taken away all the same.
-        let (reply, answer) = oneshot::channel();
         let stop = self.stop.clone();
-        self.uploads.spawn(async move {
-            let _ = reply.send(receive(upload, chunks, &stop).await); // who asked may have gone
-        });
-        let object = answer.await.unwrap_or_else(|_| Err(to_status(&EngineError::Draining)))?;
+        let object = self.apart(async move { receive(upload, chunks, &stop).await }).await?;
         Ok(Response::new(v1::UploadPayloadResponse { reference: Some(reference_to_proto(&object)) }))
     }
 
@@ -84,7 +93,10 @@ impl PayloadService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let id = object_id(&request.object_id)?;
-        let object = self.payloads.complete(&namespace, id).await.map_err(|error| to_status(&error))?;
+        let payloads = self.payloads.clone();
+        let completing =
+            async move { payloads.complete(&namespace, id).await.map_err(|error| to_status(&error)) };
+        let object = self.apart(completing).await?;
         Ok(Response::new(v1::CompleteUploadResponse { reference: Some(reference_to_proto(&object)) }))
     }
 
@@ -136,9 +148,7 @@ async fn receive(
         let taking: Pin<Box<_>> = Box::pin(timeout(UPLOAD_TIMEOUT, take_chunks(&mut upload, chunks)));
         match stop.run_until_cancelled(taking).await {
             None => Err(to_status(&EngineError::Draining)),
-            Some(Err(_)) => {
-                Err(invalid_field("chunk", format!("did not all come within {UPLOAD_TIMEOUT:?}: begin anew")))
-            }
+            Some(Err(_)) => Err(too_slow("did not all come", UPLOAD_TIMEOUT)),
             Some(Ok(taken)) => taken,
         }
     };
@@ -169,13 +179,35 @@ async fn take_chunks(
 /// The next message of an upload; `None`: the end.
 async fn next_message(chunks: &mut Streaming<v1::UploadPayloadRequest>) -> Result<Option<Message>, Status> {
     let next = timeout(SILENCE, chunks.message()).await;
-    let next = next.map_err(|_| invalid_field("chunk", format!("did not come within {SILENCE:?}")))?;
+    let next = next.map_err(|_| too_slow("did not go on", SILENCE))?;
     match next? {
         None => Ok(None),
         Some(request) => match request.message {
             Some(message) => Ok(Some(message)),
             None => Err(invalid_field("message", "is not set")),
         },
+    }
+}
+
+/// The line may be better next time.
+fn too_slow(what: &'static str, within: Duration) -> Status {
+    to_status(&TooSlow { what, within })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the bytes of the upload {what} within {within:?}, and nothing of it is kept: send them again")]
+struct TooSlow {
+    what: &'static str,
+    within: Duration,
+}
+
+impl ServiceError for TooSlow {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::DeadlineExceeded
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::UploadTooSlow
     }
 }
 

@@ -16,7 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{SessionConfig, outcome::report_all};
+use crate::{
+    SessionConfig,
+    outcome::{Order, report_all},
+};
 
 /// The version of the protocol that this service speaks.
 const PROTOCOL_VERSION: u32 = 1;
@@ -71,6 +74,7 @@ impl SessionService for Service {
             session,
             sender,
             stops,
+            order: Order::default(),
         };
         actor.renew().await?;
         let welcome = session_response::Message::Welcome(v1::SessionWelcome {
@@ -121,6 +125,7 @@ struct Actor {
     session: Session,
     sender: mpsc::Sender<Result<v1::SessionResponse, Status>>,
     stops: broadcast::Receiver<Arc<EventRow>>,
+    order: Order,
 }
 
 impl Actor {
@@ -132,6 +137,8 @@ impl Actor {
         let mut polls = interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         polls.reset();
+        let mut renewals = interval(*self.config.heartbeat_interval);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = FuturesOrdered::new();
         // Reports that were read are answered before the stream ends.
         let mut is_open = true;
@@ -169,6 +176,9 @@ impl Actor {
                     Err(broadcast::error::RecvError::Lagged(_)) => self.poll_stops().await?,
                     Err(broadcast::error::RecvError::Closed) => return Err(to_status(&EngineError::Draining)),
                 },
+                // Its heartbeats are behind reports that are not read because of us, so that its silence says nothing. It
+                // cannot last: each batch is answered within seconds.
+                _ = renewals.tick(), if is_open && under_way.len() >= MAX_BATCHES => self.renew().await?,
                 _ = polls.tick() => self.poll_stops().await?,
             }
         }
@@ -187,7 +197,7 @@ impl Actor {
         }
         let namespace = &self.session.namespace;
         let reports = reports.into_iter().map(|report| (Ok(namespace.clone()), report)).collect();
-        Ok(report_all(&self.engine, &self.payloads, reports))
+        Ok(report_all(&self.engine, &self.payloads, &mut self.order, reports))
     }
 
     async fn answer(&mut self, outcomes: Vec<v1::ReportOutcome>) {

@@ -2,10 +2,14 @@
 
 mod common;
 
-use common::{Api, fields, payload, reason, report, task};
+use std::{sync::Arc, time::Duration};
+
+use common::{Api, fields, payload, reason, report, silent_storage, task};
 use prost::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tidegate_proto::{internal::claim_outcome::Outcome, v1};
+use tidegate_service_kit::config;
+use tidegate_store_sqlite::SqliteStore;
 use tonic::{Code, Status};
 
 const MIB: usize = 1 << 20;
@@ -276,6 +280,70 @@ async fn an_upload_is_held_to_its_word_and_its_bounds() {
     let chunks: Vec<_> = data.chunks(chunk).map(|chunk| data.slice_ref(chunk)).collect();
     send(&api, messages("", id, chunks)).await.expect("is taken");
     assert_eq!(download(&api, "", id).await.expect("is there"), data);
+}
+
+#[tokio::test]
+async fn an_upload_that_falls_silent_may_be_repeated() {
+    use tokio_stream::StreamExt as _;
+
+    let api = Api::start().await;
+    let data = bytes(32 * MIB);
+    let id = announce(&api, announcement(&data)).await.expect("is announced").object_id;
+    let chunks = data.chunks(MIB).take(20).map(|chunk| data.slice_ref(chunk)).collect();
+    let (sent, all_sent) = tokio::sync::oneshot::channel::<()>();
+    let mut sent = Some(sent);
+    // What the service has not read is held up by the connection, so that it reads when the last one is asked for.
+    let messages = tokio_stream::iter(messages("", &id, chunks)).chain(silence(move || drop(sent.take())));
+    let mut client = api.payloads.clone();
+    let (refused, ()) = tokio::join!(client.upload_payload(messages), async {
+        let _ = all_sent.await; // dropped
+        tokio::time::pause(); // time goes on when nothing else does
+    });
+    let refused = refused.expect_err("is not waited for");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::DeadlineExceeded, "UPLOAD_TOO_SLOW"));
+}
+
+/// A stream that never goes on, and tells when it is first asked to.
+fn silence<T>(
+    mut asked: impl FnMut() + Send + 'static,
+) -> impl tokio_stream::Stream<Item = T> + Send + Unpin {
+    Box::pin(futures::stream::poll_fn(move |_| {
+        asked();
+        std::task::Poll::Pending
+    }))
+}
+
+#[tokio::test]
+async fn an_upload_that_has_not_begun_does_not_hold_up_a_stop() {
+    let api = Api::start().await;
+    let mut client = api.payloads.clone();
+    let call = client.upload_payload(tokio_stream::pending());
+    let stop = async {
+        // Comes after the upload on the same connection.
+        api.system.clone().get_version(v1::GetVersionRequest {}).await.expect("answers");
+        api.stop();
+    };
+    let both = async { tokio::join!(call, stop) };
+    let (refused, ()) =
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("is answered in time");
+    assert_eq!(refused.expect_err("is refused").code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn object_storage_that_does_not_answer_holds_up_nobody_for_long() {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let (_silent, storage) = silent_storage();
+    let api = Api::with(store, storage, config::defaults()).await;
+    let run = api.created(task()).await;
+    let Outcome::Assign(assign) = api.claim(&run).await else { panic!("is not granted") };
+    let started = v1::report::Event::Started(v1::report::Started {});
+    assert!(api.report(report(&run.id, assign.epoch, started)).await.accepted);
+    let result = Some(v1::Payload { data: bytes(MIB), ..payload(b"") });
+    let completed = v1::report::Event::Completed(v1::report::Completed { result });
+    let reported = api.report(report(&run.id, assign.epoch, completed));
+    // As long as task-queue waits for its batch.
+    let outcome = tokio::time::timeout(Duration::from_secs(10), reported).await.expect("is answered in time");
+    assert_eq!((outcome.accepted, outcome.reason.as_str()), (false, "DEPENDENCY_UNAVAILABLE"));
 }
 
 fn uuid() -> String {

@@ -2,8 +2,12 @@
 
 mod common;
 
-use common::{Api, payload, reason, report, task};
+use std::{sync::Arc, time::Duration};
+
+use common::{Api, payload, reason, report, silent_storage, task};
 use tidegate_proto::v1::{self, session_request, session_response};
+use tidegate_service_kit::{HumanDuration, config};
+use tidegate_store_sqlite::SqliteStore;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
@@ -165,6 +169,55 @@ async fn a_bad_report_fails_alone_with_its_reason() {
     let reasons: Vec<_> = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect();
     assert_eq!(reasons, ["INVALID_FIELD", "RUN_NOT_FOUND", "STALE_EPOCH", "TRANSITION_NOT_ALLOWED", ""]);
     assert_eq!(outcomes[2].current_epoch, 1, "a refused report tells how things stand");
+}
+
+#[tokio::test]
+async fn a_pause_with_a_large_request_keeps_its_place() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    let request = Some(v1::Payload { data: vec![b'x'; 1 << 20].into(), ..payload(b"") });
+    let paused = v1::report::Paused { key: "ask".to_owned(), request, ..Default::default() };
+    let paused = v1::report::Event::Paused(paused);
+    let first = vec![report(&run.id, 1, started()), report(&run.id, 1, paused)];
+    let second = vec![report(&run.id, 1, completed())];
+    for reports in [first, second] {
+        let message = session_request::Message::Reports(v1::Reports { reports });
+        Session::send_to(&session.sender, message).await;
+    }
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let session_response::Message::Outcomes(outcomes) = session.next().await else {
+            panic!("no outcomes")
+        };
+        assert!(outcomes.outcomes.iter().all(|outcome| outcome.accepted), "{outcomes:?}");
+        names.extend(outcomes.outcomes.iter().map(|outcome| state_name(outcome).to_owned()));
+    }
+    assert_eq!(names, ["Running", "Paused", "Completed"]);
+}
+
+#[tokio::test]
+async fn a_process_is_alive_while_its_reports_wait_for_object_storage() {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let (_silent, storage) = silent_storage();
+    let mut config = config::defaults::<tidegate_api::Config>();
+    config.session.lease_duration = HumanDuration::new(Duration::from_secs(3));
+    config.session.heartbeat_interval = HumanDuration::new(Duration::from_millis(500));
+    let api = Api::with(store, storage, config).await;
+    let mut session = Session::open(&api).await;
+    let run = api.created(local()).await;
+    session.report(vec![report(&run.id, 1, started())]).await;
+    let result = Some(v1::Payload { data: vec![b'x'; 1 << 20].into(), ..payload(b"") });
+    let large = v1::report::Event::Completed(v1::report::Completed { result });
+    // As many batches as are taken at once; all wait for longer than the lease lasts, and no heartbeat is read.
+    for _ in 0..8 {
+        let reports = vec![report(&run.id, 1, large.clone())];
+        let message = session_request::Message::Reports(v1::Reports { reports });
+        Session::send_to(&session.sender, message).await;
+    }
+    let session_response::Message::Outcomes(outcomes) = session.next().await else { panic!("no outcomes") };
+    assert_eq!(outcomes.outcomes[0].reason, "DEPENDENCY_UNAVAILABLE");
+    api.created(local()).await; // which a session that is lost cannot
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_payload::ObjectStorage;
+use tidegate_payload::{ObjectStorage, ObjectStorageConfig};
 use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
@@ -44,12 +44,19 @@ impl Api {
 
     /// Over this store.
     pub async fn over(store: Arc<dyn RunStore>) -> Self {
+        Self::with(store, ObjectStorage::in_memory(), config::defaults()).await
+    }
+
+    /// Over this store and object storage.
+    pub async fn with(
+        store: Arc<dyn RunStore>,
+        storage: ObjectStorage,
+        config: tidegate_api::Config,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = format!("http://{}", listener.local_addr().expect("has an address"));
         let (tasks, mut grpc) = (Supervisor::new(), GrpcRoutes::new());
         let nowhere = channel("http://127.0.0.1:1").expect("is an address");
-        let config = config::defaults::<tidegate_api::Config>();
-        let storage = ObjectStorage::in_memory();
         tidegate_api::start(&config, store, storage, nowhere, &tasks, &mut grpc).await.expect("starts");
         serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await.expect("serves");
         let channel = channel(&address).expect("is an address");
@@ -63,6 +70,11 @@ impl Api {
             concurrency: ConcurrencyServiceClient::new(channel),
             tasks,
         }
+    }
+
+    /// Asks it to stop.
+    pub fn stop(&self) {
+        self.tasks.stop();
     }
 
     pub async fn create(&self, run: v1::NewRun) -> Result<v1::CreateRunResponse, Status> {
@@ -108,6 +120,20 @@ impl Api {
             assert!(outcome.accepted, "{outcome:?}");
         }
     }
+}
+
+/// Object storage that takes connections and never answers, while the listener is kept.
+pub fn silent_storage() -> (std::net::TcpListener, ObjectStorage) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let config = ObjectStorageConfig {
+        url: "s3://payloads".to_owned(),
+        endpoint: format!("http://{}", listener.local_addr().expect("has an address")),
+        region: "us-east-1".to_owned(),
+        access_key_id: "key".to_owned(),
+        secret_access_key: "secret".to_owned().try_into().expect("is a secret"),
+        allow_http: true,
+    };
+    (listener, ObjectStorage::open(&config).expect("makes no request"))
 }
 
 /// A task for the default queue.
