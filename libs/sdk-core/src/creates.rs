@@ -63,7 +63,8 @@ impl Creates {
         outcomes
     }
 
-    /// Returns once the create is in the queue, with parameters that are too large for it uploaded, with what will be its outcome.
+    /// Returns once the create is in the queue, and parameters that are too large for it are uploaded; with what will be
+    /// its outcome.
     pub(crate) async fn enqueue(
         &self,
         mut run: proto::NewRun,

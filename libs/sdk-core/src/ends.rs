@@ -54,6 +54,11 @@ pub(crate) fn follow_up(report: &Report, outcome: &ReportOutcome) -> Option<Repo
     Some(Report { event: Some(event), ..report.clone() })
 }
 
+/// True where the server has a fault with just this report.
+pub(crate) fn is_fault(outcome: &ReportOutcome) -> bool {
+    !outcome.accepted && matches!(outcome.reason.as_str(), "INTERNAL" | "")
+}
+
 /// True for the reasons for which a value is refused.
 fn is_of_payload(reason: &str) -> bool {
     matches!(reason, "INVALID_FIELD" | "PAYLOAD_NOT_FOUND" | "CHECKSUM_MISMATCH")

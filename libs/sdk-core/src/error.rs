@@ -216,8 +216,12 @@ impl Error {
     /// The server will not have this process, however often it comes. What Tidegate refuses has a reason of its own;
     /// a status without one may be that of something in between, and may pass.
     pub(crate) fn is_refusal(&self) -> bool {
+        self.is_denied() || matches!(self.0.reason.as_str(), "PROTOCOL_VERSION" | "INVALID_FIELD")
+    }
+
+    /// The server will not have the caller.
+    pub(crate) fn is_denied(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unauthenticated | ErrorKind::PermissionDenied)
-            || matches!(self.0.reason.as_str(), "PROTOCOL_VERSION" | "INVALID_FIELD")
     }
 
     /// Repeating the same call later may succeed.
@@ -234,6 +238,11 @@ impl std::fmt::Debug for Error {
         }
         Ok(())
     }
+}
+
+/// What an answer must have.
+pub(crate) fn answered<T>(part: Option<T>, what: &str) -> Result<T, Error> {
+    part.ok_or_else(|| Error::new(ErrorKind::Internal, format!("the server answered without a {what}")))
 }
 
 fn kind_of_code(code: Code) -> ErrorKind {

@@ -1,4 +1,7 @@
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use prost::Message;
 use tokio::{sync::oneshot, time::Instant};
@@ -13,8 +16,10 @@ use crate::{
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The reports of one stream: kept until they are answered, sent again on a new stream, in order for each run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reports {
+    /// How long a report is repeated that meets a fault of the server.
+    fault_patience: Duration,
     runs: HashMap<String, OfRun>,
     /// Runs with something to send, in the order in which it happened.
     ready: VecDeque<String>,
@@ -32,6 +37,8 @@ struct OfRun {
     /// Outcomes still to come of sends that are to be repeated anyway.
     n_ignored: usize,
     backoff: Backoff,
+    /// When the first of them met a fault of the server.
+    faulty_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,17 @@ struct Entry {
 }
 
 impl Reports {
+    pub(crate) fn new(fault_patience: Duration) -> Self {
+        Self {
+            fault_patience,
+            runs: HashMap::new(),
+            ready: VecDeque::new(),
+            later: Vec::new(),
+            n_entries: 0,
+            n_pushed: 0,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
@@ -61,6 +79,7 @@ impl Reports {
             n_sent: 0,
             n_ignored: 0,
             backoff: Backoff::standard(),
+            faulty_since: None,
         });
         self.n_pushed += 1;
         of_run.entries.push_back(Entry { seq: self.n_pushed, report, reply });
@@ -112,8 +131,13 @@ impl Reports {
         if of_run.n_sent == 0 {
             return None;
         }
-        let may_pass = !outcome.accepted
-            && matches!(outcome.reason.as_str(), "DEPENDENCY_UNAVAILABLE" | "OVERLOADED" | "DRAINING");
+        let may_pass = if ends::is_fault(outcome) {
+            // It may be of this one report for good, so not for ever.
+            of_run.faulty_since.get_or_insert_with(Instant::now).elapsed() < self.fault_patience
+        } else {
+            let reason = outcome.reason.as_str();
+            !outcome.accepted && matches!(reason, "DEPENDENCY_UNAVAILABLE" | "OVERLOADED" | "DRAINING")
+        };
         if may_pass {
             // What was sent after it may have been refused only because this one was: repeat all, in order.
             of_run.n_ignored = of_run.n_sent - 1;
@@ -122,6 +146,7 @@ impl Reports {
             return None;
         }
         of_run.n_sent -= 1;
+        of_run.faulty_since = None;
         let entry = of_run.entries.pop_front()?;
         self.n_entries -= 1;
         if of_run.entries.is_empty() {
@@ -175,7 +200,7 @@ impl Reports {
 
     /// Forgets everything; who waits for an answer sees its channel closed.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.fault_patience);
     }
 }
 
@@ -216,7 +241,7 @@ mod tests {
 
     #[test]
     fn reports_are_kept_until_answered_and_sent_again_in_order() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         reports.push(started("a"), None);
         reports.push(completed("a"), None);
         assert_eq!(reports.take(10), [started("a"), completed("a")]);
@@ -230,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_may_pass_repeats_the_report_and_all_after_it() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         reports.push(started("a"), None);
         reports.push(completed("a"), None);
         assert_eq!(reports.take(10).len(), 2);
@@ -244,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_service_that_drains_gets_the_report_again() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         reports.push(completed("a"), None);
         reports.take(10);
         assert!(reports.answer(&refused("a", "DRAINING")).is_none());
@@ -253,8 +278,26 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_the_server_is_given_some_time() {
+        for reason in ["INTERNAL", ""] {
+            let mut reports = Reports::new(Duration::from_secs(3_600));
+            reports.push(completed("a"), None);
+            reports.take(10);
+            assert!(reports.answer(&refused("a", reason)).is_none());
+            reports.repeat_due(reports.next_repeat().unwrap());
+            assert_eq!(reports.take(10), [completed("a")]);
+            assert_eq!(reports.answer(&accepted("a")).unwrap().0, completed("a"));
+
+            let mut reports = Reports::new(Duration::ZERO);
+            reports.push(completed("a"), None);
+            reports.take(10);
+            assert_eq!(reports.answer(&refused("a", reason)).unwrap().0, completed("a"));
+        }
+    }
+
+    #[test]
     fn an_answer_to_an_earlier_epoch_settles_nothing() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         reports.push(completed("a"), None);
         reports.take(10);
         reports.forget("a"); // it was delivered again, under the next epoch
@@ -268,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_new_stream_gets_everything_in_the_order_in_which_it_happened() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         let runs: Vec<String> = (0..50).map(|n| format!("run-{n}")).collect();
         for run in &runs[..25] {
             reports.push(completed(run), None);
@@ -285,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_at_most_as_many_as_the_service_takes() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         for run in ["a", "b", "c"] {
             reports.push(completed(run), None);
         }
@@ -295,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_final_refusal_settles_the_report() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(Duration::from_secs(3_600));
         reports.push(completed("a"), None);
         reports.take(10);
         assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")).unwrap().0, completed("a"));

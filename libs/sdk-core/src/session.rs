@@ -18,7 +18,6 @@ pub use local_run::{LocalRun, Verdict};
 
 use crate::{
     Error, ErrorKind, clock, connection::Connection, creates::Creates, proto, runtime, stop::StopSender,
-    transfer::Transfer,
 };
 
 /// Commands that wait for the session's task, at most; callers beyond that wait.
@@ -65,6 +64,8 @@ enum Command {
     Abandon { run_id: String, epoch: u64 },
     /// A report of a run of the session `session_id`.
     Report { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
+    /// A report whose result is in object storage by now.
+    Uploaded { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
     /// The service does not know this session any more.
     Lost { session_id: String },
     /// Say goodbye once all reports are answered.
@@ -85,7 +86,8 @@ impl Session {
         }
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (state_sender, state) = watch::channel(SessionState::Connecting);
-        let actor = actor::Actor::new(Arc::clone(&self.shared.connection), inbox, state_sender);
+        let connection = Arc::clone(&self.shared.connection);
+        let actor = actor::Actor::new(connection, inbox, commands.downgrade(), state_sender);
         runtime::spawn(&self.shared.connection.runtime, "session", actor.run());
         let fresh = Opened { commands, state };
         *opened = Some(fresh.clone());
@@ -135,8 +137,7 @@ impl Session {
         let outcome = self.shared.creates.enqueue(run).await;
         let runtime = self.shared.connection.runtime.clone();
         let stop = (stop, signal);
-        let transfer = Transfer::new(Arc::clone(&self.shared.connection));
-        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime, transfer })
+        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime })
     }
 
     /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
@@ -182,7 +183,6 @@ struct Begun {
     /// `None` once it has been heard.
     outcome: Option<oneshot::Receiver<Result<crate::CreatedRun, Error>>>,
     runtime: Handle,
-    transfer: Transfer,
 }
 
 impl Begun {
@@ -198,8 +198,7 @@ impl Begun {
                 let is_ours = take(&commands, &self.run_id, &created).await;
                 let session_id = self.session_id.clone();
                 let stop = self.stop.clone();
-                let transfer = self.transfer.clone();
-                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, (commands, transfer)))
+                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, commands))
             }
             Err(error) => {
                 let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
@@ -231,7 +230,9 @@ impl Drop for Begun {
 
 /// Has the session know which run it is that was asked for as `asked`. False: it is not this caller's to execute.
 async fn take(commands: &mpsc::Sender<Command>, asked: &str, created: &crate::CreatedRun) -> bool {
-    if created.id == asked {
+    // With the cached result of another run there is nothing to execute.
+    let has_result = created.state.r#type() == proto::StateType::Completed;
+    if created.id == asked && !has_result {
         return true;
     }
     let asked = asked.to_owned();

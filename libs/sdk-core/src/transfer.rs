@@ -12,9 +12,10 @@ use crate::{
     Error, ErrorKind,
     connection::Connection,
     ends,
+    error::answered,
     proto::{
-        self, Payload, PayloadReference, PresignedRequest, payload_service_client::PayloadServiceClient,
-        report, upload_payload_request::Message,
+        self, Failure, Payload, PayloadReference, PresignedRequest,
+        payload_service_client::PayloadServiceClient, report, upload_payload_request::Message,
     },
     retry::Backoff,
 };
@@ -53,23 +54,22 @@ impl Transfer {
         Ok(())
     }
 
-    /// As [`Transfer::offload`] for the value in an event, for as long as it takes: a server that is away comes back. A
-    /// value that cannot be taken becomes a failure that says so.
+    /// As [`Transfer::offload`] for the value in an event, for as long as it takes: a server that is away comes back, and
+    /// what fails for another cause is tried some times anew. A value that cannot be taken becomes a failure that says so.
     pub(crate) async fn offload_event(&self, mut event: report::Event) -> report::Event {
-        let mut backoff = Backoff::standard();
+        let mut patience = Patience::default();
         loop {
             let report::Event::Completed(completed) = &mut event else { return event };
-            match self.offload(completed.result.as_mut()).await {
-                Ok(()) => return event,
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!("a result is not uploaded yet, and is tried again: {error}");
-                    sleep(error.retry_after().unwrap_or_else(|| backoff.next())).await;
-                }
-                Err(error) => {
-                    let message = format!("the result cannot be kept: {error}");
-                    return report::Event::Failed(ends::no_value(message));
-                }
+            let Err(error) = self.offload(completed.result.as_mut()).await else { return event };
+            let size = completed.result.as_ref().map_or(0, |result| result.data.len());
+            let is_too_large = size > self.0.max_payload();
+            if is_too_large || error.is_denied() || !patience.wait_after(&error).await {
+                let message = format!("the result cannot be kept: {error}");
+                // Where the value is not at fault, the run's own retries may help.
+                let failure = Failure { non_retryable: is_too_large, ..ends::no_value(message) };
+                return report::Event::Failed(failure);
             }
+            tracing::warn!("a result is not uploaded yet, and is tried again: {error}");
         }
     }
 
@@ -86,18 +86,17 @@ impl Transfer {
         Ok(())
     }
 
-    /// As [`Transfer::resolve`], for as long as it takes.
+    /// As [`Transfer::resolve`], for as long as it takes; a fault of the server is given some tries.
     pub(crate) async fn resolve_patiently(&self, payload: Option<&mut Payload>) -> Result<(), Error> {
         let Some(payload) = payload else { return Ok(()) };
-        let mut backoff = Backoff::standard();
+        let mut patience = Patience::default();
         loop {
-            match self.resolve(Some(&mut *payload)).await {
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!("a value is not downloaded yet, and is tried again: {error}");
-                    sleep(error.retry_after().unwrap_or_else(|| backoff.next())).await;
-                }
-                done => return done,
+            let Err(error) = self.resolve(Some(&mut *payload)).await else { return Ok(()) };
+            let may_pass = error.is_retryable() || error.kind() == ErrorKind::Internal;
+            if !may_pass || !patience.wait_after(&error).await {
+                return Err(error);
             }
+            tracing::warn!("a value is not downloaded yet, and is tried again: {error}");
         }
     }
 
@@ -137,7 +136,7 @@ impl Transfer {
                 async move { PayloadServiceClient::new(channel).create_upload(request).await }
             })
             .await?;
-        let object_id = announced.reference.unwrap_or_default().object_id;
+        let object_id = answered(announced.reference, "reference")?.object_id;
         if let Some(presigned) = announced.request
             && let Some(uploaded) = self.upload_directly(&object_id, &presigned, data.clone()).await
         {
@@ -146,7 +145,8 @@ impl Transfer {
         self.upload_through_api(&object_id, data).await
     }
 
-    /// `None`: object storage did not take it, and the api is to.
+    /// `None`: object storage did not take it, or has something else now (what answers for it need not be it), and the
+    /// api is to take it.
     async fn upload_directly(
         &self,
         object_id: &str,
@@ -163,7 +163,13 @@ impl Transfer {
                 async move { PayloadServiceClient::new(channel).complete_upload(request).await }
             })
             .await;
-        Some(completed.map(|completed| completed.reference.unwrap_or_default()))
+        match completed {
+            Err(error) if !error.is_retryable() => {
+                tracing::warn!("object storage took a value that is not there; the server takes it: {error}");
+                None
+            }
+            completed => Some(completed.and_then(|completed| answered(completed.reference, "reference"))),
+        }
     }
 
     async fn upload_through_api(&self, object_id: &str, data: Bytes) -> Result<PayloadReference, Error> {
@@ -181,7 +187,7 @@ impl Transfer {
                 async move { PayloadServiceClient::new(channel).upload_payload(request).await }
             })
             .await?;
-        Ok(uploaded.reference.unwrap_or_default())
+        answered(uploaded.reference, "reference")
     }
 
     async fn download(&self, reference: &PayloadReference) -> Result<Bytes, Error> {
@@ -196,15 +202,17 @@ impl Transfer {
                 async move { PayloadServiceClient::new(channel).create_download(request).await }
             })
             .await?;
-        let directly = match &granted.request {
-            Some(request) => self.send(request, Bytes::new()).await,
-            None => None,
-        };
-        let data = match directly {
-            Some(data) => data,
-            None => self.download_through_api(reference).await?,
-        };
-        if data.len() as u64 == reference.size_bytes && sha256(data.clone()).await? == reference.sha256 {
+        if let Some(request) = &granted.request
+            && let Some(data) = self.send(request, Bytes::new()).await
+        {
+            if is_of(reference, &data).await? {
+                return Ok(data);
+            }
+            let id = &reference.object_id;
+            tracing::warn!("object storage gave something else than {id}; the server is asked instead");
+        }
+        let data = self.download_through_api(reference).await?;
+        if is_of(reference, &data).await? {
             return Ok(data);
         }
         let message = format!(
@@ -282,6 +290,39 @@ impl std::fmt::Debug for Transfer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Transfer")
     }
+}
+
+/// How often a transfer is tried anew that a server, which is there, refuses.
+const MAX_FAULTS: u32 = 8;
+
+/// How long a transfer goes on.
+struct Patience {
+    backoff: Backoff,
+    n_faults: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { backoff: Backoff::standard(), n_faults: 0 }
+    }
+}
+
+impl Patience {
+    /// Waits, and gives true where another try is to follow: always after an outage, and some times after a refusal.
+    async fn wait_after(&mut self, error: &Error) -> bool {
+        if !error.is_retryable() {
+            self.n_faults += 1;
+            if self.n_faults > MAX_FAULTS {
+                return false;
+            }
+        }
+        sleep(error.retry_after().unwrap_or_else(|| self.backoff.next())).await;
+        true
+    }
+}
+
+async fn is_of(reference: &PayloadReference, data: &Bytes) -> Result<bool, Error> {
+    Ok(data.len() as u64 == reference.size_bytes && sha256(data.clone()).await? == reference.sha256)
 }
 
 /// Away from the core's thread, which has heartbeats to send.

@@ -327,3 +327,75 @@ async fn a_child_is_handed_on_before_the_answer_to_its_end_has_come() {
     let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
     conn.answer(vec![ReportOutcome { state, ..accepted(&completed[0]) }]).await;
 }
+
+#[tokio::test]
+async fn a_large_result_is_uploaded_without_keeping_its_reporter() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    let result = tidegate_sdk_core::payload::json(vec![b'1'; 100 << 10]);
+    let outcome = soon(run.finish(End::Completed(Some(result)))).await;
+    let reference = fake.announced(None).await;
+    drop(run); // who executed it may go on
+    let closing =
+        tokio::task::JoinSet::from_iter([async move { client.close(Duration::from_secs(20)).await }]);
+    assert_eq!(fake.take_bytes(&reference).await.len(), 100 << 10);
+    let completed = conn.reports().await;
+    let Some(Event::Completed(end)) = &completed[0].event else { panic!("{completed:?}") };
+    assert_eq!(end.result.as_ref().unwrap().reference.as_ref(), Some(&reference));
+    let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&completed[0]) }]).await;
+    assert!(matches!(soon(outcome.verdict()).await.unwrap(), (Verdict::Ended(_), 1)));
+    while soon(conn.requests.message()).await.unwrap().is_some() {} // the session ends after the report, not before
+    drop(conn);
+    soon(closing.join_all()).await;
+}
+
+#[tokio::test]
+async fn a_run_whose_report_meets_a_fault_for_long_is_crashed() {
+    let mut fake = Fake::start().await;
+    let mut options = Options::new(&fake.address, "test").unwrap();
+    options.call_deadline = Duration::from_secs(2);
+    let client = Client::new(options).unwrap();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    let outcome = run.finish(End::Completed(None)).await;
+    let mut n_faults = 0;
+    let crashed = loop {
+        let report = conn.reports().await.remove(0);
+        if matches!(report.event, Some(Event::Crashed(_))) {
+            break report;
+        }
+        n_faults += 1;
+        let fault = ReportOutcome { accepted: false, reason: "INTERNAL".into(), ..accepted(&report) };
+        conn.answer(vec![fault]).await;
+    };
+    assert!(n_faults > 1, "it is not repeated");
+    assert_eq!(soon(outcome.verdict()).await.unwrap_err().reason(), "INTERNAL");
+    assert_eq!(crashed.run_id, run.id());
+}
+
+#[tokio::test]
+async fn a_run_that_is_made_with_a_cached_result_is_not_executed() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (_conn, _) = fake.session().await;
+    let (request, answer) = soon(fake.creates.recv()).await.unwrap();
+    let outcome = proto::CreateRunOutcome {
+        run_id: request.runs[0].id.clone(),
+        created: true,
+        state: Some(State { r#type: StateType::Completed.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    answer.send(Ok(proto::CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
+    assert!(soon(creating.join_all()).await[0].is_existing());
+}

@@ -145,6 +145,21 @@ async fn an_attempt_hears_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_report_that_meets_a_fault_of_the_server_is_repeated() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let mut conn = fake.worker().await;
+    conn.assign(assign(&new_run_id())).await;
+    soon(attempts.next()).await.unwrap().finish(End::Completed(None));
+    let completed = conn.reports().await;
+    let reason = "INTERNAL".into();
+    conn.answer(vec![proto::ReportOutcome { accepted: false, reason, ..accepted(&completed[0]) }]).await;
+    assert_eq!(conn.reports().await, completed);
+    conn.answer(vec![accepted(&completed[0])]).await;
+    while !conn.heartbeat().await.is_empty() {}
+}
+
+#[tokio::test]
 async fn an_end_that_crosses_a_cancel_becomes_cancelled() {
     let mut fake = Fake::start().await;
     let (_worker, mut attempts) = start(&fake, 1);

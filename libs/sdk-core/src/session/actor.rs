@@ -19,7 +19,9 @@ use crate::{
         session_response, session_service_client::SessionServiceClient,
     },
     reports::Reports,
+    runtime,
     stop::{Stop, StopSender},
+    transfer::Transfer,
 };
 
 /// How long the service may take to answer a hello.
@@ -40,11 +42,13 @@ struct Open {
     next_epoch: Option<u64>,
     /// Nobody executes it any more.
     abandoned: bool,
+    /// Its code has ended, and the result is on its way to object storage; the report follows.
+    uploading: bool,
 }
 
 impl Open {
     fn new(stop: StopSender, since_epoch: u64) -> Self {
-        Self { stop, since_epoch, next_epoch: None, abandoned: false }
+        Self { stop, since_epoch, next_epoch: None, abandoned: false, uploading: false }
     }
 
     fn epoch(&self) -> u64 {
@@ -55,11 +59,15 @@ impl Open {
 /// The task that owns the session's stream. It never waits for user code.
 pub(super) struct Actor {
     connection: Arc<Connection>,
+    transfer: Transfer,
     inbox: mpsc::Receiver<Command>,
+    /// For uploads, which come back; who executes runs keeps the session open.
+    commands: mpsc::WeakSender<Command>,
     state: watch::Sender<SessionState>,
     session_id: String,
     runs: HashMap<String, Open>,
     reports: Reports,
+    n_uploads: usize,
     heartbeat_due: bool,
     max_batch_size: usize,
     close: Option<oneshot::Sender<()>>,
@@ -69,15 +77,19 @@ impl Actor {
     pub(super) fn new(
         connection: Arc<Connection>,
         inbox: mpsc::Receiver<Command>,
+        commands: mpsc::WeakSender<Command>,
         state: watch::Sender<SessionState>,
     ) -> Self {
         Self {
+            transfer: Transfer::new(Arc::clone(&connection)),
+            reports: Reports::new(connection.options.call_deadline),
             connection,
             inbox,
+            commands,
             state,
             session_id: new_session_id(),
             runs: HashMap::new(),
-            reports: Reports::default(),
+            n_uploads: 0,
             heartbeat_due: false,
             max_batch_size: 1,
             close: None,
@@ -88,7 +100,7 @@ impl Actor {
         let mut link = self.link();
         let mut heartbeat = interval(Duration::from_secs(5));
         loop {
-            if self.close.is_some() && self.reports.is_empty() {
+            if self.close.is_some() && self.reports.is_empty() && self.n_uploads == 0 {
                 return self.say_goodbye(link).await;
             }
             let has_something = self.heartbeat_due || self.reports.has_ready();
@@ -223,10 +235,28 @@ impl Actor {
             }
             return;
         }
+        if ends::is_fault(outcome) && self.crash(&report, &outcome.message) {
+            return;
+        }
         let Some(open) = self.runs.remove(&outcome.run_id) else { return };
         if !outcome.accepted {
             open.stop.send(Stop::Lost { message: outcome.message.clone() });
         }
+    }
+
+    /// Where the server has a fault with a report that does not pass, says that the run has crashed: it would stay as it
+    /// is for as long as this process lives. False where that was what the report said.
+    fn crash(&mut self, report: &proto::Report, fault: &str) -> bool {
+        if matches!(report.event, Some(report::Event::Crashed(_))) {
+            return false;
+        }
+        let Some(open) = self.runs.get_mut(&report.run_id) else { return true };
+        open.abandoned = true;
+        open.stop.send(Stop::Lost { message: fault.to_owned() });
+        let cause = format!("the server did not take a report of its process: {fault}");
+        let event = Some(report::Event::Crashed(report::Crashed { cause }));
+        self.reports.push(proto::Report { event, ..report.clone() }, None);
+        true
     }
 
     /// Ends a run that nobody executes any more. Where an end of it is on its way, that one's answer comes first.
@@ -236,7 +266,7 @@ impl Actor {
             return;
         }
         open.abandoned = true;
-        if self.reports.has_end_of(&run_id, open.since_epoch) {
+        if open.uploading || self.reports.has_end_of(&run_id, open.since_epoch) {
             return;
         }
         let epoch = epoch.max(open.epoch());
@@ -285,15 +315,53 @@ impl Actor {
             }
             Command::Abandon { run_id, epoch } => self.abandon(run_id, epoch),
             Command::Report { session_id, report, reply } if session_id == self.session_id => {
-                let max_payload = self.connection.max_payload();
-                let event = report.event.map(|event| ends::bounded(event, max_payload));
-                self.reports.push(proto::Report { event, ..report }, Some(reply));
+                self.report(report, reply);
             }
             Command::Report { .. } => {} // of a lost session; the dropped reply says so
+            Command::Uploaded { session_id, report, reply } => {
+                self.n_uploads -= 1;
+                if session_id == self.session_id {
+                    self.set_uploading(&report, false);
+                    self.push(report, reply);
+                }
+            }
             Command::Lost { session_id } if session_id == self.session_id => self.lose(link),
             Command::Lost { .. } => {}
             Command::Close { reply } => self.close = Some(reply),
         }
+    }
+
+    /// A result that is too large for a message is uploaded before, away from this task and from who reports it.
+    fn report(&mut self, report: proto::Report, reply: oneshot::Sender<ReportOutcome>) {
+        let is_large = matches!(&report.event, Some(report::Event::Completed(completed))
+            if self.transfer.is_large(completed.result.as_ref()));
+        let Some(commands) = self.commands.upgrade().filter(|_| is_large) else {
+            return self.push(report, reply);
+        };
+        self.set_uploading(&report, true);
+        self.n_uploads += 1;
+        let (transfer, session_id) = (self.transfer.clone(), self.session_id.clone());
+        runtime::spawn(&self.connection.runtime, "result upload", async move {
+            let event = match report.event {
+                Some(event) => Some(transfer.offload_event(event).await),
+                None => None,
+            };
+            let report = proto::Report { event, ..report };
+            let _ = commands.send(Command::Uploaded { session_id, report, reply }).await; // or it has ended
+        });
+    }
+
+    fn set_uploading(&mut self, report: &proto::Report, yes: bool) {
+        let open = self.runs.get_mut(&report.run_id).filter(|open| open.since_epoch <= report.epoch);
+        if let Some(open) = open {
+            open.uploading = yes;
+        }
+    }
+
+    fn push(&mut self, report: proto::Report, reply: oneshot::Sender<ReportOutcome>) {
+        let max_payload = self.connection.max_payload();
+        let event = report.event.map(|event| ends::bounded(event, max_payload));
+        self.reports.push(proto::Report { event, ..report }, Some(reply));
     }
 
     fn next_message(&mut self) -> Option<session_request::Message> {

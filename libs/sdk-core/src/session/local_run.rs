@@ -11,7 +11,6 @@ use crate::{
     CreatedRun, End, Error, Stop, StopSignal, clock,
     proto::{self, Report, ReportOutcome, StateType, report},
     stop::StopSender,
-    transfer::Transfer,
 };
 
 /// What the server says of an attempt's end.
@@ -38,7 +37,6 @@ pub struct LocalRun {
     /// Stops the clock of the present attempt when it is dropped.
     clock: Option<DropGuard>,
     commands: mpsc::Sender<Command>,
-    transfer: Transfer,
 }
 
 impl LocalRun {
@@ -48,7 +46,7 @@ impl LocalRun {
         session_id: String,
         (stop_sender, stop): (StopSender, StopSignal),
         run_timeout: Option<Duration>,
-        (commands, transfer): (mpsc::Sender<Command>, Transfer),
+        commands: mpsc::Sender<Command>,
     ) -> Self {
         Self {
             existing: !is_ours,
@@ -61,7 +59,6 @@ impl LocalRun {
             run_timeout,
             clock: None,
             commands,
-            transfer,
         }
     }
 
@@ -109,8 +106,8 @@ impl LocalRun {
         }
     }
 
-    /// Reports the end of an attempt, with a large result uploaded before. The report is under way when this returns; await what it returns for the
-    /// verdict, or drop it where that does not matter.
+    /// Reports the end of an attempt. The report is under way when this returns, or a large result is, which goes before
+    /// it; await what it returns for the verdict, or drop it where that does not matter.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
         self.clock = None;
@@ -125,7 +122,6 @@ impl LocalRun {
     }
 
     async fn report(&self, event: report::Event) -> oneshot::Receiver<ReportOutcome> {
-        let event = self.transfer.offload_event(event).await;
         let (reply, answer) = oneshot::channel();
         let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event) };
         // A closed session drops the reply, which the receiver sees.

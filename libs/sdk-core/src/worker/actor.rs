@@ -105,6 +105,7 @@ impl Actor {
         let (commands_sender, commands) = mpsc::unbounded_channel();
         Self {
             transfer: Transfer::new(Arc::clone(&connection)),
+            reports: Reports::new(connection.options.call_deadline),
             connection,
             options,
             worker_id,
@@ -114,7 +115,6 @@ impl Actor {
             drain,
             status,
             held: HashMap::new(),
-            reports: Reports::default(),
             busy: Slots::default(),
             outstanding: Slots::default(),
             heartbeat_due: false,

@@ -55,6 +55,18 @@ pub struct Fake {
     pub sessions: mpsc::Receiver<Conn<SessionRequest, SessionResponse>>,
     pub logs: mpsc::Receiver<Conn<IngestLogsRequest, IngestLogsResponse>>,
     pub pauses: mpsc::Receiver<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
+    pub resumes: mpsc::Receiver<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
+    pub payloads: mpsc::Receiver<PayloadCall>,
+}
+
+/// A call of PayloadService. One that is dropped fails for a fault that may pass.
+pub enum PayloadCall {
+    CreateUpload(CreateUploadRequest, Answer<CreateUploadResponse>),
+    /// The object, and what was sent.
+    Upload(String, Vec<u8>, Answer<UploadPayloadResponse>),
+    CompleteUpload(CompleteUploadRequest, Answer<CompleteUploadResponse>),
+    CreateDownload(CreateDownloadRequest, Answer<CreateDownloadResponse>),
+    Download(DownloadPayloadRequest, Answer<Vec<u8>>),
 }
 
 struct Service {
@@ -64,6 +76,8 @@ struct Service {
     sessions: mpsc::Sender<Conn<SessionRequest, SessionResponse>>,
     logs: mpsc::Sender<Conn<IngestLogsRequest, IngestLogsResponse>>,
     pauses: mpsc::Sender<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
+    resumes: mpsc::Sender<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
+    payloads: mpsc::Sender<PayloadCall>,
 }
 
 impl Fake {
@@ -76,6 +90,8 @@ impl Fake {
         let (sessions_in, sessions) = mpsc::channel(64);
         let (logs_in, logs) = mpsc::channel(64);
         let (pauses_in, pauses) = mpsc::channel(64);
+        let (resumes_in, resumes) = mpsc::channel(64);
+        let (payloads_in, payloads) = mpsc::channel(64);
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
             waits: waits_in,
@@ -83,16 +99,19 @@ impl Fake {
             sessions: sessions_in,
             logs: logs_in,
             pauses: pauses_in,
+            resumes: resumes_in,
+            payloads: payloads_in,
         });
         let server = tonic::transport::Server::builder()
             .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
             .add_service(system_service_server::SystemServiceServer::from_arc(service.clone()))
             .add_service(worker_service_server::WorkerServiceServer::from_arc(service.clone()))
             .add_service(session_service_server::SessionServiceServer::from_arc(service.clone()))
-            .add_service(log_service_server::LogServiceServer::from_arc(service))
+            .add_service(log_service_server::LogServiceServer::from_arc(service.clone()))
+            .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
-        Self { address, creates, waits, workers, sessions, logs, pauses }
+        Self { address, creates, waits, workers, sessions, logs, pauses, resumes, payloads }
     }
 
     pub fn client(&self) -> Client {
@@ -126,6 +145,40 @@ impl Fake {
         };
         conn.say(SessionResponse { message: Some(session_response::Message::Welcome(welcome)) }).await;
         (conn, hello.session_id)
+    }
+
+    pub async fn payload_call(&mut self) -> PayloadCall {
+        soon(self.payloads.recv()).await.unwrap()
+    }
+
+    /// The next announcement of an upload, which is answered with `request`; what it announces.
+    pub async fn announced(&mut self, request: Option<PresignedRequest>) -> PayloadReference {
+        let PayloadCall::CreateUpload(announced, answer) = self.payload_call().await else {
+            panic!("no upload is announced")
+        };
+        let reference = PayloadReference {
+            object_id: announced.request_id,
+            size_bytes: announced.size_bytes,
+            sha256: announced.sha256,
+        };
+        let response = CreateUploadResponse { reference: Some(reference.clone()), request };
+        answer.send(Ok(response)).unwrap();
+        reference
+    }
+
+    /// Takes the next value through the api: its announcement and its bytes.
+    pub async fn take_upload(&mut self) -> (PayloadReference, Vec<u8>) {
+        let reference = self.announced(None).await;
+        (reference.clone(), self.take_bytes(&reference).await)
+    }
+
+    pub async fn take_bytes(&mut self, reference: &PayloadReference) -> Vec<u8> {
+        let PayloadCall::Upload(object_id, bytes, answer) = self.payload_call().await else {
+            panic!("nothing is uploaded")
+        };
+        assert_eq!(object_id, reference.object_id);
+        answer.send(Ok(UploadPayloadResponse { reference: Some(reference.clone()) })).unwrap();
+        bytes
     }
 
     /// Gives the next create the child `run_id` of an earlier attempt of its parent.
@@ -320,8 +373,13 @@ impl run_service_server::RunService for Service {
         not_asked()
     }
 
-    async fn resume_run(&self, _: Request<ResumeRunRequest>) -> Result<Response<ResumeRunResponse>, Status> {
-        not_asked()
+    async fn resume_run(
+        &self,
+        request: Request<ResumeRunRequest>,
+    ) -> Result<Response<ResumeRunResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.resumes.send((request.into_inner(), answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
     }
 
     async fn list_run_inputs(
@@ -415,6 +473,68 @@ impl log_service_server::LogService for Service {
         _: Request<TailLogsRequest>,
     ) -> Result<Response<Out<TailLogsResponse>>, Status> {
         not_asked()
+    }
+}
+
+impl Service {
+    async fn payload_call<T>(&self, call: impl FnOnce(Answer<T>) -> PayloadCall) -> Result<T, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.payloads.send(call(answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone")))
+    }
+}
+
+#[tonic::async_trait]
+impl payload_service_server::PayloadService for Service {
+    async fn create_upload(
+        &self,
+        request: Request<CreateUploadRequest>,
+    ) -> Result<Response<CreateUploadResponse>, Status> {
+        let request = request.into_inner();
+        self.payload_call(|answer| PayloadCall::CreateUpload(request, answer)).await.map(Response::new)
+    }
+
+    async fn upload_payload(
+        &self,
+        request: Request<Streaming<UploadPayloadRequest>>,
+    ) -> Result<Response<UploadPayloadResponse>, Status> {
+        let mut messages = request.into_inner();
+        let (mut object_id, mut bytes) = (String::new(), Vec::new());
+        while let Some(message) = messages.message().await? {
+            match message.message.unwrap() {
+                upload_payload_request::Message::Start(start) => object_id = start.object_id,
+                upload_payload_request::Message::Chunk(chunk) => bytes.extend_from_slice(&chunk),
+            }
+        }
+        self.payload_call(|answer| PayloadCall::Upload(object_id, bytes, answer)).await.map(Response::new)
+    }
+
+    async fn complete_upload(
+        &self,
+        request: Request<CompleteUploadRequest>,
+    ) -> Result<Response<CompleteUploadResponse>, Status> {
+        let request = request.into_inner();
+        self.payload_call(|answer| PayloadCall::CompleteUpload(request, answer)).await.map(Response::new)
+    }
+
+    async fn create_download(
+        &self,
+        request: Request<CreateDownloadRequest>,
+    ) -> Result<Response<CreateDownloadResponse>, Status> {
+        let request = request.into_inner();
+        self.payload_call(|answer| PayloadCall::CreateDownload(request, answer)).await.map(Response::new)
+    }
+
+    type DownloadPayloadStream = Out<DownloadPayloadResponse>;
+
+    async fn download_payload(
+        &self,
+        request: Request<DownloadPayloadRequest>,
+    ) -> Result<Response<Out<DownloadPayloadResponse>>, Status> {
+        let request = request.into_inner();
+        let bytes = self.payload_call(|answer| PayloadCall::Download(request, answer)).await?;
+        let message = Ok(DownloadPayloadResponse { chunk: bytes.into() });
+        Ok(Response::new(Box::pin(tokio_stream::once(message))))
     }
 }
 
