@@ -8,9 +8,10 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
-    Error, ErrorKind, LogWriter, Options, Session,
+    Error, LogWriter, Options, Session,
     connection::{Connection, MAX_READ_SIZE},
     creates::Creates,
+    error::answered,
     follow,
     proto::{self, run_service_client::RunServiceClient},
     runtime, trace,
@@ -97,6 +98,10 @@ impl Client {
         &self.shared.connection
     }
 
+    pub(crate) fn transfer(&self) -> &Transfer {
+        &self.shared.transfer
+    }
+
     fn runs(channel: Channel) -> RunServiceClient<Channel> {
         RunServiceClient::new(channel).max_decoding_message_size(MAX_READ_SIZE)
     }
@@ -164,7 +169,7 @@ impl Client {
                 async move { Self::runs(channel).get_run(request).await }
             })
             .await?;
-        response.run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))
+        answered(response.run, "run")
     }
 
     /// A page of runs.
@@ -216,9 +221,7 @@ impl Client {
                 async move { Self::runs(channel).find_run(request).await }
             })
             .await?;
-        let run = response.run;
-        let run = run.ok_or_else(|| Error::new(ErrorKind::Internal, "the server answered without a run"))?;
-        self.resolved(run).await
+        self.resolved(answered(response.run, "run")?).await
     }
 
     /// The run in full, once it has ended, with its result; large parameters stay a reference, see
@@ -301,7 +304,7 @@ impl Client {
                 async move { Self::runs(channel).explain_run(request).await }
             })
             .await?;
-        Ok(response.explanation.unwrap_or_default())
+        answered(response.explanation, "explanation")
     }
 
     /// A page of a run's history.

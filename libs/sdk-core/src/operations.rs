@@ -3,7 +3,9 @@
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
-    Client, Error, new_run_id,
+    Client, Error,
+    error::answered,
+    new_run_id,
     proto::{
         self, bulk_operation_service_client::BulkOperationServiceClient as Bulk,
         run_service_client::RunServiceClient as Runs,
@@ -29,14 +31,20 @@ impl Client {
             request_id: new_run_id(),
         };
         let send = async |channel, request| Runs::new(channel).pause_run(request).await;
-        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+        answered(self.ask(request, send).await?.run, "run")
     }
 
     /// Has a paused run go on; its code is given `input`.
     ///
     /// # Errors
-    /// `NotFound`, `Unavailable`; `FailedPrecondition` where its state does not allow it.
-    pub async fn resume_run(&self, run_id: &str, input: Option<proto::Payload>) -> Result<proto::Run, Error> {
+    /// `NotFound`, `Unavailable`; `InvalidArgument` where `input` is too large; `FailedPrecondition` where the run's state
+    /// does not allow it.
+    pub async fn resume_run(
+        &self,
+        run_id: &str,
+        mut input: Option<proto::Payload>,
+    ) -> Result<proto::Run, Error> {
+        self.transfer().offload(input.as_mut()).await?;
         let request = proto::ResumeRunRequest {
             namespace: self.options().namespace.clone(),
             run_id: run_id.to_owned(),
@@ -45,7 +53,7 @@ impl Client {
             request_id: new_run_id(),
         };
         let send = async |channel, request| Runs::new(channel).resume_run(request).await;
-        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+        answered(self.ask(request, send).await?.run, "run")
     }
 
     /// Has a run that has ended tried again.
@@ -60,7 +68,7 @@ impl Client {
             request_id: new_run_id(),
         };
         let send = async |channel, request| Runs::new(channel).retry_run(request).await;
-        Ok(self.ask(request, send).await?.run.unwrap_or_default())
+        answered(self.ask(request, send).await?.run, "run")
     }
 
     /// Deletes a run that has ended.
@@ -91,7 +99,7 @@ impl Client {
             request.request_id = new_run_id();
         }
         let send = async |channel, request| Bulk::new(channel).start_bulk_operation(request).await;
-        Ok(self.ask(request, send).await?.operation.unwrap_or_default())
+        answered(self.ask(request, send).await?.operation, "bulk operation")
     }
 
     /// How far a bulk operation has come.
@@ -104,7 +112,7 @@ impl Client {
             operation_id: operation_id.to_owned(),
         };
         let send = async |channel, request| Bulk::new(channel).get_bulk_operation(request).await;
-        Ok(self.ask(request, send).await?.operation.unwrap_or_default())
+        answered(self.ask(request, send).await?.operation, "bulk operation")
     }
 
     /// Makes a call that is safe to repeat.
