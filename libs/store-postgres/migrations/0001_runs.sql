@@ -87,10 +87,6 @@ CREATE INDEX runs_by_namespace ON runs (namespace, id);
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 -- list with `parent_run_id`: all children; runs/open_below.sql, runs/tree.sql, runs/tree_count.sql
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
--- One parent with ten thousand children is all that a sample shows; taken for what parents are like, it would have every
--- step of a walk read the whole partition. Every partition takes this over from the default one.
-ALTER TABLE runs ALTER COLUMN parent_id SET (n_distinct = -0.1);
-ALTER TABLE runs_default ALTER COLUMN parent_id SET (n_distinct = -0.1);
 -- list with `state`, and counts
 CREATE INDEX runs_by_state ON runs (namespace, state, id);
 -- list with `name`, `flow` or `task`, and by name. The dearest of these: the runs of a batch have many names, so that it is
