@@ -1,6 +1,9 @@
 //! What is done to many runs at once: durable, in steps, carried on by whoever is there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use tidegate_model::{BulkOperationId, Namespace, RunId};
@@ -9,7 +12,7 @@ use tidegate_store::{Among, BulkAction, BulkOperation, BulkState, BulkTarget, Ru
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Engine, EngineError, cascade::Cause, commit::commit, dispatch::Outbound, lane::with_retries,
+    Engine, EngineError, cascade::Order, commit::commit, dispatch::Outbound, lane::with_retries,
     operate::Changes,
 };
 
@@ -181,15 +184,18 @@ impl Engine {
         while n_seen < TURN {
             let page = with_retries(|| self.inner.store.select_runs(&selection, cursor, PAGE)).await?;
             if page.is_empty() {
-                self.finish_bulk(&operation).await?;
+                with_retries(|| self.finish_bulk(operation.id)).await?;
                 return Ok(n_seen.max(1));
             }
             for chunk in page.chunks(STEP) {
                 if n_seen >= TURN {
                     break;
                 }
-                if !with_retries(|| self.bulk_step(operation.id, cursor, chunk)).await? {
-                    return Ok(n_seen.max(1));
+                let step = with_retries(|| self.bulk_step(operation.id, cursor, chunk)).await?;
+                let Some(unfinished) = step else { return Ok(n_seen.max(1)) };
+                if !unfinished.is_empty() {
+                    // At once, so that a tree is cancelled when its operation is over.
+                    self.cascade(&unfinished, Order::Upward).await?;
                 }
                 cursor = chunk.last().copied();
                 n_seen += chunk.len();
@@ -219,23 +225,23 @@ impl Engine {
         commit(&*self.inner.store, tx, &[]).await
     }
 
-    /// Does it to the runs of a chunk, and moves the cursor from `before` past them. False: it is over, or another
-    /// process is ahead.
+    /// Does it to the runs of a chunk, and moves the cursor from `before` past them. Gives those below which something is
+    /// left to be cancelled, where the operation sees to it. `None`: it is over, or another process is ahead.
     async fn bulk_step(
         &self,
         id: BulkOperationId,
         before: Option<RunId>,
         chunk: &[RunId],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<RunId>>, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
-        let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(false) };
+        let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(None) };
         if operation.cursor == chunk.last().copied() {
-            // An earlier try was committed, though nobody said so.
-            return Ok(operation.state == BulkState::Running);
+            // An earlier try was committed, though nobody said so. What it has left below is the sweep's.
+            return Ok((operation.state == BulkState::Running).then(Vec::new));
         }
         if operation.state != BulkState::Running || operation.cursor != before {
-            return Ok(false);
+            return Ok(None);
         }
         operation.cursor = chunk.last().copied();
         operation.lease_until = now + LEASE;
@@ -247,17 +253,29 @@ impl Engine {
             delete(&mut *tx, &mut operation, &locked).await?;
             tx.update_bulk_operation(&operation).await?;
             commit(&*self.inner.store, tx, &[]).await?;
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
-        let mut changes = Changes::new(Vec::new());
+        let mut done = Vec::with_capacity(locked.len());
         for run in &locked {
             match outcome(&operation, run, now) {
-                Outcome::Done(event, step) => {
-                    operation.n_done += 1;
-                    changes.take(run, &event, operation.actor.as_deref(), *step, now);
-                }
+                Outcome::Done(event, step) => done.push((run, event, step)),
                 Outcome::Skipped(reason) => skip(&mut operation, reason, 1),
             }
+        }
+        operation.n_done += done.len() as u64;
+        let is_tree_cancel = is_tree_cancel(&operation);
+        let mut unfinished = Vec::new();
+        if is_tree_cancel {
+            let ids: Vec<RunId> = done.iter().map(|(run, ..)| run.id).collect();
+            unfinished = tx.have_more_below(&ids).await?;
+            let is_unfinished: HashSet<RunId> = unfinished.iter().copied().collect();
+            for (run, _, step) in &mut done {
+                step.run.cascade_pending = is_unfinished.contains(&run.id);
+            }
+        }
+        let mut changes = Changes::new(Vec::new());
+        for (run, event, step) in done {
+            changes.take(run, &event, operation.actor.as_deref(), *step, now);
         }
         tx.update_bulk_operation(&operation).await?;
         let mut outbound = if changes.is_empty() {
@@ -266,29 +284,21 @@ impl Engine {
         } else {
             changes.commit(&*self.inner.store, tx, now).await?
         };
-        // What is below a tree that is being cancelled is seen to by the operation itself.
-        outbound.cascade &= !is_tree_cancel(&operation);
+        // Of a tree, most of what is below is the operation's own.
+        outbound.cascade &= !is_tree_cancel;
         self.send(outbound);
-        Ok(true)
+        Ok(Some(unfinished))
     }
 
     /// Closes an operation that has come to the last run.
-    async fn finish_bulk(&self, operation: &BulkOperation) -> Result<(), EngineError> {
-        if let (BulkAction::Cancel, BulkTarget::Tree(run_id)) = (operation.action, &operation.target) {
-            // A run of the tree may have started another before it was cancelled itself.
-            let cause = Cause::Asked { reason: &operation.reason, actor: operation.actor.as_deref() };
-            self.cancel_all_below(&[*run_id], &cause).await?;
+    async fn finish_bulk(&self, id: BulkOperationId) -> Result<(), StoreError> {
+        let mut tx = self.inner.store.begin().await?;
+        let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(()) };
+        if operation.state != BulkState::Running {
+            return Ok(());
         }
-        with_retries(|| async {
-            let mut tx = self.inner.store.begin().await?;
-            let Some(mut operation) = tx.lock_bulk_operation(operation.id).await? else { return Ok(()) };
-            if operation.state != BulkState::Running {
-                return Ok(());
-            }
-            self.end(&mut *tx, &mut operation, BulkState::Completed).await?;
-            commit(&*self.inner.store, tx, &[]).await
-        })
-        .await
+        self.end(&mut *tx, &mut operation, BulkState::Completed).await?;
+        commit(&*self.inner.store, tx, &[]).await
     }
 
     async fn end(
@@ -363,12 +373,7 @@ fn outcome(operation: &BulkOperation, run: &Run, now: tidegate_model::Timestamp)
     }
     match apply(run, None, &event, now, rand::random()) {
         Ok(step) if step.transitions.is_empty() => Outcome::Skipped("NOTHING_TO_DO"),
-        Ok(mut step) => {
-            if is_tree_cancel(operation) {
-                step.run.cascade_pending = run.cascade_pending;
-            }
-            Outcome::Done(event, Box::new(step))
-        }
+        Ok(step) => Outcome::Done(event, Box::new(step)),
         Err(Rejection::LocalRun { .. }) => Outcome::Skipped("LOCAL_RUN"),
         Err(_) => Outcome::Skipped("TRANSITION_NOT_ALLOWED"),
     }

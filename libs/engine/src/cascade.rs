@@ -1,9 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::future::try_join_all;
-use tidegate_model::RunId;
+use tidegate_model::{Epoch, RunId};
 use tidegate_orchestration::{Event, Run, StateType, apply};
-use tidegate_store::{Below, StoreError, Sweep};
+use tidegate_store::{Below, RunTx, StoreError, Sweep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Engine, EngineError, lane::with_retries, operate::Changes};
@@ -17,39 +17,30 @@ const CHUNK: usize = 1_000;
 
 /// From which end a cascade goes through what is below.
 #[derive(Clone, Copy)]
-enum Order {
+pub(crate) enum Order {
     /// Who was asked begins with the oldest.
     Upward,
     /// The sweep begins with the newest, so that it meets who was asked, and repeats none of his work.
     Downward,
 }
 
-/// Why runs are cancelled.
-pub(crate) enum Cause<'a> {
-    /// These runs, which are above them, have ended.
-    Above(&'a HashMap<RunId, Run>),
-    /// Someone asked.
-    Asked {
-        /// Why; may be empty.
-        reason: &'a str,
-        /// Who, where that is known.
-        actor: Option<&'a str>,
-    },
+/// A run that was cancelled by a cascade while something was left below it.
+struct Mark {
+    run: (RunId, Epoch),
+    /// The one above, whose cascade it was.
+    above: (RunId, Epoch),
 }
 
-impl Cause<'_> {
-    fn event(&self, above: RunId, run: &Run) -> Option<Event> {
-        let (reason, actor) = match self {
-            Self::Above(runs) => (reason(runs.get(&above)?, run), None),
-            Self::Asked { reason, actor } => ((*reason).to_owned(), actor.map(str::to_owned)),
-        };
-        Some(Event::CancelRequested { reason, actor })
-    }
+/// What became of some runs below.
+#[derive(Default)]
+struct Cancelled {
+    n_runs: usize,
+    marks: Vec<Mark>,
 }
 
 impl Engine {
     /// Cancels the open runs below a run that was cancelled. Gives how many it cancelled. Dying in the middle loses
-    /// nothing: the flag of the run above, which falls last, has the sweep go on.
+    /// nothing: flags of runs, which fall last, have the sweep go on.
     pub async fn cascade_from(&self, run_id: RunId) -> Result<usize, EngineError> {
         self.cascade(&[run_id], Order::Upward).await
     }
@@ -83,101 +74,150 @@ impl Engine {
         Ok(above.into_iter().map(|run| run.id).collect())
     }
 
-    async fn cascade(&self, above: &[RunId], order: Order) -> Result<usize, EngineError> {
-        let found = with_retries(|| self.inner.store.get_runs(None, above)).await?;
-        let above: HashMap<RunId, Run> =
-            found.into_iter().filter(|run| run.cascade_pending).map(|run| (run.id, run)).collect();
-        if above.is_empty() {
-            return Ok(0);
-        }
-        let ids: Vec<RunId> = above.keys().copied().collect();
-        let n_cancelled = self.cancel_all(&ids, &Cause::Above(&above), order).await?;
-        // Whatever is below has ended or is CANCELLING by now, and gets no new children.
-        with_retries(|| self.settle(&ids)).await?;
-        Ok(n_cancelled)
-    }
-
-    /// Cancels the open runs below `above`. The caller sees to it that this is carried on should it break off.
-    pub(crate) async fn cancel_all_below(
-        &self,
-        above: &[RunId],
-        cause: &Cause<'_>,
-    ) -> Result<usize, EngineError> {
-        self.cancel_all(above, cause, Order::Upward).await
-    }
-
-    async fn cancel_all(
-        &self,
-        above: &[RunId],
-        cause: &Cause<'_>,
-        order: Order,
-    ) -> Result<usize, EngineError> {
-        let mut n_cancelled = 0;
+    /// Brings about what is due below those of these runs that keep a flag, and takes the flags down.
+    pub(crate) async fn cascade(&self, above: &[RunId], order: Order) -> Result<usize, EngineError> {
+        let (mut n_cancelled, mut marks) = (0, Vec::new());
         loop {
-            // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
-            let mut below = with_retries(|| self.inner.store.open_below(above, N_BELOW)).await?;
+            // Read for every walk: one that was retried meanwhile has its children for itself again.
+            let found = with_retries(|| self.inner.store.get_runs(None, above)).await?;
+            let pending: HashMap<RunId, Run> =
+                found.into_iter().filter(|run| run.cascade_pending).map(|run| (run.id, run)).collect();
+            let ids: Vec<RunId> = pending.keys().copied().collect();
+            let mut below = match ids.as_slice() {
+                [] => Vec::new(),
+                // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
+                ids => with_retries(|| self.inner.store.open_below(ids, N_BELOW)).await?,
+            };
             if below.is_empty() {
+                // Whatever is below has ended or is CANCELLING by now, and gets no new children.
+                self.settle_all(&pending, marks).await?;
                 return Ok(n_cancelled);
             }
             if let Order::Downward = order {
                 below.reverse();
             }
-            n_cancelled += self.cancel_below(cause, &below).await?;
+            let cancelled = self.cancel_below(&pending, &below).await?;
+            n_cancelled += cancelled.n_runs;
+            marks.extend(cancelled.marks);
         }
     }
 
     /// Side by side in as many transactions as the engine has lanes.
-    async fn cancel_below(&self, cause: &Cause<'_>, below: &[Below]) -> Result<usize, EngineError> {
+    async fn cancel_below(
+        &self,
+        above: &HashMap<RunId, Run>,
+        below: &[Below],
+    ) -> Result<Cancelled, EngineError> {
         let n_lanes = self.inner.options.n_lanes.get();
         let lanes = (0..n_lanes).map(|lane_idx| async move {
-            let mut n_cancelled = 0;
+            let mut of_lane = Cancelled::default();
             for chunk in below.chunks(CHUNK).skip(lane_idx).step_by(n_lanes) {
-                n_cancelled += with_retries(|| self.cancel_chunk(cause, chunk)).await?;
+                of_lane.add(with_retries(|| self.cancel_chunk(above, chunk)).await?);
             }
-            Ok::<usize, EngineError>(n_cancelled)
+            Ok::<Cancelled, EngineError>(of_lane)
         });
-        Ok(try_join_all(lanes).await?.into_iter().sum())
+        let mut cancelled = Cancelled::default();
+        for of_lane in try_join_all(lanes).await? {
+            cancelled.add(of_lane);
+        }
+        Ok(cancelled)
     }
 
-    async fn cancel_chunk(&self, cause: &Cause<'_>, chunk: &[Below]) -> Result<usize, StoreError> {
+    async fn cancel_chunk(
+        &self,
+        above: &HashMap<RunId, Run>,
+        chunk: &[Below],
+    ) -> Result<Cancelled, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
         let ids: Vec<RunId> = chunk.iter().map(|below| below.id).collect();
-        let above_of: HashMap<RunId, RunId> = chunk.iter().map(|below| (below.id, below.above)).collect();
-        let mut changes = Changes::new(Vec::new());
-        let mut n_cancelled = 0;
-        for run in tx.lock_runs(&ids).await? {
-            let Some(event) = above_of.get(&run.id).and_then(|above| cause.event(*above, &run)) else {
-                continue;
-            };
-            if let Ok(mut step) = apply(&run, None, &event, now, 0.5)
+        let mut above_of: HashMap<RunId, RunId> = chunk.iter().map(|below| (below.id, below.above)).collect();
+        let locked = tx.lock_runs(&ids).await?;
+        let unchanged = unchanged(&mut *tx, above, chunk).await?;
+        above_of.retain(|_, above| unchanged.contains(above));
+        let mut steps = Vec::with_capacity(locked.len());
+        for run in locked {
+            let Some(above) = above_of.get(&run.id).and_then(|id| above.get(id)) else { continue };
+            let event = Event::CancelRequested { reason: reason(above, &run), actor: None };
+            if let Ok(step) = apply(&run, None, &event, now, 0.5)
                 && !step.transitions.is_empty()
             {
-                // What stands for the cascade stands for this run as well.
-                step.run.cascade_pending = run.cascade_pending;
-                n_cancelled += 1;
-                changes.take(&run, &event, event.actor(), step, now);
+                steps.push((above, run, event, step));
             }
+        }
+        let ids: Vec<RunId> = steps.iter().map(|(_, run, ..)| run.id).collect();
+        let unfinished: HashSet<RunId> = tx.have_more_below(&ids).await?.into_iter().collect();
+        let mut changes = Changes::new(Vec::new());
+        let mut cancelled = Cancelled { n_runs: steps.len(), marks: Vec::new() };
+        for (above, run, event, mut step) in steps {
+            // The flag of the run above stands for what is below this one too, until that is retried: then nothing else does.
+            step.run.cascade_pending = unfinished.contains(&run.id);
+            if step.run.cascade_pending {
+                let (run, above) = ((run.id, step.run.epoch), (above.id, above.epoch));
+                cancelled.marks.push(Mark { run, above });
+            }
+            changes.take(&run, &event, event.actor(), step, now);
         }
         let mut outbound = changes.commit(&*self.inner.store, tx, now).await?;
         outbound.cascade = false;
         self.send(outbound);
-        Ok(n_cancelled)
+        Ok(cancelled)
     }
 
-    /// Takes down the flags of runs below which nothing is left to do.
-    async fn settle(&self, above: &[RunId]) -> Result<(), StoreError> {
+    /// Takes down the flags of runs below which nothing is left to do: of these, and of those that were marked for them. What
+    /// was marked for one that was retried meanwhile is left to a cascade of its own.
+    async fn settle_all(&self, above: &HashMap<RunId, Run>, marks: Vec<Mark>) -> Result<(), EngineError> {
+        let (settled, left): (Vec<Mark>, Vec<Mark>) = marks
+            .into_iter()
+            .partition(|mark| above.get(&mark.above.0).is_some_and(|above| above.epoch == mark.above.1));
+        let mut done: HashMap<RunId, Epoch> = above.values().map(|run| (run.id, run.epoch)).collect();
+        done.extend(settled.into_iter().map(|mark| mark.run));
+        let ids: Vec<RunId> = done.keys().copied().collect();
+        for chunk in ids.chunks(CHUNK) {
+            with_retries(|| self.settle(chunk, &done)).await?;
+        }
+        if !left.is_empty() {
+            self.inner.cascades.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, ids: &[RunId], done: &HashMap<RunId, Epoch>) -> Result<(), StoreError> {
         let mut tx = self.inner.store.begin().await?;
         let mut changes = Changes::new(Vec::new());
-        for run in tx.lock_runs(above).await? {
-            // One that was retried meanwhile has none.
-            if run.cascade_pending {
+        for run in tx.lock_runs(ids).await? {
+            // One that was retried meanwhile has no flag, or that of another end.
+            if run.cascade_pending && done.get(&run.id) == Some(&run.epoch) {
                 changes.note(Run { cascade_pending: false, ..run });
             }
         }
         changes.commit(&*self.inner.store, tx, self.inner.clock.now()).await?;
         Ok(())
     }
+}
+
+impl Cancelled {
+    fn add(&mut self, other: Self) {
+        self.n_runs += other.n_runs;
+        self.marks.extend(other.marks);
+    }
+}
+
+/// Those above the runs of a chunk whose end still stands. A retry takes the epoch on.
+///
+/// To be asked once the chunk is locked. A new attempt touches a run of the chunk only after the retry was committed, so
+/// that a retry which is not seen here comes after what is done to the chunk. No lock is needed for that, and a lock that many
+/// chunks share in turn would keep everyone else from the run above.
+async fn unchanged(
+    tx: &mut dyn RunTx,
+    above: &HashMap<RunId, Run>,
+    chunk: &[Below],
+) -> Result<HashSet<RunId>, StoreError> {
+    let ids: HashSet<RunId> = chunk.iter().map(|below| below.above).collect();
+    let found = tx.read_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let stands =
+        |run: &Run| run.cascade_pending && above.get(&run.id).is_some_and(|before| before.epoch == run.epoch);
+    Ok(found.into_iter().filter(stands).map(|run| run.id).collect())
 }
 
 fn reason(above: &Run, run: &Run) -> String {

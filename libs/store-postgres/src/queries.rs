@@ -23,6 +23,7 @@ statements! {
     LOCK_RUNS = "runs/lock.sql" after "runs/columns.sql";
     SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
     OPEN_BELOW = "runs/open_below.sql";
+    HAVE_MORE_BELOW = "runs/have_more_below.sql";
     TREE = "runs/tree.sql";
     TREE_COUNT = "runs/tree_count.sql";
     PUT_BULK_OPERATION = "bulk_operations/put.sql";

@@ -118,6 +118,20 @@ impl RunTx for PgTx {
         runs(rows, ids.len()).await
     }
 
+    async fn read_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        let rows = of_runs(&queries::GET_RUNS, row::ids(ids)).bind(None::<&str>).fetch(&mut *self.tx);
+        runs(rows, ids.len()).await
+    }
+
+    async fn have_more_below(&mut self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let rows = query(queries::HAVE_MORE_BELOW.sql())
+            .bind(row::ids(ids))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| row::run_id(row, 0)).collect()
+    }
+
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {
         let query = match sweep {
             Sweep::NeverEnqueued { due_before } => {

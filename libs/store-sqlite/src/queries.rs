@@ -19,6 +19,7 @@ statements! {
     GET_DETAILS = "runs/get_details.sql" after "runs/columns.sql";
     HELD_RUNS = "runs/held.sql" after "runs/columns.sql";
     OPEN_BELOW = "runs/open_below.sql";
+    HAVE_MORE_BELOW = "runs/have_more_below.sql";
     TREE = "runs/tree.sql";
     TREE_COUNT = "runs/tree_count.sql";
     PUT_BULK_OPERATION = "bulk_operations/put.sql";

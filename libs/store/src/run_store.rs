@@ -454,6 +454,13 @@ pub trait RunTx: SlotTx + Send {
     /// Reads the runs that exist of these ids and keeps their rows from changing until the commit.
     async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 
+    /// Reads the runs that exist of these ids, as they are by now. Nothing keeps them so.
+    async fn read_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
+
+    /// Those of these runs that have a child which is to end with a cancelled run and is neither one of them nor CANCELLING
+    /// or CANCELLED: it is open, or what is below it may be. The caller has locked them, so none gets a child meanwhile.
+    async fn have_more_below(&mut self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError>;
+
     /// Locks and reads up to `limit` runs of a sweep, leaving out rows that another transaction has locked.
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError>;
 

@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -33,6 +33,12 @@ pub struct FaultyStore {
     is_silent: AtomicBool,
     n_feed_reads: AtomicU64,
     n_run_reads: AtomicU64,
+    /// How often it was looked for what is open below runs.
+    n_walks: watch::Sender<u64>,
+    /// How many of these looks may give what they have found.
+    n_walks_allowed: watch::Sender<u64>,
+    /// Looks below this run fail.
+    broken_below: Mutex<Option<RunId>>,
 }
 
 /// Which commits break off, and how often they did.
@@ -73,6 +79,9 @@ impl FaultyStore {
             is_silent: AtomicBool::new(false),
             n_feed_reads: AtomicU64::new(0),
             n_run_reads: AtomicU64::new(0),
+            n_walks: watch::Sender::new(0),
+            n_walks_allowed: watch::Sender::new(u64::MAX),
+            broken_below: Mutex::new(None),
         }
     }
 
@@ -109,6 +118,23 @@ impl FaultyStore {
     /// How often runs were read outside of transactions.
     pub fn n_run_reads(&self) -> u64 {
         self.n_run_reads.load(Ordering::SeqCst)
+    }
+
+    /// From now on only the first `n_walks` looks for what is open below runs, counted from the beginning, give what they
+    /// have found; the others wait with it until they are allowed to.
+    pub fn allow_walks(&self, n_walks: u64) {
+        self.n_walks_allowed.send_replace(n_walks);
+    }
+
+    /// Waits until so many looks for what is open below runs, counted from the beginning, have found it.
+    pub async fn until_walked(&self, n_walks: u64) {
+        // The sender is in `self`, so the wait ends with a value.
+        let _ = self.n_walks.subscribe().wait_for(|n_walked| *n_walked >= n_walks).await;
+    }
+
+    /// From now on looks for what is open below this run, among others, fail.
+    pub fn break_walks_below(&self, run: Option<RunId>) {
+        *self.broken_below.lock().unwrap_or_else(PoisonError::into_inner) = run;
     }
 }
 
@@ -211,7 +237,18 @@ impl RunStore for FaultyStore {
     }
 
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
-        self.inner.open_below(above, limit).await
+        let broken = *self.broken_below.lock().unwrap_or_else(PoisonError::into_inner);
+        if broken.is_some_and(|run| above.contains(&run)) {
+            return Err(StoreError::Internal("the tree is too large, as the test wants it".to_owned()));
+        }
+        let below = self.inner.open_below(above, limit).await?;
+        let mut n_walked = 0;
+        self.n_walks.send_modify(|n_walks| {
+            *n_walks += 1;
+            n_walked = *n_walks;
+        });
+        let _ = self.n_walks_allowed.subscribe().wait_for(|n_allowed| *n_allowed >= n_walked).await;
+        Ok(below)
     }
 
     async fn select_runs(
@@ -354,6 +391,14 @@ impl RunTx for FaultyTx {
 
     async fn share_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
         self.inner.share_runs(ids).await
+    }
+
+    async fn read_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
+        self.inner.read_runs(ids).await
+    }
+
+    async fn have_more_below(&mut self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        self.inner.have_more_below(ids).await
     }
 
     async fn sweep(&mut self, sweep: &Sweep, limit: usize) -> Result<Vec<Run>, StoreError> {

@@ -127,6 +127,8 @@ macro_rules! run_store_conformance {
             trees::open_runs_are_found_below_ended_ones_but_not_below_detached_ones,
             trees::a_run_below_two_is_given_for_the_lower_one,
             trees::a_deep_chain_is_walked_to_its_end,
+            trees::a_run_has_more_below_while_a_child_may_have_something_open,
+            trees::a_run_is_read_as_it_is_by_now,
             orders::pages_follow_every_order,
             orders::pages_hold_while_runs_are_added_and_changed,
             orders::counts_say_what_they_are_worth,

@@ -105,3 +105,47 @@ pub async fn a_deep_chain_is_walked_to_its_end(store: Arc<dyn RunStore>) {
     let found = open_below(&store, &[chain[0].id]).await;
     assert_eq!(found, below(&chain[0], &chain[1..].iter().collect::<Vec<_>>()));
 }
+
+/// Only what is cancelled, or about to be, leaves nothing.
+pub async fn a_run_has_more_below_while_a_child_may_have_something_open(store: Arc<dyn RunStore>) {
+    let with_child = |phase: Phase| {
+        let parent = queued();
+        let child = entered(&child(&parent), phase, T0);
+        (parent, child)
+    };
+    let cancelling = Phase::Cancelling { holder: worker(), close_at: after(1) };
+    let nothing_left = [with_child(Phase::Cancelled), with_child(cancelling)];
+    let more = [with_child(Phase::Scheduled), with_child(running()), with_child(Phase::Completed)];
+    let (childless, apart) = (queued(), queued());
+    let apart_child =
+        detached(&apart, ParentPolicies { on_cancel: ParentPolicy::Detach, ..ParentPolicies::default() });
+    let (upper, stranger) = (queued(), queued());
+    let lower = child(&upper);
+    let beside = child(&stranger);
+    for (parent, child) in nothing_left.iter().chain(&more) {
+        insert(&store, &[parent, child]).await;
+    }
+    insert(&store, &[&childless, &apart, &apart_child, &upper, &lower, &stranger, &beside]).await;
+
+    let pairs = nothing_left.iter().chain(&more).map(|(parent, _)| parent.id);
+    let asked: Vec<RunId> = pairs.chain([childless.id, apart.id, upper.id, lower.id]).collect();
+    let mut tx = store.begin().await.unwrap();
+    tx.lock_runs(&asked).await.unwrap();
+    let mut found = tx.have_more_below(&asked).await.unwrap();
+    found.sort_unstable();
+    assert_eq!(found, more.each_ref().map(|(parent, _)| parent.id));
+    assert_eq!(tx.have_more_below(&[upper.id]).await.unwrap(), [upper.id]);
+    assert_eq!(tx.have_more_below(&[]).await.unwrap(), []);
+}
+
+/// As the transaction itself has made it, too.
+pub async fn a_run_is_read_as_it_is_by_now(store: Arc<dyn RunStore>) {
+    let run = queued();
+    insert(&store, &[&run]).await;
+    let mut tx = store.begin().await.unwrap();
+    let found = tx.read_runs(&[run.id, RunId::new()]).await.unwrap();
+    assert_eq!(found, std::slice::from_ref(&run));
+    let started = entered(&run, running(), T0);
+    tx.update_runs(&[(started.clone(), None)]).await.unwrap();
+    assert_eq!(tx.read_runs(&[run.id]).await.unwrap(), [started]);
+}
