@@ -64,6 +64,14 @@ impl Client {
         })
     }
 
+    /// As `get_run`, without values that would have to be fetched from object storage.
+    fn peek_run(&self, run_id: String) -> Op {
+        let core = self.core.clone();
+        Op::start(self.core.runtime(), async move { core.peek_run(&run_id).await }, |py, run| {
+            Ok(Py::new(py, Run(Arc::new(run)))?.into_any())
+        })
+    }
+
     /// The run once it has ended.
     fn wait(&self, run_id: String) -> Op {
         let core = self.core.clone();

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 import tidegate
 from tidegate import Future, InvalidArgument, PayloadError, State, TidegateError, WaitTimeout, as_completed, flow, task, wait
-from tidegate import _payload
+from tidegate import _payload, handles
 from tidegate._interrupt import Control
 from tidegate.errors import Interrupted, RunFailed, _of_ended_run
 from tidegate.futures import dependencies, resolve
@@ -115,6 +116,19 @@ def test_without_a_server_the_error_says_how_to_start_one() -> None:
 def test_ids_are_checked_where_they_are_given() -> None:
     with pytest.raises(InvalidArgument, match="`x` is not the id of a run"):
         tidegate.get_run("x")
+
+
+def test_a_state_is_had_without_the_values_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done:
+        def wait(self, seconds: float) -> bool:
+            return True
+
+        def result(self) -> object:
+            return SimpleNamespace(state=("COMPLETED", "Completed", ""))
+
+    # Any other call of it is an AttributeError.
+    monkeypatch.setattr(handles, "client", lambda: SimpleNamespace(peek_run=lambda run_id: Done()))
+    assert tidegate.get_run("0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b").state.is_completed()
 
 
 def finished(value: object = None, error: Exception | None = None) -> Future:

@@ -43,7 +43,8 @@ class RunHandle:
     @property
     def state(self) -> State:
         """Where the run stands now."""
-        return State(*self.run().state)
+        run: _core.Run = block(client().peek_run(self.id)) if self._ended is None else self._ended
+        return State(*run.state)
 
     def run(self) -> _core.Run:
         """The run in full, as it is now."""
