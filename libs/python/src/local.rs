@@ -34,7 +34,7 @@ impl LocalRun {
         py.detach(|| {
             let taken = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
             let mut run = taken?;
-            // Waits for room in the session's queue alone: that is the backpressure to user code.
+            // Waits for room in the session's queue alone, no upload: that is the backpressure to user code.
             let answer = self.runtime.block_on(call(&mut run));
             *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
             Some(answer)

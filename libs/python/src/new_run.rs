@@ -28,8 +28,9 @@ impl NewRun {
     /// `always_new` no later attempt finds it.
     #[new]
     #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, calls=None, always_new=false,
-        traceparent="", tags=vec![], key="", use_existing=false, priority=0, due_at=None, max_retries=0, delays=vec![], backoff_factor=0.0,
-        jitter=0.0, run_timeout=None, cancel_grace=None, max_crashes=None, detached=false))]
+        traceparent="", tags=vec![], key="", use_existing=false, priority=0, due_at=None, max_retries=0,
+        delays=vec![], backoff_factor=0.0, jitter=0.0, run_timeout=None, cancel_grace=None, max_crashes=None,
+        detached=false))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         kind: &str,

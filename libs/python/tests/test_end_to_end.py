@@ -130,6 +130,17 @@ def test_a_flow_that_is_tried_again_tries_what_failed_again(
     assert Counter(lines_of(path)) == {"fine": 1, results[1]: 2}
 
 
+def test_a_child_that_an_earlier_attempt_still_executed_is_handed_on(
+    processes: Processes, queue: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "executions"
+    os.mkfifo(f"{path}.pipe")
+    processes.worker("work.py", queue)
+    handle = work.leaves_its_child.with_options(queue=queue).delay(str(path))
+    assert handle.result(timeout=PATIENCE) == 1
+    assert Counter(lines_of(path)) == {"called": 2, "executed": 2}
+
+
 def test_the_server_decides_on_retries(processes: Processes, queue: str, tmp_path: Path) -> None:
     processes.worker("work.py", queue)
     handle = work.third_time.with_options(queue=queue).delay(str(tmp_path / "attempts"))

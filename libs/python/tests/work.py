@@ -195,12 +195,41 @@ def fails_midway_here(path: str) -> list:
     return [counted(path, "fine"), fails_at_first(path, "local")]
 
 
+@task
+def is_deaf_at_first(path: str) -> int:
+    """Sits in one call that nothing breaks into, until someone writes to the pipe."""
+    note(path, "executed")
+    run = current_run()
+    assert run is not None
+    if len(lines_of(path)) == 2:  # with the line of its flow
+        with open(f"{path}.pipe") as pipe:
+            pipe.read()
+    return run.attempt
+
+
+@flow(timeout_seconds=4, retries=1)
+def leaves_its_child(path: str) -> int:
+    """Its second attempt begins while the code of the first one is deaf, which hears again later."""
+    run = current_run()
+    assert run is not None
+    note(path, "called")
+    if run.attempt == 2:
+        threading.Timer(0.5, lambda: note(f"{path}.pipe", "wake up")).start()
+    return is_deaf_at_first(path)
+
+
+def lines_of(path: str) -> list:
+    with open(path) as file:
+        return file.read().split()
+
+
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
         fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
+        leaves_its_child,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .futures import Dependency, Future, dependencies, resolve
 from .handles import RunHandle, _result
+from .states import State
 
 if TYPE_CHECKING:
     from .functions import Function
@@ -179,6 +180,7 @@ class LocalCall:
         self.arguments = arguments
         self.future: Optional[Future] = None
         self.parent = current_run()
+        self._new_run: Optional[_core.NewRun] = None
         self._pending: Optional[_core.Op] = None
 
     def create(self, always_new: bool = False) -> None:
@@ -188,6 +190,7 @@ class LocalCall:
         run = self.function._new_run(arguments, queued=False, always_new=always_new or not are_kept)
         if self.future is not None:
             self.future.id = run.id
+        self._new_run = run
         self._pending = client().create_local(run)
 
     def _storable(self) -> tuple[dict[str, Any], bool]:
@@ -249,16 +252,19 @@ class LocalCall:
         function, parent = self.function, self.parent
         if self._pending is None:
             self.create()
-        assert self._pending is not None
+        assert self._pending is not None and self._new_run is not None
         local: _core.LocalRun = yield self._pending
-        if local.existing:
-            found: _core.Run = yield client().wait(local.id)
-            if found.result is None or found.result[0] != _payload.NOT_KEPT:
-                self._is_run(local.id)
-                return _result(found, True)
+        found: Optional[_core.Run] = (yield client().wait(local.id)) if local.existing else None
+        if found is not None and not State(*found.state).is_completed():
+            # An earlier attempt still executed it, and has let go of it without a result: it is this one's now.
+            local = yield client().create_local(self._new_run)
+            found = (yield client().wait(local.id)) if local.existing else None
+        if found is not None and found.result is not None and found.result[0] == _payload.NOT_KEPT:
             self.create(always_new=True)
-            local = yield self._pending
+            local, found = (yield self._pending), None
         self._is_run(local.id)
+        if found is not None:
+            return _result(found, True)
         attempt = 0
         while True:
             attempt += 1
@@ -296,7 +302,7 @@ class LocalCall:
                 end = End("completed", _payload.NOT_KEPT)
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
-                raise self._lost_error((yield client().get_run(local.id)), control.stopped[1])
+                raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])
             op = local.finish(*end)
             if outcome.how == "stopped" and control.stopped is None:
                 assert outcome.error is not None
