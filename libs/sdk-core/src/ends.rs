@@ -70,12 +70,14 @@ pub(crate) fn is_end(report: &Report) -> bool {
     !matches!(report.event, Some(report::Event::Started(_) | report::Event::Paused(_)) | None)
 }
 
-/// True when a run whose pause was answered is its holder's still: it waits in its process, or goes on.
+/// True when a run whose pause was answered is its holder's still: it waits in its process, or goes on, also where the
+/// code has asked for a pause that there cannot be.
 pub(crate) fn stays_after_pause(report: &Report, outcome: &ReportOutcome) -> bool {
     let state = outcome.state.as_ref().map_or(StateType::Unspecified, |state| state.r#type());
-    matches!(report.event, Some(report::Event::Paused(_)))
-        && outcome.current_epoch == report.epoch
-        && matches!(state, StateType::Running | StateType::Paused | StateType::Cancelling)
+    let is_held = outcome.current_epoch == report.epoch
+        && matches!(state, StateType::Running | StateType::Paused | StateType::Cancelling);
+    let is_wrong = !outcome.accepted && outcome.reason == "INVALID_FIELD";
+    matches!(report.event, Some(report::Event::Paused(_))) && (is_held || is_wrong)
 }
 
 /// True when the run is CANCELLING.
@@ -142,6 +144,8 @@ mod tests {
         assert!(stays_after_pause(&report, &outcome(StateType::Paused, 3, true)));
         assert!(stays_after_pause(&report, &outcome(StateType::Running, 3, true)), "it was resumed before");
         assert!(!stays_after_pause(&report, &outcome(StateType::Paused, 4, true)), "it is suspended");
+        let wrong = ReportOutcome { reason: "INVALID_FIELD".into(), ..ReportOutcome::default() };
+        assert!(stays_after_pause(&report, &wrong), "the code hears it");
         let cancelling = outcome(StateType::Cancelling, 3, false);
         assert!(stays_after_pause(&report, &cancelling), "the cancel is on its way");
         assert_eq!(follow_up(&report, &cancelling), None, "the code still runs");

@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::{
-    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
@@ -135,9 +134,9 @@ impl Session {
             run.policies.as_ref().and_then(|policies| clock::duration_of(policies.run_timeout.as_ref()));
         opened.commands.send(track).await.map_err(|_| closed())?;
         let outcome = self.shared.creates.enqueue(run).await;
-        let runtime = self.shared.connection.runtime.clone();
+        let connection = Arc::clone(&self.shared.connection);
         let stop = (stop, signal);
-        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), runtime })
+        Ok(Begun { opened, session_id, run_id, stop, run_timeout, outcome: Some(outcome), connection })
     }
 
     /// Waits until all reports are answered, and says goodbye, within `deadline`. A later local run opens a new
@@ -182,7 +181,7 @@ struct Begun {
     run_timeout: Option<Duration>,
     /// `None` once it has been heard.
     outcome: Option<oneshot::Receiver<Result<crate::CreatedRun, Error>>>,
-    runtime: Handle,
+    connection: Arc<Connection>,
 }
 
 impl Begun {
@@ -198,7 +197,9 @@ impl Begun {
                 let is_ours = take(&commands, &self.run_id, &created).await;
                 let session_id = self.session_id.clone();
                 let stop = self.stop.clone();
-                Ok(LocalRun::new(created, is_ours, session_id, stop, self.run_timeout, commands))
+                let connection = Arc::clone(&self.connection);
+                let session = (connection, commands, session_id);
+                Ok(LocalRun::new(created, is_ours, session, stop, self.run_timeout))
             }
             Err(error) => {
                 let _ = commands.send(Command::Forget { run_id: self.run_id.clone() }).await;
@@ -215,7 +216,7 @@ impl Drop for Begun {
     fn drop(&mut self) {
         let Some(outcome) = self.outcome.take() else { return };
         let (commands, run_id) = (self.opened.commands.clone(), self.run_id.clone());
-        runtime::spawn(&self.runtime, "abandoned create", async move {
+        runtime::spawn(&self.connection.runtime, "abandoned create", async move {
             let command = match outcome.await {
                 Ok(Ok(created)) if take(&commands, &run_id, &created).await => {
                     Command::Abandon { run_id: created.id, epoch: created.epoch }

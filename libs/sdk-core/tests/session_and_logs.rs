@@ -399,3 +399,28 @@ async fn a_run_that_is_made_with_a_cached_result_is_not_executed() {
     answer.send(Ok(proto::CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
     assert!(soon(creating.join_all()).await[0].is_existing());
 }
+
+#[tokio::test]
+async fn a_local_run_waits_in_its_process_until_it_is_resumed() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let run = soon(creating.join_all()).await.remove(0);
+    let pauser = run.pauser();
+    let pause = proto::report::Paused { key: "approve".into(), ..Default::default() };
+    let mut pausing = tokio::task::JoinSet::from_iter([async move { pauser.pause(pause).await }]);
+    let paused = conn.reports().await;
+    assert!(matches!(paused[0].event, Some(Event::Paused(_))), "{paused:?}");
+    let state = Some(State { r#type: StateType::Paused.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&paused[0]) }]).await;
+    let (request, answer) = soon(fake.pauses.recv()).await.unwrap();
+    assert_eq!((request.run_id.as_str(), request.pause_key.as_str()), (run.id(), "approve"));
+    let input = Some(tidegate_sdk_core::payload::json("7"));
+    answer.send(Ok(proto::AwaitResumeResponse { resumed: true, input: input.clone() })).unwrap();
+    assert_eq!(soon(pausing.join_next()).await.unwrap().unwrap().unwrap(), input);
+    drop(run); // it is still this session's
+    assert!(matches!(conn.reports().await[0].event, Some(Event::Crashed(_))));
+}

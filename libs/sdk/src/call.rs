@@ -105,6 +105,64 @@ impl Call {
         self
     }
 
+    /// Only errors of these types are retried, by their full name as the run shows it; a run timeout is of the type
+    /// `TimedOut`. Default: all.
+    pub fn retry_on<S: Into<String>>(mut self, error_types: impl IntoIterator<Item = S>) -> Self {
+        self.retry().retry_on = error_types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Errors of these types are not retried, also where [`Call::retry_on`] has them.
+    pub fn never_retry_on<S: Into<String>>(mut self, error_types: impl IntoIterator<Item = S>) -> Self {
+        self.retry().never_retry_on = error_types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// It is CANCELLED as `Expired` unless it has started by then.
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.run.expires_at = Some(core::timestamp_of(time));
+        self
+    }
+
+    /// It is CANCELLED as `Expired` unless it has started before this time has passed.
+    pub fn expires_in(self, delay: Duration) -> Self {
+        self.expires_at(core::wall_clock() + delay)
+    }
+
+    /// A run with the same key that has COMPLETED gives its result to this one, which is then not executed.
+    pub fn cache_key(mut self, key: impl Into<String>) -> Self {
+        self.run.cache_key = key.into();
+        self
+    }
+
+    /// How long after its completion the result may serve other runs; needs [`Call::cache_key`]. 1 s to 365 days;
+    /// default 365 days.
+    pub fn cache_expires_after(mut self, age: Duration) -> Self {
+        self.run.cache_expires_after = Some(wire_duration(age));
+        self
+    }
+
+    /// Keys and values to find it by.
+    pub fn labels<K: Into<String>, V: Into<String>>(
+        mut self,
+        labels: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.run.labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self
+    }
+
+    /// It also has the labels of its parent; where both have a key, its own value stands.
+    pub fn inherit_labels(mut self) -> Self {
+        self.run.inherit_labels = true;
+        self
+    }
+
+    /// The deployment that it is started through: `flow/deployment`.
+    pub fn deployment(mut self, name: impl Into<String>) -> Self {
+        self.run.deployment = name.into();
+        self
+    }
+
     /// Words to find it by.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.run.tags = tags.into_iter().map(Into::into).collect();
@@ -145,6 +203,18 @@ impl Call {
     /// It goes on, whatever becomes of its parent.
     pub fn detached(mut self) -> Self {
         self.policies().parent = ParentPolicy::Detach.into();
+        self
+    }
+
+    /// What it does to it that its parent fails. Default: as when its parent is cancelled.
+    pub fn on_parent_failure(mut self, policy: ParentPolicy) -> Self {
+        self.policies().parent_on_failure = policy.into();
+        self
+    }
+
+    /// What it does to it that its parent crashes for good. Default: as when its parent is cancelled.
+    pub fn on_parent_crash(mut self, policy: ParentPolicy) -> Self {
+        self.policies().parent_on_crash = policy.into();
         self
     }
 
@@ -236,5 +306,38 @@ mod tests {
         assert_eq!(retry.delays, [prost_types::Duration { seconds: 1, nanos: 500_000_000 }]);
         assert_eq!(policies.crash.unwrap().max_crashes, Some(0));
         assert_eq!(policies.parent, i32::from(ParentPolicy::Detach));
+    }
+
+    #[test]
+    fn all_that_a_run_can_be_told_can_be_said() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let call = call()
+            .labels([("team", "blue")])
+            .inherit_labels()
+            .cache_key("k")
+            .cache_expires_after(Duration::from_secs(60))
+            .expires_at(at)
+            .deployment("count/nightly")
+            .retries(1)
+            .retry_on(["io"])
+            .never_retry_on(["TimedOut"])
+            .on_parent_failure(ParentPolicy::Detach)
+            .on_parent_crash(ParentPolicy::Cancel);
+        let run = call.new_run(&()).unwrap();
+        let policies = run.policies.unwrap();
+        let retry = RetryPolicy {
+            max_retries: 1,
+            retry_on: vec!["io".into()],
+            never_retry_on: vec!["TimedOut".into()],
+            ..Default::default()
+        };
+        assert_eq!(policies.retry, Some(retry));
+        assert_eq!(policies.parent_on_failure(), ParentPolicy::Detach);
+        assert_eq!(policies.parent_on_crash(), ParentPolicy::Cancel);
+        assert_eq!(run.labels, [("team".to_owned(), "blue".to_owned())].into());
+        assert_eq!((run.inherit_labels, run.cache_key.as_str()), (true, "k"));
+        assert_eq!(run.cache_expires_after, Some(prost_types::Duration { seconds: 60, nanos: 0 }));
+        assert_eq!(run.expires_at, Some(prost_types::Timestamp { seconds: 7, nanos: 0 }));
+        assert_eq!(run.deployment, "count/nightly");
     }
 }

@@ -1,14 +1,13 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
-};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use futures::FutureExt as _;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Command;
 use crate::{
-    CreatedRun, End, Error, Stop, StopSignal, clock,
+    CreatedRun, End, Error, StopSignal, clock,
+    connection::Connection,
+    pause::{Clock, Pauser},
     proto::{self, Report, ReportOutcome, StateType, report},
     stop::StopSender,
 };
@@ -23,7 +22,6 @@ pub enum Verdict {
 }
 
 /// A run that this process executes. Dropped before its end, it is reported as crashed.
-#[derive(Debug)]
 pub struct LocalRun {
     id: String,
     /// The run was there before, by its key: it is not ours to execute.
@@ -34,8 +32,9 @@ pub struct LocalRun {
     stop: StopSignal,
     stop_sender: StopSender,
     run_timeout: Option<Duration>,
-    /// Stops the clock of the present attempt when it is dropped.
-    clock: Option<DropGuard>,
+    /// Of the present attempt.
+    clock: Clock,
+    connection: Arc<Connection>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -43,10 +42,9 @@ impl LocalRun {
     pub(super) fn new(
         created: CreatedRun,
         is_ours: bool,
-        session_id: String,
+        (connection, commands, session_id): (Arc<Connection>, mpsc::Sender<Command>, String),
         (stop_sender, stop): (StopSender, StopSignal),
         run_timeout: Option<Duration>,
-        commands: mpsc::Sender<Command>,
     ) -> Self {
         Self {
             existing: !is_ours,
@@ -57,7 +55,8 @@ impl LocalRun {
             stop,
             stop_sender,
             run_timeout,
-            clock: None,
+            clock: Clock::new(run_timeout),
+            connection,
             commands,
         }
     }
@@ -92,25 +91,36 @@ impl LocalRun {
     /// Does not wait for the server, only for room in the queue.
     pub async fn start(&mut self) {
         drop(self.report(report::Event::Started(report::Started {})).await);
-        if let Some(limit) = self.run_timeout
-            && let Ok(runtime) = crate::runtime::handle()
-        {
-            let over = CancellationToken::new();
-            self.clock = Some(over.clone().drop_guard());
-            let stop = self.stop_sender.clone();
-            crate::runtime::spawn(&runtime, "run timeout", async move {
-                if over.run_until_cancelled(sleep(limit)).await.is_some() {
-                    stop.send(Stop::TimedOut);
-                }
-            });
+        if self.run_timeout.is_some() {
+            self.clock.start();
+            let watching = self.clock.clone().watch(self.stop_sender.clone());
+            crate::runtime::spawn(&self.connection.runtime, "run timeout", watching);
         }
+    }
+
+    /// Has the code of the present attempt wait until the run is resumed. It cannot be suspended: nobody would execute
+    /// it again.
+    pub fn pauser(&self) -> Pauser {
+        let (commands, session_id) = (self.commands.clone(), self.session_id.clone());
+        let of = (self.id.clone(), self.epoch);
+        let (run_id, epoch) = of.clone();
+        let reporting = Arc::new(move |event, reply| {
+            let report = Report { run_id: run_id.clone(), epoch, event: Some(event) };
+            let command = Command::Report { session_id: session_id.clone(), report, reply };
+            let commands = commands.clone();
+            let sending = async move {
+                let _ = commands.send(command).await; // a closed session drops the reply
+            };
+            sending.boxed()
+        });
+        Pauser::new(Arc::clone(&self.connection), reporting, of, self.clock.clone())
     }
 
     /// Reports the end of an attempt. The report is under way when this returns, or a large result is, which goes before
     /// it; await what it returns for the verdict, or drop it where that does not matter.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
-        self.clock = None;
+        self.clock.stop();
         Outcome(answer)
     }
 
@@ -118,6 +128,7 @@ impl LocalRun {
     pub fn begin_again(&mut self, epoch: u64) {
         // A timeout of the attempt before is not one of the next.
         self.stop_sender.clear_timeout();
+        self.clock = Clock::new(self.run_timeout);
         self.epoch = epoch;
     }
 
@@ -138,14 +149,18 @@ impl Drop for LocalRun {
         }
         // The session knows whether the run has ended, or is to have another attempt that will not come now.
         let abandon = Command::Abandon { run_id: self.id.clone(), epoch: self.epoch };
-        if let Err(mpsc::error::TrySendError::Full(abandon)) = self.commands.try_send(abandon)
-            && let Ok(runtime) = crate::runtime::handle()
-        {
+        if let Err(mpsc::error::TrySendError::Full(abandon)) = self.commands.try_send(abandon) {
             let commands = self.commands.clone();
-            crate::runtime::spawn(&runtime, "abandoned run", async move {
+            crate::runtime::spawn(&self.connection.runtime, "abandoned run", async move {
                 let _ = commands.send(abandon).await; // a session that is closed has ended its runs
             });
         }
+    }
+}
+
+impl std::fmt::Debug for LocalRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalRun").field("id", &self.id).field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 

@@ -1,19 +1,18 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    actor::Command,
-    pause::{Clock, Pauser},
-};
+use super::actor::Command;
 use crate::{
     clock,
     connection::Connection,
     ends,
+    pause::{Clock, Pauser},
     proto::{self, Assign, report},
     stop::{Stop, StopSender, StopSignal},
     transfer::Transfer,
@@ -98,8 +97,16 @@ impl Attempt {
     ) -> (Self, StopSender) {
         let (stop_sender, stop) = StopSender::new();
         let clock = Clock::new(clock::duration_of(assign.run_timeout.as_ref()));
+        let (run_id, epoch, kind) = (assign.run_id.clone(), assign.epoch, assign.kind());
+        let (of, reporter) = ((run_id.clone(), epoch), commands.clone());
+        let reporting = Arc::new(move |event, reply| {
+            let reply = Some(reply);
+            let command = Command { run_id: run_id.clone(), epoch, kind, event, ends: false, reply };
+            let _ = reporter.send(command); // a worker that has ended drops the reply
+            std::future::ready(()).boxed()
+        });
         let attempt = Self {
-            pauser: Pauser::new(connection, commands.clone(), &assign, clock.clone()),
+            pauser: Pauser::new(connection, reporting, of, clock.clone()),
             assign,
             stop,
             stop_sender: stop_sender.clone(),

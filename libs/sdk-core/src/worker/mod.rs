@@ -3,7 +3,6 @@
 mod actor;
 mod attempt;
 mod dial;
-mod pause;
 
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use attempt::{Attempt, Attempts, End};
-pub use pause::Pauser;
 
 use crate::{Client, Error, ErrorKind, options, proto, runtime};
 

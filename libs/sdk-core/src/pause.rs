@@ -1,15 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 
-use super::actor::Command;
 use crate::{
     Error, Stop,
     connection::Connection,
-    proto::{self, RunKind, StateType, report, run_service_client::RunServiceClient},
+    proto::{self, StateType, report, run_service_client::RunServiceClient},
     retry::Backoff,
     stop::StopSender,
     transfer::Transfer,
@@ -18,43 +18,37 @@ use crate::{
 /// How long one question whether the run was resumed stays open.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Reports an event of an attempt, by its worker or its session; who is gone drops the reply.
+type Reporting =
+    Arc<dyn Fn(report::Event, oneshot::Sender<proto::ReportOutcome>) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Has the code of an attempt wait until its run is resumed. Cheap to clone.
 #[derive(Clone)]
 pub struct Pauser {
     connection: Arc<Connection>,
     transfer: Transfer,
-    commands: mpsc::UnboundedSender<Command>,
+    reporting: Reporting,
     run_id: String,
     epoch: u64,
-    kind: RunKind,
     clock: Clock,
 }
 
 impl Pauser {
-    pub(super) fn new(
+    pub(crate) fn new(
         connection: Arc<Connection>,
-        commands: mpsc::UnboundedSender<Command>,
-        assign: &proto::Assign,
+        reporting: Reporting,
+        (run_id, epoch): (String, u64),
         clock: Clock,
     ) -> Self {
-        let kind = assign.kind();
         let transfer = Transfer::new(Arc::clone(&connection));
-        Self {
-            connection,
-            transfer,
-            commands,
-            run_id: assign.run_id.clone(),
-            epoch: assign.epoch,
-            kind,
-            clock,
-        }
+        Self { connection, transfer, reporting, run_id, epoch, clock }
     }
 
     /// Waits until this pause of the run is resumed, and gives what it is resumed with; at once where it was resumed in
     /// an earlier attempt. The run timeout does not go on meanwhile, and begins anew after it.
     ///
-    /// With `suspend` the worker's slot is given back: then this does not complete, and the stop signal says that the
-    /// run is lost to this attempt. The next one comes here again, and goes on.
+    /// With `suspend`, which is for queued runs alone, the worker's slot is given back: then this does not complete, and
+    /// the stop signal says that the run is lost to this attempt. The next one comes here again, and goes on.
     ///
     /// # Errors
     /// The server does not allow it, or the run ended instead; then the stop signal says so, too.
@@ -83,16 +77,8 @@ impl Pauser {
 
     async fn report(&self, event: report::Event) -> Result<proto::ReportOutcome, Error> {
         let (reply, answer) = oneshot::channel();
-        let command = Command {
-            run_id: self.run_id.clone(),
-            epoch: self.epoch,
-            kind: self.kind,
-            event,
-            ends: false,
-            reply: Some(reply),
-        };
-        let _ = self.commands.send(command); // a worker that has ended drops the reply
-        answer.await.map_err(|_| Error::of_item("STALE_EPOCH", "the run is no longer this worker's"))
+        (self.reporting)(event, reply).await;
+        answer.await.map_err(|_| Error::of_item("STALE_EPOCH", "the run is no longer this process's"))
     }
 
     /// Asks for as long as it takes: a server that is away comes back, and the code has nothing else to do.
@@ -137,27 +123,27 @@ impl std::fmt::Debug for Pauser {
 
 /// The clock of an attempt's run timeout. It stands until it is started.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     limit: Option<Duration>,
     over_at: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl Clock {
-    pub(super) fn new(limit: Option<Duration>) -> Self {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
         Self { limit, over_at: Arc::new(watch::Sender::new(None)) }
     }
 
     /// The whole time lies ahead again.
-    pub(super) fn start(&self) {
+    pub(crate) fn start(&self) {
         self.over_at.send_replace(self.limit.map(|limit| Instant::now() + limit));
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.over_at.send_replace(None);
     }
 
     /// Says so when the time is over.
-    pub(super) async fn watch(self, stop: StopSender) {
+    pub(crate) async fn watch(self, stop: StopSender) {
         let mut over_at = self.over_at.subscribe();
         loop {
             let at = *over_at.borrow_and_update();
