@@ -3,7 +3,12 @@ use std::{sync::Arc, time::Duration};
 use pyo3::prelude::*;
 use tidegate_sdk_core::{self as core, LogLine, Options, proto, wall_clock};
 
-use crate::{errors, local, new_run::NewRun, op::Op, run::Run};
+use crate::{
+    errors, local,
+    new_run::{NewRun, duration},
+    op::Op,
+    run::Run,
+};
 
 /// Speaks to one Tidegate.
 #[pyclass(frozen, module = "tidegate._core")]
@@ -101,6 +106,24 @@ impl Client {
             async move { core.cancel_run(&run_id, &reason).await },
             |py, response| Ok(response.n_cancelled.into_pyobject(py)?.into_any().unbind()),
         )
+    }
+
+    /// Has a queued run wait for `timeout` seconds at most, or until it is resumed.
+    #[pyo3(signature = (run_id, timeout, reason))]
+    fn pause(&self, run_id: String, timeout: Option<f64>, reason: String) -> PyResult<Op> {
+        let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
+        let core = self.core.clone();
+        let pausing = async move { core.pause_run(&run_id, timeout, &reason).await };
+        Ok(Op::start(self.core.runtime(), pausing, |py, _| Ok(py.None())))
+    }
+
+    /// Has a paused run go on, with `(encoding, data)` for its code.
+    #[pyo3(signature = (run_id, input))]
+    fn resume(&self, run_id: String, input: Option<(String, Vec<u8>)>) -> Op {
+        let input = input.map(|(encoding, data)| core::payload::encoded(&encoding, data));
+        let core = self.core.clone();
+        let resuming = async move { core.resume_run(&run_id, input).await };
+        Op::start(self.core.runtime(), resuming, |py, _| Ok(py.None()))
     }
 
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.

@@ -10,6 +10,7 @@ mod errors;
 mod local;
 mod new_run;
 mod op;
+mod pauser;
 mod run;
 mod span;
 mod worker;
@@ -25,6 +26,7 @@ mod _core {
         local::LocalRun,
         new_run::{ChildCalls, NewRun},
         op::Op,
+        pauser::Pauser,
         run::Run,
         span::{Exporter, Span},
         worker::{Attempt, Worker},

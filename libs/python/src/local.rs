@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use crate::{
     callbacks::{self, Item},
     op::Op,
+    pauser::Pauser,
     run::state_name,
     worker::end_of,
 };
@@ -70,6 +71,11 @@ impl LocalRun {
     /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
     fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
         Ok(StopWatch::start(&self.runtime, self.get(core::LocalRun::stop_signal)?, callback))
+    }
+
+    /// Has the code of the present attempt wait.
+    fn pauser(&self) -> PyResult<Pauser> {
+        Ok(Pauser::new(self.get(core::LocalRun::pauser)?, self.runtime.clone()))
     }
 
     /// Says that the code starts now.

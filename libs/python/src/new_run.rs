@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use tidegate_sdk_core::{
@@ -29,8 +32,10 @@ impl NewRun {
     #[new]
     #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, calls=None, always_new=false,
         traceparent="", tags=vec![], key="", use_existing=false, priority=0, due_at=None, max_retries=0,
-        delays=vec![], backoff_factor=0.0, jitter=0.0, run_timeout=None, cancel_grace=None, max_crashes=None,
-        detached=false))]
+        delays=vec![], jitter=0.0, retry_on=vec![], never_retry_on=vec![], run_timeout=None, cancel_grace=None,
+        max_crashes=None, detached=false, detached_on_failure=None, detached_on_crash=None, labels=BTreeMap::new(),
+        inherit_labels=false, deployment="", expires_at=None, cache_key="", cache_expiration=None,
+        concurrency_limits=vec![]))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         kind: &str,
@@ -49,39 +54,45 @@ impl NewRun {
         due_at: Option<f64>,
         max_retries: u32,
         delays: Vec<f64>,
-        backoff_factor: f64,
         jitter: f64,
+        retry_on: Vec<String>,
+        never_retry_on: Vec<String>,
         run_timeout: Option<f64>,
         cancel_grace: Option<f64>,
         max_crashes: Option<u32>,
         detached: bool,
+        detached_on_failure: Option<bool>,
+        detached_on_crash: Option<bool>,
+        labels: BTreeMap<String, String>,
+        inherit_labels: bool,
+        deployment: &str,
+        expires_at: Option<f64>,
+        cache_key: &str,
+        cache_expiration: Option<f64>,
+        concurrency_limits: Vec<String>,
     ) -> PyResult<Self> {
         let delays =
             delays.into_iter().map(|delay| duration("a retry delay", delay)).collect::<PyResult<_>>()?;
         let retry = proto::RetryPolicy {
             max_retries,
             delays,
-            backoff_factor,
-            max_delay: None,
             jitter_factor: jitter,
+            retry_on,
+            never_retry_on,
             ..Default::default()
         };
-        let parent_policy = if detached { ParentPolicy::Detach } else { ParentPolicy::Cancel };
+        let unless_said = |detached: Option<bool>| detached.map_or(ParentPolicy::Unspecified, parent_policy);
         let policies = proto::Policies {
             retry: (max_retries > 0).then_some(retry),
             crash: max_crashes.map(|n| proto::CrashPolicy { max_crashes: Some(n) }),
             run_timeout: run_timeout.map(|limit| duration("timeout_seconds", limit)).transpose()?,
             start_timeout: None,
             cancel_grace: cancel_grace.map(|grace| duration("cancel_grace_seconds", grace)).transpose()?,
-            parent: parent_policy.into(),
+            parent: parent_policy(detached).into(),
+            parent_on_failure: unless_said(detached_on_failure).into(),
+            parent_on_crash: unless_said(detached_on_crash).into(),
             ..Default::default()
         };
-        let due_at = due_at
-            .map(|seconds| {
-                let since = Duration::try_from_secs_f64(seconds);
-                since.map_err(|_| PyValueError::new_err("a run cannot be due before 1970"))
-            })
-            .transpose()?;
         let mut run = proto::NewRun {
             id: core::new_run_id(),
             kind: kind_of(kind).into(),
@@ -90,7 +101,14 @@ impl NewRun {
             placement: queue.map(new_run::Placement::Queue),
             parameters: Some(payload::encoded(encoding, data)),
             policies: Some(policies),
-            due_at: due_at.map(|since| core::timestamp_of(std::time::SystemTime::UNIX_EPOCH + since)),
+            due_at: due_at.map(|seconds| instant("eta", seconds)).transpose()?,
+            expires_at: expires_at.map(|seconds| instant("expires", seconds)).transpose()?,
+            labels,
+            inherit_labels: inherit_labels && calls.is_some(),
+            deployment: deployment.into(),
+            cache_key: cache_key.into(),
+            cache_expires_after: cache_expiration.map(|age| duration("cache_expiration", age)).transpose()?,
+            concurrency_limits,
             priority,
             tags,
             idempotency_key: key.into(),
@@ -121,7 +139,18 @@ pub(crate) fn kind_name(kind: RunKind) -> &'static str {
     if kind == RunKind::Flow { "flow" } else { "task" }
 }
 
-fn duration(what: &str, seconds: f64) -> PyResult<prost_types::Duration> {
+fn parent_policy(detached: bool) -> ParentPolicy {
+    if detached { ParentPolicy::Detach } else { ParentPolicy::Cancel }
+}
+
+/// Of seconds since 1970.
+fn instant(what: &str, seconds: f64) -> PyResult<prost_types::Timestamp> {
+    let since = Duration::try_from_secs_f64(seconds);
+    let since = since.map_err(|_| PyValueError::new_err(format!("{what} is a time before 1970")))?;
+    Ok(core::timestamp_of(SystemTime::UNIX_EPOCH + since))
+}
+
+pub(crate) fn duration(what: &str, seconds: f64) -> PyResult<prost_types::Duration> {
     let duration = Duration::try_from_secs_f64(seconds).map_err(|_| {
         PyValueError::new_err(format!("{what} is {seconds}, but must be a number of seconds from 0"))
     })?;

@@ -5,7 +5,7 @@ use std::{
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tidegate_sdk_core::Error;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{callbacks, errors};
 
@@ -29,6 +29,16 @@ struct Shared {
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Op {
     shared: Arc<Shared>,
+    /// Of work that is for nothing once nobody waits for it.
+    droppable: Option<AbortHandle>,
+}
+
+impl Drop for Op {
+    fn drop(&mut self) {
+        if let Some(work) = &self.droppable {
+            work.abort();
+        }
+    }
 }
 
 impl Op {
@@ -39,22 +49,43 @@ impl Op {
         F: Future<Output = Result<T, Error>> + Send + 'static,
         V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     {
-        let shared = Arc::new(Shared::default());
-        let finishing = Arc::clone(&shared);
-        runtime.spawn(async move {
-            let result = work.await.map(|done| -> Value { Box::new(move |py| value(py, done)) });
-            let mut state = finishing.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.value = Some(result);
-            state.done = true;
-            let subscribers = std::mem::take(&mut state.subscribers);
-            drop(state);
-            finishing.finished.notify_all();
-            for callback in subscribers {
-                callbacks::push(callbacks::Item::Done(callback));
-            }
-        });
-        Self { shared }
+        let (shared, _) = begin(runtime, work, value);
+        Self { shared, droppable: None }
     }
+
+    /// As [`Op::start`], for work that ends when the operation is dropped.
+    pub(crate) fn start_droppable<T, F, V>(runtime: &Handle, work: F, value: V) -> Self
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    {
+        let (shared, work) = begin(runtime, work, value);
+        Self { shared, droppable: Some(work) }
+    }
+}
+
+fn begin<T, F, V>(runtime: &Handle, work: F, value: V) -> (Arc<Shared>, AbortHandle)
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+    V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+{
+    let shared = Arc::new(Shared::default());
+    let finishing = Arc::clone(&shared);
+    let working = runtime.spawn(async move {
+        let result = work.await.map(|done| -> Value { Box::new(move |py| value(py, done)) });
+        let mut state = finishing.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.value = Some(result);
+        state.done = true;
+        let subscribers = std::mem::take(&mut state.subscribers);
+        drop(state);
+        finishing.finished.notify_all();
+        for callback in subscribers {
+            callbacks::push(callbacks::Item::Done(callback));
+        }
+    });
+    (shared, working.abort_handle())
 }
 
 #[pymethods]

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pyo3::{prelude::*, types::PyBytes};
 use tidegate_sdk_core::{
@@ -64,6 +64,26 @@ impl Run {
     #[getter]
     fn tags(&self) -> Vec<String> {
         self.0.tags.clone()
+    }
+
+    #[getter]
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.0.labels.clone()
+    }
+
+    #[getter]
+    fn deployment(&self) -> &str {
+        &self.0.deployment
+    }
+
+    #[getter]
+    fn cache_key(&self) -> &str {
+        &self.0.cache_key
+    }
+
+    #[getter]
+    fn concurrency_limits(&self) -> Vec<String> {
+        self.0.concurrency_limits.clone()
     }
 
     /// `(type, name, message)`, such as `("FAILED", "TimedOut", "…")`.

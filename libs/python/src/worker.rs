@@ -19,6 +19,7 @@ use crate::{
     errors,
     local::StopWatch,
     new_run::{kind_name, kind_of},
+    pauser::Pauser,
     run::encoded,
 };
 
@@ -189,6 +190,13 @@ impl Attempt {
         let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = attempt.as_ref().ok_or_else(|| PyRuntimeError::new_err("the attempt has ended"))?;
         Ok(StopWatch::start(&self.runtime, attempt.stop_signal(), callback))
+    }
+
+    /// Has its code wait.
+    fn pauser(&self) -> PyResult<Pauser> {
+        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempt.as_ref().ok_or_else(|| PyRuntimeError::new_err("the attempt has ended"))?;
+        Ok(Pauser::new(attempt.pauser(), self.runtime.clone()))
     }
 
     /// Says that the code starts now.

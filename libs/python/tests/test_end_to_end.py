@@ -19,7 +19,8 @@ import pytest
 
 import work
 from conftest import HERE, PATIENCE, Processes
-from tidegate import NotFound, RunCancelled, RunFailed, WaitTimeout, gather, get_run
+from tidegate import NotFound, RunCancelled, RunFailed, WaitTimeout, flow, gather, get_run
+from tidegate._connection import block, client
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -235,6 +236,74 @@ def test_keys_and_delays(processes: Processes, queue: str) -> None:
         one.result(timeout=0.05)
     processes.worker("work.py", queue)
     assert one.result(timeout=PATIENCE) == 3
+
+
+@pytest.mark.parametrize(("name", "n_begun"), [("asks", 1), ("asks_async", 1), ("suspends", 3), ("suspends_async", 3)])
+def test_code_waits_until_it_is_resumed(
+    processes: Processes, queue: str, tmp_path: Path, name: str, n_begun: int
+) -> None:
+    path = tmp_path / "executions"
+    processes.worker("work.py", queue)
+    handle = getattr(work, name).with_options(queue=queue).delay(str(path))
+    for answer in ([1, 2], {"n": 3}):
+        until(lambda: handle.state.type == "PAUSED")
+        handle.resume(answer)
+    assert handle.result(timeout=PATIENCE) == [[1, 2], {"n": 3}]
+    assert len(lines_of(path)) == n_begun
+
+
+def test_a_queued_run_is_paused_from_outside(processes: Processes, queue: str) -> None:
+    handle = work.add.with_options(queue=queue).delay(1, 2)
+    handle.pause(reason="not yet")
+    assert handle.state.type == "PAUSED"
+    processes.worker("work.py", queue)
+    handle.resume()
+    assert handle.result(timeout=PATIENCE) == 3
+
+
+def test_a_cached_result_serves_the_next_run(processes: Processes, queue: str, tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+    processes.worker("work.py", queue)
+    cached = work.counted.with_options(queue=queue, cache_key=f"{queue} {{name}}", cache_expiration=3600)
+    assert cached.delay(str(path), "a").result(timeout=PATIENCE) == "a"
+    again = cached.delay(str(path), "a")
+    assert again.result(timeout=PATIENCE) == "a" and again.state.name == "Cached"
+    assert cached.delay(str(path), "b").result(timeout=PATIENCE) == "b"
+    assert lines_of(path) == ["a", "b"]
+
+
+def test_a_run_expires(queue: str) -> None:
+    handle = work.add.with_options(queue=queue, expires=1.5).delay(1, 2)
+    with pytest.raises(RunCancelled):
+        handle.result(timeout=PATIENCE)
+    assert handle.state.name == "Expired"
+
+
+def test_what_a_run_is_found_by(queue: str) -> None:
+    options = {"labels": {"team": queue}, "deployment": "add/nightly", "concurrency_limits": ["db"], "cache_key": queue}
+    run = work.add.with_options(queue=queue, **options).delay(1, 2).run()
+    assert (run.labels, run.deployment) == ({"team": queue}, "add/nightly")
+    assert (run.concurrency_limits, run.cache_key) == (["db"], queue)
+    found, _ = block(client().list_runs(f'labels.team = "{queue}"', 10, ""))
+    assert [each.id for each in found] == [run.id]
+
+
+def test_a_child_may_outlive_the_failure_of_its_parent(queue: str) -> None:
+    handles = []
+
+    @flow(labels={"team": "blue"})
+    def fails() -> None:
+        child = work.add.with_options(queue=queue, inherit_labels=True)
+        handles.append(child.delay(1, 2))
+        handles.append(child.with_options(detached_on_failure=True).delay(1, 2))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails()
+    bound, detached = handles
+    until(lambda: bound.state.is_cancelled())
+    assert detached.state.type == "SCHEDULED"
+    assert detached.run().labels == {"team": "blue"}
 
 
 def test_a_run_that_is_not_there() -> None:

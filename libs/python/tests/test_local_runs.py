@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import Any
 
@@ -375,3 +376,68 @@ def test_a_task_in_a_task_in_a_pool() -> None:
         return sum(future.result() for future in outer_task.map(range(8)))
 
     assert outer() == sum(2 * n + 2 * (n + 1) for n in range(8))
+
+
+def test_only_some_errors_are_retried() -> None:
+    raised: list[str] = []
+
+    def fails_with(kind: type[Exception]) -> None:
+        raised.append(kind.__name__)
+        raise kind
+
+    @flow
+    def outer() -> None:
+        for options in ({"retry_on": [KeyError]}, {"never_retry_on": [ValueError]}):
+            fails = task(retries=1, **options)(fails_with)
+            for kind in (KeyError, ValueError):
+                with pytest.raises(kind):
+                    fails(kind)
+
+    outer()
+    assert raised == ["KeyError", "KeyError", "ValueError"] * 2
+
+
+def test_a_local_run_takes_a_cached_result() -> None:
+    executed: list[int] = []
+
+    def key(run: Any, arguments: dict[str, Any]) -> str:
+        assert run is None
+        return f"{id(executed)} {arguments['n'] % 2}"
+
+    @task(cache_key_fn=key)
+    def parity(n: int) -> int:
+        executed.append(n)
+        return n % 2
+
+    assert [parity(n) for n in range(4)] == [0, 1, 0, 1]
+    assert executed == [0, 1]
+
+
+def test_a_local_run_waits_until_it_is_resumed() -> None:
+    begun: queue.Queue[str] = queue.Queue()
+
+    @task(timeout_seconds=60)
+    def asks() -> Any:
+        begun.put(run_id())
+        return tidegate.pause("name", request="who?", timeout=30)
+
+    @task
+    async def asks_async() -> Any:
+        begun.put(run_id())
+        return await tidegate.pause("name", request="who?", timeout=30)
+
+    @flow
+    def outer() -> list[Any]:
+        futures = [asks.submit(), asks_async.submit()]
+        for _ in futures:
+            handle = get_run(begun.get(timeout=20))
+            while handle.state.type != "PAUSED":
+                assert not handle.state.is_ended()
+            handle.resume("me")
+        with pytest.raises(tidegate.InvalidArgument, match="suspend.. needs a queued run"):
+            tidegate.suspend()
+        return [future.result() for future in futures]
+
+    assert outer() == ["me", "me"]
+    with pytest.raises(tidegate.InvalidArgument, match="call it in the code of a flow or task"):
+        tidegate.pause()

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from tidegate import NonRetryable, current_run, flow, get_run_logger, serve, task
+from tidegate import NonRetryable, current_run, flow, get_run_logger, pause, serve, suspend, task
 
 
 @task
@@ -223,13 +223,37 @@ def lines_of(path: str) -> list:
         return file.read().split()
 
 
+@flow
+def asks(path: str) -> list:
+    note(path, "begun")
+    return [pause("first", request="how many?"), pause("second", timeout=60)]
+
+
+@flow
+async def asks_async(path: str) -> list:
+    note(path, "begun")
+    return [await pause("first", request="how many?"), await pause("second", timeout=60)]
+
+
+@flow
+def suspends(path: str) -> list:
+    note(path, "begun")
+    return [suspend("first", request="how many?"), suspend("second", timeout=60)]
+
+
+@flow
+async def suspends_async(path: str) -> list:
+    note(path, "begun")
+    return [await suspend("first", request="how many?"), await suspend("second", timeout=60)]
+
+
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
         fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
-        leaves_its_child,
+        leaves_its_child, asks, asks_async, suspends, suspends_async,
         queues=[current_queue],
         drain_seconds=5,
     )

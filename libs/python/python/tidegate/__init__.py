@@ -33,6 +33,7 @@ from .errors import (
 from .functions import Flow, Function, Task, flow, task
 from .futures import Future, as_completed, wait
 from .handles import RunHandle, gather, get_run
+from .pausing import pause, suspend
 from .serving import serve
 from .states import State
 
@@ -63,7 +64,9 @@ __all__ = [
     "gather",
     "get_run",
     "get_run_logger",
+    "pause",
     "serve",
+    "suspend",
     "task",
     "wait",
 ]

@@ -33,12 +33,22 @@ class NewRun:
         due_at: Optional[float] = None,
         max_retries: int = 0,
         delays: list[float] = ...,
-        backoff_factor: float = 0.0,
         jitter: float = 0.0,
+        retry_on: list[str] = ...,
+        never_retry_on: list[str] = ...,
         run_timeout: Optional[float] = None,
         cancel_grace: Optional[float] = None,
         max_crashes: Optional[int] = None,
         detached: bool = False,
+        detached_on_failure: Optional[bool] = None,
+        detached_on_crash: Optional[bool] = None,
+        labels: dict[str, str] = ...,
+        inherit_labels: bool = False,
+        deployment: str = "",
+        expires_at: Optional[float] = None,
+        cache_key: str = "",
+        cache_expiration: Optional[float] = None,
+        concurrency_limits: list[str] = ...,
     ) -> None: ...
 
 class Run:
@@ -52,6 +62,10 @@ class Run:
     attempt: int
     crashes: int
     tags: list[str]
+    labels: dict[str, str]
+    deployment: str
+    cache_key: str
+    concurrency_limits: list[str]
     state: tuple[str, str, str]
     parameters: Optional[tuple[str, bytes]]
     result: Optional[tuple[str, bytes]]
@@ -67,6 +81,8 @@ class Client:
     def wait(self, run_id: str) -> Op: ...
     def wait_many(self, run_ids: list[str]) -> Op: ...
     def cancel(self, run_id: str, reason: str) -> Op: ...
+    def pause(self, run_id: str, timeout: Optional[float], reason: str) -> Op: ...
+    def resume(self, run_id: str, input: Optional[tuple[str, bytes]]) -> Op: ...
     def list_runs(self, filter: str, page_size: int, page_token: str) -> Op: ...
     def query_logs(self, run_id: str) -> Op: ...
     def log(
@@ -85,11 +101,22 @@ class Client:
 
 class StopWatch: ...
 
+class Pauser:
+    def pause(
+        self,
+        key: str,
+        *,
+        timeout: Optional[float] = None,
+        suspend: bool = False,
+        request: Optional[tuple[str, bytes]] = None,
+    ) -> Op: ...
+
 class LocalRun:
     id: str
     existing: bool
     epoch: int
     def on_stop(self, callback: Callable[[str, str, float], None]) -> StopWatch: ...
+    def pauser(self) -> Pauser: ...
     def start(self) -> None: ...
     def begin_again(self, epoch: int) -> None: ...
     def finish(
@@ -133,6 +160,7 @@ class Attempt:
     tags: list[str]
     parameters: Optional[tuple[str, bytes]]
     def on_stop(self, callback: Callable[[str, str, float], None]) -> StopWatch: ...
+    def pauser(self) -> Pauser: ...
     def start(self) -> None: ...
     def finish(
         self,

@@ -25,6 +25,7 @@ from .errors import (
     TidegateError,
     UpstreamFailed,
     _of_ended_run,
+    _type_name,
 )
 from .futures import Dependency, Future, dependencies, resolve
 from .handles import RunHandle, _result
@@ -151,18 +152,11 @@ def end_of(outcome: Outcome, control: Control, name: str) -> End:
             error = NonRetryable(str(unencodable))
     return End(
         "failed",
-        error_type_of(error),
+        _type_name(type(error)),
         str(error) or repr(error),
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
         non_retryable=isinstance(error, NonRetryable) or not isinstance(error, Exception),
     )
-
-
-def error_type_of(error: BaseException) -> str:
-    """What was raised, as Python names it: ``ValueError``, ``requests.exceptions.Timeout``."""
-    kind = type(error)
-    plain = kind.__module__ in ("builtins", "__main__", "tidegate.errors")
-    return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 #: What a local run waits for: an operation of the core, a pause in seconds, or its code.
@@ -183,11 +177,12 @@ class LocalCall:
         self._new_run: Optional[_core.NewRun] = None
         self._pending: Optional[_core.Op] = None
 
-    def create(self, always_new: bool = False) -> None:
-        """Begins to create the run. Many in a row travel together. With `always_new` no attempt of the parent finds it."""
+    def create(self, always_new: bool = False, cached: bool = True) -> None:
+        """Begins to create the run. Many in a row travel together. With `always_new` no attempt of the parent finds it;
+        without `cached` it takes no other run's result."""
         arguments, are_kept = self._storable()
         # What they are is not known to another attempt, so it could take the result of another call for this one's.
-        run = self.function._new_run(arguments, queued=False, always_new=always_new or not are_kept)
+        run = self.function._new_run(arguments, queued=False, always_new=always_new or not are_kept, cached=cached and are_kept)
         if self.future is not None:
             self.future.id = run.id
         self._new_run = run
@@ -260,7 +255,7 @@ class LocalCall:
             local = yield client().create_local(self._new_run)
             found = (yield client().wait(local.id)) if local.existing else None
         if found is not None and found.result is not None and found.result[0] == _payload.NOT_KEPT:
-            self.create(always_new=True)
+            self.create(always_new=True, cached=False)
             local, found = (yield self._pending), None
         self._is_run(local.id)
         if found is not None:
@@ -284,6 +279,8 @@ class LocalCall:
                 tags=tuple(function.options.tags),
                 log_prints=function.options.log_prints,
                 max_workers=function.options.max_workers,
+                pauser=local.pauser(),
+                is_async=function.is_async,
             )
             if self.future is not None:
                 self.future._running = True

@@ -34,6 +34,9 @@ class RunContext:
         tags: tuple[str, ...] = (),
         log_prints: bool = False,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        pauser: Optional[_core.Pauser] = None,
+        is_async: bool = False,
+        is_queued: bool = False,
     ) -> None:
         #: The run's id.
         self.run_id = run_id
@@ -53,6 +56,9 @@ class RunContext:
         self.tags = tags
         self._log_prints = log_prints
         self._max_workers = max_workers
+        self._pauser = pauser
+        self._is_async = is_async
+        self._is_queued = is_queued
         self._lock = threading.Lock()
         #: Numbers the calls of this attempt: a later one that makes the same finds their runs.
         self._calls = _core.ChildCalls(run_id, epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Union
 
 
 class TidegateError(Exception):
@@ -108,6 +108,14 @@ def _from_core(kind: str, reason: str, message: str) -> TidegateError:
         error = _KINDS.get(kind, TidegateError)(message)
     error.reason = reason
     return error
+
+
+def _type_name(kind: Union[str, type[BaseException]]) -> str:
+    """What was raised, as Python names it: ``ValueError``, ``requests.exceptions.Timeout``."""
+    if isinstance(kind, str):
+        return kind
+    is_plain = kind.__module__ in ("builtins", "__main__", "tidegate.errors")
+    return kind.__qualname__ if is_plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _of_ended_run(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from functools import update_wrapper
-from typing import Any, Callable, Generic, Iterable, Optional, ParamSpec, Sequence, TypeVar, Union, overload
+from typing import Any, Callable, Generic, Iterable, Mapping, Optional, ParamSpec, Sequence, TypeVar, Union, overload
 
 from . import _core, _logging, _payload
 from ._connection import block, client
-from ._runtime import DEFAULT_MAX_WORKERS, current_run
-from .errors import InvalidArgument
+from ._runtime import DEFAULT_MAX_WORKERS, RunContext, current_run
+from .errors import InvalidArgument, _type_name
 from .futures import Future, resolve
 from .handles import RunHandle
 
@@ -37,6 +37,11 @@ class Options:
     retry_delay_seconds: Union[float, Sequence[float]] = 0.0
     #: Each delay is drawn evenly from ``delay × (1 ± retry_jitter_factor)``. 0 to 1.
     retry_jitter_factor: float = 0.0
+    #: Only errors of these types are retried: exception classes, or names as the run shows them. A subclass is another
+    #: type; a timeout is of the type ``TimedOut``. Default: all.
+    retry_on: Sequence[Union[str, type[BaseException]]] = ()
+    #: Errors of these types are not retried, also where `retry_on` has them.
+    never_retry_on: Sequence[Union[str, type[BaseException]]] = ()
     #: How long one attempt may take, in seconds. Default: no bound.
     timeout_seconds: Optional[float] = None
     #: How long the code has to end after a cancel, in seconds. Default: 30.
@@ -45,6 +50,19 @@ class Options:
     max_crashes: Optional[int] = None
     #: Words to find the run by.
     tags: Sequence[str] = ()
+    #: Keys and values to find the run by.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Inside a run: it also has the labels of that run; where both have a key, its own value stands.
+    inherit_labels: bool = False
+    #: The deployment that it is started through: ``flow/deployment``.
+    deployment: str = ""
+    #: A completed run with the same key gives its result, and this one is not executed. May have parameters in braces, as
+    #: `run_name`. Default: no caching.
+    cache_key: str = ""
+    #: Makes that key: called with the current run (None outside of any) and the arguments by name; None: no caching.
+    cache_key_fn: Optional[Callable[[Optional[RunContext], dict[str, Any]], Optional[str]]] = None
+    #: How long after its completion a result may serve, in seconds or as a timedelta. Default: 365 days.
+    cache_expiration: Union[float, timedelta, None] = None
     #: What the code prints goes to the run's log as well.
     log_prints: bool = False
     #: Submitted children of one run that execute at once.
@@ -57,6 +75,11 @@ class Options:
     eta: Optional[datetime] = None
     #: For `.delay()`: not before so many seconds have passed.
     countdown: Optional[float] = None
+    #: For `.delay()`: it is CANCELLED as ``Expired`` unless it has started by this time, or before so many seconds have
+    #: passed.
+    expires: Union[datetime, float, None] = None
+    #: For `.delay()`: the concurrency limits of which it needs a slot each to start; one that is not defined does not bind.
+    concurrency_limits: Sequence[str] = ()
     #: For `.delay()`: one key, one run; a second call with it gives the run of the first.
     idempotency_key: str = ""
     #: For `.delay()` with a used key and other parameters: take the run that is there instead of an error.
@@ -65,6 +88,10 @@ class Options:
     always_new: bool = False
     #: For `.delay()` inside a run: it goes on, whatever becomes of its parent.
     detached: bool = False
+    #: The same where its parent fails. Default: as `detached`.
+    detached_on_failure: Optional[bool] = None
+    #: The same where its parent crashes for good. Default: as `detached`.
+    detached_on_crash: Optional[bool] = None
 
     def delays(self) -> list[float]:
         """The retry delays as the server wants them."""
@@ -177,13 +204,24 @@ class Function(Generic[P, R]):
             f"{self.name}({', '.join(names)}) was called with {_describe(parameters)}: send an object with these names"
         )
 
-    def _new_run(self, arguments: dict[str, Any], *, queued: bool, always_new: bool = False) -> _core.NewRun:
+    def _new_run(
+        self, arguments: dict[str, Any], *, queued: bool, always_new: bool = False, cached: bool = True
+    ) -> _core.NewRun:
         options = self.options
         parent = current_run()
         encoding, data = _payload.encode(arguments, f"the arguments of `{self.name}`")
         due_at = options.eta.timestamp() if options.eta is not None else None
         if options.countdown is not None:
             due_at = time.time() + options.countdown
+        expires = options.expires
+        if isinstance(expires, datetime):
+            expires = expires.timestamp()
+        elif expires is not None:
+            expires = time.time() + expires
+        cache_key = self._cache_key(arguments) if cached else ""
+        cache_expiration = options.cache_expiration
+        if isinstance(cache_expiration, timedelta):
+            cache_expiration = cache_expiration.total_seconds()
         return _core.NewRun(
             kind=self.kind,
             name=self.name,
@@ -202,14 +240,34 @@ class Function(Generic[P, R]):
             max_retries=options.retries,
             delays=options.delays(),
             jitter=options.retry_jitter_factor,
+            retry_on=[_type_name(kind) for kind in options.retry_on],
+            never_retry_on=[_type_name(kind) for kind in options.never_retry_on],
             run_timeout=options.timeout_seconds,
             cancel_grace=options.cancel_grace_seconds,
             max_crashes=options.max_crashes,
             detached=options.detached,
+            detached_on_failure=options.detached_on_failure,
+            detached_on_crash=options.detached_on_crash,
+            labels=dict(options.labels),
+            inherit_labels=options.inherit_labels,
+            deployment=options.deployment,
+            expires_at=expires if queued else None,
+            cache_key=cache_key,
+            cache_expiration=cache_expiration if cache_key else None,
+            concurrency_limits=list(options.concurrency_limits) if queued else [],
         )
 
+    def _cache_key(self, arguments: dict[str, Any]) -> str:
+        make = self.options.cache_key_fn
+        if make is not None:
+            return make(current_run(), arguments) or ""
+        return self._filled_in("cache_key", self.options.cache_key, arguments)
+
     def _run_name(self, arguments: dict[str, Any]) -> str:
-        template = self.options.run_name
+        name = self._filled_in("run_name", self.options.run_name, arguments)
+        return name.encode()[:256].decode(errors="ignore")
+
+    def _filled_in(self, option: str, template: str, arguments: dict[str, Any]) -> str:
         if "{" not in template:
             return template
         defaults = {
@@ -218,13 +276,12 @@ class Function(Generic[P, R]):
             if parameter.default is not parameter.empty
         }
         try:
-            name = template.format(**{**defaults, **arguments})
+            return template.format(**{**defaults, **arguments})
         except (KeyError, IndexError, AttributeError, ValueError) as error:
             names = ", ".join(self._signature.parameters)
             raise InvalidArgument(
-                f"the run_name {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"
+                f"the {option} {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"
             ) from None
-        return name.encode()[:256].decode(errors="ignore")
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"

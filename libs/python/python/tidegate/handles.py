@@ -58,6 +58,15 @@ class RunHandle:
         n: int = block(client().cancel(self.id, reason))
         return n
 
+    def pause(self, timeout: Optional[float] = None, reason: str = "") -> None:
+        """Has a queued run wait until it is resumed; with `timeout`, it fails after so many seconds."""
+        block(client().pause(self.id, timeout, reason))
+
+    def resume(self, value: Any = None) -> None:
+        """Has a paused run go on; `value` is what its `pause()` gives."""
+        encoded = None if value is None else _payload.encode(value, f"what run {self.id} is resumed with")
+        block(client().resume(self.id, encoded))
+
     def logs(self) -> list[str]:
         """The stored lines of the run's log, oldest first; at most 1,000."""
         return [message for _, _, message, _, _ in block(client().query_logs(self.id))]

@@ -200,6 +200,9 @@ class _Attempt:
             tags=tuple(attempt.tags),
             log_prints=function.options.log_prints,
             max_workers=function.options.max_workers,
+            pauser=attempt.pauser(),
+            is_async=function.is_async,
+            is_queued=True,
         )
         attempt.start()
 
