@@ -191,6 +191,11 @@ impl Engine {
                 if n_seen >= TURN {
                     break;
                 }
+                if operation.action == BulkAction::Delete
+                    && let Err(error) = self.cascade(chunk, Order::Upward).await
+                {
+                    tracing::warn!(bulk_operation.id = %operation.id, %error, "runs that are still to end others are skipped");
+                }
                 let step = with_retries(|| self.bulk_step(operation.id, cursor, chunk)).await?;
                 let Some(unfinished) = step else { return Ok(n_seen.max(1)) };
                 if !unfinished.is_empty() {
@@ -346,9 +351,11 @@ fn skip(operation: &mut BulkOperation, reason: &str, n_runs: usize) {
 }
 
 async fn delete(tx: &mut dyn RunTx, operation: &mut BulkOperation, locked: &[Run]) -> Result<(), StoreError> {
-    let ended: Vec<RunId> =
-        locked.iter().filter(|run| run.state.state_type().is_terminal()).map(|run| run.id).collect();
-    skip(operation, "TRANSITION_NOT_ALLOWED", locked.len() - ended.len());
+    let ended = locked.iter().filter(|run| run.state.state_type().is_terminal());
+    let (ending, ended): (Vec<&Run>, Vec<&Run>) = ended.partition(|run| run.cascade_pending);
+    skip(operation, "TRANSITION_NOT_ALLOWED", locked.len() - ending.len() - ended.len());
+    skip(operation, "CASCADE_PENDING", ending.len());
+    let ended: Vec<RunId> = ended.into_iter().map(|run| run.id).collect();
     operation.n_done += tx.delete_runs(&ended).await? as u64;
     Ok(())
 }

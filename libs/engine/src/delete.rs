@@ -4,9 +4,15 @@ use tidegate_store::{RunTx, StoreError};
 use crate::{Ask, Engine, EngineError, ask::reservation, lane::with_retries};
 
 impl Engine {
-    /// Deletes a run that has ended, with all that belongs to it. Runs below it stay.
+    /// Deletes a run that has ended, with all that belongs to it. Runs below it stay; those that are to end with it are
+    /// cancelled before.
     pub async fn delete(&self, ask: &Ask) -> Result<(), EngineError> {
-        with_retries(|| self.try_delete(ask)).await??;
+        let mut deleted = with_retries(|| self.try_delete(ask)).await?;
+        if matches!(deleted, Err(EngineError::CascadePending { .. })) {
+            self.cascade_from(ask.run_id).await?;
+            deleted = with_retries(|| self.try_delete(ask)).await?;
+        }
+        deleted?;
         let actor = ask.actor.as_deref().unwrap_or("somebody");
         tracing::info!(run.id = %ask.run_id, "run {} was deleted by {actor}", ask.run_id);
         Ok(())
@@ -24,6 +30,9 @@ impl Engine {
         let state = run.state.state_type();
         if !state.is_terminal() {
             return Ok(Err(EngineError::NotEnded { run_id, state }));
+        }
+        if run.cascade_pending {
+            return Ok(Err(EngineError::CascadePending { run_id, state }));
         }
         tx.delete_runs(&[run_id]).await?;
         // After the keys that name the run have gone with it.

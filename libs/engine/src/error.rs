@@ -92,6 +92,16 @@ pub enum EngineError {
         /// Its state.
         state: StateType,
     },
+    /// What is to end with it would be found no more.
+    #[error(
+        "run {run_id} is {state}, and what is below it is still being cancelled: delete it in a moment, when that is done"
+    )]
+    CascadePending {
+        /// The run.
+        run_id: RunId,
+        /// Its state.
+        state: StateType,
+    },
     /// The idempotency key was used with other parameters.
     #[error(
         "the idempotency key made run {run_id} with other parameters: use another key, or set use_existing to get that run"
@@ -174,7 +184,8 @@ impl ServiceError for EngineError {
             | Self::SessionLost
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
-            | Self::NotEnded { .. } => ErrorCode::FailedPrecondition,
+            | Self::NotEnded { .. }
+            | Self::CascadePending { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
@@ -207,7 +218,8 @@ impl ServiceError for EngineError {
             )
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
-            | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
+            | Self::NotEnded { .. }
+            | Self::CascadePending { .. } => Reason::TransitionNotAllowed,
             Self::SessionLost => Reason::SessionLost,
             Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
@@ -237,7 +249,9 @@ impl ServiceError for EngineError {
             | Self::IdReused { run_id } => {
                 vec![("run_id", run_id.to_string())]
             }
-            Self::NotAtPause { run_id, state, .. } | Self::NotEnded { run_id, state } => {
+            Self::NotAtPause { run_id, state, .. }
+            | Self::NotEnded { run_id, state }
+            | Self::CascadePending { run_id, state } => {
                 vec![("run_id", run_id.to_string()), ("state", state.to_string())]
             }
             Self::PayloadNotFound { object_id } | Self::PayloadDiffers { object_id } => {

@@ -209,3 +209,34 @@ async fn a_run_that_is_retried_while_its_tree_is_cancelled_keeps_its_new_childre
     assert_eq!((ended.state, ended.n_done), (BulkState::Completed, 1));
     assert_eq!(fixture.state(&late).await, "SCHEDULED/Scheduled");
 }
+
+#[tokio::test]
+async fn what_is_to_end_with_a_run_ends_before_that_is_deleted() {
+    let (fixture, store) = fixture().await;
+    let (first, second) = (fixture.queued().await, fixture.queued().await);
+    let (first, second) = (fixture.start(&first).await, fixture.start(&second).await);
+    let (below_first, below_second) = (fixture.child_of(&first).await, fixture.child_of(&second).await);
+    fail(&fixture, &first).await;
+    fail(&fixture, &second).await;
+
+    store.break_walks_below(Some(first.id));
+    fixture.engine.delete(&ask(first.id)).await.expect_err("what is below it would be lost");
+    let delete = bulk(BulkAction::Delete, BulkTarget::Filter("state = FAILED".to_owned()));
+    fixture.engine.start_bulk(&delete).await.expect("starts");
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    let skipped =
+        fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there").skipped;
+    assert_eq!(skipped, [("CASCADE_PENDING".to_owned(), 2)].into(), "they are walked together");
+    assert_eq!(fixture.state(&first).await, "FAILED/Failed");
+
+    store.break_walks_below(None);
+    fixture.engine.delete(&ask(first.id)).await.expect("is deleted");
+    assert_eq!(fixture.state(&below_first).await, "CANCELLED/Cancelled");
+    assert_eq!(fixture.state(&below_second).await, "SCHEDULED/Scheduled");
+    let delete = Bulk { id: BulkOperationId::new(), ..delete };
+    fixture.engine.start_bulk(&delete).await.expect("starts");
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    let gone = fixture.engine.get(&Namespace::default(), second.id).await;
+    assert!(matches!(gone, Err(EngineError::NotFound { .. })), "{gone:?}");
+    assert_eq!(fixture.state(&below_second).await, "CANCELLED/Cancelled");
+}

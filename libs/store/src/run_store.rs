@@ -522,8 +522,9 @@ pub trait RunTx: SlotTx + Send {
     ) -> Result<Vec<Option<RunId>>, StoreError>;
 
     /// Deletes those of these runs that have ended, with all that belongs to them: payloads, failures, inputs, events,
-    /// and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended stays
-    /// as it is. Gives how many runs went. The caller has locked them.
+    /// and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended, or is
+    /// still to end what is below it (`cascade_pending`), stays as it is. Gives how many runs went. The caller has locked
+    /// them.
     async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError>;
 
     /// Those of these objects that are COMPLETE and belong to their namespace. Each counts as used from `now` on, and none

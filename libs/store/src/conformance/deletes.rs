@@ -109,9 +109,11 @@ pub async fn nothing_of_a_deleted_run_is_left(store: Arc<dyn RunStore>) {
     assert_eq!(delete(&store, &[]).await, 0);
 }
 
-/// An open run, and all that belongs to it, stays, also in the middle of runs that go.
+/// An open run, and one that is still to end what is below it, stay with all that is theirs, also in the middle of runs
+/// that go.
 pub async fn what_has_not_ended_is_not_deleted(store: Arc<dyn RunStore>) {
-    let runs = [queued(), ended(), entered(&queued(), running(), T0)];
+    let ending = Run { cascade_pending: true, ..ended() };
+    let runs = [queued(), ended(), entered(&queued(), running(), T0), ending];
     for run in &runs {
         insert_with_all(&store, run).await;
     }
@@ -119,6 +121,7 @@ pub async fn what_has_not_ended_is_not_deleted(store: Arc<dyn RunStore>) {
     assert_eq!(n_things(&store, &runs[0]).await, 10);
     assert_eq!(n_things(&store, &runs[1]).await, 0);
     assert_eq!(n_things(&store, &runs[2]).await, 10);
+    assert_eq!(n_things(&store, &runs[3]).await, 10);
 }
 
 /// The key of a run that is gone is free: whoever comes next owns it, also who came while the run was being deleted.
