@@ -192,7 +192,7 @@ impl Engine {
                     break;
                 }
                 if operation.action == BulkAction::Delete
-                    && let Err(error) = self.cascade(chunk, Order::Upward).await
+                    && let Err(error) = self.cascade_each(chunk, Order::Upward).await
                 {
                     tracing::warn!(bulk_operation.id = %operation.id, %error, "runs that are still to end others are skipped");
                 }

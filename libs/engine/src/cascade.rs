@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use futures::future::try_join_all;
+use futures::{StreamExt as _, future::try_join_all, stream};
 use tidegate_model::{Epoch, RunId};
 use tidegate_orchestration::{Event, Run, StateType, apply};
 use tidegate_store::{Below, RunTx, StoreError, Sweep};
@@ -12,6 +12,8 @@ use crate::{Engine, EngineError, lane::with_retries, operate::Changes};
 const N_ABOVE: usize = 1_000;
 /// Runs that are found at a time, and cancelled before it is looked again.
 const N_BELOW: usize = 100_000;
+/// Cascades that are gone through at a time where they failed together.
+const N_BY_THEMSELVES: usize = 2;
 /// Runs of one transaction.
 const CHUNK: usize = 1_000;
 
@@ -53,15 +55,44 @@ impl Engine {
             if above.is_empty() {
                 return Ok(n_cancelled);
             }
-            n_cancelled += self.cascade(&above, Order::Downward).await?;
+            n_cancelled += self.cascade_each(&above, Order::Downward).await?;
         }
+    }
+
+    /// The same for some runs: together, and where that fails by themselves, so that none of them, say one with more below
+    /// it than can be looked through, keeps the others from their cascades. What failed first is told when all were tried.
+    pub(crate) async fn cascade_each(&self, above: &[RunId], order: Order) -> Result<usize, EngineError> {
+        let mut failed = match self.cascade(above, order).await {
+            Err(error) if above.len() > 1 => {
+                tracing::warn!(n_runs = above.len(), %error, "cascades failed together; each is tried by itself");
+                None
+            }
+            outcome => return outcome,
+        };
+        let mut n_cancelled = 0;
+        let mut cascades = stream::iter(above.to_vec())
+            .map(|run_id| async move { self.cascade(&[run_id], order).await })
+            .buffer_unordered(N_BY_THEMSELVES);
+        while let Some(outcome) = cascades.next().await {
+            match outcome {
+                Ok(n_runs) => n_cancelled += n_runs,
+                Err(error) => {
+                    // It is of no use to go on where the store does not answer at all.
+                    self.inner.store.feed_end().await?;
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(n_cancelled), Err)
     }
 
     /// Runs cascades as soon as a run of this process leaves one, until `stop`.
     pub async fn run_cascades(self, stop: CancellationToken) {
         let woken = self.inner.cascades.clone();
         while stop.run_until_cancelled(woken.notified()).await.is_some() {
-            if let Err(error) = self.cascade_all().await {
+            // Cut wherever it is: what is left is another's.
+            let Some(outcome) = stop.run_until_cancelled(self.cascade_all()).await else { return };
+            if let Err(error) = outcome {
                 tracing::warn!(%error, "children were not cancelled; the scheduler's sweep will do it");
             }
         }
@@ -86,7 +117,11 @@ impl Engine {
             let mut below = match ids.as_slice() {
                 [] => Vec::new(),
                 // Looked for anew until there is nothing: a run may have started another before it was cancelled itself.
-                ids => with_retries(|| self.inner.store.open_below(ids, N_BELOW)).await?,
+                ids => match order {
+                    Order::Upward => with_retries(|| self.inner.store.open_below(ids, N_BELOW)).await?,
+                    // The sweep has its next turn, and a look that took too long does so again.
+                    Order::Downward => self.inner.store.open_below(ids, N_BELOW).await?,
+                },
             };
             if below.is_empty() {
                 // Whatever is below has ended or is CANCELLING by now, and gets no new children.

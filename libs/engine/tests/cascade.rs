@@ -226,17 +226,35 @@ async fn what_is_to_end_with_a_run_ends_before_that_is_deleted() {
     while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
     let skipped =
         fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there").skipped;
-    assert_eq!(skipped, [("CASCADE_PENDING".to_owned(), 2)].into(), "they are walked together");
+    assert_eq!(skipped, [("CASCADE_PENDING".to_owned(), 1)].into());
     assert_eq!(fixture.state(&first).await, "FAILED/Failed");
 
     store.break_walks_below(None);
     fixture.engine.delete(&ask(first.id)).await.expect("is deleted");
     assert_eq!(fixture.state(&below_first).await, "CANCELLED/Cancelled");
-    assert_eq!(fixture.state(&below_second).await, "SCHEDULED/Scheduled");
-    let delete = Bulk { id: BulkOperationId::new(), ..delete };
-    fixture.engine.start_bulk(&delete).await.expect("starts");
-    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
     let gone = fixture.engine.get(&Namespace::default(), second.id).await;
     assert!(matches!(gone, Err(EngineError::NotFound { .. })), "{gone:?}");
     assert_eq!(fixture.state(&below_second).await, "CANCELLED/Cancelled");
+}
+
+#[tokio::test]
+async fn a_tree_that_cannot_be_walked_does_not_keep_the_others_from_their_cascades() {
+    let (fixture, store) = fixture().await;
+    let mut parents = Vec::new();
+    for _ in 0..3 {
+        let parent = fixture.start(&fixture.queued().await).await;
+        let child = fixture.child_of(&parent).await;
+        fail(&fixture, &parent).await;
+        parents.push((parent, child));
+    }
+    store.break_walks_below(Some(parents[0].0.id));
+    let failed = fixture.engine.cascade_all().await.expect_err("one cannot be walked");
+    assert!(matches!(failed, EngineError::Internal { .. }), "{failed:?}");
+    let mut states = Vec::new();
+    for (_, child) in &parents {
+        states.push(fixture.state(child).await);
+    }
+    assert_eq!(states, ["SCHEDULED/Scheduled", "CANCELLED/Cancelled", "CANCELLED/Cancelled"]);
+    store.break_walks_below(None);
+    assert_eq!(fixture.engine.cascade_all().await.expect("cascades"), 1);
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{query, types::Json};
+use sqlx::{Executor as _, query, types::Json};
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
@@ -21,6 +21,10 @@ use crate::{
     retention, row,
     tx::PgTx,
 };
+
+/// A walk below one run may take longer than a user's statement. It locks nothing. One below many has no more time than every
+/// other statement: who asked tries them by themselves then.
+const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
 
 #[async_trait]
 impl RunStore for PgStore {
@@ -168,11 +172,16 @@ impl RunStore for PgStore {
     }
 
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError> {
-        let rows = of_runs(&queries::OPEN_BELOW, row::ids(above))
-            .bind(adapter::limit(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)?;
+        let walk = of_runs(&queries::OPEN_BELOW, row::ids(above)).bind(adapter::limit(limit));
+        let rows = match above {
+            [_] => {
+                let mut tx = self.pool.begin().await.map_err(store_error)?;
+                tx.execute(WALK_TIMEOUT).await.map_err(store_error)?;
+                walk.fetch_all(&mut *tx).await
+            }
+            _ => walk.fetch_all(&self.pool).await,
+        };
+        let rows = rows.map_err(store_error)?;
         rows.iter().map(|row| Ok(Below { id: row::run_id(row, 0)?, above: row::run_id(row, 1)? })).collect()
     }
 

@@ -359,7 +359,8 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// Up to `limit` runs below `above`, by id, that are to end with it: they have not ended and are not CANCELLING, and
     /// neither they nor any run between is detached. What is right below a run is detached or not by how that has ended:
     /// by failure where it is FAILED, crash where it is CRASHED, else cancel; what is deeper by cancel. It is looked for
-    /// below ended runs, too. A run below two of `above` is given once, for the lower one.
+    /// below ended runs, too. A run below two of `above` is given once, for the lower one. Below
+    /// a single run it may take longer than below many, which fail together where there is too much.
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError>;
 
     /// Up to `limit` runs of a selection, newest first, with ids smaller than `before`.
