@@ -42,6 +42,7 @@ statements! {
     INSERT_RUNS = "runs/insert.sql";
     UPDATE_RUNS = "runs/update.sql";
     EXPIRED_RUNS = "runs/expired.sql";
+    LOCK_EXPIRED_RUNS = "runs/lock_expired.sql";
     KEEPS_RUNS = "runs/keeps.sql";
     DELETE_RUNS = "runs/delete.sql";
     DELETE_BELONGINGS = "runs/delete_belongings.sql";

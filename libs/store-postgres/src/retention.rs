@@ -1,7 +1,7 @@
 //! Runs go some time after their end: whole partitions where nothing in them is to be kept, else one by one.
 
 use sqlx::{Executor, query};
-use tidegate_model::Timestamp;
+use tidegate_model::{RunId, Timestamp};
 use tidegate_store::{RunTx as _, StoreError, adapter};
 use uuid::Uuid;
 
@@ -9,7 +9,8 @@ use crate::{
     PgStore,
     error::store_error,
     partitions::{self, Partition, bound},
-    queries, row,
+    queries::{self, of_runs},
+    row,
     tx::PgTx,
 };
 
@@ -33,23 +34,59 @@ pub(crate) async fn drop_partitions(
     Ok(n_dropped)
 }
 
-/// Deletes up to `limit` runs of old partitions that could not be dropped, and of what no partition was made for.
+/// Deletes up to `limit` runs of old partitions that could not be dropped, and of what no partition was made for: those of
+/// trees from above, as none goes before the one above it.
 pub(crate) async fn delete_runs(
     store: &PgStore,
     ended_before: Timestamp,
     limit: usize,
 ) -> Result<usize, StoreError> {
     let (_, until) = old_partitions(store, ended_before).await?;
+    let mut n_deleted = 0;
+    while n_deleted < limit {
+        let found = find_expired(store, until, ended_before, limit - n_deleted).await?;
+        let n_of_level = delete_expired(store, &found, ended_before).await?;
+        if n_of_level == 0 {
+            break;
+        }
+        n_deleted += n_of_level;
+    }
+    Ok(n_deleted)
+}
+
+async fn find_expired(
+    store: &PgStore,
+    until: Uuid,
+    ended_before: Timestamp,
+    limit: usize,
+) -> Result<Vec<RunId>, StoreError> {
     let mut tx = store.pool.begin().await.map_err(store_error)?;
     tx.execute(LOOK_TIMEOUT).await.map_err(store_error)?;
-    let expired = query(queries::EXPIRED_RUNS.sql())
+    let found = query(queries::EXPIRED_RUNS.sql())
         .bind(until)
         .bind(ended_before.as_micros())
         .bind(adapter::limit(limit))
         .fetch_all(&mut *tx)
         .await
         .map_err(store_error)?;
-    let ids = expired.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
+    found.iter().map(|row| row::run_id(row, 0)).collect()
+}
+
+async fn delete_expired(
+    store: &PgStore,
+    found: &[RunId],
+    ended_before: Timestamp,
+) -> Result<usize, StoreError> {
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = store.pool.begin().await.map_err(store_error)?;
+    let locked = of_runs(&queries::LOCK_EXPIRED_RUNS, row::ids(found))
+        .bind(ended_before.as_micros())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(store_error)?;
+    let ids = locked.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
     let mut tx = PgTx::new(tx, store.signals.clone());
     let n_deleted = tx.delete_runs(&ids).await?;
     Box::new(tx).commit().await?;

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row};
 use tidegate_model::{Clock as _, RunId, SystemClock, Timestamp, limits};
 use tidegate_orchestration::{Phase, Run};
 use tidegate_store::{
-    Maintained, RunStore,
+    Maintained, RunStore, StoreError,
     adapter::Statement,
     conformance::fixture::{T0, append, child, entered, event, get, insert, queued, update, within},
 };
@@ -199,12 +199,49 @@ async fn a_run_that_is_reopened_meanwhile_keeps_its_partition() {
     database.remove().await;
 }
 
+#[tokio::test]
+async fn runs_are_deleted_though_no_partition_can_be_locked() {
+    let database = Database::create().await;
+    let store = open(&database).await;
+    let old = entered(&run_at(SystemClock.now() - 900 * DAY), Phase::Completed, T0);
+    insert(&port(&store), &[&old]).await;
+    let later = SystemClock.now() + 100 * DAY;
+    let mut reading = pool(&store).begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE runs IN ACCESS SHARE MODE").execute(&mut *reading).await.unwrap();
+    let turn = store.maintain(SystemClock.now(), later, 10).await;
+    assert!(matches!(turn, Err(StoreError::Unavailable(_))), "{turn:?}");
+    assert!(port(&store).get_runs(None, &[old.id]).await.unwrap().is_empty());
+    reading.rollback().await.unwrap();
+    assert_eq!(store.maintain(SystemClock.now(), later, 10).await.unwrap().partitions_dropped, 3);
+    drop(store);
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_run_that_somebody_holds_is_neither_waited_for_nor_deleted() {
+    let database = Database::create().await;
+    let store = open(&database).await;
+    let old = [1_u32, 2].map(|age| entered(&run_at(SystemClock.now() - 900 * age * DAY), Phase::Failed, T0));
+    insert(&port(&store), &[&old[0], &old[1]]).await;
+    let mut tx = port(&store).begin().await.unwrap();
+    // As one that takes its result does.
+    tx.share_runs(&[old[0].id]).await.unwrap();
+    let turn = within(store.maintain(SystemClock.now(), T0 + DAY, 10)).await.unwrap();
+    assert_eq!(turn.runs_deleted, 1);
+    tx.commit().await.unwrap();
+    let turn = store.maintain(SystemClock.now(), T0 + DAY, 10).await.unwrap();
+    assert_eq!(turn.runs_deleted, 1);
+    drop(store);
+    database.remove().await;
+}
+
 /// Statements about named runs, which look into no partition but theirs.
-const BY_ID: [&str; 12] = [
+const BY_ID: [&str; 13] = [
     "runs/get.sql",
     "runs/get_details.sql",
     "runs/lock.sql",
     "runs/share.sql",
+    "runs/lock_expired.sql",
     "runs/update.sql",
     "runs/mark_enqueued.sql",
     "runs/delete.sql",
@@ -301,6 +338,13 @@ async fn statements_read_by_index_and_where_their_runs_are() {
     database.remove().await;
 }
 
+/// How many blocks a plan has read.
+fn n_blocks(plan: &str) -> usize {
+    plan.split_once("shared hit=")
+        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no blocks:\n{plan}"))
+}
+
 #[tokio::test]
 async fn a_walk_through_a_tree_reads_its_runs_and_not_the_table_at_every_step() {
     const N_RUNS: usize = 2_000;
@@ -317,13 +361,17 @@ async fn a_walk_through_a_tree_reads_its_runs_and_not_the_table_at_every_step() 
         let statement = STATEMENTS.iter().find(|statement| statement.name() == name).unwrap();
         for cache_mode in ["force_generic_plan", "force_custom_plan"] {
             let plan = plan(pool(&store), statement, cache_mode, root.id.as_uuid(), Some("BUFFERS")).await;
-            let n_blocks: usize = plan
-                .split_once("shared hit=")
-                .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-                .unwrap_or_else(|| panic!("no blocks:\n{plan}"));
+            let n_blocks = n_blocks(&plan);
             assert!(n_blocks > N_RUNS, "{name} ({cache_mode}) walked nothing:\n{plan}");
             assert!(n_blocks < N_RUNS * MAX_BLOCKS_OF_A_RUN, "{name} ({cache_mode}):\n{plan}");
         }
+    }
+    // The first child is enough.
+    let statement =
+        STATEMENTS.iter().find(|statement| statement.name() == "runs/have_more_below.sql").unwrap();
+    for cache_mode in ["force_generic_plan", "force_custom_plan"] {
+        let plan = plan(pool(&store), statement, cache_mode, root.id.as_uuid(), Some("BUFFERS")).await;
+        assert!(n_blocks(&plan) < MAX_BLOCKS_OF_A_RUN, "{cache_mode}:\n{plan}");
     }
     drop(store);
     database.remove().await;

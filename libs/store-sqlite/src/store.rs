@@ -302,17 +302,25 @@ impl RunStore for SqliteStore {
         ended_before: Timestamp,
         limit: usize,
     ) -> Result<Maintained, StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        let expired = query(queries::EXPIRED_RUNS.sql())
-            .bind(ended_before.as_micros())
-            .bind(adapter::limit(limit))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let ids = expired.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
-        let mut tx = SqliteTx::new(tx, Arc::clone(&self.commits));
-        let runs_deleted = tx.delete_runs(&ids).await?;
-        Box::new(tx).commit().await?;
+        let mut runs_deleted = 0;
+        // Those of trees from above, as none goes before the one above it.
+        while runs_deleted < limit {
+            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+            let expired = query(queries::EXPIRED_RUNS.sql())
+                .bind(ended_before.as_micros())
+                .bind(adapter::limit(limit - runs_deleted))
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            let ids = expired.iter().map(|row| row::run_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
+            let mut tx = SqliteTx::new(tx, Arc::clone(&self.commits));
+            let n_of_level = tx.delete_runs(&ids).await?;
+            Box::new(tx).commit().await?;
+            if n_of_level == 0 {
+                break;
+            }
+            runs_deleted += n_of_level;
+        }
         Ok(Maintained { runs_deleted, ..Maintained::default() })
     }
 

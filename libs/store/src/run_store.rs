@@ -431,6 +431,9 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// before `ended_before`, as did the uppermost run above them, with all that is theirs; or more where all of a time
     /// can go at once. Where times are kept apart, a run may stay until the whole of its time can go.
     ///
+    /// None goes before the one right above it: below an open run all is kept, so that a later attempt of it finds what an
+    /// earlier one has started (P4). Nor does one that is still to end what is below it.
+    ///
     /// Whoever follows the feed goes on behind what is gone. Leans on no run changing without an event.
     async fn maintain(
         &self,

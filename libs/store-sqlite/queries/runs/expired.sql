@@ -1,7 +1,13 @@
--- A tree is kept as long as its root.
+-- A tree is kept as long as its root, and a run as long as the one right above it.
 SELECT id
 FROM runs
 WHERE ended_at < ?1
+    AND NOT cascade_pending
+    AND NOT EXISTS (
+        SELECT 1
+        FROM runs AS parents
+        WHERE parents.id = runs.parent_id
+    )
     AND NOT EXISTS (
         SELECT 1
         FROM runs AS roots

@@ -135,6 +135,7 @@ macro_rules! run_store_conformance {
             retention::runs_go_some_time_after_their_end,
             retention::a_time_without_open_runs_goes_at_once,
             retention::a_tree_is_kept_as_long_as_its_root,
+            retention::what_is_below_an_open_run_is_kept_whatever_its_root,
             retention::ids_of_any_age_are_kept_and_go,
             sessions::a_session_lives_until_it_is_ended,
             sessions::cancelling_runs_of_a_session_are_found,

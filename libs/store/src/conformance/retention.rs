@@ -114,6 +114,31 @@ pub async fn a_tree_is_kept_as_long_as_its_root(store: Arc<dyn RunStore>) {
     assert_eq!(are_there(&store, &all).await, [false; 8]);
 }
 
+/// A run that goes on after the end of its root may be tried again: what it has started is still to be found, with its keys.
+pub async fn what_is_below_an_open_run_is_kept_whatever_its_root(store: Arc<dyn RunStore>) {
+    let bound = bound();
+    let root = queued();
+    let detached = child(&root);
+    let failed = child(&detached);
+    let deeper = entered(&child(&failed), Phase::Completed, T0);
+    let failed = entered(&failed, Phase::Failed, T0);
+    let root = entered(&root, Phase::Completed, T0);
+    let ending = Run { cascade_pending: true, ..entered(&queued(), Phase::Failed, T0) };
+    insert(&store, &[&root, &detached, &failed, &ending]).await;
+    insert_with_all(&store, &deeper).await;
+    let all = [&root, &detached, &failed, &deeper, &ending];
+    assert_eq!(maintain(&store, bound, 10).await, [1, 0]);
+    assert_eq!(are_there(&store, &all).await, [false, true, true, true, true]);
+    assert_eq!(n_things(&store, &deeper).await, 10);
+
+    let closed = entered(&detached, Phase::Completed, T0);
+    let settled = Run { cascade_pending: false, ..ending.clone() };
+    update(&store, &[(closed.clone(), None), (settled, None)]).await;
+    append(&store, &[event(&closed, 1)]).await;
+    maintain(&store, bound + DAY, 10).await;
+    assert_eq!(are_there(&store, &all).await, [false; 5]);
+}
+
 /// A caller may bring an id of years ago: its run is stored, found and deleted like every other.
 pub async fn ids_of_any_age_are_kept_and_go(store: Arc<dyn RunStore>) {
     let aged = |millis: u128| {
