@@ -20,6 +20,8 @@ use tidegate_store::{Maintained, RunStore};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use sweep::OnStop;
+
 pub use config::{Config, RetentionConfig, SweepsConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
@@ -47,25 +49,28 @@ pub async fn start(
     }
     let sweeps = &config.sweeps;
     let batch = sweeps.batch.get();
-    let spawn_sweep = |name, period: Duration, turn: Turn| {
+    let spawn_sweep = |name, period: Duration, on_stop, turn: Turn| {
         let engine = engine.clone();
-        sweep::spawn(tasks, name, period, batch, move || turn(engine.clone()));
+        sweep::spawn(tasks, name, period, batch, on_stop, move || turn(engine.clone()));
     };
     let reconcile_after = *sweeps.reconcile_after;
     spawn_sweep(
         "due-runs",
         *sweeps.due_runs_interval,
+        OnStop::Finish,
         Box::new(move |engine| Box::pin(enqueue_due(engine, reconcile_after, batch))),
     );
     spawn_sweep(
         "timers",
         *sweeps.timers_interval,
+        OnStop::Finish,
         Box::new(move |engine| Box::pin(async move { engine.fire_timers(batch).await })),
     );
     let amnesty = Amnesty::new(*sweeps.sessions_after);
     spawn_sweep(
         "sessions",
         *sweeps.sessions_interval,
+        OnStop::Finish,
         Box::new(move |engine| {
             let amnesty = amnesty.clone();
             Box::pin(async move { crash_lost_sessions(engine, &amnesty, batch).await })
@@ -74,16 +79,19 @@ pub async fn start(
     spawn_sweep(
         "cascades",
         *sweeps.cascades_interval,
+        OnStop::Cut,
         Box::new(|engine| Box::pin(async move { engine.cascade_all().await })),
     );
     spawn_sweep(
         "slots",
         *sweeps.slots_interval,
+        OnStop::Finish,
         Box::new(move |engine| Box::pin(hand_out_slots(engine, reconcile_after))),
     );
     spawn_sweep(
         "bulk-operations",
         *sweeps.bulk_operations_interval,
+        OnStop::Cut,
         // A turn gives how many runs it has seen to: the next one follows at once while there are any.
         Box::new(move |engine| {
             Box::pin(async move { Ok(if engine.carry_on_bulk().await? > 0 { batch } else { 0 }) })
@@ -93,6 +101,7 @@ pub async fn start(
     spawn_sweep(
         "leases",
         *sweeps.leases_interval,
+        OnStop::Cut,
         Box::new(move |engine| {
             Box::pin(async move {
                 let entered_before = engine.clock().now() - leases_after;
@@ -101,11 +110,17 @@ pub async fn start(
         }),
     );
     spawn_sweep(
+        "lapsed-slots",
+        *sweeps.purge_interval,
+        OnStop::Finish,
+        Box::new(move |engine| Box::pin(async move { engine.clear_slots(batch).await })),
+    );
+    spawn_sweep(
         "purge",
         *sweeps.purge_interval,
+        OnStop::Cut,
         Box::new(move |engine| {
             Box::pin(async move {
-                engine.clear_slots(batch).await?;
                 let now = engine.clock().now();
                 Ok(engine.store().purge(now - SESSION_RETENTION, now, batch).await?)
             })
@@ -115,13 +130,14 @@ pub async fn start(
     spawn_sweep(
         "retention",
         *config.retention.interval,
+        OnStop::Cut,
         Box::new(move |engine| Box::pin(maintain(engine, runs_after, batch))),
     );
     // It uploads and grants nothing.
     let options = PayloadOptions { max_size: 0, presigned_lifetime: None, max_under_way: 0 };
     let payloads = Payloads::new(store, storage, Arc::new(SystemClock), options);
     let payloads_after = *sweeps.payloads_after;
-    sweep::spawn(tasks, "payloads", *sweeps.payloads_interval, batch, move || {
+    sweep::spawn(tasks, "payloads", *sweeps.payloads_interval, batch, OnStop::Cut, move || {
         let payloads = payloads.clone();
         async move { payloads.collect(payloads_after, batch).await }
     });

@@ -6,6 +6,15 @@ use tracing::Instrument as _;
 
 use crate::metrics;
 
+/// What becomes of a turn that is under way when the process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnStop {
+    /// It is finished: it is short, and somebody would wait for what it does behind its commit.
+    Finish,
+    /// It is cut: it may be long, and is safe to be gone through again from wherever it was.
+    Cut,
+}
+
 /// Runs a sweep at an interval until the process stops. `sweep` gives how many rows it found; a full batch is followed
 /// by the next at once. An error is logged and does not end the loop: the next turn tries again.
 pub(crate) fn spawn<F, Fut, E>(
@@ -13,6 +22,7 @@ pub(crate) fn spawn<F, Fut, E>(
     name: &'static str,
     period: Duration,
     batch: usize,
+    on_stop: OnStop,
     sweep: F,
 ) where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -25,8 +35,14 @@ pub(crate) fn spawn<F, Fut, E>(
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             loop {
                 let started = Instant::now();
-                // A turn under way is finished: it is made of short transactions, and may be cut between them.
-                let outcome = sweep().instrument(tracing::debug_span!("sweep", sweep.name = name)).await;
+                let turn = sweep().instrument(tracing::debug_span!("sweep", sweep.name = name));
+                let outcome = match on_stop {
+                    OnStop::Finish => turn.await,
+                    OnStop::Cut => {
+                        let Some(outcome) = stop.run_until_cancelled(turn).await else { return Ok(()) };
+                        outcome
+                    }
+                };
                 ::metrics::histogram!(metrics::SWEEP_SECONDS, "sweep" => name).record(started.elapsed());
                 let n_rows = match outcome {
                     Ok(n_rows) => n_rows,
@@ -44,4 +60,41 @@ pub(crate) fn spawn<F, Fut, E>(
         }
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending, sync::Arc};
+
+    use tokio::sync::{Notify, Semaphore};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_cuts_a_long_turn_and_waits_for_a_short_one() {
+        let tasks = Supervisor::new();
+        let begun = Arc::new(Semaphore::new(0));
+        let (long, short) = (Arc::clone(&begun), Arc::clone(&begun));
+        spawn(&tasks, "long", Duration::from_secs(1), 1, OnStop::Cut, move || {
+            long.add_permits(1);
+            pending::<Result<usize, Infallible>>()
+        });
+        let (let_end, finished) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+        let (may_end, end) = (Arc::clone(&let_end), Arc::clone(&finished));
+        spawn(&tasks, "short", Duration::from_secs(1), 1, OnStop::Finish, move || {
+            short.add_permits(1);
+            let (may_end, end) = (Arc::clone(&may_end), Arc::clone(&end));
+            async move {
+                may_end.notified().await;
+                end.add_permits(1);
+                Ok::<_, Infallible>(0)
+            }
+        });
+        let both = begun.acquire_many(2).await;
+        assert!(both.is_ok());
+        tasks.stop();
+        let_end.notify_one();
+        tasks.finished(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(finished.available_permits(), 1);
+    }
 }
