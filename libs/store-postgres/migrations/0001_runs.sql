@@ -85,7 +85,7 @@ CREATE TABLE runs_default PARTITION OF runs DEFAULT WITH (
 CREATE INDEX runs_by_namespace ON runs (namespace, id);
 -- list with `root_run_id`: a tree; an uppermost run is found by its id
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
--- list with `parent_run_id`: all children; runs/open_below.sql, runs/have_more_below.sql, runs/tree.sql, runs/tree_count.sql
+-- list with `parent_run_id`: all children; runs/open_below.sql, runs/tree.sql, runs/tree_count.sql
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 -- list with `state`, and counts
 CREATE INDEX runs_by_state ON runs (namespace, state, id);

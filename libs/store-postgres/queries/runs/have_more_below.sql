@@ -1,5 +1,5 @@
--- Of each run the children by their index, up to the first one that counts: OFFSET 0 keeps the planner from reading the
--- whole table.
+-- Of each run the children by their index (runs_by_parent), up to the first one that counts: OFFSET 0 keeps the planner from
+-- reading the whole table.
 SELECT parents.id
 FROM UNNEST($1::uuid[]) AS parents (id)
 CROSS JOIN LATERAL (
