@@ -212,11 +212,14 @@ impl Fake {
 impl Conn<WorkRequest, WorkResponse> {
     /// The client's next reports; credits and heartbeats are passed over.
     pub async fn reports(&mut self) -> Vec<Report> {
-        loop {
-            if let Some(work_request::Message::Reports(reports)) = self.next().await.message {
-                return reports.reports;
+        let next = async {
+            loop {
+                if let Some(work_request::Message::Reports(reports)) = self.next().await.message {
+                    return reports.reports;
+                }
             }
-        }
+        };
+        soon(next).await
     }
 
     /// The client's next heartbeat.
@@ -260,11 +263,14 @@ impl Conn<SessionRequest, SessionResponse> {
     }
 
     pub async fn reports(&mut self) -> Vec<Report> {
-        loop {
-            if let Some(session_request::Message::Reports(reports)) = self.next().await.message {
-                return reports.reports;
+        let next = async {
+            loop {
+                if let Some(session_request::Message::Reports(reports)) = self.next().await.message {
+                    return reports.reports;
+                }
             }
-        }
+        };
+        soon(next).await
     }
 
     pub async fn answer(&self, outcomes: Vec<ReportOutcome>) {
