@@ -92,12 +92,36 @@ enum Plan {
     Refused(EngineError),
 }
 
-async fn write<'a>(
+async fn write(
     store: &dyn RunStore,
-    creates: &'a [Create],
+    creates: &[Create],
     now: Timestamp,
     options: &Options,
 ) -> Result<(Vec<Plan>, Outbound), StoreError> {
+    let mut taken = HashSet::new();
+    loop {
+        match try_write(store, creates, &taken, now, options).await? {
+            Written::Committed(plans, outbound) => return Ok((plans, outbound)),
+            // Once more without them: each turn takes one item at least out of the batch.
+            Written::Collided(items) => taken.extend(items),
+        }
+    }
+}
+
+/// What an attempt to write a batch comes to.
+enum Written {
+    Committed(Vec<Plan>, Outbound),
+    /// Nothing is written: the ids of these items are those of other runs, and their keys are not to lead there.
+    Collided(Vec<usize>),
+}
+
+async fn try_write<'a>(
+    store: &dyn RunStore,
+    creates: &'a [Create],
+    taken: &HashSet<usize>,
+    now: Timestamp,
+    options: &Options,
+) -> Result<Written, StoreError> {
     let mut tx = store.begin().await?;
     let parent_ids: BTreeSet<RunId> = creates.iter().filter_map(|create| create.draft.parent).collect();
     let parents: HashMap<RunId, Run> = if parent_ids.is_empty() {
@@ -120,6 +144,9 @@ async fn write<'a>(
     let objects = Objects::of(&mut *tx, creates.iter().filter_map(parameters), now).await?;
     let standing = Standing { parents, sessions, served, objects };
     let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &standing, now)).collect();
+    for idx in taken {
+        plans[*idx] = Plan::Refused(EngineError::IdReused { run_id: creates[*idx].draft.id });
+    }
 
     find_earlier(&mut *tx, creates, &mut plans, now, options).await?;
 
@@ -139,11 +166,13 @@ async fn write<'a>(
     }
 
     let (mut rows, mut seen) = (Vec::with_capacity(creates.len()), HashSet::with_capacity(creates.len()));
+    let mut repeats = Vec::new();
     let mut outbound = Outbound { enqueue: Vec::with_capacity(creates.len()), ..Outbound::default() };
-    for (plan, create) in plans.iter_mut().zip(creates) {
+    for (idx, (plan, create)) in plans.iter_mut().zip(creates).enumerate() {
         let Plan::Insert(step) = plan else { continue };
         if !seen.insert(step.run.id) {
             *plan = Plan::Existing(create.draft.id);
+            repeats.push(idx);
             continue;
         }
         let enqueued_at = outbound.add(step, now);
@@ -152,13 +181,18 @@ async fn write<'a>(
     let inserted = if rows.is_empty() { Vec::new() } else { tx.insert_runs(&rows).await? };
     let is_new: HashMap<RunId, bool> = rows.iter().map(|row| row.run.id).zip(inserted).collect();
     let mut events = Vec::with_capacity(rows.len());
-    for (plan, create) in plans.iter_mut().zip(creates) {
+    for (idx, (plan, create)) in plans.iter_mut().zip(creates).enumerate() {
         let Plan::Insert(step) = plan else { continue };
         if is_new.get(&step.run.id) == Some(&true) {
             events.extend(event::rows(step, None, create.actor.as_deref()));
         } else {
             *plan = Plan::Existing(step.run.id);
+            repeats.push(idx);
         }
+    }
+    let collided = collided(&mut *tx, creates, repeats).await?;
+    if !collided.is_empty() {
+        return Ok(Written::Collided(collided));
     }
     let copies: Vec<(RunId, RunId)> =
         creates.iter().zip(&plans).filter_map(|(create, plan)| standing.copy(create, plan)).collect();
@@ -171,7 +205,35 @@ async fn write<'a>(
     commit(store, tx, &events).await?;
     // A run that was there before has been handed over before.
     outbound.enqueue.retain(|run| is_new.get(&run.id) == Some(&true));
-    Ok((plans, outbound))
+    Ok(Written::Committed(plans, outbound))
+}
+
+/// Those of the items whose key has just been reserved for an id that is another run's.
+async fn collided(
+    tx: &mut dyn RunTx,
+    creates: &[Create],
+    mut repeats: Vec<usize>,
+) -> Result<Vec<usize>, StoreError> {
+    repeats.retain(|idx| creates[*idx].idempotency_key.is_some());
+    if repeats.is_empty() {
+        return Ok(repeats);
+    }
+    let ids: BTreeSet<RunId> = repeats.iter().map(|idx| creates[*idx].draft.id).collect();
+    let runs = tx.share_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let runs: HashMap<RunId, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
+    repeats.retain(|idx| {
+        let draft = &creates[*idx].draft;
+        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft))
+    });
+    Ok(repeats)
+}
+
+/// False where the run is another one that has the same id.
+fn is_made_by(run: &Run, draft: &Draft) -> bool {
+    run.namespace == draft.namespace
+        && run.kind == draft.kind
+        && run.name == draft.name
+        && run.deployment == draft.deployment
 }
 
 /// Idempotency is decided first: what was created before stands, also where it could not be created now.
@@ -331,11 +393,7 @@ fn outcomes(
             let found = found.as_ref().map_err(Clone::clone)?;
             let run = found.get(&id).ok_or(EngineError::NotFound { run_id: id })?;
             let draft = &create.draft;
-            let is_same = run.namespace == draft.namespace
-                && run.kind == draft.kind
-                && run.name == draft.name
-                && run.deployment == draft.deployment;
-            if is_same {
+            if is_made_by(run, draft) {
                 let adopted = create.is_child_call
                     && run.parent == draft.parent
                     && run.is_local()

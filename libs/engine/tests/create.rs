@@ -77,6 +77,38 @@ async fn a_repeated_create_with_the_same_id_gives_the_same_run() {
 }
 
 #[tokio::test]
+async fn an_id_that_collides_burns_no_key() {
+    let fixture = Fixture::new().await;
+    let theirs = fixture.queued().await;
+    let of_other_name = |key: &str, id: RunId| {
+        let mut create = keyed_task(key);
+        create.draft.id = id;
+        create.draft.name = "another".parse().expect("is a name");
+        create
+    };
+    // With the id of a run that was there before, and with that of one that is made beside it; a neighbour is none the
+    // worse for it.
+    let beside = task();
+    let calls = [
+        of_other_name("before", theirs.id),
+        beside.clone(),
+        of_other_name("beside", beside.draft.id),
+        of_other_name("neighbour", RunId::new()),
+    ];
+    let outcomes = join_all(calls.into_iter().map(|create| fixture.create(create))).await;
+    for (idx, is_refused) in [true, false, true, false].into_iter().enumerate() {
+        let was_refused = matches!(outcomes[idx], Err(EngineError::IdReused { .. }));
+        assert_eq!(was_refused, is_refused, "{idx}: {:?}", outcomes[idx]);
+    }
+    for key in ["before", "beside"] {
+        let created = fixture.create(of_other_name(key, RunId::new())).await.expect("the key is free");
+        assert!(created.created);
+        let again = fixture.create(of_other_name(key, RunId::new())).await.expect("is found");
+        assert_eq!((again.run.id, again.created), (created.run.id, false));
+    }
+}
+
+#[tokio::test]
 async fn one_bad_item_of_a_batch_fails_alone() {
     let fixture = Fixture::new().await;
     let mut creates: Vec<_> = (0..300).map(|_| task()).collect();
