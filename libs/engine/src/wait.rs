@@ -65,9 +65,7 @@ impl Waits {
             }
         }
     }
-}
 
-impl Waits {
     fn changes(&self) -> MutexGuard<'_, HashMap<RunId, (usize, Arc<Notify>)>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,6 +163,8 @@ pub struct WaitSet {
     registered: Vec<RunId>,
     pending: HashSet<RunId>,
     ended: Vec<RunId>,
+    /// One of the pending that was deleted: it never ends.
+    gone: Option<RunId>,
     wakeups: mpsc::Receiver<RunId>,
     next_poll: Instant,
 }
@@ -187,6 +187,7 @@ impl WaitSet {
             registered: pending.iter().copied().collect(),
             pending,
             ended: Vec::new(),
+            gone: None,
             wakeups,
             next_poll: Instant::now() + POLL_INTERVAL,
         }
@@ -210,11 +211,17 @@ impl WaitSet {
     /// Those that have ended since the last call, each once in the life of the set. Waits for one until `deadline`
     /// (`None`: for ever); empty: the deadline passed, or none is left to wait for.
     ///
+    /// # Errors
+    /// `NotFound`: one of them was deleted, and all that ended before was given.
+    ///
     /// Cancellation safe.
     pub async fn next(&mut self, deadline: Option<Instant>) -> Result<Vec<RunId>, EngineError> {
         loop {
             if !self.ended.is_empty() {
                 return Ok(std::mem::take(&mut self.ended));
+            }
+            if let Some(run_id) = self.gone {
+                return Err(EngineError::NotFound { run_id });
             }
             if self.pending.is_empty() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(Vec::new());
@@ -243,9 +250,12 @@ impl WaitSet {
             return Ok(());
         }
         let store = self.engine.store();
+        let mut missing = self.pending.clone();
         for run in store.get_runs(Some(&self.namespace), &self.ids_pending()).await? {
+            missing.remove(&run.id);
             self.note(&run);
         }
+        self.gone = missing.into_iter().next();
         self.next_poll = Instant::now() + POLL_INTERVAL;
         Ok(())
     }

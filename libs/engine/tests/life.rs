@@ -7,8 +7,9 @@ use std::time::Duration;
 use common::{Fixture, task};
 use futures::future::join_all;
 use tidegate_engine::EngineError;
-use tidegate_model::{Namespace, Payload, RunId, SessionId};
+use tidegate_model::{Clock as _, Namespace, Payload, RunId, SessionId};
 use tidegate_orchestration::{Event, Failure, ParentPolicies, ParentPolicy, Placement, Rejection};
+use tidegate_testkit::vanish;
 use tokio::time::{Instant, timeout};
 
 fn crashed() -> Event {
@@ -285,6 +286,22 @@ async fn a_waiter_is_woken_by_the_end_and_told_once() {
     assert_eq!(late.next(None).await.expect("waits"), [first.id], "an end of before is told at once");
     let unknown = fixture.engine.wait(&namespace, &[RunId::new()], None).await;
     assert!(matches!(unknown.err(), Some(EngineError::NotFound { .. })));
+}
+
+/// No wake-up tells of it: the wait finds it when it looks for itself.
+#[tokio::test]
+async fn a_wait_for_a_run_that_is_deleted_ends() {
+    let fixture = Fixture::new().await;
+    let (gone, ended, open) = (fixture.queued().await, fixture.queued().await, fixture.queued().await);
+    let namespace = Namespace::default();
+    let ids = [gone.id, ended.id, open.id];
+    let mut wait = fixture.engine.wait(&namespace, &ids, None).await.expect("all are there");
+    vanish(&*fixture.store, gone.id, fixture.clock.now()).await;
+    fixture.cancel(&ended).await;
+    let told = timeout(Duration::from_secs(60), wait.next(None)).await.expect("is woken").expect("waits");
+    assert_eq!(told, [ended.id]);
+    let lost = timeout(Duration::from_secs(60), wait.next(None)).await.expect("ends").expect_err("is gone");
+    assert!(matches!(lost, EngineError::NotFound { run_id } if run_id == gone.id), "{lost:?}");
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@ mod clock;
 mod draws;
 mod faulty_store;
 mod postgres_proxy;
+mod vanish;
 
 pub use clock::ManualClock;
 pub use draws::Draws;
 pub use faulty_store::{Faults, FaultyStore};
 pub use postgres_proxy::PostgresProxy;
+pub use vanish::vanish;

@@ -9,7 +9,10 @@ use tidegate_orchestration::Run;
 use tidegate_proto::v1;
 use tidegate_store::{EventRow, FeedCursor, Filter, StoreError};
 use tidegate_wire::{invalid_field, namespace, to_status};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -24,6 +27,8 @@ const PAGE_SIZE: usize = 500;
 const FEW_IDS: usize = 100;
 /// The slow poll behind the wake-ups, which may be lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a watch that is to end looks whether the runs that it waits for are still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Opens a `WatchRuns` stream.
 pub(crate) async fn open(
@@ -94,6 +99,7 @@ pub(crate) async fn open(
         commits,
         open,
         until_ended: request.until_ended,
+        next_look: Instant::now() + LOOK_INTERVAL,
         has_caught_up: false,
     };
     Ok(pulled(state, stop))
@@ -134,6 +140,7 @@ struct Watch {
     /// Named runs that have not ended, as far as is known.
     open: HashSet<RunId>,
     until_ended: bool,
+    next_look: Instant,
     /// True once all that was there at the opening has been read.
     has_caught_up: bool,
 }
@@ -141,6 +148,8 @@ struct Watch {
 impl Pull<v1::WatchRunsResponse> for Watch {
     async fn pull(&mut self) -> Result<Option<v1::WatchRunsResponse>, Status> {
         loop {
+            // The last of the past as well: the cursor is that of the opening, and what has happened since is in both.
+            let is_past = !self.histories.is_empty();
             let events = if let Some(run) = self.histories.last().copied() {
                 self.read_history(run).await?
             } else {
@@ -149,7 +158,6 @@ impl Pull<v1::WatchRunsResponse> for Watch {
                 }
                 self.read_feed().await?
             };
-            let is_past = !self.histories.is_empty();
             let events = self.matching(events).await?;
             if !events.is_empty() {
                 let events = events.iter().map(event_to_proto).collect();
@@ -207,10 +215,24 @@ impl Watch {
             let is_over = self.until_ended && self.open.is_empty();
             if wanted.is_empty() && self.has_caught_up && !is_over {
                 let _ = timeout(POLL_INTERVAL, self.commits.changed()).await;
+                self.forget_deleted().await?;
             }
             self.has_caught_up = true;
         }
         Ok(wanted)
+    }
+
+    /// Runs that were deleted before their last event was read end no more.
+    async fn forget_deleted(&mut self) -> Result<(), Status> {
+        if !self.until_ended || self.next_look > Instant::now() {
+            return Ok(());
+        }
+        let ids: Vec<RunId> = self.open.iter().copied().collect();
+        let store = self.engine.store();
+        let runs = store.get_runs(Some(&self.namespace), &ids).await.map_err(|error| to_status(&error))?;
+        self.open = runs.iter().map(|run| run.id).collect();
+        self.next_look = Instant::now() + LOOK_INTERVAL;
+        Ok(())
     }
 
     /// Those whose runs match the filter as they are now.

@@ -2,12 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{Api, fields, task};
+use tidegate_model::{Clock as _, SystemClock};
 use tidegate_proto::v1::{self, NewRun};
+use tidegate_store::RunStore;
 use tidegate_store_sqlite::SqliteStore;
-use tidegate_testkit::FaultyStore;
+use tidegate_testkit::{FaultyStore, vanish};
+use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
 async fn watch(api: &Api, request: v1::WatchRunsRequest) -> Streaming<v1::WatchRunsResponse> {
@@ -135,6 +138,56 @@ async fn many_runs_are_watched_out_of_the_feed_of_all() {
     }
     assert!(events.iter().all(|event| event.run_id == last.id), "{events:?}");
     assert_eq!(seqs(&events), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_resumed_watch_repeats_nothing() {
+    let api = Api::start().await;
+    let run = api.created(task()).await;
+    let of_run = v1::WatchRunsRequest {
+        run_ids: vec![run.id.clone()],
+        from_start: true,
+        until_ended: true,
+        ..Default::default()
+    };
+    let mut first = watch(&api, of_run.clone()).await;
+    api.complete(&run, b"1").await;
+    // What has happened between the opening and the look into the past is in both: it has no place to resume from.
+    let mut seen = Vec::new();
+    while let Some(message) = first.message().await.expect("goes on") {
+        seen.extend(seqs(&message.events));
+        if !message.resume_token.is_empty() {
+            let resumed = v1::WatchRunsRequest {
+                from_start: false,
+                resume_token: message.resume_token,
+                ..of_run.clone()
+            };
+            let told = told(watch(&api, resumed).await).await;
+            assert!(told.iter().all(|(_, seq, _)| !seen.contains(seq)), "{seen:?}, then {told:?}");
+        } else {
+            assert!(seen.starts_with(&[1]), "the past begins with the first event: {seen:?}");
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+/// Its end went with it, and comes no more.
+#[tokio::test]
+async fn a_watch_of_a_run_that_is_deleted_ends() {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let api = Api::over(Arc::clone(&store) as Arc<dyn RunStore>).await;
+    let (gone, ended) = (api.created(task()).await, api.created(task()).await);
+    let request = v1::WatchRunsRequest {
+        run_ids: vec![gone.id.clone(), ended.id.clone()],
+        until_ended: true,
+        ..Default::default()
+    };
+    let watch = watch(&api, request).await;
+    vanish(&*store, gone.id.parse().expect("is an id"), SystemClock.now()).await;
+    api.complete(&ended, b"1").await;
+    let told = timeout(Duration::from_secs(60), told(watch)).await.expect("ends");
+    let numbers: Vec<_> = told.into_iter().map(|(_, seq, _)| seq).collect();
+    assert_eq!(numbers, [2, 3, 4], "those of the other one");
 }
 
 /// The wake-ups of the store are lost, all of them: what they would have told is found by looking.
