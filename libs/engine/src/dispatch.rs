@@ -1,12 +1,15 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tidegate_model::{Clock, Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
 use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::RunStore;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-use crate::{limits::hand_out, slots::Freed};
+use crate::{limits::hand_out, metrics::DISPATCH_DROPPED, slots::Freed};
 
 /// How far ahead a run may be due to be handed to delivery at once. Later ones wait in the store, so that
 /// delivery holds only what is near.
@@ -101,6 +104,89 @@ pub struct LeaseQuestion {
     pub epoch: Epoch,
 }
 
+/// Batches that may wait for the dispatcher, each of up to a batch of runs.
+const N_WAITING: usize = 64;
+/// Runs, orders and limits that may wait beyond that. At a few hundred bytes each they are no burden.
+const MAX_OVERFLOW: usize = 100_000;
+
+/// Where committed batches leave what is to be done. Never waits: delivery that cannot keep up does not hold back the
+/// store.
+pub(crate) struct Outbox {
+    batches: mpsc::Sender<Outbound>,
+    overflow: Arc<Overflow>,
+}
+
+impl Clone for Outbox {
+    fn clone(&self) -> Self {
+        Self { batches: self.batches.clone(), overflow: Arc::clone(&self.overflow) }
+    }
+}
+
+impl Outbox {
+    /// With what [`run_dispatcher`] takes out of it.
+    pub fn new() -> (Self, Inbox) {
+        let (sender, batches) = mpsc::channel(N_WAITING);
+        let overflow = Arc::<Overflow>::default();
+        (Self { batches: sender, overflow: Arc::clone(&overflow) }, Inbox { batches, overflow })
+    }
+
+    pub fn put(&self, outbound: Outbound) {
+        if outbound.enqueue.is_empty() && outbound.stop.is_empty() && outbound.freed.is_empty() {
+            return;
+        }
+        if let Err(refused) = self.batches.try_send(outbound) {
+            self.overflow.put(refused.into_inner());
+        }
+    }
+}
+
+/// The dispatcher's end of an [`Outbox`].
+pub(crate) struct Inbox {
+    batches: mpsc::Receiver<Outbound>,
+    overflow: Arc<Overflow>,
+}
+
+/// What found no room: little of each run, so that the scheduler's sweep hands it over at once.
+#[derive(Default)]
+struct Overflow {
+    left: Mutex<Left>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct Left {
+    marks: Vec<(RunId, Epoch)>,
+    stop: Vec<StopOrder>,
+    freed: Freed,
+}
+
+impl Overflow {
+    fn put(&self, outbound: Outbound) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.marks.len() + left.stop.len() + left.freed.len() > MAX_OVERFLOW {
+            // Found by their age; heartbeats tell the workers.
+            ::metrics::counter!(DISPATCH_DROPPED).increment(1);
+            return;
+        }
+        left.marks.extend(outbound.enqueue.iter().map(|run| (run.id, run.epoch)));
+        left.stop.extend(outbound.stop);
+        add_freed(&mut left.freed, outbound.freed);
+        drop(left);
+        self.added.notify_one();
+    }
+
+    fn take(&self) -> Left {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn add_freed(freed: &mut Freed, more: Freed) {
+    for (limit, n_freed) in more {
+        let n_slots = freed.entry(limit).or_default();
+        *n_slots = n_slots.saturating_add(n_freed);
+    }
+}
+
 /// What a committed batch leaves to be done.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
@@ -152,30 +238,48 @@ pub(crate) fn sweep_horizon(now: Timestamp) -> Timestamp {
 
 /// Carries out what committed batches leave to be done. A hand-over that fails is left to the sweep.
 pub(crate) async fn run_dispatcher(
-    mut outbound: mpsc::Receiver<Outbound>,
+    mut inbox: Inbox,
     dispatch: Arc<dyn Dispatch>,
     store: Arc<dyn RunStore>,
     clock: Arc<dyn Clock>,
 ) {
     let mut waiting = Vec::new();
-    while outbound.recv_many(&mut waiting, 64).await > 0 {
-        let (mut enqueue, mut stop, mut freed) = (Vec::new(), Vec::new(), Freed::new());
+    // Slots that a turn before has left: those who wait for one are not to keep all others waiting.
+    let mut freed = Freed::new();
+    loop {
+        tokio::select! {
+            biased;
+            n_batches = inbox.batches.recv_many(&mut waiting, N_WAITING) => {
+                if n_batches == 0 {
+                    return;
+                }
+            }
+            () = inbox.overflow.added.notified() => {}
+            () = std::future::ready(()), if !freed.is_empty() => {}
+        }
+        let Left { marks, mut stop, freed: more } = inbox.overflow.take();
+        add_freed(&mut freed, more);
+        let mut enqueue = Vec::new();
         for one in waiting.drain(..) {
             enqueue.extend(one.enqueue);
             stop.extend(one.stop);
-            for (limit, n_freed) in one.freed {
-                let n_slots = freed.entry(limit).or_default();
-                *n_slots = n_slots.saturating_add(n_freed);
-            }
+            add_freed(&mut freed, one.freed);
         }
         // What still executes is stopped first: the deliveries that are only to be forgotten harm nobody meanwhile.
         stop.sort_by_key(|order| order.grace.is_none());
         // Side by side: a cancel does not wait for a long batch of deliveries.
-        let handed_out = hand_out(&*dispatch, &*store, &freed, None, clock.now());
-        let (_, (), handed_out) =
-            tokio::join!(hand_over(&*dispatch, &*store, &enqueue), stop_all(&*dispatch, &stop), handed_out);
-        if let Err(error) = handed_out {
-            tracing::warn!(%error, "free slots were not handed out; the scheduler's sweep will do it");
+        let handed_out = hand_out(&*dispatch, &*store, std::mem::take(&mut freed), None, clock.now());
+        let (_, (), (), handed_out) = tokio::join!(
+            hand_over(&*dispatch, &*store, &enqueue),
+            leave_to_sweep(&*store, &marks),
+            stop_all(&*dispatch, &stop),
+            handed_out
+        );
+        match handed_out {
+            Ok((_, rest)) => freed = rest,
+            Err(error) => {
+                tracing::warn!(%error, "free slots were not handed out; the scheduler's sweep will do it");
+            }
         }
     }
 }
@@ -190,11 +294,18 @@ pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, run
         };
         tracing::warn!(n_runs = batch.len(), %error, "runs were not handed over; the scheduler's sweep will do it");
         let marks: Vec<_> = batch.iter().map(|run| (run.id, run.epoch)).collect();
-        if let Err(error) = store.mark_enqueued(&marks, None).await {
-            tracing::warn!(n_runs = batch.len(), %error, "nor marked; the sweep finds them by age");
-        }
+        leave_to_sweep(store, &marks).await;
     }
     n_handed_over
+}
+
+/// Marks runs for the scheduler's sweep as not handed over.
+async fn leave_to_sweep(store: &dyn RunStore, runs: &[(RunId, Epoch)]) {
+    for batch in runs.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        if let Err(error) = store.mark_enqueued(batch, None).await {
+            tracing::warn!(n_runs = batch.len(), %error, "runs to be handed over were not marked; the sweep finds them by age");
+        }
+    }
 }
 
 async fn stop_all(dispatch: &dyn Dispatch, orders: &[StopOrder]) {

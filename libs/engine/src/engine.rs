@@ -3,13 +3,13 @@ use std::{future::Future, num::NonZeroUsize, pin::Pin, sync::Arc, time::Duration
 use tidegate_model::{Clock, Namespace, RunId, RunKind};
 use tidegate_orchestration::Run;
 use tidegate_store::{RunDetail, RunStore};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Create, Created, Dispatch, EngineError, Operated, Operation,
     create::run_create_lane,
-    dispatch::{Outbound, run_dispatcher},
+    dispatch::{Outbound, Outbox, run_dispatcher},
     lane::Lanes,
     metrics,
     operate::run_operate_lane,
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub options: Options,
     creates: Lanes<Create, Created>,
     operations: Lanes<Operation, Operated>,
-    outbound: mpsc::Sender<Outbound>,
+    outbox: Outbox,
     /// Wakes the cascade task.
     pub cascades: Arc<Notify>,
     /// Wakes those who carry on bulk operations.
@@ -74,21 +74,20 @@ impl Engine {
         metrics::describe();
         let (creates, create_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
         let (operations, operate_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
-        // Each has up to a batch of runs.
-        let (outbound, outbound_queue) = mpsc::channel(64);
+        let (outbox, inbox) = Outbox::new();
         let cascades = Arc::new(Notify::new());
         let mut tasks: Vec<BackgroundTask> = Vec::new();
         for queue in create_queues {
-            let lane = Lane::new(&store, &clock, &outbound, &cascades, options);
+            let lane = Lane::new(&store, &clock, &outbox, &cascades, options);
             tasks.push(("engine-creates", Box::pin(run_create_lane(queue, lane))));
         }
         for queue in operate_queues {
-            let lane = Lane::new(&store, &clock, &outbound, &cascades, options);
+            let lane = Lane::new(&store, &clock, &outbox, &cascades, options);
             tasks.push(("engine-operations", Box::pin(run_operate_lane(queue, lane))));
         }
         {
             let (dispatch, store, clock) = (Arc::clone(&dispatch), Arc::clone(&store), Arc::clone(&clock));
-            tasks.push(("engine-dispatch", Box::pin(run_dispatcher(outbound_queue, dispatch, store, clock))));
+            tasks.push(("engine-dispatch", Box::pin(run_dispatcher(inbox, dispatch, store, clock))));
         }
         let inner = Inner {
             store,
@@ -97,7 +96,7 @@ impl Engine {
             options,
             creates,
             operations,
-            outbound,
+            outbox,
             cascades,
             bulk: Notify::new(),
             waits: Waits::default(),
@@ -165,7 +164,7 @@ impl Engine {
     }
 
     pub(crate) fn send(&self, outbound: Outbound) {
-        send(&self.inner.outbound, &self.inner.cascades, outbound);
+        send(&self.inner.outbox, &self.inner.cascades, outbound);
     }
 }
 
@@ -174,7 +173,7 @@ pub(crate) struct Lane {
     pub store: Arc<dyn RunStore>,
     pub clock: Arc<dyn Clock>,
     pub options: Options,
-    outbound: mpsc::Sender<Outbound>,
+    outbox: Outbox,
     cascades: Arc<Notify>,
 }
 
@@ -182,7 +181,7 @@ impl Lane {
     fn new(
         store: &Arc<dyn RunStore>,
         clock: &Arc<dyn Clock>,
-        outbound: &mpsc::Sender<Outbound>,
+        outbox: &Outbox,
         cascades: &Arc<Notify>,
         options: Options,
     ) -> Self {
@@ -190,25 +189,19 @@ impl Lane {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
             options,
-            outbound: outbound.clone(),
+            outbox: outbox.clone(),
             cascades: Arc::clone(cascades),
         }
     }
 
     pub fn send(&self, outbound: Outbound) {
-        send(&self.outbound, &self.cascades, outbound);
+        send(&self.outbox, &self.cascades, outbound);
     }
 }
 
-fn send(sender: &mpsc::Sender<Outbound>, cascades: &Notify, outbound: Outbound) {
+fn send(outbox: &Outbox, cascades: &Notify, outbound: Outbound) {
     if outbound.cascade {
         cascades.notify_one();
     }
-    if outbound.enqueue.is_empty() && outbound.stop.is_empty() && outbound.freed.is_empty() {
-        return;
-    }
-    // Delivery that cannot keep up does not hold back the store: the scheduler's sweep hands over what is dropped here.
-    if sender.try_send(outbound).is_err() {
-        ::metrics::counter!(metrics::DISPATCH_DROPPED).increment(1);
-    }
+    outbox.put(outbound);
 }

@@ -78,10 +78,14 @@ impl Engine {
         let Self { inner } = self;
         let (mut after, mut n_runs) = (None, 0);
         while let Some(key) = inner.store.next_awaited(after.as_ref()).await? {
-            let freed = Freed::from([(key.clone(), u64::MAX)]);
-            n_runs +=
-                hand_out(&*inner.dispatch, &*inner.store, &freed, Some(handed_before), inner.clock.now())
-                    .await?;
+            let mut freed = Freed::from([(key.clone(), u64::MAX)]);
+            while !freed.is_empty() {
+                let (dispatch, store, now) = (&*inner.dispatch, &*inner.store, inner.clock.now());
+                let (n_handed_over, rest) =
+                    hand_out(dispatch, store, freed, Some(handed_before), now).await?;
+                n_runs += n_handed_over;
+                freed = rest;
+            }
             after = Some(key);
         }
         Ok(n_runs)
@@ -105,37 +109,39 @@ impl Engine {
     }
 }
 
-/// Hands as many runs to delivery as slots came free, those first that come first by priority and due time. Gives how
-/// many. A hand-over that fails is left to the sweeps.
+/// Hands runs to delivery as slots came free, those first that come first by priority and due time: of each limit one
+/// batch at most. Gives how many, and what is left for the next turn. A hand-over that fails is left to the sweeps.
 pub(crate) async fn hand_out(
     dispatch: &dyn Dispatch,
     store: &dyn RunStore,
-    freed: &Freed,
+    freed: Freed,
     handed_before: Option<Timestamp>,
     now: Timestamp,
-) -> Result<usize, StoreError> {
+) -> Result<(usize, Freed), StoreError> {
     if freed.is_empty() {
-        return Ok(0);
+        return Ok((0, freed));
     }
     let keys: Vec<LimitKey> = freed.keys().cloned().collect();
     let found = store.get_limits(&keys, now).await?;
-    let mut n_handed_over = 0;
+    let (mut n_handed_over, mut rest) = (0, Freed::new());
     for (key, n_freed) in freed {
-        let defined = found.iter().find(|used| used.limit.key == *key);
+        let defined = found.iter().find(|used| used.limit.key == key);
         // One that is not defined does not bind.
-        let mut n_left = defined.map_or(u64::MAX, |used| used.n_free().min(*n_freed));
-        while n_left > 0 {
-            let n_asked = usize::try_from(n_left).unwrap_or(BATCH).min(BATCH);
-            let ids = store.hand_out(key, handed_before, now, n_asked).await?;
-            let mut runs = store.get_runs(None, &ids).await?;
-            // What was claimed or cancelled meanwhile waits no longer.
-            runs.retain(is_waiting);
-            n_handed_over += hand_over(dispatch, store, &runs).await;
-            if ids.len() < n_asked {
-                break;
-            }
-            n_left -= n_asked as u64;
+        let n_left = defined.map_or(u64::MAX, |used| used.n_free().min(n_freed));
+        let n_asked = usize::try_from(n_left).unwrap_or(BATCH).min(BATCH);
+        if n_asked == 0 {
+            continue;
+        }
+        let ids = store.hand_out(&key, handed_before, now, n_asked).await?;
+        let mut runs = store.get_runs(None, &ids).await?;
+        // What was claimed or cancelled meanwhile waits no longer.
+        runs.retain(is_waiting);
+        n_handed_over += hand_over(dispatch, store, &runs).await;
+        // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
+        let n_left = n_left - n_asked as u64;
+        if ids.len() == n_asked && n_left > 0 {
+            rest.insert(key, n_left);
         }
     }
-    Ok(n_handed_over)
+    Ok((n_handed_over, rest))
 }
