@@ -12,6 +12,12 @@ pub const MAX_INLINE_PAYLOAD_SIZE: usize = 64 << 10;
 pub const MAX_MESSAGE_PAYLOAD_SIZE: usize = 2 << 20;
 /// Bytes of one piece of a value that is uploaded or downloaded.
 pub const MAX_CHUNK_SIZE: usize = 1 << 20;
+/// Entries in the metadata of one payload.
+pub const MAX_METADATA_ENTRIES: usize = 16;
+/// Bytes of a key in the metadata of a payload.
+pub const MAX_METADATA_KEY_SIZE: usize = 64;
+/// Bytes of a value in the metadata of a payload.
+pub const MAX_METADATA_VALUE_SIZE: usize = 1 << 10;
 /// Runs above a run.
 pub const MAX_TREE_DEPTH: u32 = 1_000;
 /// Tags of one run.

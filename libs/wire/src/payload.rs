@@ -22,12 +22,14 @@ pub fn payload_from_proto(
             ),
         );
     }
-    if payload.metadata.len() > 16 {
-        violations
-            .add(field, format!("has {} metadata entries; at most 16 are allowed", payload.metadata.len()));
+    let (n_entries, most) = (payload.metadata.len(), limits::MAX_METADATA_ENTRIES);
+    if n_entries > most {
+        violations.add(field, format!("has {n_entries} metadata entries; at most {most} are allowed"));
     }
-    if payload.metadata.iter().any(|(key, value)| key.len() > 64 || value.len() > 1_024) {
-        violations.add(field, "has a metadata key above 64 bytes or a value above 1024 bytes");
+    let (max_key, max_value) = (limits::MAX_METADATA_KEY_SIZE, limits::MAX_METADATA_VALUE_SIZE);
+    if payload.metadata.iter().any(|(key, value)| key.len() > max_key || value.len() > max_value) {
+        let message = format!("has a metadata key above {max_key} bytes or a value above {max_value} bytes");
+        violations.add(field, message);
     }
     let Some(reference) = &payload.reference else { return Some(Payload::inline(payload.encode_to_vec())) };
     if !payload.data.is_empty() {

@@ -77,6 +77,13 @@ impl SystemService for Service {
             max_message_payload_size_bytes: limits::MAX_MESSAGE_PAYLOAD_SIZE as u64,
             max_payload_chunk_size_bytes: limits::MAX_CHUNK_SIZE as u64,
             max_id_ahead: Some(duration_to_proto(limits::MAX_ID_AHEAD)),
+            max_payload_metadata_entries: size(limits::MAX_METADATA_ENTRIES),
+            max_payload_metadata_key_size_bytes: size(limits::MAX_METADATA_KEY_SIZE),
+            max_payload_metadata_value_size_bytes: size(limits::MAX_METADATA_VALUE_SIZE),
+            max_reason_size_bytes: size(limits::MAX_REASON_SIZE),
+            max_pause_key_size_bytes: size(limits::MAX_PAUSE_KEY_SIZE),
+            max_concurrency_slots: limits::MAX_CONCURRENCY_SLOTS,
+            max_concurrency_limit_size_bytes: size(limits::MAX_CONCURRENCY_LIMIT_SIZE),
         }))
     }
 }

@@ -23,15 +23,17 @@ async fn start(api: &Api, request: v1::StartBulkOperationRequest) -> Result<v1::
 }
 
 async fn ended(api: &Api, id: &str) -> v1::BulkOperation {
+    // Nothing tells of its end.
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
     let wait = async {
         loop {
+            looks.tick().await;
             let request = v1::GetBulkOperationRequest { operation_id: id.to_owned(), ..Default::default() };
             let response = api.bulk.clone().get_bulk_operation(request).await.expect("is there").into_inner();
             let operation = response.operation.expect("is told");
             if operation.state() != v1::BulkOperationState::Running {
                 return operation;
             }
-            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("ends in time")

@@ -6,6 +6,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::{Api, fields, payload, reason, task};
+use prost::bytes::Bytes;
 use tidegate_proto::v1::{self, NewRun};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -29,6 +30,12 @@ fn labels(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String,
 
 fn retry(policy: v1::RetryPolicy) -> NewRun {
     NewRun { policies: Some(v1::Policies { retry: Some(policy), ..Default::default() }), ..task() }
+}
+
+/// Parameters with this metadata.
+fn described(metadata: impl IntoIterator<Item = (String, Bytes)>) -> NewRun {
+    let metadata = metadata.into_iter().collect();
+    NewRun { parameters: Some(v1::Payload { metadata, ..payload(b"1") }), ..task() }
 }
 
 fn bounds(limits: &v1::GetLimitsResponse) -> Vec<Bound> {
@@ -68,6 +75,19 @@ fn bounds(limits: &v1::GetLimitsResponse) -> Vec<Bound> {
             idempotency_key: "i".repeat(size),
             ..task()
         }),
+        bound("run.concurrency_limits[0]", limits.max_concurrency_limit_size_bytes, |size| NewRun {
+            concurrency_limits: vec!["l".repeat(size)],
+            ..task()
+        }),
+        bound("run.parameters", limits.max_payload_metadata_entries, |n| {
+            described(words(n).into_iter().map(|word| (word, Bytes::new())))
+        }),
+        bound("run.parameters", limits.max_payload_metadata_key_size_bytes, |size| {
+            described([("k".repeat(size), Bytes::new())])
+        }),
+        bound("run.parameters", limits.max_payload_metadata_value_size_bytes, |size| {
+            described([("k".to_owned(), vec![b'v'; size].into())])
+        }),
         bound("run.policies.retry.retry_on", limits.max_error_types, |n| {
             retry(v1::RetryPolicy { retry_on: words(n), ..Default::default() })
         }),
@@ -99,6 +119,47 @@ async fn each_field_of_a_run_takes_what_is_at_its_bound_and_no_more() {
         let description = &descriptions(&refused)[field];
         assert!(description.contains(&most.to_string()), "{field} does not name its bound: {description}");
     }
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_run_has_bounds() {
+    let api = Api::start().await;
+    let limits = published(&api).await;
+    let run_id = api.created(task()).await.id;
+    let most = usize::try_from(limits.max_reason_size_bytes).expect("fits");
+    let pause = async |size| {
+        let request =
+            v1::PauseRunRequest { run_id: run_id.clone(), reason: "r".repeat(size), ..Default::default() };
+        api.runs.clone().pause_run(request).await
+    };
+    pause(most).await.expect("is at the bound");
+    assert_eq!(fields(&pause(most + 1).await.expect_err("is above it")), ["reason"]);
+
+    let most = usize::try_from(limits.max_pause_key_size_bytes).expect("fits");
+    let resume = async |size| {
+        let pause_key = "k".repeat(size);
+        let request = v1::ResumeRunRequest { run_id: run_id.clone(), pause_key, ..Default::default() };
+        api.runs.clone().resume_run(request).await.expect_err("is at no pause of its code")
+    };
+    assert_eq!(resume(most).await.code(), Code::FailedPrecondition);
+    assert_eq!(fields(&resume(most + 1).await), ["pause_key"]);
+}
+
+#[tokio::test]
+async fn a_concurrency_limit_has_bounds() {
+    let api = Api::start().await;
+    let limits = published(&api).await;
+    let put = async |name: String, max_slots| {
+        let request =
+            v1::PutConcurrencyLimitRequest { name, max_slots: Some(max_slots), ..Default::default() };
+        api.concurrency.clone().put_concurrency_limit(request).await
+    };
+    let longest = "l".repeat(usize::try_from(limits.max_concurrency_limit_size_bytes).expect("fits"));
+    put(longest.clone(), limits.max_concurrency_slots).await.expect("is at both bounds");
+    let refused = put(longest.clone(), limits.max_concurrency_slots + 1).await.expect_err("is above one");
+    assert_eq!(fields(&refused), ["max_slots"], "{refused:?}");
+    let refused = put(longest + "l", 1).await.expect_err("is above the other");
+    assert_eq!(fields(&refused), ["name"], "{refused:?}");
 }
 
 #[tokio::test]
