@@ -99,8 +99,12 @@ async fn concurrency_limits_are_set_shown_and_deleted() {
     let listed = concurrency(&["ls", "-o", "json"]).await;
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
-    let deleted = concurrency(&["delete", "db"]).await;
+    let deleted = concurrency(&["delete", "db", "-o", "json"]).await;
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    assert_eq!(
+        serde_json::from_str::<Value>(&deleted.stdout).unwrap(),
+        serde_json::json!({ "deleted": "db" })
+    );
     for command in ["get", "delete"] {
         let missing = concurrency(&[command, "db"]).await;
         assert_eq!(missing.code, Some(3), "{command}: {}", missing.stderr);
@@ -133,6 +137,50 @@ async fn many_runs_are_cancelled_by_filter_once_the_count_is_meant() {
     for handle in &handles {
         assert_eq!(handle.state().await.unwrap().name, "Cancelled");
     }
+
+    let bulk = async |args: &[&str]| tidegate(at, &[&["bulk"], args, &["-o", "json"]].concat()).await;
+    let listed: Value = serde_json::from_str(&bulk(&["ls"]).await.stdout).unwrap();
+    let id = listed[0]["id"].as_str().unwrap();
+    assert!(done.stderr.contains(id), "{}", done.stderr);
+    for command in ["get", "cancel"] {
+        let shown = bulk(&[command, id]).await;
+        assert_eq!(shown.code, Some(0), "{command}: {}", shown.stderr);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert_eq!((&shown["state"], &shown["n_done"]), (&"COMPLETED".into(), &2.into()), "{command}");
+    }
+    let unknown = "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b";
+    assert_eq!(bulk(&["cancel", unknown]).await.code, Some(3));
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_done_before_a_fault_is_told() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let task = || suite.client().task("add").queue("nobody");
+    let (ended, open) = (task().delay(&(1, 2)).await.unwrap(), task().delay(&(3, 4)).await.unwrap());
+    json(at, &["cancel", ended.id()]).await;
+    let deleted = run(at, &["delete", ended.id(), open.id(), "-o", "json"]).await;
+    assert_eq!(deleted.code, Some(1), "{}", deleted.stderr);
+    assert!(deleted.stderr.contains(open.id()), "{}", deleted.stderr);
+    let told: Value = serde_json::from_str(&deleted.stdout).unwrap();
+    assert_eq!(told, serde_json::json!([{ "deleted": ended.id() }]));
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_value_is_shown_by_its_reference_unless_it_is_asked_for() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let task = || suite.client().task("echo").queue("nobody");
+    let (small, large) = ("x".repeat(200 << 10), "x".repeat(3 << 20));
+    let (some, much) = (task().delay(&small).await.unwrap(), task().delay(&large).await.unwrap());
+    assert_eq!(json(at, &["get", some.id()]).await["parameters"], small.as_str());
+    let shown = &json(at, &["get", much.id()]).await["parameters"];
+    assert_eq!((&shown["size_bytes"], &shown["encoding"]), (&(large.len() + 2).into(), &"json/plain".into()));
+    let text = run(at, &["get", much.id()]).await.stdout;
+    assert!(text.contains(shown["object_id"].as_str().unwrap()) && text.contains("--full"), "{text}");
+    assert!(json(at, &["get", much.id(), "--full"]).await["parameters"] == large.as_str());
     suite.stop().await;
 }
 

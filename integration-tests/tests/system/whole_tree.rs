@@ -95,7 +95,7 @@ async fn a_run_that_waits_goes_on_with_what_it_is_given(suite: &Suite) {
     }
     let resume = async |run: &RunHandle, name: &str| {
         let input = Some(payload::json(serde_json::to_string(name).unwrap()));
-        client.core().resume_run(run.id(), input).await.unwrap();
+        client.core().resume_run(run.id(), "", input).await.unwrap();
     };
     resume(&waiting, "Ada").await;
     let answer = within("the answer", DEADLINE, waiting.result::<(u32, String)>()).await.unwrap();

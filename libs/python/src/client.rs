@@ -122,7 +122,7 @@ impl Client {
     fn resume(&self, run_id: String, input: Option<(String, Vec<u8>)>) -> Op {
         let input = input.map(|(encoding, data)| core::payload::encoded(&encoding, data));
         let core = self.core.clone();
-        let resuming = async move { core.resume_run(&run_id, input).await };
+        let resuming = async move { core.resume_run(&run_id, "", input).await };
         Op::start(self.core.runtime(), resuming, |py, _| Ok(py.None()))
     }
 

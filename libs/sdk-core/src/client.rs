@@ -212,7 +212,15 @@ impl Client {
     ///
     /// # Errors
     /// `NotFound`, `InvalidArgument`, `Unavailable`.
-    pub async fn find_run(&self, mut request: proto::FindRunRequest) -> Result<proto::Run, Error> {
+    pub async fn find_run(&self, request: proto::FindRunRequest) -> Result<proto::Run, Error> {
+        self.resolved(self.peek_found_run(request).await?).await
+    }
+
+    /// As [`Client::find_run`], but large values stay references.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn peek_found_run(&self, mut request: proto::FindRunRequest) -> Result<proto::Run, Error> {
         self.namespace(&mut request.namespace);
         let connection = &self.shared.connection;
         let response = connection
@@ -221,7 +229,7 @@ impl Client {
                 async move { Self::runs(channel).find_run(request).await }
             })
             .await?;
-        self.resolved(answered(response.run, "run")?).await
+        answered(response.run, "run")
     }
 
     /// The run in full, once it has ended, with its result; large parameters stay a reference, see

@@ -34,7 +34,8 @@ impl Client {
         answered(self.ask(request, send).await?.run, "run")
     }
 
-    /// Has a paused run go on; its code is given `input`.
+    /// Has a paused run go on; its code is given `input`. `pause_key` is the pause that is meant; empty: whichever it is
+    /// in.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`; `InvalidArgument` where `input` is too large; `FailedPrecondition` where the run's state
@@ -42,18 +43,44 @@ impl Client {
     pub async fn resume_run(
         &self,
         run_id: &str,
+        pause_key: &str,
         mut input: Option<proto::Payload>,
     ) -> Result<proto::Run, Error> {
         self.transfer().offload(input.as_mut()).await?;
         let request = proto::ResumeRunRequest {
             namespace: self.options().namespace.clone(),
             run_id: run_id.to_owned(),
-            pause_key: String::new(),
+            pause_key: pause_key.to_owned(),
             input,
             request_id: new_run_id(),
         };
         let send = async |channel, request| Runs::new(channel).resume_run(request).await;
         answered(self.ask(request, send).await?.run, "run")
+    }
+
+    /// What the pauses of a run ask for and what they were given, by key; large values stay references, see
+    /// [`Client::resolve`].
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn run_inputs(&self, run_id: &str) -> Result<Vec<proto::RunInput>, Error> {
+        let mut inputs = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = proto::ListRunInputsRequest {
+                namespace: self.options().namespace.clone(),
+                run_id: run_id.to_owned(),
+                page_token,
+                ..Default::default()
+            };
+            let send = async |channel, request| Runs::new(channel).list_run_inputs(request).await;
+            let page = self.ask(request, send).await?;
+            inputs.extend(page.inputs);
+            if page.next_page_token.is_empty() {
+                return Ok(inputs);
+            }
+            page_token = page.next_page_token;
+        }
     }
 
     /// Has a run that has ended tried again.
@@ -112,6 +139,44 @@ impl Client {
             operation_id: operation_id.to_owned(),
         };
         let send = async |channel, request| Bulk::new(channel).get_bulk_operation(request).await;
+        answered(self.ask(request, send).await?.operation, "bulk operation")
+    }
+
+    /// Up to `limit` bulk operations, newest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn bulk_operations(&self, limit: usize) -> Result<Vec<proto::BulkOperation>, Error> {
+        let mut operations: Vec<proto::BulkOperation> = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let n_missing = limit - operations.len();
+            let request = proto::ListBulkOperationsRequest {
+                namespace: self.options().namespace.clone(),
+                page_size: i32::try_from(n_missing).unwrap_or(i32::MAX),
+                page_token,
+            };
+            let send = async |channel, request| Bulk::new(channel).list_bulk_operations(request).await;
+            let page = self.ask(request, send).await?;
+            operations.extend(page.operations);
+            operations.truncate(limit);
+            if page.next_page_token.is_empty() || operations.len() == limit {
+                return Ok(operations);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// Has a bulk operation go no further; what was done stays. One that has ended is left as it is.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn cancel_bulk_operation(&self, operation_id: &str) -> Result<proto::BulkOperation, Error> {
+        let request = proto::CancelBulkOperationRequest {
+            namespace: self.options().namespace.clone(),
+            operation_id: operation_id.to_owned(),
+        };
+        let send = async |channel, request| Bulk::new(channel).cancel_bulk_operation(request).await;
         answered(self.ask(request, send).await?.operation, "bulk operation")
     }
 

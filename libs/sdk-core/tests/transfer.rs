@@ -149,7 +149,7 @@ async fn what_object_storage_does_not_give_is_had_from_the_api() {
 
 fn resume(client: &Client) -> JoinSet<Result<proto::Run, Error>> {
     let client = client.clone();
-    JoinSet::from_iter([async move { client.resume_run(&new_run_id(), Some(large())).await }])
+    JoinSet::from_iter([async move { client.resume_run(&new_run_id(), "", Some(large())).await }])
 }
 
 #[tokio::test]

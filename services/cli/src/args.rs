@@ -16,6 +16,8 @@ pub enum Command {
     Run(RunArgs),
     /// List, set, show and delete concurrency limits
     Concurrency(ConcurrencyArgs),
+    /// List, show and stop what is done to many runs at once
+    Bulk(BulkArgs),
     /// Start all of Tidegate in this process: one port, nothing to install
     Dev(DevArgs),
     /// Start one service
@@ -85,6 +87,42 @@ pub enum ConcurrencyCommand {
     },
 }
 
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such operation; 69 no server answers."
+)]
+pub struct BulkArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: BulkCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum BulkCommand {
+    /// List bulk operations, newest first; one that has ended is kept for a day
+    Ls {
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// Show one operation
+    Get {
+        /// The operation's id, as it was told when it was started
+        id: String,
+    },
+    /// Have an operation go no further; what was done stays
+    Cancel {
+        /// The operation's id, as it was told when it was started
+        id: String,
+    },
+}
+
 #[derive(Args, Debug, Clone)]
 pub struct ServerAddress {
     /// Where the api listens
@@ -132,11 +170,25 @@ pub enum RunCommand {
         key: String,
         #[command(flatten)]
         scope: KeyScope,
+        /// Fetch parameters and result however large they are
+        #[arg(long)]
+        full: bool,
     },
-    /// Show one run with its parameters, result and history
+    /// Show one run with its parameters, result and history; a value above 1 MiB by its reference
     Get {
         /// The run's id
         id: String,
+        /// Fetch parameters and result however large they are
+        #[arg(long)]
+        full: bool,
+    },
+    /// Show what the pauses of a run ask for, and what they were given
+    Inputs {
+        /// The run's id
+        id: String,
+        /// Fetch values however large they are
+        #[arg(long)]
+        full: bool,
     },
     /// Say why a run is where it is: what it waits for, what happened, who did it
     Explain {
@@ -203,6 +255,9 @@ pub enum RunCommand {
         /// What the code that waits is given, as JSON
         #[arg(long, value_name = "JSON", value_parser = parse_json)]
         input: Option<String>,
+        /// Only from this pause, as `get` and `inputs` name it: a run that is at another one is left there
+        #[arg(long, value_name = "KEY", conflicts_with_all = ["filter", "tree"])]
+        pause_key: Option<String>,
     },
     /// Try runs again that have ended; with --filter or --tree those that did not complete
     Retry {
@@ -235,8 +290,8 @@ pub struct Targets {
     /// Only tell how many runs of --filter or --tree there are
     #[arg(long, conflicts_with = "ids")]
     pub dry_run: bool,
-    /// Do not ask whether so many runs are meant
-    #[arg(short, long)]
+    /// Do not ask whether so many runs of --filter or --tree are meant
+    #[arg(short, long, conflicts_with = "ids")]
     pub yes: bool,
 }
 
@@ -348,5 +403,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_says_nothing_of_ids_is_refused_beside_them() {
+        for more in [&["--yes"][..], &["--dry-run"], &["--tree", "x"]] {
+            let args = [&["tidegate", "run", "delete", "x"], more].concat();
+            assert!(Cli::try_parse_from(args).is_err(), "{more:?}");
+        }
+        let args = ["tidegate", "run", "resume", "--filter", "name = x", "--pause-key", "k"];
+        assert!(Cli::try_parse_from(args).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_sdk_core::{Client, Options};
 
 use crate::{
@@ -30,7 +30,12 @@ fn run(args: ConcurrencyArgs) -> Result<(), Fault> {
             ConcurrencyCommand::Set { name, slots } => set(&client, &printer, &name, slots).await,
             ConcurrencyCommand::Get { name } => get(&client, &printer, &name).await,
             ConcurrencyCommand::Delete { name, allow_missing } => {
-                Ok(client.delete_concurrency_limit(&name, allow_missing).await?)
+                client.delete_concurrency_limit(&name, allow_missing).await?;
+                if printer.is_json() {
+                    printer.document(&json!({ "deleted": name }))
+                } else {
+                    printer.text(&format!("{name}  deleted\n"))
+                }
             }
         }
     })

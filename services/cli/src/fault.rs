@@ -2,7 +2,7 @@ use std::{fmt, process::ExitCode};
 
 use tidegate_sdk_core::{Error, ErrorKind};
 
-/// What the exit codes of `tidegate run` mean.
+/// What the exit codes of `tidegate run`, `concurrency` and `bulk` mean.
 pub mod exit {
     /// Done.
     pub const OK: u8 = 0;
@@ -10,7 +10,7 @@ pub mod exit {
     pub const ERROR: u8 = 1;
     /// The arguments are wrong, a filter included.
     pub const USAGE: u8 = 2;
-    /// There is no such run, or limit, in this namespace.
+    /// There is no such run, limit or bulk operation in this namespace.
     pub const NOT_FOUND: u8 = 3;
     /// `watch`: a run ended other than COMPLETED.
     pub const NOT_COMPLETED: u8 = 4;
@@ -29,6 +29,11 @@ impl Fault {
     /// The arguments are wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: exit::USAGE, message: message.into() }
+    }
+
+    /// Someone decided otherwise.
+    pub fn stopped(message: impl Into<String>) -> Self {
+        Self { code: exit::ERROR, message: message.into() }
     }
 
     /// Says so on stderr, and gives the exit code.

@@ -1,9 +1,11 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …` and `tidegate concurrency …` ask a server through the public API and show the answer;
-//! `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
+//! `tidegate run …`, `tidegate concurrency …` and `tidegate bulk …` ask a server through the public API and show the
+//! answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
+//! do what a client could not.
 
 mod args;
+mod bulk;
 mod concurrency;
 mod demo;
 mod dev;
@@ -31,6 +33,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         args::Command::Run(args) => run::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
+        args::Command::Bulk(args) => bulk::main(args),
         args::Command::Dev(args) => dev::main(args),
         args::Command::Server(args) => server::main(args),
         args::Command::DemoWorker(args) => demo::worker::main(args),

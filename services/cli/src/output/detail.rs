@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use tidegate_proto::v1::{LogEntry, LogLevel, Payload, Run, RunEvent};
+use tidegate_proto::v1::{LogEntry, LogLevel, Payload, Run, RunEvent, RunInput};
 use tidegate_sdk_core::payload;
 
 use super::{
@@ -30,12 +30,19 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("holder", printable(&run.holder)),
         ("priority", if run.priority == 0 { String::new() } else { run.priority.to_string() }),
         ("tags", printable(&run.tags.join(", "))),
+        ("labels", printable(&pairs(run).join(", "))),
+        ("deployment", printable(&run.deployment)),
+        ("limits", printable(&run.concurrency_limits.join(", "))),
+        ("cache key", printable(&run.cache_key)),
         ("parent", run.parent_run_id.clone()),
         ("root", if run.root_run_id == run.id { String::new() } else { run.root_run_id.clone() }),
         ("created", time_text(run.created_at)),
         ("due", time_text(run.due_at)),
+        ("expires", time_text(run.expires_at)),
         ("started", time_text(run.started_at)),
         ("ended", time_text(run.ended_at)),
+        ("pause", printable(&run.pause_key)),
+        ("until", time_text(run.pause_expires_at)),
         ("duration", run_duration_text(run, now)),
         ("parameters", run.parameters.as_ref().map(payload_text).unwrap_or_default()),
         ("result", run.result.as_ref().map(payload_text).unwrap_or_default()),
@@ -107,11 +114,30 @@ pub fn log_level_word(level: LogLevel) -> &'static str {
     }
 }
 
+/// `run inputs`: what the pauses of a run ask for, and what they were given.
+pub fn input_table(inputs: &[RunInput]) -> String {
+    let mut table = Table::new(&["PAUSE", "REQUEST", "INPUT"]);
+    for input in inputs {
+        let text = |payload: &Option<Payload>| payload.as_ref().map(payload_text).unwrap_or_default();
+        table.row(vec![printable(&input.pause_key), text(&input.request), text(&input.input)]);
+    }
+    table.text()
+}
+
+fn pairs(run: &Run) -> Vec<String> {
+    run.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
 fn nonzero(count: u32) -> String {
     if count == 0 { String::new() } else { count.to_string() }
 }
 
 fn payload_text(value: &Payload) -> String {
+    if let Some(reference) = &value.reference {
+        let (size, id) = (reference.size_bytes, &reference.object_id);
+        let encoding = printable(payload::encoding(value));
+        return format!("{size} bytes of {encoding} in object storage as {id}; --full fetches them");
+    }
     match payload::encoding(value) {
         payload::NULL => String::new(),
         payload::JSON => {

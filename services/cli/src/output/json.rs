@@ -1,9 +1,11 @@
 //! Field names as in the API (`proto/tidegate/v1`, snake case), enum values as filters name them (`RUNNING`,
 //! `TASK`), times in RFC 3339, an unset field as null. A JSON payload is the value itself; any other is an
-//! object with `encoding` and `size_bytes`.
+//! object with `encoding` and `size_bytes`, and with the `object_id` of one that was left in object storage.
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{CountRunsResponse, Failure, LogEntry, Payload, Run, RunEvent, RunKind, State};
+use tidegate_proto::v1::{
+    CountRunsResponse, Failure, LogEntry, Payload, Run, RunEvent, RunInput, RunKind, State,
+};
 use tidegate_sdk_core::payload;
 
 use super::{
@@ -32,10 +34,17 @@ pub fn run_json(run: &Run) -> Value {
         "retries": run.retries,
         "priority": run.priority,
         "tags": run.tags,
+        "labels": run.labels,
+        "deployment": run.deployment,
+        "cache_key": run.cache_key,
+        "concurrency_limits": run.concurrency_limits,
         "created_at": time_json(run.created_at),
         "due_at": time_json(run.due_at),
         "started_at": time_json(run.started_at),
         "ended_at": time_json(run.ended_at),
+        "expires_at": time_json(run.expires_at),
+        "pause_key": run.pause_key,
+        "pause_expires_at": time_json(run.pause_expires_at),
         "holder": run.holder,
         "traceparent": run.traceparent,
         "parameters": run.parameters.as_ref().map(payload_json),
@@ -68,6 +77,15 @@ pub fn event_json(event: &RunEvent) -> Value {
         "name": event.name,
         "ended": event.ended,
         "actor": event.actor,
+    })
+}
+
+/// What a pause asks for, and what it was given.
+pub fn input_json(input: &RunInput) -> Value {
+    json!({
+        "pause_key": input.pause_key,
+        "request": input.request.as_ref().map(payload_json),
+        "input": input.input.as_ref().map(payload_json),
     })
 }
 
@@ -114,6 +132,10 @@ pub(super) fn failure_json(failure: &Failure) -> Value {
 
 fn payload_json(value: &Payload) -> Value {
     let encoding = payload::encoding(value);
+    if let Some(reference) = &value.reference {
+        let (size, id) = (reference.size_bytes, &reference.object_id);
+        return json!({ "encoding": encoding, "size_bytes": size, "object_id": id });
+    }
     let parsed = match encoding {
         payload::NULL => Some(Value::Null),
         payload::JSON => serde_json::from_slice(&value.data).ok(),

@@ -12,11 +12,11 @@ mod tests;
 mod text;
 mod tree;
 
-pub use bulk::{bulk_json, bulk_text, progress_text};
+pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
 pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
-pub use detail::{event_line, log_line, run_detail};
+pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
-pub use json::{count_json, event_json, log_json, run_json, tree_json};
+pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};
 pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};

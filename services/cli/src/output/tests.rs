@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tidegate_proto::v1::{
     ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, Explanation, Failure, LogEntry,
-    LogLevel, Run, RunEvent, RunKind, State, StateType, Wait,
+    LogLevel, Payload, PayloadReference, Run, RunEvent, RunInput, RunKind, State, StateType, Wait,
     wait::{self, Subject},
 };
 use tidegate_sdk_core::payload;
@@ -140,6 +140,52 @@ fn a_failed_run_in_detail() {
 fn a_run_as_json() {
     let run = Run { result: Some(payload::encoded(payload::PICKLE, "xyz")), ..flow() };
     insta::assert_snapshot!(format!("{:#}", run_json(&run)));
+}
+
+#[test]
+fn what_a_run_is_bound_to_and_waits_for_is_shown() {
+    let run = Run {
+        state: state(StateType::Paused, "Paused", "", 7),
+        labels: [("team".to_owned(), "ml".to_owned()), ("tier".to_owned(), String::new())].into(),
+        deployment: "inventory/nightly".into(),
+        cache_key: "inventory-7".into(),
+        concurrency_limits: vec!["db".into(), "gpu".into()],
+        expires_at: at(60),
+        pause_key: "approve".into(),
+        pause_expires_at: at(90),
+        ..flow()
+    };
+    insta::assert_snapshot!(run_detail(&run, &[], now()));
+    let value = run_json(&run);
+    let names = [
+        "labels",
+        "deployment",
+        "cache_key",
+        "concurrency_limits",
+        "expires_at",
+        "pause_key",
+        "pause_expires_at",
+    ];
+    let shown: serde_json::Map<_, _> =
+        names.map(|name| (name.to_owned(), value[name].clone())).into_iter().collect();
+    insta::assert_snapshot!(serde_json::Value::Object(shown));
+}
+
+#[test]
+fn a_value_that_was_left_in_object_storage_is_shown_by_its_reference() {
+    let reference = PayloadReference { object_id: id(9), size_bytes: 5 << 20, ..Default::default() };
+    let left = Payload { reference: Some(reference), ..payload::json("") };
+    let run = Run { result: Some(left.clone()), ..flow() };
+    let detail = run_detail(&run, &[], now());
+    insta::assert_snapshot!(detail.lines().last().unwrap());
+    insta::assert_snapshot!(run_json(&run)["result"]);
+    let input = RunInput {
+        pause_key: "approve".into(),
+        request: Some(payload::json("\"sure?\"")),
+        input: Some(left),
+    };
+    insta::assert_snapshot!(input_table(std::slice::from_ref(&input)));
+    insta::assert_snapshot!(input_json(&input));
 }
 
 #[test]

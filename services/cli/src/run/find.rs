@@ -7,7 +7,13 @@ use super::{OK, Printer, get};
 use crate::{args::KeyScope, fault::Fault};
 
 /// `run find`: the run of a key, as `run get` shows it.
-pub async fn find(client: &Client, printer: &Printer, key: String, scope: KeyScope) -> Result<u8, Fault> {
+pub async fn find(
+    client: &Client,
+    printer: &Printer,
+    key: String,
+    scope: KeyScope,
+    full: bool,
+) -> Result<u8, Fault> {
     let scope = scope
         .parent
         .map(Scope::ParentRunId)
@@ -15,7 +21,7 @@ pub async fn find(client: &Client, printer: &Printer, key: String, scope: KeySco
         .or(scope.flow.map(Scope::Flow))
         .or(scope.task.map(Scope::Task));
     let request = FindRunRequest { idempotency_key: key, scope, ..Default::default() };
-    let run = client.find_run(request).await?;
-    get::show(client, printer, &run).await?;
+    let run = client.peek_found_run(request).await?;
+    get::show(client, printer, run, full).await?;
     OK
 }

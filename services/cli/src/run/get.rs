@@ -1,4 +1,10 @@
-use tidegate_sdk_core::{Client, proto::Run};
+use std::time::Duration;
+
+use tidegate_sdk_core::{
+    Client,
+    proto::{Payload, Run},
+};
+use tokio::time::timeout;
 
 use super::{OK, Printer, check_id, now};
 use crate::{
@@ -6,22 +12,52 @@ use crate::{
     output::{event_json, run_detail, run_json},
 };
 
+/// The largest value that is fetched from object storage without being asked for.
+const MAX_FETCHED: u64 = 1 << 20;
+/// How long such a value is waited for.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// `run get`: the run in full, with its history.
-pub async fn get(client: &Client, printer: &Printer, id: &str) -> Result<u8, Fault> {
+pub async fn get(client: &Client, printer: &Printer, id: &str, full: bool) -> Result<u8, Fault> {
     check_id(id)?;
-    show(client, printer, &client.get_run(id).await?).await?;
+    show(client, printer, client.peek_run(id).await?, full).await?;
     OK
 }
 
-/// A run in full, with its history.
-pub async fn show(client: &Client, printer: &Printer, run: &Run) -> Result<(), Fault> {
+/// A run with its history, and what can be had of its values.
+pub async fn show(client: &Client, printer: &Printer, mut run: Run, full: bool) -> Result<(), Fault> {
+    fetch(client, run.parameters.as_mut(), full).await?;
+    fetch(client, run.result.as_mut(), full).await?;
     let history = client.history(&run.id).await?;
     if printer.is_json() {
-        let mut value = run_json(run);
+        let mut value = run_json(&run);
         value["history"] = history.iter().map(event_json).collect();
         printer.document(&value)?;
     } else {
-        printer.text(&run_detail(run, &history, now()))?;
+        printer.text(&run_detail(&run, &history, now()))?;
     }
+    Ok(())
+}
+
+/// Puts a value in the place of its reference: with `full` any, else a small one that is at hand. A run can be shown
+/// where object storage is away.
+pub async fn fetch(client: &Client, payload: Option<&mut Payload>, full: bool) -> Result<(), Fault> {
+    let Some(payload) = payload else { return Ok(()) };
+    let Some(reference) = payload.reference.clone() else { return Ok(()) };
+    if full {
+        return Ok(client.resolve(payload).await?);
+    }
+    if reference.size_bytes > MAX_FETCHED {
+        return Ok(());
+    }
+    let cause = match timeout(FETCH_TIMEOUT, client.resolve(payload)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {FETCH_TIMEOUT:?}"),
+    };
+    eprintln!(
+        "tidegate: value {} is shown as its reference, as it cannot be had: {cause}",
+        reference.object_id
+    );
     Ok(())
 }

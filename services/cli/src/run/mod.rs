@@ -4,6 +4,7 @@ mod count;
 mod explain;
 mod find;
 mod get;
+mod inputs;
 mod logs;
 mod ls;
 mod operate;
@@ -42,8 +43,9 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
                 ls::ls(&client, &printer, filter, order_by, limit).await
             }
             RunCommand::Count { filter } => count::count(&client, &printer, &filter).await,
-            RunCommand::Find { key, scope } => find::find(&client, &printer, key, scope).await,
-            RunCommand::Get { id } => get::get(&client, &printer, &id).await,
+            RunCommand::Find { key, scope, full } => find::find(&client, &printer, key, scope, full).await,
+            RunCommand::Get { id, full } => get::get(&client, &printer, &id, full).await,
+            RunCommand::Inputs { id, full } => inputs::inputs(&client, &printer, &id, full).await,
             RunCommand::Explain { id } => explain::explain(&client, &printer, &id).await,
             RunCommand::Tree { id, all } => tree::tree(&client, &printer, &id, all).await,
             RunCommand::Logs { id, tree, follow, level, contains, limit } => {
@@ -61,8 +63,9 @@ fn run(args: RunArgs) -> Result<u8, Fault> {
             RunCommand::Pause { targets, timeout, reason } => {
                 operate(&client, &printer, &Verb::Pause(timeout), targets, &reason).await
             }
-            RunCommand::Resume { targets, input } => {
-                operate(&client, &printer, &Verb::Resume(input), targets, "").await
+            RunCommand::Resume { targets, input, pause_key } => {
+                let verb = Verb::Resume { input, pause_key: pause_key.unwrap_or_default() };
+                operate(&client, &printer, &verb, targets, "").await
             }
             RunCommand::Retry { targets, reason } => {
                 operate(&client, &printer, &Verb::Retry, targets, &reason).await

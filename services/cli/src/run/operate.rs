@@ -29,8 +29,8 @@ pub enum Verb {
     Cancel,
     /// They wait, at most so long.
     Pause(Option<Duration>),
-    /// They go on, with this JSON.
-    Resume(Option<String>),
+    /// They go on, with this JSON, from the pause of this key.
+    Resume { input: Option<String>, pause_key: String },
     /// They are tried again.
     Retry,
     /// They go.
@@ -42,7 +42,7 @@ impl Verb {
         match self {
             Self::Cancel => BulkAction::Cancel,
             Self::Pause(_) => BulkAction::Pause,
-            Self::Resume(_) => BulkAction::Resume,
+            Self::Resume { .. } => BulkAction::Resume,
             Self::Retry => BulkAction::Retry,
             Self::Delete => BulkAction::Delete,
         }
@@ -52,7 +52,7 @@ impl Verb {
         match self {
             Self::Cancel => "cancel",
             Self::Pause(_) => "pause",
-            Self::Resume(_) => "resume",
+            Self::Resume { .. } => "resume",
             Self::Retry => "retry",
             Self::Delete => "delete",
         }
@@ -84,7 +84,7 @@ pub async fn operate(
     };
     match verb {
         Verb::Pause(timeout) => request.pause_timeout = proto_duration(*timeout)?,
-        Verb::Resume(Some(_)) => {
+        Verb::Resume { input: Some(_), .. } => {
             return Err(Fault::usage("--input goes to one pause of one run: name runs by their ids"));
         }
         _ => {}
@@ -95,15 +95,27 @@ pub async fn operate(
         return OK;
     }
     if !targets.yes && !is_confirmed(verb, counted.n_matched)? {
-        return Err(Fault::usage("nothing was done"));
+        return Err(Fault::stopped("nothing was done"));
     }
     request.dry_run = false;
     let started = client.start_bulk_operation(request).await?;
-    show(printer, &follow(client, started).await?)?;
+    let id = &started.id;
+    eprintln!("bulk operation {id}: `tidegate bulk get {id}` shows it, `tidegate bulk cancel {id}` stops it");
+    let ended = follow(client, started).await?;
+    show(printer, &ended)?;
+    judge(&ended)
+}
+
+/// One that somebody has stopped has not done what was asked.
+fn judge(ended: &BulkOperation) -> Result<u8, Fault> {
+    if ended.state() == BulkOperationState::Cancelled {
+        let (id, done) = (&ended.id, progress_text(ended));
+        return Err(Fault::stopped(format!("bulk operation {id} was stopped: {done}")));
+    }
     OK
 }
 
-/// Each by itself. The first fault ends it.
+/// Each by itself. The first fault ends it; what was done before is told all the same.
 async fn each(
     client: &Client,
     printer: &Printer,
@@ -115,26 +127,13 @@ async fn each(
         check_id(id)?;
     }
     let mut documents = Vec::new();
+    let mut outcome = OK;
     for id in ids {
-        let (document, line) = match verb {
-            Verb::Cancel => {
-                let response = client.cancel_run(id, reason).await?;
-                let (run, n_cancelled) = (response.run.unwrap_or_default(), response.n_cancelled);
-                let state = state_text(run.state.as_ref());
-                let line = format!("{id}  {state}  {n_cancelled} of its tree cancelled");
-                (json!({ "run": run_json(&run), "n_cancelled": n_cancelled }), line)
-            }
-            Verb::Pause(timeout) => {
-                described(&client.pause_run(id, proto_duration(*timeout)?, reason).await?)
-            }
-            Verb::Resume(input) => {
-                let input = input.clone().map(payload::json);
-                described(&client.resume_run(id, input).await?)
-            }
-            Verb::Retry => described(&client.retry_run(id, reason).await?),
-            Verb::Delete => {
-                client.delete_run(id).await?;
-                (json!({ "deleted": id }), format!("{id}  deleted"))
+        let (document, line) = match one(client, verb, id, reason).await {
+            Ok(done) => done,
+            Err(fault) => {
+                outcome = Err(fault);
+                break;
             }
         };
         if printer.is_json() {
@@ -143,10 +142,33 @@ async fn each(
             printer.text(&format!("{line}\n"))?;
         }
     }
-    if printer.is_json() {
+    if printer.is_json() && !(documents.is_empty() && outcome.is_err()) {
         printer.document(&Value::Array(documents))?;
     }
-    OK
+    outcome
+}
+
+/// Does it to one run; what to tell programs and people of it.
+async fn one(client: &Client, verb: &Verb, id: &str, reason: &str) -> Result<(Value, String), Fault> {
+    Ok(match verb {
+        Verb::Cancel => {
+            let response = client.cancel_run(id, reason).await?;
+            let (run, n_cancelled) = (response.run.unwrap_or_default(), response.n_cancelled);
+            let state = state_text(run.state.as_ref());
+            let line = format!("{id}  {state}  {n_cancelled} of its tree cancelled");
+            (json!({ "run": run_json(&run), "n_cancelled": n_cancelled }), line)
+        }
+        Verb::Pause(timeout) => described(&client.pause_run(id, proto_duration(*timeout)?, reason).await?),
+        Verb::Resume { input, pause_key } => {
+            let input = input.clone().map(payload::json);
+            described(&client.resume_run(id, pause_key, input).await?)
+        }
+        Verb::Retry => described(&client.retry_run(id, reason).await?),
+        Verb::Delete => {
+            client.delete_run(id).await?;
+            (json!({ "deleted": id }), format!("{id}  deleted"))
+        }
+    })
 }
 
 fn described(run: &proto::Run) -> (Value, String) {
@@ -195,4 +217,23 @@ async fn follow(client: &Client, mut operation: BulkOperation) -> Result<BulkOpe
 fn proto_duration(timeout: Option<Duration>) -> Result<Option<prost_types::Duration>, Fault> {
     let timeout = timeout.map(prost_types::Duration::try_from).transpose();
     timeout.map_err(|error| Fault::usage(format!("--timeout is too long: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_was_stopped_is_no_success() {
+        let ended = |state: BulkOperationState| BulkOperation {
+            id: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".to_owned(),
+            state: state.into(),
+            n_matched: 12,
+            n_done: 5,
+            ..BulkOperation::default()
+        };
+        assert_eq!(judge(&ended(BulkOperationState::Completed)).unwrap(), crate::fault::exit::OK);
+        let stopped = judge(&ended(BulkOperationState::Cancelled)).unwrap_err().to_string();
+        assert!(stopped.ends_with("was stopped: 5 of 12 done, 0 skipped"), "{stopped}");
+    }
 }
