@@ -4,6 +4,7 @@ use tidegate_sdk::proto::{Run, RunEvent};
 
 use crate::{
     keeper::Incident,
+    load::Calls,
     logs::LogLine,
     record::Record,
     script::Fault,
@@ -26,6 +27,7 @@ pub(crate) struct Happened {
 pub(crate) struct Evidence {
     /// Key → the ids that its calls were answered with.
     pub accepted: BTreeMap<String, Vec<String>>,
+    pub calls: Calls,
     pub runs: HashMap<String, Run>,
     pub histories: HashMap<String, Vec<RunEvent>>,
     /// What the recorder saw, by key, in the order of time.

@@ -1,5 +1,7 @@
 //! What must be true at the end, whatever the script did.
 //!
+//! - `load`: no call was refused for good, and nine of ten calls that the rate asks for were accepted: a load that did
+//!   nothing proves nothing.
 //! - `ended`: every accepted task is there, and COMPLETED: its crash policy forgives every crash.
 //! - `one-run`: all answers to the calls with one key name the same run.
 //! - `completed-once`: a history has one COMPLETED event and one that ended the run, which is its last.
@@ -18,6 +20,7 @@ use tidegate_sdk::proto::{Run, RunEvent, StateType};
 
 use crate::{
     evidence::{Evidence, Happened},
+    load::Calls,
     record::{Record, What},
     script::{Fault, Link, Part},
     suite::LEASE,
@@ -41,7 +44,7 @@ const ERRORS_LATE: Duration = Duration::from_secs(15);
 
 /// All violations.
 pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
-    let mut found = Vec::new();
+    let mut found = of_calls(&evidence.calls);
     for (key, run_ids) in &evidence.accepted {
         let run_id = &run_ids[0];
         let mut broken = |rule, text| found.push(Violation { rule, text, run_id: Some(run_id.clone()) });
@@ -82,6 +85,15 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
             let text = format!("{}: {}", incident.name, incident.what);
             found.push(Violation { rule: "processes", text, run_id: None });
         }
+    }
+    found
+}
+
+fn of_calls(calls: &Calls) -> Vec<Violation> {
+    let broken = |text: String| Violation { rule: "load", text, run_id: None };
+    let mut found: Vec<_> = calls.refused.iter().cloned().map(broken).collect();
+    if calls.n_accepted == 0 || calls.n_accepted * 10 < calls.n_wanted() * 9 {
+        found.push(broken(format!("of {} calls: {calls}", calls.n_wanted())));
     }
     found
 }
@@ -326,6 +338,7 @@ mod tests {
         ];
         Evidence {
             accepted: [("task-1".to_owned(), vec![RUN.to_owned()])].into(),
+            calls: Calls { n_accepted: 9, n_given_up: 1, ..Calls::default() },
             runs: [(RUN.to_owned(), run)].into(),
             histories: [(RUN.to_owned(), history)].into(),
             records: [("task-1".to_owned(), records)].into(),
@@ -349,6 +362,16 @@ mod tests {
     #[test]
     fn a_task_that_was_executed_again_after_a_kill_breaks_nothing() {
         assert_eq!(broken(&crashed_once()), [""; 0]);
+    }
+
+    #[test]
+    fn a_load_that_was_refused_or_hardly_accepted_proves_nothing() {
+        assert_eq!(broken(&Evidence::default()), ["load"], "nothing was called");
+        let mut evidence = crashed_once();
+        evidence.calls.refused.push("task-2: the name is wrong".into());
+        assert_eq!(broken(&evidence), ["load", "load"]);
+        evidence.calls = Calls { n_accepted: 8, n_not_made: 1, n_given_up: 1, ..Calls::default() };
+        assert_eq!(broken(&evidence), ["load"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::time::{self, Time};
 
 /// How long a process may take to end in order: above the services' shutdown grace and the workers' drain.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-/// How long it may take to serve.
+/// How long it may take to serve, however often it is started for that.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// Between an end and the next start, as a supervisor of processes would wait.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
@@ -88,7 +88,7 @@ impl Kept {
     /// Waits until it serves.
     pub async fn ready(&self) -> anyhow::Result<()> {
         let mut ready = self.ready.clone();
-        timeout(READY_DEADLINE, ready.wait_for(|ready| *ready)).await.context("it does not serve")??;
+        ready.wait_for(|ready| *ready).await.context("it is no longer kept")?;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Kept {
         self.order(Order::Restart).await
     }
 
-    /// SIGSTOP, and SIGCONT after `lasts`.
+    /// SIGSTOP to it and its children, and SIGCONT after `lasts`.
     pub async fn freeze(&self, lasts: Duration) -> anyhow::Result<Option<u32>> {
         self.order(Order::Freeze { lasts }).await
     }
@@ -157,9 +157,9 @@ impl Keeper {
                     child = self.start().await?;
                 }
                 Order::Freeze { lasts } => {
-                    signal(&child, "STOP").await?;
+                    let frozen = Frozen::new(pid.context("the process has ended")?)?;
                     sleep(lasts).await;
-                    signal(&child, "CONT").await?;
+                    drop(frozen);
                 }
                 Order::End => {
                     self.stop(&mut child).await?;
@@ -173,6 +173,7 @@ impl Keeper {
 
     /// Starts it, again and again until it serves.
     async fn start(&mut self) -> anyhow::Result<Child> {
+        let give_up_at = Instant::now() + READY_DEADLINE;
         loop {
             let log = std::fs::File::options().create(true).append(true).open(&self.program.log)?;
             let log_start = log.metadata()?.len();
@@ -191,21 +192,30 @@ impl Keeper {
                 .kill_on_drop(true)
                 .spawn()
                 .with_context(|| format!("start {}", self.program.path.display()))?;
-            match self.until_ready(&mut child, log_start).await? {
+            match self.until_ready(&mut child, log_start, give_up_at).await? {
                 None => {
                     self.ready.send_replace(true);
                     return Ok(child);
                 }
                 Some(status) => self.report(format!("it ended before it served: {status}"), true),
             }
+            anyhow::ensure!(
+                Instant::now() < give_up_at,
+                "it ended each time it was started for {READY_DEADLINE:?}; {} says why",
+                self.program.log.display()
+            );
             sleep(RESTART_PAUSE).await;
         }
     }
 
-    /// `None`: it serves, or takes very long to, which is an incident of its own.
-    async fn until_ready(&self, child: &mut Child, log_start: u64) -> anyhow::Result<Option<ExitStatus>> {
+    /// `None`: it serves.
+    async fn until_ready(
+        &self,
+        child: &mut Child,
+        log_start: u64,
+        give_up_at: Instant,
+    ) -> anyhow::Result<Option<ExitStatus>> {
         let Some(wanted) = self.program.ready else { return Ok(None) };
-        let started = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
@@ -213,10 +223,11 @@ impl Keeper {
             if read_from(&self.program.log, log_start)?.contains(wanted) {
                 return Ok(None);
             }
-            if started.elapsed() > READY_DEADLINE {
-                self.report(format!("it does not serve within {READY_DEADLINE:?}"), true);
-                return Ok(None);
-            }
+            anyhow::ensure!(
+                Instant::now() < give_up_at,
+                "it does not serve within {READY_DEADLINE:?}; {} says why",
+                self.program.log.display()
+            );
             sleep(LOOK_INTERVAL).await;
         }
     }
@@ -257,4 +268,98 @@ async fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().await?;
     anyhow::ensure!(sent.success(), "kill -{name} {pid} failed");
     Ok(())
+}
+
+/// A process that is stopped together with its children, as those of Postgres do its work. All go on when this is
+/// dropped, whatever for: a child that stays stopped would outlive everything.
+struct Frozen(Vec<u32>);
+
+impl Frozen {
+    fn new(pid: u32) -> anyhow::Result<Self> {
+        let mut frozen = Self(vec![pid]);
+        frozen.signal("STOP")?; // it first, so that it makes no further child
+        frozen.0.extend(children_of(pid)?);
+        frozen.signal("STOP")?;
+        Ok(frozen)
+    }
+
+    /// Some of the children may have ended, which is no failure.
+    fn signal(&self, name: &str) -> std::io::Result<()> {
+        let pids = self.0.iter().map(u32::to_string);
+        let mut kill = std::process::Command::new("kill");
+        kill.arg(format!("-{name}")).args(pids).stderr(Stdio::null()).status().map(drop)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = self.signal("CONT") {
+            println!("processes {:?} stay stopped: {error}", self.0);
+        }
+    }
+}
+
+fn children_of(parent: u32) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+        // A process may end while it is looked at.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        // `12 (name) S 7 …`: the name may have spaces and brackets.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state_of(pid: u32) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    }
+
+    async fn until(is_so: impl Fn() -> bool) {
+        while !is_so() {
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_frozen_with_its_children_and_all_go_on() {
+        let shell = Command::new("sh").args(["-c", "sleep 600 & wait"]).kill_on_drop(true).spawn().unwrap();
+        let parent = shell.id().unwrap();
+        until(|| !children_of(parent).unwrap().is_empty()).await;
+        let child = children_of(parent).unwrap()[0];
+        let frozen = Frozen::new(parent).unwrap();
+        until(|| state_of(parent) == 'T' && state_of(child) == 'T').await;
+        drop(frozen);
+        until(|| state_of(parent) == 'S' && state_of(child) == 'S').await;
+        let ended = Command::new("kill").arg(child.to_string()).status().await.unwrap();
+        assert!(ended.success());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_never_serves_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program {
+            name: "hopeless".into(),
+            path: "false".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            log: folder.path().join("log"),
+            ready: Some("serving"),
+            stop_signal: "TERM",
+        };
+        let incidents = Incidents::default();
+        let kept = Kept::start(program, Arc::clone(&incidents));
+        assert!(kept.ready().await.is_err());
+        assert!(kept.restart().await.is_err());
+        let incidents = incidents.lock().unwrap();
+        assert!(incidents.last().unwrap().what.contains("cannot be kept"), "{incidents:?}");
+    }
 }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tidegate_sdk::{Client, Error};
 use tokio::{
@@ -20,10 +20,33 @@ const MAX_CRASHES: u32 = 1_000;
 pub(crate) struct Accepted {
     /// The answers to the calls with each key: more than one where it was called twice.
     pub run_ids: BTreeMap<String, Vec<String>>,
-    /// Calls that were given up. They have promised nothing.
-    pub given_up: Vec<Error>,
-    /// Calls that were not made, because too many were under way.
+    pub calls: Calls,
+}
+
+/// What became of all calls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls {
+    pub n_accepted: u64,
+    /// Given up for what could pass. They have promised nothing.
+    pub n_given_up: u64,
+    /// Not made, because too many were under way.
     pub n_not_made: u64,
+    /// Refused for good, and why.
+    pub refused: Vec<String>,
+}
+
+impl Calls {
+    pub fn n_wanted(&self) -> u64 {
+        self.n_accepted + self.n_given_up + self.n_not_made + self.refused.len() as u64
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_accepted, n_given_up, n_not_made, refused } = self;
+        let n_refused = refused.len();
+        write!(f, "{n_accepted} accepted, {n_given_up} given up, {n_not_made} not made, {n_refused} refused")
+    }
 }
 
 /// Makes calls at the rate until the time is over, and waits for the last answers. One task in a hundred each takes a
@@ -43,7 +66,7 @@ pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Resul
             n_made += 1;
             for _ in 0..n_calls(n_made) {
                 let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                    accepted.n_not_made += 1;
+                    accepted.calls.n_not_made += 1;
                     continue;
                 };
                 let call = call(client.clone(), n_made);
@@ -66,8 +89,12 @@ pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Resul
 impl Accepted {
     fn note(&mut self, (key, answer): (String, Result<String, Error>)) {
         match answer {
-            Ok(run_id) => self.run_ids.entry(key).or_default().push(run_id),
-            Err(error) => self.given_up.push(error),
+            Ok(run_id) => {
+                self.calls.n_accepted += 1;
+                self.run_ids.entry(key).or_default().push(run_id);
+            }
+            Err(error) if error.is_retryable() => self.calls.n_given_up += 1,
+            Err(error) => self.calls.refused.push(format!("{key}: {error}")),
         }
     }
 }

@@ -19,6 +19,11 @@ const MAX_LINE: usize = 1_024;
 /// Appends each datagram as a line, until SIGTERM; then also what had been sent by then. A datagram is in the
 /// socket's queue once the worker's `send` has returned, so a worker that is killed afterwards takes none with it.
 pub(crate) async fn record(settings: RecorderSettings) -> anyhow::Result<()> {
+    // One that died has left its socket behind.
+    match std::fs::remove_file(&settings.socket) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let socket = UnixDatagram::bind(&settings.socket).context("bind the recorder's socket")?;
     let mut file = File::options().create(true).append(true).open(&settings.file)?;
     let mut terminated = signal(SignalKind::terminate())?;

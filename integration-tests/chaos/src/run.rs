@@ -2,7 +2,10 @@ use std::{path::PathBuf, process::ExitCode, sync::PoisonError, time::Duration};
 
 use anyhow::Context as _;
 use tidegate_sdk::Client;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     evidence::{Evidence, Happened},
@@ -24,9 +27,13 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let folder = tempfile::Builder::new().prefix("tidegate-chaos.").tempdir().context("make a folder")?;
+    // Whatever ends this, the suite ends with it: its processes are killed when it is dropped.
+    let limit = settings.may_last();
     let passed = tokio::select! {
-        passed = run_in(folder.path().to_owned(), seed, script, &settings) => passed,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        passed = timeout(limit, run_in(folder.path().to_owned(), seed, script, &settings)) => {
+            passed.unwrap_or_else(|_| Err(anyhow::anyhow!("it had not ended after {limit:?}")))
+        }
+        signal = stop_signal() => signal.and_then(|name| Err(anyhow::anyhow!("ended by {name}"))),
     };
     if matches!(passed, Ok(true)) {
         println!("seed {seed}: every invariant holds");
@@ -34,6 +41,18 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     }
     println!("seed {seed}: FAILED; logs and records are in {}", folder.keep().display());
     passed.map(|_| ExitCode::FAILURE)
+}
+
+/// Waits for a signal that asks this process to end.
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    })
 }
 
 async fn run_in(
@@ -79,10 +98,7 @@ async fn gather(
     settings: &RunSettings,
     started: Instant,
 ) -> anyhow::Result<Evidence> {
-    if !accepted.given_up.is_empty() || accepted.n_not_made > 0 {
-        let first = accepted.given_up.first().map(ToString::to_string).unwrap_or_default();
-        println!("calls given up: {}, not made: {}; {first}", accepted.given_up.len(), accepted.n_not_made);
-    }
+    println!("{:7.2} s  calls: {}", since(started), accepted.calls);
     observe::until_ended(client, Duration::from_secs(settings.patience.into())).await?;
     println!("{:7.2} s  all have ended, or the patience has", since(started));
     let runs = observe::runs(client).await?;
@@ -96,6 +112,7 @@ async fn gather(
     println!("{:7.2} s  all parts have ended", since(started));
     Ok(Evidence {
         accepted: accepted.run_ids,
+        calls: accepted.calls,
         runs,
         histories,
         records,

@@ -75,6 +75,12 @@ impl RunSettings {
         Duration::from_secs(self.every.get().into())
     }
 
+    /// After which time it hangs: twice what load and patience take, and some minutes to start, to read every history
+    /// and to end.
+    pub fn may_last(&self) -> Duration {
+        (self.load_lasts() + Duration::from_secs(self.patience.into())) * 2 + Duration::from_secs(300)
+    }
+
     pub fn n_workers(&self) -> usize {
         self.workers as usize
     }
