@@ -6,12 +6,12 @@ use tidegate_integration_tests::{Suite, within};
 use tidegate_sdk::{
     Client, RunHandle,
     proto::{
-        Assign, Credits, Function, Hello, Payload, Report, ReportOutcome, Reports, RunEvent, RunKind,
-        StateType, WorkRequest, WorkResponse, report::Completed, report::Event, report::Started,
-        work_request, work_response, worker_service_client::WorkerServiceClient,
+        Assign, Credits, Function, Heartbeat, HeldRun, Hello, Payload, Report, ReportOutcome, Reports,
+        RunEvent, RunKind, StateType, WorkRequest, WorkResponse, report::Completed, report::Event,
+        report::Started, work_request, work_response, worker_service_client::WorkerServiceClient,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet, time::interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -21,6 +21,8 @@ crate::on_both_forms!(
 );
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Far below the lease.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 async fn a_frozen_worker_cannot_complete_its_run_again(suite: &mut Suite) {
     let client = suite.client();
@@ -58,6 +60,7 @@ async fn reports_of_an_older_epoch_change_nothing(suite: &mut Suite) {
     let current = second.assignment().await;
     assert_eq!((current.run_id.as_str(), current.attempt), (handle.id(), 2));
     assert!(current.epoch > late.epoch, "{current:?}");
+    let _held = second.keep(&current);
 
     let mut first = RawWorker::connect(&address, "first").await;
     for event in [Event::Started(Started {}), completed("1"), Event::Cancelled(Default::default())] {
@@ -89,7 +92,8 @@ fn completed(json: &'static str) -> Event {
     Event::Completed(Completed { result: Some(Payload { metadata, data: json.into(), reference: None }) })
 }
 
-/// A worker that says what the test wants, and never sends a heartbeat: it gets runs for as long as a lease.
+/// A worker that says what the test wants. It sends no heartbeat but for runs that it keeps: others are its own for as
+/// long as a lease.
 struct RawWorker {
     requests: mpsc::Sender<WorkRequest>,
     responses: Streaming<WorkResponse>,
@@ -119,6 +123,22 @@ impl RawWorker {
                 return assignments.assigns.remove(0);
             }
         }
+    }
+
+    /// Sends heartbeats for the run until the set is dropped, so that however slow the test is, no lease ends.
+    fn keep(&self, assign: &Assign) -> JoinSet<()> {
+        let held = HeldRun { run_id: assign.run_id.clone(), epoch: assign.epoch };
+        let requests = self.requests.clone();
+        let mut heartbeats = JoinSet::new();
+        heartbeats.spawn(async move {
+            let mut interval = interval(HEARTBEAT_INTERVAL);
+            loop {
+                interval.tick().await;
+                let heartbeat = Heartbeat { runs: vec![held.clone()] };
+                send(&requests, work_request::Message::Heartbeat(heartbeat)).await;
+            }
+        });
+        heartbeats
     }
 
     async fn report(&mut self, assign: &Assign, event: Event) -> ReportOutcome {

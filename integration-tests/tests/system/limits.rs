@@ -29,12 +29,7 @@ async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
     let runs = call.delay_many(&paths).await.unwrap();
 
     observer.see(N_SLOTS).await;
-    // Every other run was to start by now.
-    let n_waiting = (N_RUNS - N_SLOTS) as u64;
-    eventually("all others wait", DEADLINE, async || {
-        (limit(&client).await.waiting_runs == n_waiting).then_some(())
-    })
-    .await;
+    until_all_wait(&client, N_RUNS).await;
     observer.see_no_more().await;
     explained(&client, &runs).await;
 
@@ -44,6 +39,8 @@ async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
     observer.see_end_of(killed).await;
     for n_left in (1..=N_RUNS).rev() {
         observer.see(n_left.min(N_SLOTS)).await;
+        until_all_wait(&client, n_left).await;
+        observer.see_no_more().await;
         observer.end_one().await;
     }
     for run in &runs {
@@ -60,6 +57,19 @@ async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
 
 async fn limit(client: &Client) -> ConcurrencyLimit {
     client.core().get_concurrency_limit("three").await.unwrap().limit.unwrap()
+}
+
+/// Waits until of the runs that are left, those without a slot have been refused one: none of them is on its way to a
+/// worker. A run that executes without a slot would be missing for ever.
+async fn until_all_wait(client: &Client, n_left: usize) {
+    let used = n_left.min(N_SLOTS);
+    let wanted = (used as u64, (n_left - used) as u64);
+    eventually("all others wait", DEADLINE, async || {
+        let limit = limit(client).await;
+        assert!(limit.used_slots <= N_SLOTS as u64, "{limit:?}");
+        ((limit.used_slots, limit.waiting_runs) == wanted).then_some(())
+    })
+    .await;
 }
 
 /// A run that waits says for what, and who has it.
@@ -85,7 +95,7 @@ struct Seen {
 }
 
 impl Observer {
-    /// Waits until `n` attempts execute, and looks whether there are more.
+    /// Waits until `n` attempts execute.
     async fn see(&mut self, n: usize) {
         while self.seen.len() < n {
             let (stream, _) = within("another attempt", DEADLINE, self.listener.accept()).await.unwrap();
@@ -93,7 +103,6 @@ impl Observer {
             within("its process id", DEADLINE, stream.read_line(&mut pid)).await.unwrap();
             self.seen.push_back(Seen { pid: pid.trim().parse().unwrap(), stream });
         }
-        self.see_no_more().await;
     }
 
     /// Nobody else has come in.

@@ -69,8 +69,15 @@ async fn cancel_of_ten_thousand_is_finished_after_the_api_was_killed(suite: &mut
     assert_eq!(counted.n_matched, N_CHILDREN as u64 + 1);
     let request = StartBulkOperationRequest { dry_run: false, ..request };
     let started = client.core().start_bulk_operation(request).await.unwrap();
+    // It is killed after the first of many steps.
+    eventually("the first step", DEADLINE, async || {
+        (client.core().bulk_operation(&started.id).await.unwrap().n_done > 0).then_some(())
+    })
+    .await;
     let name = if suite.redis().is_some() { "api" } else { "dev" };
     suite.kill_and_restart(name).await;
+    let left = client.core().bulk_operation(&started.id).await.unwrap();
+    assert!((1..N_CHILDREN as u64).contains(&left.n_done), "the kill came in the middle: {left:?}");
 
     let ended = eventually("the end of the operation", DEADLINE, async || {
         let operation = client.core().bulk_operation(&started.id).await.ok()?;
