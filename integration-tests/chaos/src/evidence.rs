@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use tidegate_sdk::proto::{Run, RunEvent};
+use tidegate_sdk::proto::{ConcurrencyLimit, Run, RunEvent};
 
 use crate::{
     keeper::Incident,
@@ -33,6 +33,8 @@ pub(crate) struct Evidence {
     /// What the recorder saw, by key, in the order of time.
     pub records: HashMap<String, Vec<Record>>,
     pub faults: Vec<Happened>,
+    /// The concurrency limit as it is at the end.
+    pub limit: Option<ConcurrencyLimit>,
     /// Keys in Redis that still hold runs.
     pub leftovers: Vec<String>,
     pub errors: Vec<LogLine>,

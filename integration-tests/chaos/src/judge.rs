@@ -11,7 +11,9 @@
 //! - `one-start-per-epoch`: no epoch of a run was executed twice, and none without a claim in the history.
 //! - `extra-executions`: see [`extra_executions`].
 //! - `leftovers`: Redis holds neither entry nor lease of a run.
-//! - `errors`: no service logged an ERROR but while a fault of what it depends on explains it, and none panicked.
+//! - `limits`: never more tasks of the concurrency limit executed at a time than it has slots.
+//! - `slots`: at the end no slot of it is held, and no run waits for one.
+//! - `errors`: no process logged an ERROR but while a fault of what it depends on explains it, and none panicked.
 //! - `processes`: no process ended by itself, or by an orderly stop otherwise than in order.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
@@ -20,11 +22,12 @@ use tidegate_sdk::proto::{Run, RunEvent, StateType};
 
 use crate::{
     evidence::{Evidence, Happened},
-    load::Calls,
+    load::{self, Calls},
     record::{Record, What},
     script::{Fault, Link, Part},
-    suite::LEASE,
-    time::Time,
+    suite::{HEARTBEAT_INTERVAL, LEASE},
+    time::{self, Time},
+    worker::DRAIN_GRACE,
 };
 
 /// A rule that was broken.
@@ -39,8 +42,14 @@ pub(crate) struct Violation {
 /// How long after its end a fault may still show: leases that it cut off run out, and their judgement waits until
 /// workers have had the time of another lease to announce what they hold; then a sweep and a claim.
 const LATE: Duration = LEASE.saturating_mul(2).saturating_add(Duration::from_secs(5));
-/// How long after its end a fault may still explain an ERROR: calls that began in it run into their timeouts.
-const ERRORS_LATE: Duration = Duration::from_secs(15);
+/// So long a worker must be out of Redis' reach to lose its leases: the last heartbeat before came up to an interval
+/// earlier.
+const LOSES_LEASES: Duration = LEASE.saturating_sub(HEARTBEAT_INTERVAL);
+/// The longest that who lost a connection waits before it tries again. Delays double, so it is no longer than it tried.
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(5);
+/// How long after its end a fault may still explain an ERROR: calls that began in it run into their timeouts, the
+/// longest of which (for a connection, a lock, a batch of task-queue) are of five seconds.
+const ERRORS_LATE: Duration = Duration::from_secs(5);
 
 /// All violations.
 pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
@@ -67,14 +76,16 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
             broken("extra-executions", format!("{key}: {text}"));
         }
     }
+    found.extend(of_limit(evidence));
     for left in &evidence.leftovers {
         found.push(Violation { rule: "leftovers", text: left.clone(), run_id: None });
     }
     for line in &evidence.errors {
-        let explained =
-            line.at.is_some_and(|at| evidence.faults.iter().any(|fault| explains_error(fault, at)));
+        let explained = line
+            .at
+            .is_some_and(|at| evidence.faults.iter().any(|fault| explains_error(fault, line.part, at)));
         if !explained {
-            let text = format!("{}: {}", line.service, line.text);
+            let text = format!("{}: {}", line.part.name(), line.text);
             found.push(Violation { rule: "errors", text, run_id: None });
         }
     }
@@ -96,6 +107,50 @@ fn of_calls(calls: &Calls) -> Vec<Violation> {
         found.push(broken(format!("of {} calls: {calls}", calls.n_wanted())));
     }
     found
+}
+
+fn of_limit(evidence: &Evidence) -> Vec<Violation> {
+    let Some(limit) = &evidence.limit else { return Vec::new() };
+    let broken = |rule, text: String| Violation { rule, text, run_id: None };
+    let mut found = Vec::new();
+    let (most, when) = most_at_once(evidence);
+    if most > limit.max_slots as usize {
+        let text = format!("{most} tasks executed at once at {when:?}, with {} slots", limit.max_slots);
+        found.push(broken("limits", text));
+    }
+    if limit.used_slots > 0 || limit.waiting_runs > 0 {
+        let text =
+            format!("{} slots are held at the end, {} runs wait", limit.used_slots, limit.waiting_runs);
+        found.push(broken("slots", text));
+    }
+    found
+}
+
+/// How many tasks of the limit executed at a time at most, and when. An execution counts from when the recorder saw its
+/// start until its end; one that was taken from its worker until the event that says so: its slot was held that long.
+pub(crate) fn most_at_once(evidence: &Evidence) -> (usize, Time) {
+    let mut changes: Vec<(Time, isize)> = Vec::new();
+    for (key, run_ids) in evidence.accepted.iter().filter(|(key, _)| load::needs_a_slot(key)) {
+        let history = evidence.histories.get(&run_ids[0]).map_or(&[][..], Vec::as_slice);
+        let records = evidence.records.get(key).map_or(&[][..], Vec::as_slice);
+        for start in records.iter().filter(|record| record.what == What::Start) {
+            let taken = taken_at(history, start.epoch).filter(|(state, _)| *state != StateType::Completed);
+            let ended = || records.iter().find(|r| r.what == What::End && r.epoch == start.epoch);
+            let until = taken.map(|(_, at)| at).or_else(|| ended().map(|end| end.at));
+            if let Some(until) = until.filter(|until| *until > start.at) {
+                changes.extend([(start.at, 1), (until, -1)]);
+            }
+        }
+    }
+    changes.sort_unstable(); // at the same time, ends first
+    let (mut now, mut most) = (0, (0, Time::ZERO));
+    for (at, change) in changes {
+        now += change;
+        if now > most.0 {
+            most = (now, at);
+        }
+    }
+    (most.0.unsigned_abs(), most.1)
 }
 
 fn of_history(run: &Run, history: &[RunEvent]) -> Vec<(&'static str, String)> {
@@ -153,9 +208,12 @@ fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str,
 /// FAILED in the history, it is a retry. Every other one is extra, and needs a fault of its own (so a task has at most
 /// one extra execution per fault) that could have taken the run from the worker of the execution before:
 ///
-/// - a kill of that worker's process, or a freeze of it, or an orderly restart that it did not end within its grace;
-/// - a fault of what carries its lease: task-queue, Redis, the links between them and to the workers. Faults of the api,
-///   the scheduler, log-ingest or Postgres alone explain nothing: they cost time, not executions;
+/// - a kill of that worker's process, or an orderly restart that it did not end within its grace;
+/// - silence of that worker, for [`LOSES_LEASES`] at least: a freeze of it, or faults of what carries its leases, which
+///   are task-queue, Redis, and the links to them (see [`silences`]). Faults that follow each other so closely that no
+///   heartbeat came between make one silence. Short ones explain nothing, nor does a wipe of Redis, after which workers
+///   announce what they hold, nor faults of the api, the scheduler, log-ingest or Postgres: they cost time, not
+///   executions;
 ///
 /// and that was under way, or had ended at most [`LATE`] before, at some time between the two starts.
 pub(crate) fn extra_executions(
@@ -172,13 +230,15 @@ pub(crate) fn extra_executions(
             continue;
         }
         n_extra += 1;
+        let silences = silences(faults, before.pid);
+        let could_take = |idx: usize| {
+            ends_its_work(&faults[idx], before.pid)
+                || silences.iter().any(|silence| silence.lasts() >= LOSES_LEASES && silence.of.contains(&idx))
+        };
         // The one that is over first: later ones may be needed by later executions.
         let explains = |idx: &usize| {
             let fault = &faults[*idx];
-            !used[*idx]
-                && could_take(fault, before.pid)
-                && fault.from <= after.at
-                && fault.until + LATE >= before.at
+            !used[*idx] && could_take(*idx) && fault.from <= after.at && fault.until + LATE >= before.at
         };
         match (0..faults.len()).filter(explains).min_by_key(|idx| faults[*idx].until) {
             Some(idx) => used[idx] = true,
@@ -191,35 +251,94 @@ pub(crate) fn extra_executions(
     (n_extra, unexplained)
 }
 
-fn could_take(fault: &Happened, pid: u32) -> bool {
+/// The process `pid` went away with what it executed.
+fn ends_its_work(fault: &Happened, pid: u32) -> bool {
+    let is_of_it = fault.pid == Some(pid);
     match fault.fault {
-        Fault::Kill(Part::Worker(_)) | Fault::Restart(Part::Worker(_)) | Fault::Freeze(Part::Worker(_)) => {
-            fault.pid == Some(pid)
-        }
-        Fault::Kill(part) | Fault::Restart(part) | Fault::Freeze(part) => {
-            matches!(part, Part::TaskQueue | Part::Redis)
-        }
-        Fault::WipeRedis => true,
-        Fault::Cut(link) | Fault::Stall(link) => {
-            matches!(link, Link::TaskQueueToRedis | Link::WorkersToTaskQueue)
-        }
+        Fault::Kill(Part::Worker(_)) => is_of_it,
+        Fault::Restart(Part::Worker(_)) => is_of_it && fault.until - fault.from >= DRAIN_GRACE,
+        _ => false,
     }
 }
 
-/// How the execution under `epoch` ended in the history: the first event after its claim that is neither of a start nor
-/// of a cancel.
-fn ended_as(history: &[RunEvent], epoch: u64) -> Option<StateType> {
-    let claim =
-        history.iter().position(|event| event.epoch == epoch && state_of(event) == StateType::Pending)?;
-    let later = history[claim + 1..].iter().map(state_of);
-    later.into_iter().find(|state| !matches!(state, StateType::Running | StateType::Cancelling))
+/// A time in which no heartbeat of a worker came through, and the faults of which it is made.
+struct Silence {
+    from: Time,
+    until: Time,
+    of: Vec<usize>,
 }
 
-/// Services may call a person while what they depend on is away.
-fn explains_error(fault: &Happened, at: Time) -> bool {
+impl Silence {
+    fn lasts(&self) -> Duration {
+        self.until.saturating_sub(self.from)
+    }
+}
+
+/// The silences of the worker with the process id `pid`. One that broke connections goes on until they are made again.
+fn silences(faults: &[Happened], pid: u32) -> Vec<Silence> {
+    let mut found: Vec<Silence> = Vec::new();
+    let mut by_time: Vec<usize> = (0..faults.len()).collect();
+    by_time.sort_by_key(|idx| faults[*idx].from);
+    for idx in by_time {
+        let fault = &faults[idx];
+        let breaks_connections = match fault.fault {
+            Fault::Freeze(Part::Worker(_)) if fault.pid == Some(pid) => false,
+            Fault::Freeze(Part::TaskQueue(_) | Part::Redis) => false,
+            Fault::Kill(Part::TaskQueue(_) | Part::Redis) => true,
+            Fault::Restart(Part::TaskQueue(_) | Part::Redis) => true,
+            Fault::Stall(Link::TaskQueueToRedis | Link::WorkersToTaskQueue) => false,
+            Fault::Cut(Link::TaskQueueToRedis | Link::WorkersToTaskQueue) => true,
+            _ => continue,
+        };
+        let lasted = fault.until - fault.from;
+        let reconnects = if breaks_connections { lasted.min(RECONNECTS_WITHIN) } else { Duration::ZERO };
+        let until = fault.until + reconnects;
+        match found.last_mut() {
+            Some(last) if fault.from <= last.until + HEARTBEAT_INTERVAL => {
+                last.until = last.until.max(until);
+                last.of.push(idx);
+            }
+            _ => found.push(Silence { from: fault.from, until, of: vec![idx] }),
+        }
+    }
+    found
+}
+
+/// How the execution under `epoch` ended in the history.
+fn ended_as(history: &[RunEvent], epoch: u64) -> Option<StateType> {
+    taken_at(history, epoch).map(|(state, _)| state)
+}
+
+/// The first event after the claim of `epoch` that is neither of a start nor of a cancel.
+fn taken_at(history: &[RunEvent], epoch: u64) -> Option<(StateType, Time)> {
+    let claim =
+        history.iter().position(|event| event.epoch == epoch && state_of(event) == StateType::Pending)?;
+    let taken = history[claim + 1..]
+        .iter()
+        .find(|event| !matches!(state_of(event), StateType::Running | StateType::Cancelling))?;
+    let at = taken.state.as_ref().and_then(|state| state.occurred_at.as_ref());
+    Some((state_of(taken), at.map_or(Time::ZERO, |at| time::of_parts(at.seconds, at.nanos))))
+}
+
+/// A service may call a person while what it depends on is away, or after it was itself not there to see its calls end.
+fn explains_error(fault: &Happened, part: Part, at: Time) -> bool {
     let is_of_a_dependency = match fault.fault {
-        Fault::Kill(part) | Fault::Restart(part) | Fault::Freeze(part) => !matches!(part, Part::Worker(_)),
-        Fault::WipeRedis | Fault::Cut(_) | Fault::Stall(_) => true,
+        Fault::Freeze(frozen) if frozen == part => true,
+        Fault::Kill(other) | Fault::Restart(other) | Fault::Freeze(other) => matches!(
+            (part, other),
+            (Part::Api(_), Part::Postgres | Part::TaskQueue(_))
+                | (Part::TaskQueue(_), Part::Redis | Part::Api(_))
+                | (Part::Scheduler(_), Part::Postgres | Part::TaskQueue(_))
+                | (Part::LogIngest, Part::Postgres)
+        ),
+        Fault::WipeRedis => matches!(part, Part::TaskQueue(_)),
+        Fault::Cut(link) | Fault::Stall(link) => matches!(
+            (part, link),
+            (Part::Api(_), Link::ApiToPostgres | Link::ApiToTaskQueue)
+                | (Part::TaskQueue(_), Link::TaskQueueToRedis | Link::TaskQueueToApi)
+                | (Part::Scheduler(_), Link::SchedulerToPostgres | Link::SchedulerToTaskQueue)
+                | (Part::LogIngest, Link::LogIngestToPostgres)
+        ),
     };
     is_of_a_dependency && fault.from <= at && at <= fault.until + ERRORS_LATE
 }
@@ -292,7 +411,7 @@ fn story_of(run_id: &str, evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_sdk::proto::State;
+    use tidegate_sdk::proto::{ConcurrencyLimit, State};
 
     use super::*;
 
@@ -312,6 +431,11 @@ mod tests {
     fn fault(fault: Fault, from_s: u64, pid: Option<u32>) -> Happened {
         let (from, until) = (Duration::from_secs(from_s), Duration::from_secs(from_s + 1));
         Happened { fault, from, until, pid }
+    }
+
+    /// A fault of seven seconds.
+    fn long(of: Fault, from_s: u64, pid: Option<u32>) -> Happened {
+        Happened { until: Duration::from_secs(from_s + 7), ..fault(of, from_s, pid) }
     }
 
     /// A task whose worker 7 was killed while it ran, and that 8 completed.
@@ -427,8 +551,8 @@ mod tests {
     fn one_epoch_in_two_processes_is_found() {
         let mut evidence = crashed_once();
         records(&mut evidence).insert(1, record(What::Start, 1, 9, 100));
-        let wipes = [100, 105].map(|at_s| fault(Fault::WipeRedis, at_s, None));
-        evidence.faults.extend(wipes);
+        let cuts = [100, 105].map(|at_s| long(Fault::Cut(Link::WorkersToTaskQueue), at_s, None));
+        evidence.faults.extend(cuts);
         assert_eq!(broken(&evidence), ["one-start-per-epoch"]);
     }
 
@@ -437,14 +561,80 @@ mod tests {
         let mut evidence = crashed_once();
         evidence.faults = vec![fault(Fault::Kill(Part::Worker(0)), 101, Some(9))];
         assert_eq!(broken(&evidence), ["extra-executions"], "another process was killed");
-        evidence.faults = vec![fault(Fault::Kill(Part::Api), 101, Some(3))];
-        assert_eq!(broken(&evidence), ["extra-executions"], "a dead api takes no run away");
-        evidence.faults = vec![fault(Fault::WipeRedis, 111, None)];
+        evidence.faults = vec![long(Fault::Freeze(Part::Api(0)), 101, Some(3))];
+        assert_eq!(broken(&evidence), ["extra-executions"], "an api that is away takes no run away");
+        let cut = Fault::Cut(Link::WorkersToTaskQueue);
+        evidence.faults = vec![long(cut, 111, None)];
         assert_eq!(broken(&evidence), ["extra-executions"], "the fault came later");
-        evidence.faults = vec![fault(Fault::WipeRedis, 100 - LATE.as_secs() - 2, None)];
+        evidence.faults = vec![long(cut, 100 - LATE.as_secs() - 10, None)];
         assert_eq!(broken(&evidence), ["extra-executions"], "the fault was over long before");
         evidence.faults = vec![fault(Fault::WipeRedis, 99, None)];
+        assert_eq!(broken(&evidence), ["extra-executions"], "workers announce what they hold");
+        evidence.faults = vec![long(cut, 99, None)];
         assert_eq!(broken(&evidence), [""; 0]);
+    }
+
+    #[test]
+    fn a_fault_that_is_shorter_than_a_lease_explains_no_extra_execution() {
+        let worker = Fault::Freeze(Part::Worker(0));
+        let stall = Fault::Stall(Link::TaskQueueToRedis);
+        for (fault_of, pid) in
+            [(worker, Some(7)), (stall, None), (Fault::Cut(Link::WorkersToTaskQueue), None)]
+        {
+            let mut evidence = crashed_once();
+            evidence.faults = vec![fault(fault_of, 101, pid)];
+            assert_eq!(broken(&evidence), ["extra-executions"], "{fault_of:?} for a second");
+            evidence.faults = vec![long(fault_of, 101, pid)];
+            assert_eq!(broken(&evidence), [""; 0], "{fault_of:?} for long");
+        }
+        let mut evidence = crashed_once();
+        evidence.faults = (0..5).map(|n| fault(stall, 101 + n, None)).collect();
+        assert_eq!(broken(&evidence), [""; 0], "many short ones in a row are a long one");
+        evidence.faults = vec![long(worker, 101, Some(9))];
+        assert_eq!(broken(&evidence), ["extra-executions"], "another worker was silent");
+    }
+
+    #[test]
+    fn a_restart_of_its_worker_explains_an_extra_execution_only_beyond_the_grace() {
+        let restart = Fault::Restart(Part::Worker(0));
+        let mut evidence = crashed_once();
+        evidence.faults = vec![fault(restart, 101, Some(7))];
+        assert_eq!(broken(&evidence), ["extra-executions"]);
+        evidence.faults = vec![long(restart, 101, Some(7))];
+        assert_eq!(broken(&evidence), [""; 0]);
+    }
+
+    #[test]
+    fn more_executions_at_once_than_slots_are_found_and_slots_that_stay_held() {
+        let mut evidence =
+            Evidence { calls: Calls { n_accepted: 3, ..Calls::default() }, ..Default::default() };
+        // Three tasks from second 100, 101 and 102, of four seconds each, but the first is taken away after two.
+        for n in 0..3_u64 {
+            let (key, run_id) =
+                (format!("task-{}", load::SLOT_EVERY * n + load::SLOT_AT), format!("run-{n}"));
+            assert!(load::needs_a_slot(&key), "{key}");
+            let mut history = vec![event(1, StateType::Pending, 1), event(2, StateType::Running, 1)];
+            if n == 0 {
+                let mut crashed = event(3, StateType::Crashed, 2);
+                let at = prost_types::Timestamp { seconds: 102, nanos: 0 };
+                crashed.state.as_mut().unwrap().occurred_at = Some(at);
+                history.push(crashed);
+            }
+            let records = [(What::Start, 100 + n), (What::End, 104 + n)];
+            let records = records.map(|(what, at_s)| record(what, 1, 7, at_s)).to_vec();
+            evidence.accepted.insert(key.clone(), vec![run_id.clone()]);
+            evidence.histories.insert(run_id, history);
+            evidence.records.insert(key, records);
+        }
+        assert_eq!(most_at_once(&evidence).0, 2);
+        let limit = |max_slots, used_slots| ConcurrencyLimit { max_slots, used_slots, ..Default::default() };
+        let mut rules = |limit| {
+            evidence.limit = Some(limit);
+            of_limit(&evidence).iter().map(|violation| violation.rule).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(limit(2, 0)), [""; 0]);
+        assert_eq!(rules(limit(1, 0)), ["limits"]);
+        assert_eq!(rules(limit(2, 1)), ["slots"]);
     }
 
     #[test]
@@ -459,17 +649,20 @@ mod tests {
     fn leftovers_errors_and_ends_of_processes_are_found_unless_a_fault_explains_them() {
         let mut evidence = crashed_once();
         evidence.leftovers.push("{tg:leases/1}:v1:expiry: run-1".into());
-        let line = |at| crate::logs::LogLine { service: "api".into(), at, text: "ERROR".into() };
-        evidence.errors = vec![line(Some(Duration::from_secs(500))), line(None)];
+        let line = |part, at| crate::logs::LogLine { part, at, text: "ERROR".into() };
+        let at = Some(Duration::from_secs(500));
+        evidence.errors =
+            vec![line(Part::Api(1), at), line(Part::TaskQueue(0), at), line(Part::Api(1), None)];
         evidence.incidents.push(crate::keeper::Incident {
             name: "api".into(),
             at: Duration::from_secs(500),
             what: "it ended before it served".into(),
             was_starting: true,
         });
-        assert_eq!(broken(&evidence), ["leftovers", "errors", "errors", "processes"]);
+        assert_eq!(broken(&evidence), ["leftovers", "errors", "errors", "errors", "processes"]);
         evidence.faults.push(fault(Fault::Kill(Part::Postgres), 499, None));
-        assert_eq!(broken(&evidence), ["leftovers", "errors"], "a panic is never explained");
+        let message = "task-queue does not depend on Postgres, and a panic is never explained";
+        assert_eq!(broken(&evidence), ["leftovers", "errors", "errors"], "{message}");
     }
 
     #[test]

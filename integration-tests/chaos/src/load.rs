@@ -15,6 +15,13 @@ const TICKS_PER_SECOND: u32 = 50;
 /// A task may be hit by any number of faults; each must be survived.
 const MAX_CRASHES: u32 = 1_000;
 
+/// One task in so many needs a slot of the concurrency limit [`LIMIT`]: the one with this remainder.
+pub(crate) const SLOT_EVERY: u64 = 100;
+pub(crate) const SLOT_AT: u64 = 66;
+pub(crate) const LIMIT: &str = "chaos";
+/// How long such a task works.
+const SLOT_WORK: Duration = Duration::from_millis(500);
+
 /// What the callers know.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
@@ -49,8 +56,20 @@ impl fmt::Display for Calls {
     }
 }
 
+/// Slots of the limit: half of them are in use at the rate, so that all are after each outage.
+pub(crate) fn n_slots(rate: u32) -> u32 {
+    let used = f64::from(rate) / SLOT_EVERY as f64 * SLOT_WORK.as_secs_f64();
+    ((used * 2.0).ceil() as u32).max(2)
+}
+
+/// Whether the task with this key needs a slot.
+pub(crate) fn needs_a_slot(key: &str) -> bool {
+    let n = key.strip_prefix("task-").and_then(|n| n.parse::<u64>().ok());
+    n.is_some_and(|n| n % SLOT_EVERY == SLOT_AT)
+}
+
 /// Makes calls at the rate until the time is over, and waits for the last answers. One task in a hundred each takes a
-/// second or two, is due later, fails once, is called twice at the same time; one in ten writes a log line.
+/// second or two, is due later, fails once, is called twice at the same time, needs a slot; one in ten writes a log line.
 pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Result<Accepted> {
     let mut accepted = Accepted::default();
     let room = Arc::new(Semaphore::new(MAX_CALLS));
@@ -106,6 +125,8 @@ fn n_calls(n: u32) -> u32 {
 async fn call(client: Client, n: u32) -> (String, Result<String, Error>) {
     let key = format!("task-{n}");
     let work_ms = if n % 100 == 7 { 1_000 + u64::from(n % 1_000) } else { 5 + u64::from(n % 40) };
+    let slot = needs_a_slot(&key);
+    let work_ms = if slot { SLOT_WORK.as_millis() as u64 } else { work_ms };
     let n_failures = u32::from(n % 100 == 33);
     let parameters: worker::Parameters = (key.clone(), work_ms, n_failures, n % 10 == 5);
     let mut call =
@@ -115,6 +136,9 @@ async fn call(client: Client, n: u32) -> (String, Result<String, Error>) {
     }
     if n % 100 == 21 {
         call = call.due_in(Duration::from_millis(1_000 + u64::from(n % 3_000)));
+    }
+    if slot {
+        call = call.concurrency_limits([LIMIT]);
     }
     let answer = call.delay(&parameters).await;
     (key, answer.map(|handle| handle.id().to_owned()))

@@ -17,7 +17,7 @@ enum Switch {
     Stalled,
 }
 
-/// A TCP proxy with a switch.
+/// A TCP proxy with a switch, that shares connections out among its targets.
 pub(crate) struct Proxy {
     address: SocketAddr,
     switch: watch::Sender<Switch>,
@@ -25,13 +25,13 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Leads to `target` from a port of its own.
-    pub async fn start(target: SocketAddr) -> anyhow::Result<Self> {
+    /// Leads to the `targets` from a port of its own: each connection to the next one in turn that takes it.
+    pub async fn start(targets: Vec<SocketAddr>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let switch = watch::Sender::new(Switch::Through);
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, target, switch.subscribe()));
+        server.spawn(serve(listener, targets, switch.subscribe()));
         Ok(Self { address, switch, _server: server })
     }
 
@@ -57,13 +57,14 @@ impl Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, switch: watch::Receiver<Switch>) {
+async fn serve(listener: TcpListener, mut targets: Vec<SocketAddr>, switch: watch::Receiver<Switch>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             // Accepting fails only for want of file descriptors; then it is tried again.
             Ok((client, _)) = listener.accept() => {
-                connections.spawn(pass(client, target, switch.clone()));
+                connections.spawn(pass(client, targets.clone(), switch.clone()));
+                targets.rotate_left(1);
             }
             Some(_) = connections.join_next() => {}
         }
@@ -71,11 +72,12 @@ async fn serve(listener: TcpListener, target: SocketAddr, switch: watch::Receive
 }
 
 /// Ends when either side does, and when it is cut.
-async fn pass(mut client: TcpStream, target: SocketAddr, mut switch: watch::Receiver<Switch>) {
+async fn pass(mut client: TcpStream, targets: Vec<SocketAddr>, mut switch: watch::Receiver<Switch>) {
     if switch.wait_for(|now| *now != Switch::Stalled).await.is_ok_and(|now| *now == Switch::Cut) {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    // It takes a list, and the first of them that is there.
+    let Ok(mut server) = TcpStream::connect(&targets[..]).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let copy = copy_bidirectional(&mut client, &mut server);
     tokio::pin!(copy);
@@ -123,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_ends_old_and_new_connections_until_it_is_over() {
         let (target, _server) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         says_back(&mut stream, b"once").await;
         let ended = async {
@@ -136,9 +138,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connections_are_shared_out_among_the_targets_that_are_up() {
+        let ((first, _first), (second, second_server)) = (echo().await, echo().await);
+        let proxy = Proxy::start(vec![first, second]).await.unwrap();
+        for _ in 0..4 {
+            says_back(&mut TcpStream::connect(proxy.address()).await.unwrap(), b"both").await;
+        }
+        drop(second_server);
+        while TcpStream::connect(second).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..4 {
+            says_back(&mut TcpStream::connect(proxy.address()).await.unwrap(), b"left").await;
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_sent_while_it_is_stalled_passes_afterwards() {
         let (target, _server) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         says_back(&mut stream, b"once").await;
         let talk = async {

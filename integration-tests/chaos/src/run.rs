@@ -22,6 +22,10 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let seed = settings.seed.unwrap_or_else(rand::random);
     println!("seed {seed}: {} minutes, {} tasks a second", settings.minutes, settings.rate);
     let script = script::of_seed(seed, &settings);
+    let not_drawn = script::not_drawn(&script);
+    if !not_drawn.is_empty() {
+        println!("too short for all faults, without: {}", not_drawn.join(", "));
+    }
     if settings.dry_run {
         script.iter().for_each(|step| println!("{step}"));
         return Ok(ExitCode::SUCCESS);
@@ -63,6 +67,7 @@ async fn run_in(
 ) -> anyhow::Result<bool> {
     let suite = Suite::start(settings, &folder).await.context("start the suite")?;
     let client = suite.client()?;
+    client.core().put_concurrency_limit(load::LIMIT, load::n_slots(settings.rate)).await?;
     let (started, start) = (Instant::now(), time::now());
     let load = load::make(client.clone(), settings.clone());
     let (accepted, faults) = tokio::try_join!(load, carry_out(&suite, script, started))?;
@@ -99,7 +104,9 @@ async fn gather(
     started: Instant,
 ) -> anyhow::Result<Evidence> {
     println!("{:7.2} s  calls: {}", since(started), accepted.calls);
-    observe::until_ended(client, Duration::from_secs(settings.patience.into())).await?;
+    let patience = Duration::from_secs(settings.patience.into());
+    observe::until_ended(client, patience).await?;
+    let limit = observe::limit(client, patience).await?;
     println!("{:7.2} s  all have ended, or the patience has", since(started));
     let runs = observe::runs(client).await?;
     let histories = observe::histories(client, runs.keys().cloned()).await?;
@@ -108,7 +115,7 @@ async fn gather(
     let file = suite.end().await.context("end the suite")?;
     let records = Evidence::records_of(&std::fs::read_to_string(file).context("read the records")?)?;
     let incidents = suite.incidents().lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let errors = logs::errors(&suite.service_logs())?;
+    let errors = logs::errors(&suite.logs())?;
     println!("{:7.2} s  all parts have ended", since(started));
     Ok(Evidence {
         accepted: accepted.run_ids,
@@ -117,6 +124,7 @@ async fn gather(
         histories,
         records,
         faults,
+        limit: Some(limit),
         leftovers,
         errors,
         incidents,

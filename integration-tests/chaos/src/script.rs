@@ -1,6 +1,6 @@
 //! What is done to which part, and when: decided by the seed alone.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
@@ -9,9 +9,10 @@ use crate::settings::RunSettings;
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Part {
-    Api,
-    TaskQueue,
-    Scheduler,
+    /// By the number of its replica, as other services of which there are several.
+    Api(usize),
+    TaskQueue(usize),
+    Scheduler(usize),
     LogIngest,
     /// By its number.
     Worker(usize),
@@ -20,38 +21,65 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub const SERVICES: [Self; 4] = [Self::Api, Self::TaskQueue, Self::Scheduler, Self::LogIngest];
+    /// Every process of the services.
+    pub fn services(n_replicas: usize) -> Vec<Self> {
+        let kinds: [fn(usize) -> Self; 3] = [Self::Api, Self::TaskQueue, Self::Scheduler];
+        let replicas = kinds.into_iter().flat_map(|kind| (0..n_replicas).map(kind));
+        replicas.chain([Self::LogIngest]).collect()
+    }
+
+    /// What it is, without a number.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Api(_) => "api",
+            Self::TaskQueue(_) => "task-queue",
+            Self::Scheduler(_) => "scheduler",
+            Self::LogIngest => "log-ingest",
+            Self::Worker(_) => "worker",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
 
     pub fn name(self) -> String {
         match self {
-            Self::Api => "api".into(),
-            Self::TaskQueue => "task-queue".into(),
-            Self::Scheduler => "scheduler".into(),
-            Self::LogIngest => "log-ingest".into(),
-            Self::Worker(number) => format!("worker-{number}"),
-            Self::Redis => "redis".into(),
-            Self::Postgres => "postgres".into(),
+            Self::Api(number) | Self::TaskQueue(number) | Self::Scheduler(number) | Self::Worker(number) => {
+                format!("{}-{number}", self.kind())
+            }
+            Self::LogIngest | Self::Redis | Self::Postgres => self.kind().to_owned(),
         }
     }
 }
 
-/// A connection that leads through a proxy.
+/// A connection that leads through a proxy, which shares it out among the replicas that are up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Link {
     ApiToPostgres,
     SchedulerToPostgres,
     LogIngestToPostgres,
     TaskQueueToRedis,
+    ApiToTaskQueue,
+    SchedulerToTaskQueue,
     WorkersToTaskQueue,
+    TaskQueueToApi,
+    WorkersToApi,
+    CallersToApi,
+    WorkersToLogIngest,
 }
 
 impl Link {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::ApiToPostgres,
         Self::SchedulerToPostgres,
         Self::LogIngestToPostgres,
         Self::TaskQueueToRedis,
+        Self::ApiToTaskQueue,
+        Self::SchedulerToTaskQueue,
         Self::WorkersToTaskQueue,
+        Self::TaskQueueToApi,
+        Self::WorkersToApi,
+        Self::CallersToApi,
+        Self::WorkersToLogIngest,
     ];
 }
 
@@ -73,28 +101,25 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The fault without the number of a worker: what figures are grouped by.
+    /// The fault without the number of a replica or worker: what figures are grouped by.
     pub fn kind(self) -> String {
-        let part = |part: Part| match part {
-            Part::Worker(_) => "worker".to_owned(),
-            other => other.name(),
-        };
         match self {
-            Self::Kill(of) => format!("kill {}", part(of)),
-            Self::Restart(of) => format!("restart {}", part(of)),
-            Self::Freeze(of) => format!("freeze {}", part(of)),
+            Self::Kill(of) => format!("kill {}", of.kind()),
+            Self::Restart(of) => format!("restart {}", of.kind()),
+            Self::Freeze(of) => format!("freeze {}", of.kind()),
             Self::WipeRedis => "wipe redis".to_owned(),
             Self::Cut(link) => format!("cut {link:?}"),
             Self::Stall(link) => format!("stall {link:?}"),
         }
     }
 
-    /// Can keep its part away for longer than a lease.
+    /// Is long at times: longer than a lease, where that is what it keeps from being renewed, or than what the report of
+    /// an end may wait without harm.
     fn may_be_long(self) -> bool {
         match self {
-            Self::Freeze(part) => matches!(part, Part::Worker(_) | Part::TaskQueue),
+            Self::Freeze(part) => !matches!(part, Part::Scheduler(_) | Part::LogIngest),
             Self::Cut(link) | Self::Stall(link) => {
-                matches!(link, Link::TaskQueueToRedis | Link::WorkersToTaskQueue)
+                matches!(link, Link::TaskQueueToRedis | Link::WorkersToTaskQueue | Link::TaskQueueToApi)
             }
             Self::Kill(_) | Self::Restart(_) | Self::WipeRedis => false,
         }
@@ -134,7 +159,7 @@ pub(crate) fn of_seed(seed: u64, settings: &RunSettings) -> Vec<Step> {
     let mut turn = settings.calm();
     while turn < end {
         if rest.is_empty() {
-            rest = deck(settings.n_workers(), &mut rng);
+            rest = deck(settings.n_replicas(), settings.n_workers(), &mut rng);
             rest.shuffle(&mut rng);
         }
         let Some(fault) = rest.pop() else { break };
@@ -147,17 +172,30 @@ pub(crate) fn of_seed(seed: u64, settings: &RunSettings) -> Vec<Step> {
     steps
 }
 
-fn deck(n_workers: usize, rng: &mut StdRng) -> Vec<Fault> {
-    let mut deck = vec![
-        Fault::WipeRedis,
-        Fault::Kill(Part::Redis),
-        Fault::Restart(Part::Redis),
-        Fault::Kill(Part::Postgres),
-        Fault::Restart(Part::Postgres),
+/// The kinds of faults that a script has none of.
+pub(crate) fn not_drawn(script: &[Step]) -> Vec<String> {
+    // Which replica is hit is left to chance; kinds are always the same.
+    let kinds: BTreeSet<String> =
+        deck(1, 1, &mut StdRng::seed_from_u64(0)).into_iter().map(Fault::kind).collect();
+    let drawn: BTreeSet<String> = script.iter().map(|step| step.fault.kind()).collect();
+    kinds.difference(&drawn).cloned().collect()
+}
+
+fn deck(n_replicas: usize, n_workers: usize, rng: &mut StdRng) -> Vec<Fault> {
+    let mut deck = vec![Fault::WipeRedis];
+    let mut one = |kind: fn(usize) -> Part, n: usize| kind(rng.random_range(0..n));
+    let parts = [
+        one(Part::Api, n_replicas),
+        one(Part::TaskQueue, n_replicas),
+        one(Part::Scheduler, n_replicas),
+        // Workers twice: theirs are the faults that cost executions.
+        one(Part::Worker, n_workers),
+        one(Part::Worker, n_workers),
+        Part::LogIngest,
+        Part::Redis,
+        Part::Postgres,
     ];
-    // Workers twice: theirs are the faults that cost executions.
-    let workers = [rng.random_range(0..n_workers), rng.random_range(0..n_workers)].map(Part::Worker);
-    for part in Part::SERVICES.into_iter().chain(workers) {
+    for part in parts {
         deck.extend([Fault::Kill(part), Fault::Restart(part), Fault::Freeze(part)]);
     }
     for link in Link::ALL {
@@ -168,8 +206,6 @@ fn deck(n_workers: usize, rng: &mut StdRng) -> Vec<Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use clap::Parser as _;
 
     use super::*;
@@ -192,12 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn a_long_script_has_every_fault_of_every_part() {
-        let script = of_seed(1, &settings("10"));
-        let seen: BTreeSet<String> = script.iter().map(|step| step.fault.kind()).collect();
-        let mut rng = StdRng::seed_from_u64(1);
-        let wanted: BTreeSet<String> = deck(4, &mut rng).into_iter().map(Fault::kind).collect();
-        assert_eq!(seen, wanted);
+    fn a_script_of_the_usual_length_has_every_fault_of_every_part() {
+        let Command::Run(settings) = Settings::parse_from(["tidegate-chaos", "run"]).command else {
+            unreachable!("the command says run");
+        };
+        assert_eq!(not_drawn(&of_seed(1, &settings)), [""; 0]);
+    }
+
+    #[test]
+    fn a_short_script_says_what_it_lacks() {
+        let script = of_seed(1, &settings("1"));
+        let lacking = not_drawn(&script);
+        assert!(!lacking.is_empty());
+        assert!(script.iter().all(|step| !lacking.contains(&step.fault.kind())));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub(crate) struct RunSettings {
     #[arg(long)]
     pub seed: Option<u64>,
 
-    /// How long the load lasts
-    #[arg(long, default_value = "3", value_parser = minutes)]
+    /// How long the load lasts; the default has time for every fault
+    #[arg(long, default_value = "5", value_parser = minutes)]
     pub minutes: f64,
 
     /// Tasks a second
@@ -44,6 +44,10 @@ pub(crate) struct RunSettings {
     /// Seconds between two faults, on average
     #[arg(long, default_value = "6")]
     pub every: NonZeroU32,
+
+    /// Processes of the api, of task-queue and of the scheduler each
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub replicas: u32,
 
     /// Worker processes
     #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(2..=64))]
@@ -79,6 +83,10 @@ impl RunSettings {
     /// and to end.
     pub fn may_last(&self) -> Duration {
         (self.load_lasts() + Duration::from_secs(self.patience.into())) * 2 + Duration::from_secs(300)
+    }
+
+    pub fn n_replicas(&self) -> usize {
+        self.replicas as usize
     }
 
     pub fn n_workers(&self) -> usize {

@@ -27,13 +27,15 @@ use crate::{
 pub(crate) const QUEUE: &str = "chaos";
 /// How long a silent worker keeps its runs: short, so that a run of a minute has many lost leases.
 pub(crate) const LEASE: Duration = Duration::from_secs(6);
+/// How often a worker renews its leases.
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
 
 /// Everything that the script may break.
 pub(crate) struct Suite {
     parts: BTreeMap<Part, Kept>,
     links: BTreeMap<Link, Proxy>,
     recorder: Kept,
-    api: SocketAddr,
+    addresses: BTreeMap<Part, SocketAddr>,
     redis: SocketAddr,
     folder: PathBuf,
     incidents: Incidents,
@@ -43,15 +45,24 @@ impl Suite {
     /// Starts all of it in `folder`.
     pub async fn start(settings: &RunSettings, folder: &Path) -> anyhow::Result<Self> {
         let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let [postgres, redis, api, task_queue, scheduler, log_ingest] = std::array::from_fn(|_| local());
+        let (postgres, redis) = (local(), local());
+        let services = Part::services(settings.n_replicas());
+        let addresses: BTreeMap<Part, SocketAddr> = services.iter().map(|part| (*part, local())).collect();
+        let all_of = |kind: &str| -> Vec<SocketAddr> {
+            addresses.iter().filter(|(part, _)| part.kind() == kind).map(|(_, address)| *address).collect()
+        };
         let mut links = BTreeMap::new();
         for link in Link::ALL {
-            let target = match link {
-                Link::ApiToPostgres | Link::SchedulerToPostgres | Link::LogIngestToPostgres => postgres,
-                Link::TaskQueueToRedis => redis,
-                Link::WorkersToTaskQueue => task_queue,
+            let targets = match link {
+                Link::ApiToPostgres | Link::SchedulerToPostgres | Link::LogIngestToPostgres => vec![postgres],
+                Link::TaskQueueToRedis => vec![redis],
+                Link::ApiToTaskQueue | Link::SchedulerToTaskQueue | Link::WorkersToTaskQueue => {
+                    all_of("task-queue")
+                }
+                Link::TaskQueueToApi | Link::WorkersToApi | Link::CallersToApi => all_of("api"),
+                Link::WorkersToLogIngest => all_of("log-ingest"),
             };
-            links.insert(link, Proxy::start(target).await?);
+            links.insert(link, Proxy::start(targets).await?);
         }
         let incidents = Incidents::default();
         let recorder = Kept::start(recorder(folder)?, Incidents::clone(&incidents));
@@ -60,7 +71,7 @@ impl Suite {
             parts: BTreeMap::new(),
             links,
             recorder,
-            api,
+            addresses,
             redis,
             folder: folder.to_owned(),
             incidents,
@@ -68,14 +79,13 @@ impl Suite {
         suite.keep(Part::Postgres, postgres_program(settings, folder, postgres)?);
         suite.keep(Part::Redis, redis_program(folder, redis)?);
         suite.ready(&[Part::Postgres, Part::Redis]).await?;
-        let addresses = [api, task_queue, scheduler, log_ingest];
-        for (part, address) in Part::SERVICES.into_iter().zip(addresses) {
-            let env = suite.variables(part, address, task_queue, log_ingest);
-            suite.keep(part, service(part, folder, env)?);
+        for part in &services {
+            suite.keep(*part, service(*part, folder, suite.variables(*part))?);
         }
-        suite.ready(&Part::SERVICES).await?;
+        suite.ready(&services).await?;
         for number in 0..settings.n_workers() {
-            suite.keep(Part::Worker(number), worker(number, folder, api)?);
+            let program = worker(number, folder, suite.url(Link::WorkersToApi))?;
+            suite.keep(Part::Worker(number), program);
         }
         Ok(suite)
     }
@@ -91,44 +101,42 @@ impl Suite {
         Ok(())
     }
 
-    fn variables(
-        &self,
-        part: Part,
-        address: SocketAddr,
-        task_queue: SocketAddr,
-        log_ingest: SocketAddr,
-    ) -> Vec<(String, String)> {
+    /// Where the link begins.
+    fn url(&self, link: Link) -> String {
+        format!("http://{}", self.links[&link].address())
+    }
+
+    fn variables(&self, part: Part) -> Vec<(String, String)> {
         let set = |name: &str, value: String| (format!("TIDEGATE__{name}"), value);
         let postgres = |link: Link| {
             let url = format!("postgres://tidegate@{}/postgres", self.links[&link].address());
             set("POSTGRES__URL", url)
         };
-        let delivery = set("DELIVERY_ADDRESS", format!("http://{task_queue}"));
+        let payloads =
+            || set("OBJECT_STORAGE__URL", format!("file://{}", self.folder.join("payloads").display()));
         let mut variables = match part {
-            Part::Api => vec![
+            Part::Api(_) => vec![
                 postgres(Link::ApiToPostgres),
-                delivery,
-                set(
-                    "ENDPOINTS__TASK_QUEUE",
-                    format!("http://{}", self.links[&Link::WorkersToTaskQueue].address()),
-                ),
-                set("ENDPOINTS__LOG_INGEST", format!("http://{log_ingest}")),
+                payloads(),
+                set("DELIVERY_ADDRESS", self.url(Link::ApiToTaskQueue)),
+                set("ENDPOINTS__TASK_QUEUE", self.url(Link::WorkersToTaskQueue)),
+                set("ENDPOINTS__LOG_INGEST", self.url(Link::WorkersToLogIngest)),
             ],
             // Each bound that would make a minute of faults a minute of waiting is shorter than its default, in the
             // proportions of the defaults.
-            Part::TaskQueue => vec![
+            Part::TaskQueue(_) => vec![
                 set("REDIS__URL", format!("redis://{}", self.links[&Link::TaskQueueToRedis].address())),
-                set("ENGINE_ADDRESS", format!("http://{}", self.api)),
+                set("ENGINE_ADDRESS", self.url(Link::TaskQueueToApi)),
                 set("ENGINE_TIMEOUT", "4s".into()),
                 set("LEASE__DURATION", format!("{}ms", LEASE.as_millis())),
-                set("LEASE__HEARTBEAT_INTERVAL", "1500ms".into()),
+                set("LEASE__HEARTBEAT_INTERVAL", format!("{}ms", HEARTBEAT_INTERVAL.as_millis())),
                 set("LEASE__CLAIM", "8s".into()),
                 set("ASSIGN__PATIENCE", "2s".into()),
             ],
-            Part::Scheduler => vec![
+            Part::Scheduler(_) => vec![
                 postgres(Link::SchedulerToPostgres),
-                delivery,
-                set("OBJECT_STORAGE__URL", format!("file://{}", self.folder.join("payloads").display())),
+                payloads(),
+                set("DELIVERY_ADDRESS", self.url(Link::SchedulerToTaskQueue)),
                 set("SWEEPS__RECONCILE_AFTER", "24s".into()),
                 set("SWEEPS__LEASES_INTERVAL", "4s".into()),
                 set("SWEEPS__LEASES_AFTER", "18s".into()),
@@ -136,7 +144,7 @@ impl Suite {
             Part::LogIngest => vec![postgres(Link::LogIngestToPostgres)],
             Part::Worker(_) | Part::Redis | Part::Postgres => Vec::new(),
         };
-        variables.push(set("LISTEN", address.to_string()));
+        variables.extend(self.addresses.get(&part).map(|address| set("LISTEN", address.to_string())));
         variables
     }
 
@@ -188,7 +196,7 @@ impl Suite {
 
     /// A client that outlasts every fault.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let options = Options::new(&format!("http://{}", self.api), "default")?;
+        let options = Options::new(&self.url(Link::CallersToApi), "default")?;
         Ok(Client::with_options(Options { call_deadline: Duration::from_secs(120), ..options })?)
     }
 
@@ -196,9 +204,10 @@ impl Suite {
         Incidents::clone(&self.incidents)
     }
 
-    /// The log of each service.
-    pub fn service_logs(&self) -> Vec<(String, PathBuf)> {
-        Part::SERVICES.map(|part| (part.name(), log_of(&self.folder, &part.name()))).to_vec()
+    /// The log of each process of Tidegate.
+    pub fn logs(&self) -> Vec<(Part, PathBuf)> {
+        let ours = self.parts.keys().filter(|part| !matches!(part, Part::Redis | Part::Postgres));
+        ours.map(|part| (*part, log_of(&self.folder, &part.name()))).collect()
     }
 
     /// Ends all of it in order: workers first, then services, then the recorder. Gives the recorder's file.
@@ -206,8 +215,8 @@ impl Suite {
         let is_worker = |part: &&Part| matches!(part, Part::Worker(_));
         let workers = self.parts.keys().filter(is_worker).map(|part| self.end_part(*part));
         futures::future::try_join_all(workers).await?;
-        for part in Part::SERVICES {
-            self.end_part(part).await?;
+        for part in self.addresses.keys() {
+            self.end_part(*part).await?;
         }
         self.recorder.end().await?;
         for part in [Part::Redis, Part::Postgres] {
@@ -246,7 +255,7 @@ fn neighbour(name: &str) -> anyhow::Result<PathBuf> {
 
 fn service(part: Part, folder: &Path, env: Vec<(String, String)>) -> anyhow::Result<Program> {
     Ok(Program {
-        path: neighbour(&format!("tidegate-{}", part.name()))?,
+        path: neighbour(&format!("tidegate-{}", part.kind()))?,
         args: Vec::new(),
         env,
         log: log_of(folder, &part.name()),
@@ -256,7 +265,7 @@ fn service(part: Part, folder: &Path, env: Vec<(String, String)>) -> anyhow::Res
     })
 }
 
-fn worker(number: usize, folder: &Path, api: SocketAddr) -> anyhow::Result<Program> {
+fn worker(number: usize, folder: &Path, address: String) -> anyhow::Result<Program> {
     let name = Part::Worker(number).name();
     let socket = socket_of(folder).into_os_string();
     Ok(Program {
@@ -266,7 +275,7 @@ fn worker(number: usize, folder: &Path, api: SocketAddr) -> anyhow::Result<Progr
             .into_iter()
             .chain([socket])
             .collect(),
-        env: vec![("TIDEGATE_ADDRESS".into(), format!("http://{api}"))],
+        env: vec![("TIDEGATE_ADDRESS".into(), address)],
         log: log_of(folder, &name),
         name,
         ready: None,
