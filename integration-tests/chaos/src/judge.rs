@@ -204,9 +204,10 @@ fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str,
 
 /// How many executions a task had that no failure of its own asked for, and those of them that no fault explains.
 ///
-/// Executions of a task in the order of their starts: each but the first follows another. Where the other one's epoch
-/// FAILED in the history, it is a retry. Every other one is extra, and needs a fault of its own (so a task has at most
-/// one extra execution per fault) that could have taken the run from the worker of the execution before:
+/// Executions of a task in the order of their epochs, as a worker that was frozen may start what it was given before only
+/// afterwards: each but the first follows another. Where the other one's epoch FAILED in the history, it is a retry.
+/// Every other one is extra, and needs a fault of its own (so a task has at most one extra execution per fault) that
+/// could have taken the run from the worker of the execution before:
 ///
 /// - a kill of that worker's process, or an orderly restart that it did not end within its grace;
 /// - silence of that worker, for [`LOSES_LEASES`] at least: a freeze of it, or faults of what carries its leases, which
@@ -215,13 +216,14 @@ fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str,
 ///   announce what they hold, nor faults of the api, the scheduler, log-ingest or Postgres: they cost time, not
 ///   executions;
 ///
-/// and that was under way, or had ended at most [`LATE`] before, at some time between the two starts.
+/// and that began before the later one started, and was over at most [`LATE`] before the earlier one did.
 pub(crate) fn extra_executions(
     history: &[RunEvent],
     records: &[Record],
     faults: &[Happened],
 ) -> (usize, Vec<String>) {
-    let starts: Vec<&Record> = records.iter().filter(|record| record.what == What::Start).collect();
+    let mut starts: Vec<&Record> = records.iter().filter(|record| record.what == What::Start).collect();
+    starts.sort_by_key(|start| (start.epoch, start.at));
     let mut used = vec![false; faults.len()];
     let (mut n_extra, mut unexplained) = (0, Vec::new());
     for pair in starts.windows(2) {
@@ -592,6 +594,16 @@ mod tests {
         assert_eq!(broken(&evidence), [""; 0], "many short ones in a row are a long one");
         evidence.faults = vec![long(worker, 101, Some(9))];
         assert_eq!(broken(&evidence), ["extra-executions"], "another worker was silent");
+    }
+
+    #[test]
+    fn a_worker_that_starts_late_what_it_was_given_before_it_was_frozen_is_the_earlier_one() {
+        let mut evidence = crashed_once();
+        evidence.faults = vec![long(Fault::Freeze(Part::Worker(0)), 105, Some(7))];
+        records(&mut evidence)[0].at = Duration::from_secs(113);
+        assert_eq!(broken(&evidence), [""; 0]);
+        evidence.faults = vec![long(Fault::Freeze(Part::Worker(1)), 105, Some(8))];
+        assert_eq!(broken(&evidence), ["extra-executions"], "the other one was frozen");
     }
 
     #[test]
