@@ -42,7 +42,8 @@ async fn a_tree_ends_wherever_it_runs_but_for_what_is_detached(suite: &Suite) {
         suite.until_state(run, StateType::Running).await;
     }
     let cancelled = client.core().cancel_run(root.id(), "enough").await.unwrap();
-    assert_eq!(cancelled.n_cancelled, 52);
+    // The scheduler's sweep may have come to some of them first.
+    assert!((1..=52).contains(&cancelled.n_cancelled), "{}", cancelled.n_cancelled);
     for run in leaves.iter().chain([&root, &branch]) {
         let error = within("the end", DEADLINE, run.result::<serde_json::Value>()).await.unwrap_err();
         assert!(error.is_run_cancelled(), "{error}");
