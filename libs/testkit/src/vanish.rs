@@ -1,5 +1,5 @@
 use tidegate_model::{RunId, Timestamp};
-use tidegate_orchestration::{Event, apply};
+use tidegate_orchestration::{Event, Run, apply};
 use tidegate_store::RunStore;
 
 /// Ends a run and deletes it in one transaction: as one whose last event was deleted before anyone read it.
@@ -11,7 +11,9 @@ pub async fn vanish(store: &dyn RunStore, run_id: RunId, now: Timestamp) {
     let run = tx.lock_runs(&[run_id]).await.expect("locks").pop().expect("is there");
     let cancel = Event::CancelRequested { reason: "it is to go".to_owned(), actor: None };
     let step = apply(&run, None, &cancel, now, 0.5).expect("can be cancelled");
-    tx.update_runs(&[(step.run, None)]).await.expect("updates");
+    // There is nothing below it, so that nothing is to come.
+    let ended = Run { cascade_pending: false, ..step.run };
+    tx.update_runs(&[(ended, None)]).await.expect("updates");
     assert_eq!(
         tx.delete_runs(&[run_id]).await.expect("deletes"),
         1,

@@ -147,7 +147,7 @@ mod tests {
     use tidegate_dispatch::GrpcDispatch;
     use tidegate_engine::{Create, Operation, Options};
     use tidegate_model::{QueueName, RunKind, SystemClock};
-    use tidegate_orchestration::{Draft, Placement};
+    use tidegate_orchestration::{Draft, Event, Holder, Placement};
     use tidegate_store::RunStore;
     use tidegate_store_sqlite::SqliteStore;
     use tokio::task::JoinSet;
@@ -185,8 +185,15 @@ mod tests {
         for created in try_join_all((0..=N_READ).map(|_| engine.create(create()))).await.expect("are created")
         {
             let (namespace, run_id) = (created.run.namespace, created.run.id);
-            let cancel = Operation::Cancel { namespace, run_id, reason: String::new(), actor: None };
-            engine.operate(cancel).await.expect("is cancelled");
+            let holder = Holder::Worker("w".parse().expect("is a worker id"));
+            let (epoch, claimed_by) = (created.run.epoch, namespace.clone());
+            let claim = Operation::Claim { namespace: claimed_by, run_id, epoch, holder };
+            let epoch = engine.operate(claim).await.expect("is claimed").run.epoch;
+            for event in [Event::Started, Event::Completed] {
+                let namespace = namespace.clone();
+                let report = Operation::Report { namespace, run_id, epoch, event, result: None };
+                engine.operate(report).await.expect("is accepted");
+            }
             ids.push(run_id);
         }
         let open = engine.create(create()).await.expect("is created").run.id;
@@ -198,7 +205,7 @@ mod tests {
         let first = wait.next().await.expect("goes on").expect("has some");
         assert_eq!((first.runs.len(), first.n_pending, first.timed_out), (N_READ, 2, false));
         let mut tx = store.begin().await.expect("begins");
-        tx.delete_runs(&ids).await.expect("deletes");
+        assert_eq!(tx.delete_runs(&ids).await.expect("deletes"), ids.len());
         tx.commit().await.expect("commits");
         let gone = wait.next().await.expect("is told").expect_err("is gone");
         assert_eq!(gone.code(), Code::NotFound, "{gone:?}");
