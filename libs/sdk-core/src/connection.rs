@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -28,6 +28,13 @@ use crate::{
 pub(crate) const MAX_READ_SIZE: usize = 64 << 20;
 /// How long one try of a unary call may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the api is pinged, and how long it may take to answer that.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// The same for task-queue and log-ingest. Worker streams carry leases, of 15 s by default: one that has gone silent must
+/// be noticed, and another replica be reached, before they end.
+const PEER_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
+/// How long the api may take to say where a service is, before it is looked for where it was.
+const ENDPOINTS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long object storage may take to take a connection, before the server is asked instead.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,8 +47,8 @@ pub(crate) struct Connection {
     max_payload: AtomicUsize,
     max_inline: AtomicUsize,
     limits_known: AtomicBool,
-    /// Channels by address, so that a role that moved back finds its old one.
-    peers: Mutex<Vec<(String, Channel)>>,
+    /// Channels by address, so that a role that moved back finds its old one. Where it was last comes last.
+    peers: Mutex<Vec<KnownPeer>>,
     /// For object storage.
     http: OnceLock<reqwest::Client>,
 }
@@ -53,9 +60,15 @@ pub(crate) enum Peer {
     LogIngest,
 }
 
+struct KnownPeer {
+    peer: Peer,
+    address: String,
+    channel: Channel,
+}
+
 impl Connection {
     pub(crate) fn new(options: Options, runtime: Handle) -> Result<Self, Error> {
-        let api = open(&options.address, &runtime)?;
+        let api = open(&options.address, KEEPALIVE, &runtime)?;
         Ok(Self {
             options,
             runtime,
@@ -175,8 +188,32 @@ impl Connection {
         }
     }
 
-    /// A channel to `peer`, asked for anew each time: after a failure the service may be elsewhere.
+    /// A channel to `peer`, asked for anew each time: after a failure the service may be elsewhere. While the api does not
+    /// answer it is where it was: what a worker holds must not be lost because the api is away.
     pub(crate) async fn peer(&self, peer: Peer) -> Result<Channel, Error> {
+        let known = self.peers().iter().rfind(|known| known.peer == peer).map(|known| known.channel.clone());
+        let address = match known {
+            None => self.address_of(peer).await?,
+            Some(known) => match timeout(ENDPOINTS_TIMEOUT, self.address_of(peer)).await {
+                Ok(Ok(address)) => address,
+                Ok(Err(error)) if !error.is_retryable() => return Err(error),
+                Ok(Err(_)) | Err(_) => return Ok(known),
+            },
+        };
+        let mut peers = self.peers();
+        let known = match peers.iter().position(|known| known.peer == peer && known.address == address) {
+            Some(idx) => peers.remove(idx),
+            None => {
+                let channel = open(&address, PEER_KEEPALIVE, &self.runtime)?;
+                KnownPeer { peer, address, channel }
+            }
+        };
+        let channel = known.channel.clone();
+        peers.push(known);
+        Ok(channel)
+    }
+
+    async fn address_of(&self, peer: Peer) -> Result<String, Error> {
         let request = proto::GetEndpointsRequest {};
         let endpoints = self
             .call(|channel| async move {
@@ -188,15 +225,11 @@ impl Connection {
             Peer::LogIngest => endpoints.log_ingest_address,
         };
         // Worker and log streams get a connection apart from that of the calls: its flow control is its own.
-        let address = if address.is_empty() { self.options.address.clone() } else { address };
-        let key = format!("{peer:?} {address}");
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, channel)) = peers.iter().find(|(known, _)| *known == key) {
-            return Ok(channel.clone());
-        }
-        let channel = open(&address, &self.runtime)?;
-        peers.push((key, channel.clone()));
-        Ok(channel)
+        Ok(if address.is_empty() { self.options.address.clone() } else { address })
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Vec<KnownPeer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `message` with the trace context of `traceparent`, or of the current span.
@@ -213,7 +246,11 @@ impl Connection {
     }
 }
 
-fn open(address: &str, runtime: &Handle) -> Result<Channel, Error> {
+fn open(
+    address: &str,
+    (ping_interval, ping_timeout): (Duration, Duration),
+    runtime: &Handle,
+) -> Result<Channel, Error> {
     let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| {
         Error::new(ErrorKind::InvalidArgument, format!("`{address}` is no address of a server: {error}"))
     })?;
@@ -221,8 +258,8 @@ fn open(address: &str, runtime: &Handle) -> Result<Channel, Error> {
     Ok(endpoint
         .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(ping_interval)
+        .keep_alive_timeout(ping_timeout)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)

@@ -9,6 +9,13 @@ use std::time::Duration;
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
 use tidegate_sdk_core::{Attempts, End, Stop, Worker, WorkerOptions, new_run_id};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 use tonic_types::{ErrorDetails, StatusExt};
 
 fn options(task_slots: u32) -> WorkerOptions {
@@ -64,6 +71,62 @@ async fn a_report_is_kept_over_a_broken_stream_until_it_is_answered() {
     assert!(matches!(second[0].event, Some(Event::Completed(_))));
     conn.answer(vec![accepted(&second[0])]).await;
     while !conn.heartbeat().await.is_empty() {} // no longer held once it is answered
+}
+
+/// A way to the service that can go silent: what is open then stays open, and nothing passes. New connections are taken.
+async fn silenceable(fake: &Fake) -> (String, watch::Sender<u32>, JoinSet<()>) {
+    let target = fake.address.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (silenced, silence) = watch::channel(0);
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (mut silence, target) = (silence.clone(), target.clone());
+            silence.mark_unchanged();
+            connections.spawn(async move {
+                let mut server = TcpStream::connect(target).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    _ = silence.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (address, silenced, server)
+}
+
+#[tokio::test]
+async fn a_service_that_goes_silent_is_left_within_a_lease() {
+    const DEFAULT_LEASE: Duration = Duration::from_secs(15);
+
+    let mut fake = Fake::start().await;
+    let (task_queue_address, silenced, _server) = silenceable(&fake).await;
+    fake.endpoints
+        .send_replace(Some(proto::GetEndpointsResponse { task_queue_address, ..Default::default() }));
+    let (_worker, mut attempts) = start(&fake, 1);
+    let conn = fake.worker().await;
+    let run_id = new_run_id();
+    conn.assign(assign(&run_id)).await;
+    let _attempt = soon(attempts.next()).await.unwrap();
+    silenced.send_replace(1);
+    let mut other = timeout(DEFAULT_LEASE, fake.worker()).await.expect("it goes elsewhere in time");
+    assert_eq!(other.heartbeat().await[0].run_id, run_id, "and says what it holds");
+}
+
+#[tokio::test]
+async fn a_worker_comes_back_while_the_api_does_not_answer() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let conn = fake.worker().await;
+    let run_id = new_run_id();
+    conn.assign(assign(&run_id)).await;
+    let _attempt = soon(attempts.next()).await.unwrap();
+    fake.endpoints.send_replace(None);
+    conn.break_off().await;
+    let mut conn = fake.worker().await;
+    assert_eq!(conn.heartbeat().await[0].run_id, run_id);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// How long the service may take to answer a hello.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the service may take to answer a hello, before another replica of it is tried: leases run out meanwhile.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a worker stream and waits for its welcome.
 pub(super) async fn dial(

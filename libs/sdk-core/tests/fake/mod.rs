@@ -10,7 +10,7 @@ use tidegate_sdk_core::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -57,6 +57,8 @@ pub struct Fake {
     pub pauses: mpsc::Receiver<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
     pub resumes: mpsc::Receiver<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
     pub payloads: mpsc::Receiver<PayloadCall>,
+    /// What it says of where the others are; `None`: nothing, and the call hangs.
+    pub endpoints: watch::Sender<Option<GetEndpointsResponse>>,
 }
 
 /// A call of PayloadService. One that is dropped fails for a fault that may pass.
@@ -78,6 +80,7 @@ struct Service {
     pauses: mpsc::Sender<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
     resumes: mpsc::Sender<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
     payloads: mpsc::Sender<PayloadCall>,
+    endpoints: watch::Receiver<Option<GetEndpointsResponse>>,
 }
 
 impl Fake {
@@ -92,6 +95,7 @@ impl Fake {
         let (pauses_in, pauses) = mpsc::channel(64);
         let (resumes_in, resumes) = mpsc::channel(64);
         let (payloads_in, payloads) = mpsc::channel(64);
+        let (endpoints, endpoints_out) = watch::channel(Some(GetEndpointsResponse::default()));
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
             waits: waits_in,
@@ -101,6 +105,7 @@ impl Fake {
             pauses: pauses_in,
             resumes: resumes_in,
             payloads: payloads_in,
+            endpoints: endpoints_out,
         });
         let server = tonic::transport::Server::builder()
             .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
@@ -111,7 +116,7 @@ impl Fake {
             .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
-        Self { address, creates, waits, workers, sessions, logs, pauses, resumes, payloads }
+        Self { address, creates, waits, workers, sessions, logs, pauses, resumes, payloads, endpoints }
     }
 
     pub fn client(&self) -> Client {
@@ -305,7 +310,9 @@ impl system_service_server::SystemService for Service {
         &self,
         _: Request<GetEndpointsRequest>,
     ) -> Result<Response<GetEndpointsResponse>, Status> {
-        Ok(Response::new(GetEndpointsResponse::default()))
+        let endpoints =
+            self.endpoints.clone().wait_for(Option::is_some).await.ok().and_then(|now| now.clone());
+        Ok(Response::new(endpoints.ok_or_else(|| Status::unavailable("the test is over"))?))
     }
 
     async fn get_version(
