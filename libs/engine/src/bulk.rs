@@ -18,9 +18,7 @@ use crate::{
 
 /// Runs of one step.
 const STEP: usize = 1_000;
-/// Ids that are looked up at a time.
-const PAGE: usize = 50_000;
-/// Runs of one turn, after which others get theirs.
+/// Runs of one turn, after which others get theirs. They are looked up at once: each look at a tree walks all of it.
 const TURN: usize = 20_000;
 /// How long a process that carries an operation on may take for a step before another one does.
 const LEASE: Duration = Duration::from_secs(5);
@@ -182,15 +180,13 @@ impl Engine {
         let mut n_seen = 0;
         let mut cursor = operation.cursor;
         while n_seen < TURN {
-            let page = with_retries(|| self.inner.store.select_runs(&selection, cursor, PAGE)).await?;
+            let page =
+                with_retries(|| self.inner.store.select_runs(&selection, cursor, TURN - n_seen)).await?;
             if page.is_empty() {
                 with_retries(|| self.finish_bulk(operation.id)).await?;
                 return Ok(n_seen.max(1));
             }
             for chunk in page.chunks(STEP) {
-                if n_seen >= TURN {
-                    break;
-                }
                 if operation.action == BulkAction::Delete
                     && let Err(error) = self.cascade_each(chunk, Order::Upward).await
                 {
@@ -301,6 +297,12 @@ impl Engine {
         let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(()) };
         if operation.state != BulkState::Running {
             return Ok(());
+        }
+        if let (BulkAction::Delete, BulkTarget::Tree(_)) = (operation.action, &operation.target) {
+            // A run from which nothing leads up to the root any more, because another delete was faster, is not met.
+            let n_seen = operation.n_done + operation.skipped.values().sum::<u64>();
+            let n_missed = operation.n_matched.saturating_sub(n_seen);
+            skip(&mut operation, "RUN_NOT_FOUND", usize::try_from(n_missed).unwrap_or(usize::MAX));
         }
         self.end(&mut *tx, &mut operation, BulkState::Completed).await?;
         commit(&*self.inner.store, tx, &[]).await

@@ -50,7 +50,7 @@ async fn every_answer_is_true_on_postgres_when_one_commit_in_five_breaks_off() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_true_when_connections_to_postgres_are_cut_after_the_commit_was_sent() {
-    let Some(database) = database().await else { return };
+    let database = Database::create().await;
     // Its migrations are not what is cut.
     let truth: Arc<dyn RunStore> = Arc::new(connect(database.url()).await);
     let (login, rest) = database.url().rsplit_once('@').expect("the URL names a user");
@@ -71,20 +71,12 @@ async fn storm_on_sqlite(rate: f64) {
 }
 
 async fn storm_on_postgres(rate: f64) {
-    let Some(database) = database().await else { return };
+    let database = Database::create().await;
     let truth: Arc<dyn RunStore> = Arc::new(connect(database.url()).await);
     let faulty = Arc::new(FaultyStore::new(Arc::clone(&truth), rate));
     storm(Arc::clone(&faulty) as Arc<dyn RunStore>, truth).await;
     assert!(faulty.n_faults() > 0, "the storm makes enough commits for a fault");
     database.remove().await;
-}
-
-async fn database() -> Option<Database> {
-    if std::env::var_os("TIDEGATE_TEST_POSTGRES_URL").is_none() {
-        eprintln!("TIDEGATE_TEST_POSTGRES_URL is not set: nothing is tested on Postgres");
-        return None;
-    }
-    Some(Database::create().await)
 }
 
 async fn connect(url: &str) -> PgStore {

@@ -183,6 +183,29 @@ async fn what_matches_is_paused_resumed_retried_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_delete_of_a_tree_tells_what_it_has_not_met() {
+    let fixture = Fixture::new().await;
+    let root = fixture.start(&fixture.queued().await).await;
+    let child = fixture.start(&fixture.child_of(&root).await).await;
+    let leaf = fixture.start(&fixture.child_of(&child).await).await;
+    for run in [&leaf, &child, &root] {
+        fixture.report(run, Event::Completed).await.expect("completes");
+    }
+    let delete = bulk(BulkAction::Delete, BulkTarget::Tree(root.id));
+    fixture.engine.start_bulk(&delete).await.expect("starts");
+    // What leads to the leaf goes before the operation comes to it.
+    let mut tx = fixture.store.begin().await.expect("begins");
+    assert_eq!(tx.delete_runs(&[child.id]).await.expect("deletes"), 1);
+    tx.commit().await.expect("commits");
+
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    let ended = stands(&fixture, &delete).await;
+    assert_eq!((ended.state, ended.n_matched, ended.n_done), (BulkState::Completed, 3, 1));
+    assert_eq!(ended.skipped.get("RUN_NOT_FOUND"), Some(&2), "the child that is gone, and the leaf below it");
+    assert_eq!(fixture.state(&leaf).await, "COMPLETED/Completed");
+}
+
+#[tokio::test]
 async fn what_matches_ends_with_all_that_is_below_it() {
     let fixture = Fixture::new().await;
     let mut create = task();

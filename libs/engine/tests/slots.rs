@@ -240,7 +240,7 @@ async fn two_replicas_never_exceed_a_limit_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_never_exceed_a_limit_on_postgres() {
-    let Some(database) = database().await else { return };
+    let database = Database::create().await;
     race(Arc::new(connect(database.url()).await)).await;
     database.remove().await;
 }
@@ -252,17 +252,9 @@ async fn slots_are_those_of_held_runs_after_every_step_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_are_those_of_held_runs_after_every_step_on_postgres() {
-    let Some(database) = database().await else { return };
+    let database = Database::create().await;
     histories(Arc::new(connect(database.url()).await), 800).await;
     database.remove().await;
-}
-
-async fn database() -> Option<Database> {
-    if std::env::var_os("TIDEGATE_TEST_POSTGRES_URL").is_none() {
-        eprintln!("TIDEGATE_TEST_POSTGRES_URL is not set: nothing is tested on Postgres");
-        return None;
-    }
-    Some(Database::create().await)
 }
 
 async fn connect(url: &str) -> PgStore {

@@ -1,11 +1,11 @@
 //! Bulk operations, and the runs that they are about.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use sqlx::{Postgres, QueryBuilder, Row, Transaction, postgres::PgRow, query};
 use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
 use tidegate_store::{
-    Among, BulkOperation, BulkTarget, Comparison, Field, Filter, Selection, StoreError, Value,
+    Among, BulkOperation, Filter, Selection, StoreError,
     adapter::{self, micros, number, parse, signed, span, text, unreadable},
 };
 use uuid::Uuid;
@@ -20,13 +20,15 @@ impl PgStore {
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError> {
         let before = before.map_or(Uuid::max(), |id| id.as_uuid());
+        let mut tx = self.begin_walk().await?;
         let rows = match &selection.among {
             Among::Filter(among) => {
                 let mut sql = QueryBuilder::<Postgres>::new("SELECT runs.id");
                 push_selection(&mut sql, selection, among)?;
                 sql.push(" AND runs.id < ").push_bind(before);
                 sql.push(" ORDER BY runs.id DESC LIMIT ").push_bind(adapter::limit(limit));
-                sql.build().fetch_all(&self.pool).await
+                // Planned for its values: a plan for any would be kept.
+                sql.build().persistent(false).fetch_all(&mut *tx).await
             }
             Among::Tree { run_id, with_detached } => {
                 query(queries::TREE.sql())
@@ -37,7 +39,7 @@ impl PgStore {
                     .bind(selection.created_by.as_micros())
                     .bind(before)
                     .bind(adapter::limit(limit))
-                    .fetch_all(&self.pool)
+                    .fetch_all(&mut *tx)
                     .await
             }
         };
@@ -45,11 +47,12 @@ impl PgStore {
     }
 
     pub(crate) async fn n_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        let mut tx = self.begin_walk().await?;
         let counted = match &selection.among {
             Among::Filter(among) => {
                 let mut sql = QueryBuilder::<Postgres>::new("SELECT count(*)");
                 push_selection(&mut sql, selection, among)?;
-                sql.build().fetch_one(&self.pool).await
+                sql.build().persistent(false).fetch_one(&mut *tx).await
             }
             Among::Tree { run_id, with_detached } => {
                 query(queries::TREE_COUNT.sql())
@@ -58,7 +61,7 @@ impl PgStore {
                     .bind(*with_detached)
                     .bind(selection.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
                     .bind(selection.created_by.as_micros())
-                    .fetch_one(&self.pool)
+                    .fetch_one(&mut *tx)
                     .await
             }
         };
@@ -102,14 +105,9 @@ fn push_selection(
     selection: &Selection,
     among: &Filter,
 ) -> Result<(), StoreError> {
-    let is_state = |state: &_| Filter::Compare(Field::State, Comparison::Equal, Value::State(*state));
-    let created_by = Value::Time(selection.created_by);
     sql.push(" FROM runs WHERE runs.namespace = ").push_bind(selection.namespace.as_str().to_owned());
-    for part in [
-        among,
-        &Filter::Or(selection.states.iter().map(is_state).collect()),
-        &Filter::Compare(Field::CreatedAt, Comparison::LessOrEqual, created_by),
-    ] {
+    for part in [among, &adapter::state_among(&selection.states), &adapter::created_by(selection.created_by)]
+    {
         sql.push(" AND ");
         filter::push(sql, part)?;
     }
@@ -120,16 +118,13 @@ pub(crate) async fn put(
     tx: &mut Transaction<'static, Postgres>,
     operation: &BulkOperation,
 ) -> Result<bool, StoreError> {
-    let (filter, tree) = match &operation.target {
-        BulkTarget::Filter(filter) => (Some(filter.as_str()), None),
-        BulkTarget::Tree(run) => (None, Some(run.as_uuid())),
-    };
+    let (filter, tree) = adapter::bulk_target_columns(&operation.target);
     let done = query(queries::PUT_BULK_OPERATION.sql())
         .bind(operation.id.as_uuid())
         .bind(operation.namespace.as_str())
         .bind(operation.action.as_str())
         .bind(filter)
-        .bind(tree)
+        .bind(tree.map(|run| run.as_uuid()))
         .bind(text(&operation.reason))
         .bind(operation.actor.as_deref().map(|actor| text(actor).into_owned()))
         .bind(operation.pause_timeout.map(micros))
@@ -140,7 +135,7 @@ pub(crate) async fn put(
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_matched))
         .bind(signed(operation.n_done))
-        .bind(skipped_json(&operation.skipped))
+        .bind(adapter::skipped_json(&operation.skipped))
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
@@ -182,26 +177,17 @@ pub(crate) async fn update(
         .bind(operation.cursor.map(|run| run.as_uuid()))
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_done))
-        .bind(skipped_json(&operation.skipped))
+        .bind(adapter::skipped_json(&operation.skipped))
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
     Ok(())
 }
 
-fn skipped_json(skipped: &BTreeMap<String, u64>) -> String {
-    let counts = skipped.iter().map(|(reason, count)| (reason.clone(), serde_json::Value::from(*count)));
-    serde_json::Value::Object(counts.collect()).to_string()
-}
-
 fn operation(found: &PgRow) -> Result<BulkOperation, StoreError> {
     let filter: Option<String> = row::column(found, 3)?;
     let tree: Option<Uuid> = row::column(found, 4)?;
-    let target = match (filter, tree) {
-        (Some(filter), None) => BulkTarget::Filter(filter),
-        (None, Some(tree)) => BulkTarget::Tree(RunId::from_uuid(tree)),
-        _ => return Err(unreadable("filter", "both or none of filter and tree_run_id")),
-    };
+    let target = adapter::bulk_target(filter, tree.map(RunId::from_uuid))?;
     let pause_timeout: Option<i64> = row::column(found, 7)?;
     let pause_timeout: Option<Duration> =
         pause_timeout.map(|micros| span("pause_timeout", micros)).transpose()?;

@@ -5,10 +5,10 @@ use tidegate_store::adapter::Statement;
 use uuid::Uuid;
 
 macro_rules! statements {
-    ($($name:ident = $path:literal $(after $columns:literal)?;)*) => {
+    ($($name:ident = $path:literal $(after $beginning:literal)?;)*) => {
         $(pub(crate) static $name: Statement = Statement::new(
             $path,
-            concat!($(include_str!(concat!("../queries/", $columns)), "\n",)? include_str!(concat!("../queries/", $path))),
+            concat!($(include_str!(concat!("../queries/", $beginning)), "\n",)? include_str!(concat!("../queries/", $path))),
         );)*
 
         /// All statements, for the test that each of them is reached by the conformance suite.
@@ -24,8 +24,8 @@ statements! {
     SHARE_RUNS = "runs/share.sql" after "runs/columns.sql";
     OPEN_BELOW = "runs/open_below.sql";
     HAVE_MORE_BELOW = "runs/have_more_below.sql";
-    TREE = "runs/tree.sql";
-    TREE_COUNT = "runs/tree_count.sql";
+    TREE = "runs/tree.sql" after "runs/tree_walk.sql";
+    TREE_COUNT = "runs/tree_count.sql" after "runs/tree_walk.sql";
     PUT_BULK_OPERATION = "bulk_operations/put.sql";
     GET_BULK_OPERATION = "bulk_operations/get.sql" after "bulk_operations/columns.sql";
     LIST_BULK_OPERATIONS = "bulk_operations/list.sql" after "bulk_operations/columns.sql";

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{Executor as _, query, types::Json};
+use sqlx::{Executor as _, Postgres, Transaction, query, types::Json};
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
@@ -22,9 +22,18 @@ use crate::{
     tx::PgTx,
 };
 
-/// A walk below one run may take longer than a user's statement. It locks nothing. One below many has no more time than every
-/// other statement: who asked tries them by themselves then.
+/// A walk below one run, or a look for what a bulk operation is about, may take longer than a user's statement. It locks
+/// nothing. A walk below many has no more time than every other statement: who asked tries them by themselves then.
 const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
+
+impl PgStore {
+    /// A transaction for statements with [`WALK_TIMEOUT`].
+    pub(crate) async fn begin_walk(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        tx.execute(WALK_TIMEOUT).await.map_err(store_error)?;
+        Ok(tx)
+    }
+}
 
 #[async_trait]
 impl RunStore for PgStore {
@@ -175,8 +184,7 @@ impl RunStore for PgStore {
         let walk = of_runs(&queries::OPEN_BELOW, row::ids(above)).bind(adapter::limit(limit));
         let rows = match above {
             [_] => {
-                let mut tx = self.pool.begin().await.map_err(store_error)?;
-                tx.execute(WALK_TIMEOUT).await.map_err(store_error)?;
+                let mut tx = self.begin_walk().await?;
                 walk.fetch_all(&mut *tx).await
             }
             _ => walk.fetch_all(&self.pool).await,

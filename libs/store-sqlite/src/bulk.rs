@@ -1,11 +1,11 @@
 //! Bulk operations, and the runs that they are about.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction, query, sqlite::SqliteRow};
 use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
 use tidegate_store::{
-    Among, BulkOperation, BulkTarget, Comparison, Field, Filter, Selection, StoreError, Value,
+    Among, BulkOperation, Filter, Selection, StoreError,
     adapter::{self, micros, number, parse, signed, span, text, unreadable},
 };
 use uuid::Uuid;
@@ -33,10 +33,7 @@ impl SqliteStore {
                     .bind(run_id.as_uuid())
                     .bind(selection.namespace.as_str())
                     .bind(*with_detached)
-                    .bind(
-                        serde_json::Value::from_iter(selection.states.iter().map(|state| state.as_str()))
-                            .to_string(),
-                    )
+                    .bind(states_json(selection))
                     .bind(selection.created_by.as_micros())
                     .bind(before)
                     .bind(adapter::limit(limit))
@@ -59,10 +56,7 @@ impl SqliteStore {
                     .bind(run_id.as_uuid())
                     .bind(selection.namespace.as_str())
                     .bind(*with_detached)
-                    .bind(
-                        serde_json::Value::from_iter(selection.states.iter().map(|state| state.as_str()))
-                            .to_string(),
-                    )
+                    .bind(states_json(selection))
                     .bind(selection.created_by.as_micros())
                     .fetch_one(&self.readers)
                     .await
@@ -102,20 +96,19 @@ impl SqliteStore {
     }
 }
 
+fn states_json(selection: &Selection) -> String {
+    serde_json::Value::from_iter(selection.states.iter().map(|state| state.as_str())).to_string()
+}
+
 /// What counts and pages of a filter have in common.
 fn push_selection(
     sql: &mut QueryBuilder<Sqlite>,
     selection: &Selection,
     among: &Filter,
 ) -> Result<(), StoreError> {
-    let is_state = |state: &_| Filter::Compare(Field::State, Comparison::Equal, Value::State(*state));
-    let created_by = Value::Time(selection.created_by);
     sql.push(" FROM runs WHERE runs.namespace = ").push_bind(selection.namespace.as_str().to_owned());
-    for part in [
-        among,
-        &Filter::Or(selection.states.iter().map(is_state).collect()),
-        &Filter::Compare(Field::CreatedAt, Comparison::LessOrEqual, created_by),
-    ] {
+    for part in [among, &adapter::state_among(&selection.states), &adapter::created_by(selection.created_by)]
+    {
         sql.push(" AND ");
         filter::push(sql, part)?;
     }
@@ -126,16 +119,13 @@ pub(crate) async fn put(
     tx: &mut Transaction<'static, Sqlite>,
     operation: &BulkOperation,
 ) -> Result<bool, StoreError> {
-    let (filter, tree) = match &operation.target {
-        BulkTarget::Filter(filter) => (Some(filter.as_str()), None),
-        BulkTarget::Tree(run) => (None, Some(run.as_uuid())),
-    };
+    let (filter, tree) = adapter::bulk_target_columns(&operation.target);
     let done = query(queries::PUT_BULK_OPERATION.sql())
         .bind(operation.id.as_uuid())
         .bind(operation.namespace.as_str())
         .bind(operation.action.as_str())
         .bind(filter)
-        .bind(tree)
+        .bind(tree.map(|run| run.as_uuid()))
         .bind(text(&operation.reason).into_owned())
         .bind(operation.actor.as_deref().map(|actor| text(actor).into_owned()))
         .bind(operation.pause_timeout.map(micros))
@@ -146,7 +136,7 @@ pub(crate) async fn put(
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_matched))
         .bind(signed(operation.n_done))
-        .bind(skipped_json(&operation.skipped))
+        .bind(adapter::skipped_json(&operation.skipped))
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
@@ -188,26 +178,17 @@ pub(crate) async fn update(
         .bind(operation.cursor.map(|run| run.as_uuid()))
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_done))
-        .bind(skipped_json(&operation.skipped))
+        .bind(adapter::skipped_json(&operation.skipped))
         .execute(&mut **tx)
         .await
         .map_err(store_error)?;
     Ok(())
 }
 
-fn skipped_json(skipped: &BTreeMap<String, u64>) -> String {
-    let counts = skipped.iter().map(|(reason, count)| (reason.clone(), serde_json::Value::from(*count)));
-    serde_json::Value::Object(counts.collect()).to_string()
-}
-
 fn operation(found: &SqliteRow) -> Result<BulkOperation, StoreError> {
     let filter: Option<String> = row::column(found, 3)?;
     let tree: Option<Uuid> = row::column(found, 4)?;
-    let target = match (filter, tree) {
-        (Some(filter), None) => BulkTarget::Filter(filter),
-        (None, Some(tree)) => BulkTarget::Tree(RunId::from_uuid(tree)),
-        _ => return Err(unreadable("filter", "both or none of filter and tree_run_id")),
-    };
+    let target = adapter::bulk_target(filter, tree.map(RunId::from_uuid))?;
     let pause_timeout: Option<i64> = row::column(found, 7)?;
     let pause_timeout: Option<Duration> =
         pause_timeout.map(|micros| span("pause_timeout", micros)).transpose()?;

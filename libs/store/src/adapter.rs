@@ -14,7 +14,7 @@ use tidegate_orchestration::{
     CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Run, StateType,
 };
 
-use crate::{Comparison, Field, KeyReservation, ListQuery, OrderBy, StoreError, Value};
+use crate::{BulkTarget, Comparison, Field, Filter, KeyReservation, ListQuery, OrderBy, StoreError, Value};
 
 /// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
 /// test can tell which query files no conformance case reaches.
@@ -144,6 +144,40 @@ pub fn phase(state: &str, holder: Option<&str>, timer_at: Option<i64>) -> Result
         StateType::Crashed => Phase::Crashed,
         StateType::Cancelled => Phase::Cancelled,
     })
+}
+
+/// The columns of a bulk operation's target: its filter, or the run of its tree.
+pub fn bulk_target_columns(target: &BulkTarget) -> (Option<&str>, Option<RunId>) {
+    match target {
+        BulkTarget::Filter(filter) => (Some(filter), None),
+        BulkTarget::Tree(run_id) => (None, Some(*run_id)),
+    }
+}
+
+/// The target that these columns hold.
+pub fn bulk_target(filter: Option<String>, tree: Option<RunId>) -> Result<BulkTarget, StoreError> {
+    match (filter, tree) {
+        (Some(filter), None) => Ok(BulkTarget::Filter(filter)),
+        (None, Some(run_id)) => Ok(BulkTarget::Tree(run_id)),
+        _ => Err(unreadable("filter", "both or none of filter and tree_run_id")),
+    }
+}
+
+/// Counts by reason as a JSON object.
+pub fn skipped_json(skipped: &BTreeMap<String, u64>) -> String {
+    let counts = skipped.iter().map(|(reason, count)| (reason.clone(), serde_json::Value::from(*count)));
+    serde_json::Value::Object(counts.collect()).to_string()
+}
+
+/// The filter for runs in one of these states.
+pub fn state_among(states: &[StateType]) -> Filter {
+    let is = |state: &StateType| Filter::Compare(Field::State, Comparison::Equal, Value::State(*state));
+    Filter::Or(states.iter().map(is).collect())
+}
+
+/// The filter for runs that were created by then.
+pub fn created_by(time: Timestamp) -> Filter {
+    Filter::Compare(Field::CreatedAt, Comparison::LessOrEqual, Value::Time(time))
 }
 
 /// The flags of a run's parent policies: whether it goes on where its parent is cancelled, fails, crashes.

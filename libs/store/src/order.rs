@@ -86,4 +86,19 @@ impl Position {
         };
         Self { value, id: run.id }
     }
+
+    /// Whether it may be a place in a list of this order. One that comes from outside need not be.
+    pub fn is_of(&self, by: OrderBy) -> bool {
+        match (&self.value, by) {
+            (None, OrderBy::Id | OrderBy::StartedAt | OrderBy::EndedAt)
+            | (
+                Some(Value::Time(_)),
+                OrderBy::CreatedAt | OrderBy::DueAt | OrderBy::StartedAt | OrderBy::EndedAt,
+            )
+            | (Some(Value::Number(_)), OrderBy::Priority) => true,
+            // No database takes a text with NUL, and no run has one.
+            (Some(Value::Text(text)), OrderBy::Name | OrderBy::RunName) => !text.contains('\0'),
+            _ => false,
+        }
+    }
 }

@@ -240,7 +240,8 @@ fn check_labels(new: &v1::NewRun, violations: &mut Violations) {
     }
 }
 
-fn check_deployment(deployment: &str, violations: &mut Violations) {
+/// Notes a deployment that is not `flow/deployment`.
+pub fn check_deployment(deployment: &str, violations: &mut Violations) {
     let is_part =
         |part: &str| (1..=limits::MAX_NAME_SIZE).contains(&part.len()) && !part.chars().any(char::is_control);
     // A flow's name may have slashes, a deployment's may not.

@@ -66,6 +66,11 @@ impl ConcurrencyService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let mut violations = Violations::default();
+        violations.text("page_token", &request.page_token, 0, limits::MAX_CONCURRENCY_LIMIT_SIZE);
+        if !violations.is_empty() {
+            return Err(invalid(violations.into_vec()));
+        }
         // The name of the last limit: a list that is ordered by name needs no more.
         let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
         let listed = self.engine.list_limits(&namespace, after, page_size).await;

@@ -4,12 +4,14 @@ use tidegate_engine::{Engine, KeyScope};
 use tidegate_model::{RunKind, Timestamp, limits};
 use tidegate_proto::v1::{self, find_run_request::Scope};
 use tidegate_store::{Count, CountQuery, Filter, ListQuery, Position};
-use tidegate_wire::{Violations, invalid, invalid_field, namespace, page_size, run_to_proto, to_status};
+use tidegate_wire::{
+    Violations, check_deployment, invalid, invalid_field, namespace, page_size, run_to_proto, to_status,
+};
 use tonic::Status;
 
 use crate::{
     convert::detail_to_proto,
-    page_token::{ListOf, PageToken},
+    page_token::{ListOf, PageToken, invalid_token},
 };
 
 /// `ListRuns`.
@@ -26,11 +28,15 @@ pub(crate) async fn list(
         token => Some(PageToken::decode(token, &list_of)?),
     };
     let now = token.as_ref().map_or_else(|| engine.clock().now(), |token| token.now);
+    let order = tidegate_filter::parse_order(&request.order_by)
+        .map_err(|error| invalid_field("order_by", error.to_string()))?;
+    if token.as_ref().is_some_and(|token| !token.position.is_of(order.by)) {
+        return Err(invalid_token(&request.page_token));
+    }
     let query = ListQuery {
         namespace: namespace.clone(),
         filter: parse_filter(&request.filter, now)?,
-        order: tidegate_filter::parse_order(&request.order_by)
-            .map_err(|error| invalid_field("order_by", error.to_string()))?,
+        order,
         after: token.map(|token| token.position),
         limit,
     };
@@ -74,7 +80,10 @@ pub(crate) async fn find(
     violations.text("idempotency_key", key, 1, limits::MAX_IDEMPOTENCY_KEY_SIZE);
     let scope = match &request.scope {
         Some(Scope::ParentRunId(id)) => violations.parse("parent_run_id", id).map(KeyScope::Parent),
-        Some(Scope::Deployment(deployment)) => Some(KeyScope::Deployment(deployment.clone())),
+        Some(Scope::Deployment(deployment)) => {
+            check_deployment(deployment, &mut violations);
+            Some(KeyScope::Deployment(deployment.clone()))
+        }
         Some(Scope::Flow(name)) => {
             violations.parse("flow", name).map(|name| KeyScope::Function(RunKind::Flow, name))
         }

@@ -116,6 +116,12 @@ pub(crate) async fn list_inputs(
     let namespace = namespace(&request.namespace)?;
     let run_id = run_id("run_id", &request.run_id)?;
     let limit = tidegate_wire::page_size(request.page_size, DEFAULT)?.min(MOST);
+    let mut violations = Violations::default();
+    // The key of the last pause.
+    violations.text("page_token", &request.page_token, 0, limits::MAX_PAUSE_KEY_SIZE);
+    if !violations.is_empty() {
+        return Err(invalid(violations.into_vec()));
+    }
     engine.get_all(&namespace, &[run_id]).await.map_err(|error| to_status(&error))?;
     // Two payloads each, so that the last pause of the page is whole.
     let query = InputQuery {

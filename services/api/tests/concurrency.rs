@@ -73,6 +73,9 @@ async fn limits_are_set_listed_and_deleted() {
             break;
         }
     }
+    let unprintable = v1::ListConcurrencyLimitsRequest { page_token: "a\0".to_owned(), ..Default::default() };
+    let refused = api.concurrency.clone().list_concurrency_limits(unprintable).await.expect_err("is refused");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     assert_eq!(listed, [("a".to_owned(), 2), ("b".to_owned(), 0), ("c".to_owned(), 1_000_000)]);
 
     delete(&api, "a", false).await.expect("is deleted");

@@ -63,6 +63,8 @@ async fn a_page_token_belongs_to_its_list() {
         ..Default::default()
     };
     let page_token = list(&api, first.clone()).await.next_page_token;
+    // A text in place of the priority, at the end.
+    let forged = format!("{}7361", &page_token[..page_token.len() - 18]);
     let next = v1::ListRunsRequest { page_token, ..first };
     // Another size of the page is none of its business.
     let rest = list(&api, v1::ListRunsRequest { page_size: 50, ..next.clone() }).await;
@@ -75,6 +77,7 @@ async fn a_page_token_belongs_to_its_list() {
         (v1::ListRunsRequest { namespace: "other".into(), ..next.clone() }, "another namespace and filter"),
         (v1::ListRunsRequest { order_by: "priority desc".into(), ..next.clone() }, "another order_by"),
         (v1::ListRunsRequest { page_token: "2".into(), ..next.clone() }, "is no next_page_token"),
+        (v1::ListRunsRequest { page_token: forged, ..next.clone() }, "is no next_page_token"),
     ] {
         let refused = api.runs.clone().list_runs(request).await.expect_err("is refused");
         assert_eq!(
@@ -240,6 +243,15 @@ async fn a_run_is_found_by_its_key_and_what_the_key_is_unique_in() {
         let missing = find(&api, "order-7", scope).await.expect_err("is none");
         assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "RUN_NOT_FOUND"));
         assert!(missing.message().contains("`order-7`"), "{}", missing.message());
+    }
+    for deployment in ["nightly", "etl/\0"] {
+        let scope = Some(Scope::Deployment(deployment.to_owned()));
+        let wrong = v1::FindRunRequest { idempotency_key: "k".to_owned(), scope, ..Default::default() };
+        let refused = api.runs.clone().find_run(wrong).await.expect_err("is refused");
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["deployment".to_owned()])
+        );
     }
     let unscoped = v1::FindRunRequest { idempotency_key: String::new(), ..Default::default() };
     let refused = api.runs.clone().find_run(unscoped).await.expect_err("is refused");

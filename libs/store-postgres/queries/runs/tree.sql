@@ -1,21 +1,3 @@
--- The run and what is below it, of each run the children by their index: OFFSET 0 keeps the planner from reading the
--- whole table for a level.
-WITH RECURSIVE tree (id, state, created_at) AS (
-    SELECT runs.id, runs.state, runs.created_at
-    FROM runs
-    WHERE runs.id = $1
-        AND runs.namespace = $2
-    UNION ALL
-    SELECT child.id, child.state, child.created_at
-    FROM tree
-    CROSS JOIN LATERAL (
-        SELECT runs.id, runs.state, runs.created_at
-        FROM runs
-        WHERE runs.parent_id = tree.id
-            AND ($3 OR NOT runs.detach_on_cancel)
-        OFFSET 0
-    ) AS child
-)
 SELECT tree.id
 FROM tree
 WHERE tree.state = ANY($4)

@@ -323,7 +323,7 @@ pub async fn old_days_are_dropped(store: Arc<dyn LogStore>) {
     assert!(store.drop_logs_before(NOON + DAY * 2).await.unwrap());
     assert_eq!(seqs(&*store, &query(LogScope::Run(run))).await, [3, 4]);
     assert!(store.drop_logs_before(NOON + DAY * 4).await.unwrap());
-    assert_eq!(seqs(&*store, &query(LogScope::Run(run))).await, []);
+    assert!(seqs(&*store, &query(LogScope::Run(run))).await.is_empty());
     // The dropped lines take their writer's memory with them only when the writer is silent.
     assert_eq!(store.append_logs(&[batch("w", vec![line(run, 9)])], NOON + DAY * 4).await.unwrap(), 1);
 }
