@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::Range,
     time::Duration,
 };
 
 use futures::future::join_all;
 use tidegate_model::{BulkOperationId, Namespace, RunId};
 use tidegate_orchestration::{Event, Rejection, Run, StateType, apply};
-use tidegate_store::{Among, BulkAction, BulkOperation, BulkState, BulkTarget, RunTx, Selection, StoreError};
+use tidegate_store::{
+    Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, RunTx, Selection, StoreError,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -187,18 +190,20 @@ impl Engine {
                 return Ok(n_seen.max(1));
             }
             for chunk in page.chunks(STEP) {
+                let ids: Vec<RunId> = chunk.iter().map(|place| place.run).collect();
                 if operation.action == BulkAction::Delete
-                    && let Err(error) = self.cascade_each(chunk, Order::Upward).await
+                    && let Err(error) = self.cascade_each(&ids, Order::Upward).await
                 {
                     tracing::warn!(bulk_operation.id = %operation.id, %error, "runs that are still to end others are skipped");
                 }
-                let step = with_retries(|| self.bulk_step(operation.id, cursor, chunk)).await?;
+                let until = chunk.last().copied();
+                let step = with_retries(|| self.bulk_step(operation.id, cursor..until, &ids)).await?;
                 let Some(unfinished) = step else { return Ok(n_seen.max(1)) };
                 if !unfinished.is_empty() {
                     // At once, so that a tree is cancelled when its operation is over.
                     self.cascade(&unfinished, Order::Upward).await?;
                 }
-                cursor = chunk.last().copied();
+                cursor = until;
                 n_seen += chunk.len();
             }
         }
@@ -226,25 +231,25 @@ impl Engine {
         commit(&*self.inner.store, tx, &[]).await
     }
 
-    /// Does it to the runs of a chunk, and moves the cursor from `before` past them. Gives those below which something is
+    /// Does it to the runs of a chunk, and moves the cursor over them. Gives those below which something is
     /// left to be cancelled, where the operation sees to it. `None`: it is over, or another process is ahead.
     async fn bulk_step(
         &self,
         id: BulkOperationId,
-        before: Option<RunId>,
+        cursor: Range<Option<BulkPlace>>,
         chunk: &[RunId],
     ) -> Result<Option<Vec<RunId>>, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
         let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(None) };
-        if operation.cursor == chunk.last().copied() {
+        if operation.cursor == cursor.end {
             // An earlier try was committed, though nobody said so. What it has left below is the sweep's.
             return Ok((operation.state == BulkState::Running).then(Vec::new));
         }
-        if operation.state != BulkState::Running || operation.cursor != before {
+        if operation.state != BulkState::Running || operation.cursor != cursor.start {
             return Ok(None);
         }
-        operation.cursor = chunk.last().copied();
+        operation.cursor = cursor.end;
         operation.lease_until = now + LEASE;
         let locked = tx.lock_runs(chunk).await?;
         let locked: Vec<Run> =

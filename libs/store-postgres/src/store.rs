@@ -5,8 +5,8 @@ use sqlx::{Executor as _, Postgres, Transaction, query, types::Json};
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, BulkOperation, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery,
-    Maintained, RunDetail, RunInput, RunStore, RunTx, Selection, Session, StoreError, adapter,
+    Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
+    ListQuery, Maintained, RunDetail, RunInput, RunStore, RunTx, Selection, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -196,9 +196,9 @@ impl RunStore for PgStore {
     async fn select_runs(
         &self,
         selection: &Selection,
-        before: Option<RunId>,
+        before: Option<BulkPlace>,
         limit: usize,
-    ) -> Result<Vec<RunId>, StoreError> {
+    ) -> Result<Vec<BulkPlace>, StoreError> {
         self.selected(selection, before, limit).await
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction, query, sqlite::SqliteRow};
 use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
 use tidegate_store::{
-    Among, BulkOperation, Filter, Selection, StoreError,
+    Among, BulkOperation, BulkPlace, Filter, Selection, StoreError,
     adapter::{self, micros, number, parse, signed, span, text, unreadable},
 };
 use uuid::Uuid;
@@ -16,15 +16,16 @@ impl SqliteStore {
     pub(crate) async fn selected(
         &self,
         selection: &Selection,
-        before: Option<RunId>,
+        before: Option<BulkPlace>,
         limit: usize,
-    ) -> Result<Vec<RunId>, StoreError> {
-        let before = before.map_or(Uuid::max(), |id| id.as_uuid());
+    ) -> Result<Vec<BulkPlace>, StoreError> {
+        let (depth, id) =
+            before.map_or((i64::MAX, Uuid::max()), |place| (place.depth.into(), place.run.as_uuid()));
         let rows = match &selection.among {
             Among::Filter(among) => {
-                let mut sql = QueryBuilder::<Sqlite>::new("SELECT runs.id");
+                let mut sql = QueryBuilder::<Sqlite>::new("SELECT 0, runs.id");
                 push_selection(&mut sql, selection, among)?;
-                sql.push(" AND runs.id < ").push_bind(before);
+                sql.push(" AND runs.id < ").push_bind(id);
                 sql.push(" ORDER BY runs.id DESC LIMIT ").push_bind(adapter::limit(limit));
                 sql.build().fetch_all(&self.readers).await
             }
@@ -35,13 +36,14 @@ impl SqliteStore {
                     .bind(*with_detached)
                     .bind(states_json(selection))
                     .bind(selection.created_by.as_micros())
-                    .bind(before)
+                    .bind(depth)
+                    .bind(id)
                     .bind(adapter::limit(limit))
                     .fetch_all(&self.readers)
                     .await
             }
         };
-        rows.map_err(store_error)?.iter().map(|found| row::run_id(found, 0)).collect()
+        rows.map_err(store_error)?.iter().map(place).collect()
     }
 
     pub(crate) async fn n_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
@@ -100,6 +102,10 @@ fn states_json(selection: &Selection) -> String {
     serde_json::Value::from_iter(selection.states.iter().map(|state| state.as_str())).to_string()
 }
 
+fn place(found: &SqliteRow) -> Result<BulkPlace, StoreError> {
+    Ok(BulkPlace { depth: number("depth", row::column(found, 0)?)?, run: row::run_id(found, 1)? })
+}
+
 /// What counts and pages of a filter have in common.
 fn push_selection(
     sql: &mut QueryBuilder<Sqlite>,
@@ -132,7 +138,8 @@ pub(crate) async fn put(
         .bind(operation.created_at.as_micros())
         .bind(operation.state.as_str())
         .bind(operation.ended_at.map(Timestamp::as_micros))
-        .bind(operation.cursor.map(|run| run.as_uuid()))
+        .bind(operation.cursor.map(|place| i64::from(place.depth)))
+        .bind(operation.cursor.map(|place| place.run.as_uuid()))
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_matched))
         .bind(signed(operation.n_done))
@@ -175,7 +182,8 @@ pub(crate) async fn update(
         .bind(operation.id.as_uuid())
         .bind(operation.state.as_str())
         .bind(operation.ended_at.map(Timestamp::as_micros))
-        .bind(operation.cursor.map(|run| run.as_uuid()))
+        .bind(operation.cursor.map(|place| i64::from(place.depth)))
+        .bind(operation.cursor.map(|place| place.run.as_uuid()))
         .bind(operation.lease_until.as_micros())
         .bind(signed(operation.n_done))
         .bind(adapter::skipped_json(&operation.skipped))
@@ -193,7 +201,14 @@ fn operation(found: &SqliteRow) -> Result<BulkOperation, StoreError> {
     let pause_timeout: Option<Duration> =
         pause_timeout.map(|micros| span("pause_timeout", micros)).transpose()?;
     let time = |micros: i64| Timestamp::from_micros(micros);
-    let skipped: &str = found.try_get(15).map_err(store_error)?;
+    let skipped: &str = found.try_get(16).map_err(store_error)?;
+    // One of an operation that was begun before depths were kept is none: its runs are looked at again.
+    let cursor = match row::column::<Option<i64>>(found, 11)? {
+        Some(depth) => {
+            Some(BulkPlace { depth: number("cursor_depth", depth)?, run: row::run_id(found, 12)? })
+        }
+        None => None,
+    };
     Ok(BulkOperation {
         id: BulkOperationId::from_uuid(row::column(found, 0)?),
         namespace: parse("namespace", row::column(found, 1)?)?,
@@ -205,10 +220,10 @@ fn operation(found: &SqliteRow) -> Result<BulkOperation, StoreError> {
         created_at: time(row::column(found, 8)?),
         state: parse("state", row::column(found, 9)?)?,
         ended_at: row::column::<Option<i64>>(found, 10)?.map(time),
-        cursor: row::column::<Option<Uuid>>(found, 11)?.map(RunId::from_uuid),
-        lease_until: time(row::column(found, 12)?),
-        n_matched: number("n_matched", row::column(found, 13)?)?,
-        n_done: number("n_done", row::column(found, 14)?)?,
+        cursor,
+        lease_until: time(row::column(found, 13)?),
+        n_matched: number("n_matched", row::column(found, 14)?)?,
+        n_done: number("n_done", row::column(found, 15)?)?,
         skipped: serde_json::from_str(skipped).map_err(|_| unreadable("skipped", skipped))?,
     })
 }

@@ -28,8 +28,8 @@ pub struct BulkOperation {
     pub state: BulkState,
     /// When it came to its end.
     pub ended_at: Option<Timestamp>,
-    /// Runs go by id, from the newest on: this one and those above it are seen to.
-    pub cursor: Option<RunId>,
+    /// The last run that was seen to, and with it all that come before it.
+    pub cursor: Option<BulkPlace>,
     /// Until when the process that carries it on has it to itself. Only to spare others the work: a step moves the
     /// cursor in its own transaction, so none is made twice.
     pub lease_until: Timestamp,
@@ -103,6 +103,17 @@ pub enum BulkTarget {
     Filter(String),
     /// This run and those below it.
     Tree(RunId),
+}
+
+/// Where a run comes among those of a bulk operation: the largest place is the first. The runs of a tree go from the deepest
+/// up, so that one that goes leaves none below it that nothing leads to any more; those of a filter from the newest on, whose
+/// depth is 0 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BulkPlace {
+    /// How many runs are above it.
+    pub depth: u32,
+    /// The run.
+    pub run: RunId,
 }
 
 /// The runs that a bulk operation has to see to.

@@ -13,7 +13,7 @@ mod order;
 mod run_store;
 mod slots;
 
-pub use bulk::{Among, BulkAction, BulkOperation, BulkState, BulkTarget, Selection};
+pub use bulk::{Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Selection};
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};

@@ -8,7 +8,8 @@ use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
 use crate::{
-    BulkOperation, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, Selection, SlotTx, StoreError,
+    BulkOperation, BulkPlace, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, Selection, SlotTx,
+    StoreError,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -363,13 +364,13 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
     /// a single run it may take longer than below many, which fail together where there is too much.
     async fn open_below(&self, above: &[RunId], limit: usize) -> Result<Vec<Below>, StoreError>;
 
-    /// Up to `limit` runs of a selection, newest first, with ids smaller than `before`.
+    /// Up to `limit` runs of a selection, the largest place first, with places smaller than `before`.
     async fn select_runs(
         &self,
         selection: &Selection,
-        before: Option<RunId>,
+        before: Option<BulkPlace>,
         limit: usize,
-    ) -> Result<Vec<RunId>, StoreError>;
+    ) -> Result<Vec<BulkPlace>, StoreError>;
 
     /// How many runs a selection has now.
     async fn count_selected(&self, selection: &Selection) -> Result<u64, StoreError>;

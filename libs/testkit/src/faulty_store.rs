@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use tidegate_model::{BulkOperationId, Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
-    Below, BulkOperation, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor, FeedEvent,
-    InputQuery, Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery, Maintained,
-    NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx,
-    SlotWait, StoreError, Sweep,
+    Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor,
+    FeedEvent, InputQuery, Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery,
+    Maintained, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Selection, Session,
+    Slot, SlotTx, SlotWait, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,8 @@ pub struct FaultyStore {
     is_silent: AtomicBool,
     n_feed_reads: AtomicU64,
     n_run_reads: AtomicU64,
+    /// True while reads of histories wait.
+    are_histories_held: watch::Sender<bool>,
     /// How often it was looked for what is open below runs.
     n_walks: watch::Sender<u64>,
     /// How many of these looks may give what they have found.
@@ -79,6 +81,7 @@ impl FaultyStore {
             is_silent: AtomicBool::new(false),
             n_feed_reads: AtomicU64::new(0),
             n_run_reads: AtomicU64::new(0),
+            are_histories_held: watch::Sender::new(false),
             n_walks: watch::Sender::new(0),
             n_walks_allowed: watch::Sender::new(u64::MAX),
             broken_below: Mutex::new(None),
@@ -98,6 +101,16 @@ impl FaultyStore {
     /// Lets the commits go that wait.
     pub fn release_commits(&self) {
         self.faults.are_held.send_replace(false);
+    }
+
+    /// From now on reads of a run's history wait until they are let go.
+    pub fn hold_histories(&self) {
+        self.are_histories_held.send_replace(true);
+    }
+
+    /// Lets the reads of histories go that wait.
+    pub fn release_histories(&self) {
+        self.are_histories_held.send_replace(false);
     }
 
     /// How many commits were asked for, those included that wait.
@@ -204,6 +217,7 @@ impl RunStore for FaultyStore {
         after_seq: u64,
         limit: usize,
     ) -> Result<Vec<EventRow>, StoreError> {
+        let _ = self.are_histories_held.subscribe().wait_for(|are_held| !are_held).await;
         self.n_feed_reads.fetch_add(1, Ordering::SeqCst);
         self.inner.list_events(namespace, run, after_seq, limit).await
     }
@@ -254,9 +268,9 @@ impl RunStore for FaultyStore {
     async fn select_runs(
         &self,
         selection: &Selection,
-        before: Option<RunId>,
+        before: Option<BulkPlace>,
         limit: usize,
-    ) -> Result<Vec<RunId>, StoreError> {
+    ) -> Result<Vec<BulkPlace>, StoreError> {
         self.inner.select_runs(selection, before, limit).await
     }
 

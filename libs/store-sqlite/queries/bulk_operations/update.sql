@@ -2,8 +2,9 @@
 UPDATE bulk_operations
 SET state = ?2,
     ended_at = ?3,
-    cursor = ?4,
-    lease_until = ?5,
-    n_done = ?6,
-    skipped = ?7
+    cursor_depth = ?4,
+    cursor = ?5,
+    lease_until = ?6,
+    n_done = ?7,
+    skipped = ?8
 WHERE id = ?1

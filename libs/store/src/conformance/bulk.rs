@@ -7,8 +7,8 @@ use tidegate_orchestration::{Draft, ParentPolicies, ParentPolicy, Phase, Policie
 
 use super::fixture::*;
 use crate::{
-    Among, BulkAction, BulkOperation, BulkState, BulkTarget, Comparison, Field, Filter, RunStore, Selection,
-    Value,
+    Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Comparison, Field, Filter, RunStore,
+    Selection, Value,
 };
 
 fn operation() -> BulkOperation {
@@ -56,7 +56,7 @@ pub async fn a_bulk_operation_is_kept_as_it_goes_on(store: Arc<dyn RunStore>) {
     assert_eq!(store.get_bulk_operation(&elsewhere(), first.id).await.unwrap(), None);
 
     let mut moved = read;
-    moved.cursor = Some(RunId::new());
+    moved.cursor = Some(BulkPlace { depth: 3, run: RunId::new() });
     moved.lease_until = after(5);
     moved.n_done = 2;
     moved.skipped = [("LOCAL_RUN".to_owned(), 1)].into();
@@ -117,9 +117,9 @@ pub async fn a_bulk_operation_without_a_lease_is_swept(store: Arc<dyn RunStore>)
     assert_eq!(store.get_bulk_operation(&Namespace::default(), over.id).await.unwrap(), None);
 }
 
-/// Every run of a selection, newest first, in pages.
+/// Every run of a selection, as they come in pages.
 async fn select(store: &Arc<dyn RunStore>, selection: &Selection) -> Vec<RunId> {
-    let mut found = Vec::new();
+    let mut found: Vec<BulkPlace> = Vec::new();
     loop {
         let page = store.select_runs(selection, found.last().copied(), 2).await.unwrap();
         let is_last = page.len() < 2;
@@ -129,7 +129,14 @@ async fn select(store: &Arc<dyn RunStore>, selection: &Selection) -> Vec<RunId> 
         }
     }
     assert_eq!(store.count_selected(selection).await.unwrap(), found.len() as u64);
-    found
+    found.into_iter().map(|place| place.run).collect()
+}
+
+/// The deepest first.
+fn upward(runs: &[&Run]) -> Vec<RunId> {
+    let mut runs = runs.to_vec();
+    runs.sort_unstable_by_key(|run| std::cmp::Reverse((run.depth, run.id)));
+    runs.into_iter().map(|run| run.id).collect()
 }
 
 fn newest_first(runs: &[&Run]) -> Vec<RunId> {
@@ -161,8 +168,10 @@ pub async fn runs_are_selected_by_a_filter(store: Arc<dyn RunStore>) {
     assert_eq!(select(&store, &selection).await, []);
 }
 
-/// A selection of a tree has the run and all below it, with or without what is detached.
+/// A selection of a tree has the run and all below it, with or without what is detached: a child before its parent, also where
+/// a host whose clock was behind has made its id.
 pub async fn runs_are_selected_by_a_tree(store: Arc<dyn RunStore>) {
+    let early = RunId::new();
     let root = queued();
     let top = child(&root);
     let policies = Policies { parent: ParentPolicies::all(ParentPolicy::Detach), ..Policies::default() };
@@ -170,7 +179,7 @@ pub async fn runs_are_selected_by_a_tree(store: Arc<dyn RunStore>) {
     let apart = create(apart, Some(&top), T0).unwrap().run;
     let (beside, middle, apart_child) = (child(&root), child(&top), child(&apart));
     let ended = child(&top);
-    let (leaf, orphan) = (child(&middle), child(&ended));
+    let (leaf, orphan) = (Run { id: early, ..child(&middle) }, child(&ended));
     let ended = entered(&ended, Phase::Completed, T0);
     let late = Run { created_at: after(1), ..child(&middle) };
     insert(&store, &[&root, &top, &beside, &middle, &apart, &apart_child, &ended, &leaf, &orphan, &late])
@@ -182,9 +191,9 @@ pub async fn runs_are_selected_by_a_tree(store: Arc<dyn RunStore>) {
         created_by: T0,
     };
     let found = select(&store, &selection(&top, false)).await;
-    assert_eq!(found, newest_first(&[&top, &middle, &leaf, &orphan]));
+    assert_eq!(found, upward(&[&top, &middle, &leaf, &orphan]));
     let found = select(&store, &selection(&top, true)).await;
-    assert_eq!(found, newest_first(&[&top, &middle, &apart, &apart_child, &leaf, &orphan]));
+    assert_eq!(found, upward(&[&top, &middle, &apart, &apart_child, &leaf, &orphan]));
     let done = Selection { states: vec![StateType::Completed], ..selection(&top, true) };
     assert_eq!(select(&store, &done).await, [ended.id]);
     let foreign = Selection { namespace: elsewhere(), ..selection(&top, true) };
