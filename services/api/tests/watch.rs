@@ -142,7 +142,8 @@ async fn many_runs_are_watched_out_of_the_feed_of_all() {
 
 #[tokio::test]
 async fn a_resumed_watch_repeats_nothing() {
-    let api = Api::start().await;
+    let store = Arc::new(FaultyStore::new(Arc::new(SqliteStore::in_memory().await.expect("opens")), 0.0));
+    let api = Api::over(Arc::clone(&store) as Arc<dyn RunStore>).await;
     let run = api.created(task()).await;
     let of_run = v1::WatchRunsRequest {
         run_ids: vec![run.id.clone()],
@@ -150,9 +151,11 @@ async fn a_resumed_watch_repeats_nothing() {
         until_ended: true,
         ..Default::default()
     };
+    // What happens between the opening and the look into the past is in both: it has no place to resume from.
+    store.hold_histories();
     let mut first = watch(&api, of_run.clone()).await;
     api.complete(&run, b"1").await;
-    // What has happened between the opening and the look into the past is in both: it has no place to resume from.
+    store.release_histories();
     let mut seen = Vec::new();
     while let Some(message) = first.message().await.expect("goes on") {
         seen.extend(seqs(&message.events));
