@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::report::{Spread, Table, fine};
+
 /// How long things took, one by one.
 pub(crate) struct Latencies(Histogram<u64>);
 
@@ -26,6 +28,28 @@ impl Latencies {
     pub fn percentile_ms(&self, percentile: f64) -> f64 {
         self.0.value_at_percentile(percentile) as f64 / 1_000.0
     }
+}
+
+/// Percentiles of all rounds of a bound and of the subject that is compared with it, in milliseconds, and the ratio of those
+/// of the same round.
+pub(crate) fn percentiles(rounds: &[(Latencies, Latencies)], bound: &str, subject: &str) -> Table {
+    let heading = [format!("{bound} ms: median (min to max)"), format!("{subject} ms")];
+    let mut table = Table::new(&["percentile", &heading[0], &heading[1], "ratio"]);
+    for percentile in [50.0, 90.0, 99.0] {
+        let each = |of: fn(f64, f64) -> f64| {
+            let values = rounds.iter().map(|(bound, subject)| {
+                of(bound.percentile_ms(percentile), subject.percentile_ms(percentile))
+            });
+            Spread::of(values.collect()).show(fine)
+        };
+        table.add([
+            format!("p{percentile}"),
+            each(|bound, _| bound),
+            each(|_, subject| subject),
+            each(|bound, subject| subject / bound),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tidegate_integration_tests::eventually;
+use tidegate_sdk::Client;
 use tokio::time::Instant;
+
+/// How long a step may take before a bench gives up.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Carries out `work` with up to `n_in_flight` at a time, and gives the answers and how long all of it took.
 pub(crate) async fn drive<T, E, F>(
@@ -19,4 +24,13 @@ where
         answers.push(answer);
     }
     Ok((answers, started.elapsed()))
+}
+
+/// Waits until the api counts so many runs of a filter.
+pub(crate) async fn until_counted(client: &Client, filter: &str, n_runs: usize) {
+    eventually(&format!("{n_runs} runs with {filter}"), DEADLINE, async || {
+        let counted = client.core().count_runs(filter).await.ok()?;
+        (counted.count == n_runs as u64).then_some(())
+    })
+    .await;
 }

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use tidegate_integration_tests::{Suite, eventually};
+use tidegate_integration_tests::Suite;
 use tidegate_sdk::Client;
 use tokio::time::Instant;
 
 use crate::{
     database::Database,
+    load::until_counted,
     report::{Spread, Table, fine},
     settings::Settings,
 };
@@ -14,8 +15,6 @@ use crate::{
 const RUNNING_SHARE: usize = 10;
 /// Processes that share the running ones.
 const N_WORKERS: usize = 4;
-/// How long a step may take before the bench gives up.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Times of one tree.
 struct Round {
@@ -73,12 +72,4 @@ async fn round(client: &Client, n_runs: usize) -> anyhow::Result<Round> {
     let complete = started.elapsed();
     until_counted(client, &format!("root_run_id = {} state = CANCELLED", root.id()), n_runs).await;
     Ok(Round { call, complete })
-}
-
-async fn until_counted(client: &Client, filter: &str, n_runs: usize) {
-    eventually(&format!("{n_runs} runs with {filter}"), DEADLINE, async || {
-        let counted = client.core().count_runs(filter).await.ok()?;
-        (counted.count == n_runs as u64).then_some(())
-    })
-    .await;
 }

@@ -7,8 +7,7 @@ use crate::{
     bound::{Bound, Step, new_ids},
     database::Database,
     engine::{self, RunningEngine},
-    latencies::Latencies,
-    report::{Spread, Table, fine},
+    latencies::{Latencies, percentiles},
     settings::Settings,
 };
 
@@ -37,22 +36,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         rounds.push((plain, through_engine));
     }
 
-    let mut table = Table::new(&["percentile", "bound ms: median (min to max)", "engine ms", "ratio"]);
-    for percentile in [50.0, 90.0, 99.0] {
-        let each = |of: fn(f64, f64) -> f64| {
-            let values = rounds.iter().map(|(plain, through_engine)| {
-                of(plain.percentile_ms(percentile), through_engine.percentile_ms(percentile))
-            });
-            Spread::of(values.collect()).show(fine)
-        };
-        table.add([
-            format!("p{percentile}"),
-            each(|plain, _| plain),
-            each(|_, through_engine| through_engine),
-            each(|plain, through_engine| through_engine / plain),
-        ]);
-    }
-    println!("{table}");
+    println!("{}", percentiles(&rounds, "bound", "engine"));
     drop(engine);
     database.remove().await
 }

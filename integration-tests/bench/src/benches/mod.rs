@@ -4,6 +4,7 @@ mod cancel;
 mod engine;
 mod idle;
 mod lists;
+mod path;
 
 use anyhow::bail;
 use futures::future::LocalBoxFuture;
@@ -42,6 +43,11 @@ const BENCHES: &[Bench] = &[
         name: "lists",
         about: "the lists and counts that command line and console ask, over 1,000,000 runs; p99 is to stay under 50 ms",
         run: |settings| Box::pin(lists::run(settings)),
+    },
+    Bench {
+        name: "path",
+        about: "the whole path, from a call until the code begins and until its end is stored, beside the least that it needs",
+        run: |settings| Box::pin(path::run(settings)),
     },
 ];
 
