@@ -7,16 +7,17 @@ use std::{
 };
 
 use futures::future::join_all;
-use tidegate_model::{BulkOperationId, Namespace, RunId};
+use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
 use tidegate_orchestration::{Event, Rejection, Run, StateType, apply};
 use tidegate_store::{
     Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, RunTx, Selection, StoreError,
 };
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Engine, EngineError, cascade::Order, commit::commit, dispatch::Outbound, lane::with_retries,
-    operate::Changes,
+    Engine, EngineError, cascade::Order, commit::commit, delete::Clear, dispatch::Outbound,
+    lane::with_retries, operate::Changes,
 };
 
 /// Runs of one step.
@@ -172,7 +173,31 @@ impl Engine {
     /// such operation; one whose last turn this was counts for at least 1.
     pub async fn carry_on_bulk(&self) -> Result<usize, EngineError> {
         let Some(operation) = with_retries(|| self.claim_bulk()).await? else { return Ok(0) };
-        let selection = match selection(&operation) {
+        tokio::select! {
+            outcome = self.take_turn(&operation) => outcome,
+            never = self.keep_lease(operation.id) => never,
+        }
+    }
+
+    /// Renews the lease of an operation for as long as it is polled: a look at a large tree takes longer than one.
+    async fn keep_lease<T>(&self, id: BulkOperationId) -> T {
+        loop {
+            sleep(LEASE / 2).await;
+            let renewed = async {
+                let mut tx = self.inner.store.begin().await?;
+                let Some(mut operation) = tx.lock_bulk_operation(id).await? else { return Ok(()) };
+                operation.lease_until = self.inner.clock.now() + LEASE;
+                tx.update_bulk_operation(&operation).await?;
+                commit(&*self.inner.store, tx, &[]).await
+            };
+            if let Err(error) = renewed.await {
+                tracing::debug!(bulk_operation.id = %id, %error, "a lease was not renewed: another process may look as well");
+            }
+        }
+    }
+
+    async fn take_turn(&self, operation: &BulkOperation) -> Result<usize, EngineError> {
+        let selection = match selection(operation) {
             Ok(selection) => selection,
             Err(error) => {
                 tracing::error!(bulk_operation.id = %operation.id, %error, "a stored filter is not understood any more");
@@ -186,22 +211,31 @@ impl Engine {
             let page =
                 with_retries(|| self.inner.store.select_runs(&selection, cursor, TURN - n_seen)).await?;
             if page.is_empty() {
+                if let (true, BulkTarget::Tree(root)) = (is_tree_cancel(operation), &operation.target) {
+                    self.cancel_rest(*root).await?;
+                }
                 with_retries(|| self.finish_bulk(operation.id)).await?;
                 return Ok(n_seen.max(1));
             }
-            for chunk in page.chunks(STEP) {
-                let ids: Vec<RunId> = chunk.iter().map(|place| place.run).collect();
-                if operation.action == BulkAction::Delete
-                    && let Err(error) = self.cascade_each(&ids, Order::Upward).await
-                {
+            if operation.action == BulkAction::Delete {
+                // Of the whole page: what is below one of them may come before it.
+                let ids: Vec<RunId> = page.iter().map(|place| place.run).collect();
+                if let Err(error) = self.cascade_each(&ids, Order::Upward).await {
                     tracing::warn!(bulk_operation.id = %operation.id, %error, "runs that are still to end others are skipped");
                 }
+            }
+            for chunk in page.chunks(STEP) {
+                let ids: Vec<RunId> = chunk.iter().map(|place| place.run).collect();
+                let clear = match operation.action {
+                    BulkAction::Delete => self.clear_below(&ids).await?,
+                    _ => Clear::default(),
+                };
                 let until = chunk.last().copied();
-                let step = with_retries(|| self.bulk_step(operation.id, cursor..until, &ids)).await?;
+                let step = with_retries(|| self.bulk_step(operation.id, cursor..until, &ids, &clear)).await?;
                 let Some(unfinished) = step else { return Ok(n_seen.max(1)) };
                 if !unfinished.is_empty() {
                     // At once, so that a tree is cancelled when its operation is over.
-                    self.cascade(&unfinished, Order::Upward).await?;
+                    self.cascade_each(&unfinished, Order::Upward).await?;
                 }
                 cursor = until;
                 n_seen += chunk.len();
@@ -238,6 +272,7 @@ impl Engine {
         id: BulkOperationId,
         cursor: Range<Option<BulkPlace>>,
         chunk: &[RunId],
+        clear: &Clear,
     ) -> Result<Option<Vec<RunId>>, StoreError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.store.begin().await?;
@@ -256,7 +291,7 @@ impl Engine {
             locked.into_iter().filter(|run| run.namespace == operation.namespace).collect();
         skip(&mut operation, "RUN_NOT_FOUND", chunk.len() - locked.len());
         if operation.action == BulkAction::Delete {
-            delete(&mut *tx, &mut operation, &locked).await?;
+            delete(&mut *tx, &mut operation, &locked, clear).await?;
             tx.update_bulk_operation(&operation).await?;
             commit(&*self.inner.store, tx, &[]).await?;
             return Ok(Some(Vec::new()));
@@ -294,6 +329,27 @@ impl Engine {
         outbound.cascade &= !is_tree_cancel;
         self.send(outbound);
         Ok(Some(unfinished))
+    }
+
+    /// Cancels what is still open below the uppermost run of a tree: started meanwhile by runs that ended by themselves, so that
+    /// no cancelled run leads to it. Where someone has tried that uppermost run again, all is left to the new attempt.
+    async fn cancel_rest(&self, root: RunId) -> Result<(), EngineError> {
+        let above = [root];
+        if with_retries(|| self.inner.store.open_below(&above, 1)).await?.is_empty() {
+            return Ok(());
+        }
+        let flag = async || {
+            let mut tx = self.inner.store.begin().await?;
+            let mut changes = Changes::new(Vec::new());
+            let locked = tx.lock_runs(&[root]).await?;
+            for run in locked.into_iter().filter(|run| !is_open(run)) {
+                changes.note(Run { cascade_pending: true, ..run });
+            }
+            changes.commit(&*self.inner.store, tx, self.inner.clock.now()).await
+        };
+        with_retries(flag).await?;
+        self.cascade_from(root).await?;
+        Ok(())
     }
 
     /// Closes an operation that has come to the last run.
@@ -347,6 +403,11 @@ fn selection(operation: &BulkOperation) -> Result<Selection, EngineError> {
     })
 }
 
+/// Neither ended nor about to.
+fn is_open(run: &Run) -> bool {
+    states(BulkAction::Cancel).contains(&run.state.state_type())
+}
+
 fn is_tree_cancel(operation: &BulkOperation) -> bool {
     operation.action == BulkAction::Cancel && matches!(operation.target, BulkTarget::Tree(_))
 }
@@ -357,11 +418,16 @@ fn skip(operation: &mut BulkOperation, reason: &str, n_runs: usize) {
     }
 }
 
-async fn delete(tx: &mut dyn RunTx, operation: &mut BulkOperation, locked: &[Run]) -> Result<(), StoreError> {
+async fn delete(
+    tx: &mut dyn RunTx,
+    operation: &mut BulkOperation,
+    locked: &[Run],
+    clear: &Clear,
+) -> Result<(), StoreError> {
     let ended = locked.iter().filter(|run| run.state.state_type().is_terminal());
-    let (ending, ended): (Vec<&Run>, Vec<&Run>) = ended.partition(|run| run.cascade_pending);
-    skip(operation, "TRANSITION_NOT_ALLOWED", locked.len() - ending.len() - ended.len());
-    skip(operation, "CASCADE_PENDING", ending.len());
+    let (ended, kept): (Vec<&Run>, Vec<&Run>) = ended.partition(|run| !run.cascade_pending && clear.has(run));
+    skip(operation, "TRANSITION_NOT_ALLOWED", locked.len() - kept.len() - ended.len());
+    skip(operation, "OPEN_RUNS_BELOW", kept.len());
     let ended: Vec<RunId> = ended.into_iter().map(|run| run.id).collect();
     operation.n_done += tx.delete_runs(&ended).await? as u64;
     Ok(())
@@ -372,7 +438,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-fn outcome(operation: &BulkOperation, run: &Run, now: tidegate_model::Timestamp) -> Outcome {
+fn outcome(operation: &BulkOperation, run: &Run, now: Timestamp) -> Outcome {
     let (reason, actor) = (operation.reason.clone(), operation.actor.clone());
     let event = match operation.action {
         BulkAction::Cancel => Event::CancelRequested { reason, actor },

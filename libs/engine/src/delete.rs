@@ -1,16 +1,21 @@
-use tidegate_model::Timestamp;
+use std::collections::HashMap;
+
+use tidegate_model::{Epoch, RunId, Timestamp};
+use tidegate_orchestration::Run;
 use tidegate_store::{RunTx, StoreError};
 
 use crate::{Ask, Engine, EngineError, ask::reservation, lane::with_retries};
 
 impl Engine {
     /// Deletes a run that has ended, with all that belongs to it. Runs below it stay; those that are to end with it are
-    /// cancelled before.
+    /// cancelled before. Between others it stays while something below is open that is to end with what is above.
     pub async fn delete(&self, ask: &Ask) -> Result<(), EngineError> {
-        let mut deleted = with_retries(|| self.try_delete(ask)).await?;
+        let clear = self.clear_below(&[ask.run_id]).await?;
+        let mut deleted = with_retries(|| self.try_delete(ask, &clear)).await?;
         if matches!(deleted, Err(EngineError::CascadePending { .. })) {
             self.cascade_from(ask.run_id).await?;
-            deleted = with_retries(|| self.try_delete(ask)).await?;
+            let clear = self.clear_below(&[ask.run_id]).await?;
+            deleted = with_retries(|| self.try_delete(ask, &clear)).await?;
         }
         deleted?;
         let actor = ask.actor.as_deref().unwrap_or("somebody");
@@ -18,7 +23,30 @@ impl Engine {
         Ok(())
     }
 
-    async fn try_delete(&self, ask: &Ask) -> Result<Result<(), EngineError>, StoreError> {
+    /// Of runs, those that have ended and from which nothing leads down to an open run that is to end with what is above: where
+    /// nothing is above them, it does not matter. Each with the epoch of which that is true: no ended run gets a child, and one
+    /// that is tried again takes it on.
+    pub(crate) async fn clear_below(&self, ids: &[RunId]) -> Result<Clear, EngineError> {
+        let found = with_retries(|| self.inner.store.get_runs(None, ids)).await?;
+        let mut clear = Clear::default();
+        let ended = found.iter().filter(|run| run.state.state_type().is_terminal());
+        let mut between: Vec<RunId> =
+            ended.clone().filter(|run| run.parent.is_some()).map(|run| run.id).collect();
+        while !between.is_empty() {
+            let below = with_retries(|| self.inner.store.open_below(&between, between.len())).await?;
+            if below.is_empty() {
+                break;
+            }
+            clear.open.extend(below.iter().map(|below| (below.above, below.id)));
+            // What is open below two of them was told of the lower one.
+            between.retain(|id| !clear.open.contains_key(id));
+        }
+        let is_clear = |run: &&Run| !clear.open.contains_key(&run.id);
+        clear.epochs = ended.filter(is_clear).map(|run| (run.id, run.epoch)).collect();
+        Ok(clear)
+    }
+
+    async fn try_delete(&self, ask: &Ask, clear: &Clear) -> Result<Result<(), EngineError>, StoreError> {
         let now = self.inner.clock.now();
         let run_id = ask.run_id;
         let mut tx = self.inner.store.begin().await?;
@@ -33,6 +61,13 @@ impl Engine {
         }
         if run.cascade_pending {
             return Ok(Err(EngineError::CascadePending { run_id, state }));
+        }
+        if !clear.has(&run) {
+            return Ok(Err(match clear.open.get(&run_id) {
+                Some(open) => EngineError::OpenBelow { run_id, open: *open },
+                // It ended while it was looked below it: what it has left there is about to be seen to.
+                None => EngineError::CascadePending { run_id, state },
+            }));
         }
         tx.delete_runs(&[run_id]).await?;
         // After the keys that name the run have gone with it.
@@ -61,6 +96,21 @@ impl Engine {
             Ok(_) => Err(StoreError::Unavailable(cause)),
             Err(_) => Err(StoreError::CommitUnknown(cause)),
         }
+    }
+}
+
+/// Which runs may go.
+#[derive(Default)]
+pub(crate) struct Clear {
+    epochs: HashMap<RunId, Epoch>,
+    /// Of the others that have ended, one that is open below.
+    open: HashMap<RunId, RunId>,
+}
+
+impl Clear {
+    /// True where the run has not changed since.
+    pub fn has(&self, run: &Run) -> bool {
+        self.epochs.get(&run.id) == Some(&run.epoch)
     }
 }
 

@@ -102,6 +102,16 @@ pub enum EngineError {
         /// Its state.
         state: StateType,
     },
+    /// What leads to a run that has not ended, and that is to end with what is above, is not deleted.
+    #[error(
+        "run {open} below run {run_id} has not ended, and would not be found any more from above: cancel it, or wait for it"
+    )]
+    OpenBelow {
+        /// The run.
+        run_id: RunId,
+        /// What is open below it.
+        open: RunId,
+    },
     /// The idempotency key was used with other parameters.
     #[error(
         "the idempotency key made run {run_id} with other parameters: use another key, or set use_existing to get that run"
@@ -159,9 +169,9 @@ pub enum EngineError {
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(cause) | StoreError::CommitUnknown(cause) => {
-                Self::StoreUnavailable { cause: cause.to_string() }
-            }
+            StoreError::Unavailable(cause)
+            | StoreError::TooSlow(cause)
+            | StoreError::CommitUnknown(cause) => Self::StoreUnavailable { cause: cause.to_string() },
             StoreError::InvalidCursor(cause) | StoreError::Internal(cause) => Self::Internal { cause },
         }
     }
@@ -185,7 +195,8 @@ impl ServiceError for EngineError {
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. }
-            | Self::CascadePending { .. } => ErrorCode::FailedPrecondition,
+            | Self::CascadePending { .. }
+            | Self::OpenBelow { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
@@ -218,8 +229,8 @@ impl ServiceError for EngineError {
             )
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
-            | Self::NotEnded { .. }
-            | Self::CascadePending { .. } => Reason::TransitionNotAllowed,
+            | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
+            Self::CascadePending { .. } | Self::OpenBelow { .. } => Reason::OpenRunsBelow,
             Self::SessionLost => Reason::SessionLost,
             Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
@@ -245,6 +256,7 @@ impl ServiceError for EngineError {
             | Self::WrongKind { run_id, .. }
             | Self::ParentNotFound { run_id }
             | Self::InputUnwanted { run_id }
+            | Self::OpenBelow { open: run_id, .. }
             | Self::KeyReused { run_id }
             | Self::IdReused { run_id } => {
                 vec![("run_id", run_id.to_string())]

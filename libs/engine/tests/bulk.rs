@@ -127,6 +127,24 @@ async fn a_child_that_is_started_during_the_cancel_of_its_tree_ends_with_it() {
 }
 
 #[tokio::test]
+async fn what_a_run_started_that_ends_by_itself_during_the_cancel_of_its_tree_ends_with_it() {
+    let fixture = Fixture::new().await;
+    let root = fixture.start(&fixture.queued().await).await;
+    let middle = fixture.start(&fixture.child_of(&root).await).await;
+    fixture.report(&root, Event::Completed).await.expect("completes");
+    let cancel = bulk(BulkAction::Cancel, BulkTarget::Tree(root.id));
+    fixture.engine.start_bulk(&cancel).await.expect("starts");
+    fixture.advance(1);
+    let late = fixture.child_of(&middle).await;
+    fixture.report(&middle, Event::Completed).await.expect("completes");
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    assert_eq!(stands(&fixture, &cancel).await.state, BulkState::Completed);
+    assert_eq!(fixture.state(&late).await, "CANCELLED/Cancelled");
+    assert_eq!(fixture.state(&middle).await, "COMPLETED/Completed");
+    assert!(!fixture.get(&root).await.cascade_pending);
+}
+
+#[tokio::test]
 async fn what_matches_is_paused_resumed_retried_and_deleted() {
     let fixture = Fixture::new().await;
     let mut runs = Vec::new();

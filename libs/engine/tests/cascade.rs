@@ -211,6 +211,45 @@ async fn a_run_that_is_retried_while_its_tree_is_cancelled_keeps_its_new_childre
 }
 
 #[tokio::test]
+async fn what_leads_down_to_an_open_run_is_not_deleted() {
+    let (fixture, _) = fixture().await;
+    let top = fixture.start(&fixture.queued().await).await;
+    let middle = fixture.start(&fixture.child_of(&top).await).await;
+    let open = fixture.child_of(&middle).await;
+    fixture.report(&middle, Event::Completed).await.expect("completes");
+    let kept =
+        fixture.engine.delete(&ask(middle.id)).await.expect_err("the cancel of the top would not find it");
+    assert!(matches!(kept, EngineError::OpenBelow { open: below, .. } if below == open.id), "{kept:?}");
+    let delete = bulk(BulkAction::Delete, BulkTarget::Filter("state = COMPLETED".to_owned()));
+    fixture.engine.start_bulk(&delete).await.expect("starts");
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    let operation = fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there");
+    assert_eq!(operation.skipped, [("OPEN_RUNS_BELOW".to_owned(), 1)].into());
+
+    fixture.cancel(&open).await;
+    fixture.engine.delete(&ask(middle.id)).await.expect("is deleted");
+}
+
+#[tokio::test]
+async fn a_tree_is_deleted_whole_where_its_uppermost_run_is_still_to_end_what_is_below() {
+    let (fixture, _) = fixture().await;
+    let top = fixture.start(&fixture.queued().await).await;
+    let middle = fixture.start(&fixture.child_of(&top).await).await;
+    let leaf = fixture.child_of(&middle).await;
+    fixture.report(&middle, Event::Completed).await.expect("completes");
+    fail(&fixture, &top).await;
+    let delete = bulk(BulkAction::Delete, BulkTarget::Tree(top.id));
+    fixture.engine.start_bulk(&delete).await.expect("starts");
+    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+    // It was open when the operation was about what had ended.
+    assert_eq!(fixture.state(&leaf).await, "CANCELLED/Cancelled");
+    for run in [&top, &middle] {
+        let gone = fixture.engine.get(&Namespace::default(), run.id).await;
+        assert!(matches!(gone, Err(EngineError::NotFound { .. })), "{gone:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_to_end_with_a_run_ends_before_that_is_deleted() {
     let (fixture, store) = fixture().await;
     let (first, second) = (fixture.queued().await, fixture.queued().await);
@@ -226,7 +265,7 @@ async fn what_is_to_end_with_a_run_ends_before_that_is_deleted() {
     while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
     let skipped =
         fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there").skipped;
-    assert_eq!(skipped, [("CASCADE_PENDING".to_owned(), 1)].into());
+    assert_eq!(skipped, [("OPEN_RUNS_BELOW".to_owned(), 1)].into());
     assert_eq!(fixture.state(&first).await, "FAILED/Failed");
 
     store.break_walks_below(None);

@@ -47,6 +47,7 @@ pub enum Reason {
     ConcurrencyLimitNotFound,
     BulkOperationNotFound,
     UploadTooSlow,
+    OpenRunsBelow,
 }
 
 impl Reason {
@@ -71,6 +72,7 @@ impl Reason {
             Self::ConcurrencyLimitNotFound => "CONCURRENCY_LIMIT_NOT_FOUND",
             Self::BulkOperationNotFound => "BULK_OPERATION_NOT_FOUND",
             Self::UploadTooSlow => "UPLOAD_TOO_SLOW",
+            Self::OpenRunsBelow => "OPEN_RUNS_BELOW",
         }
     }
 }
