@@ -102,7 +102,7 @@ async fn write(
     loop {
         match try_write(store, creates, &taken, now, options).await? {
             Written::Committed(plans, outbound) => return Ok((plans, outbound)),
-            // Once more without them: each turn takes one item at least out of the batch.
+            // Once more without them.
             Written::Collided(items) => taken.extend(items),
         }
     }
@@ -190,9 +190,9 @@ async fn try_write<'a>(
             repeats.push(idx);
         }
     }
-    let collided = collided(&mut *tx, creates, repeats).await?;
-    if !collided.is_empty() {
-        return Ok(Written::Collided(collided));
+    if !collided(&mut *tx, creates, repeats).await?.is_empty() {
+        // All that ever could: another turn for each would hold up the lane.
+        return Ok(Written::Collided(collided(&mut *tx, creates, (0..creates.len()).collect()).await?));
     }
     let copies: Vec<(RunId, RunId)> =
         creates.iter().zip(&plans).filter_map(|(create, plan)| standing.copy(create, plan)).collect();
@@ -208,24 +208,24 @@ async fn try_write<'a>(
     Ok(Written::Committed(plans, outbound))
 }
 
-/// Those of the items whose key has just been reserved for an id that is another run's.
+/// Those of the items with a key whose id is another run's: a key that is reserved for it would lead there.
 async fn collided(
     tx: &mut dyn RunTx,
     creates: &[Create],
-    mut repeats: Vec<usize>,
+    mut items: Vec<usize>,
 ) -> Result<Vec<usize>, StoreError> {
-    repeats.retain(|idx| creates[*idx].idempotency_key.is_some());
-    if repeats.is_empty() {
-        return Ok(repeats);
+    items.retain(|idx| creates[*idx].idempotency_key.is_some());
+    if items.is_empty() {
+        return Ok(items);
     }
-    let ids: BTreeSet<RunId> = repeats.iter().map(|idx| creates[*idx].draft.id).collect();
+    let ids: BTreeSet<RunId> = items.iter().map(|idx| creates[*idx].draft.id).collect();
     let runs = tx.share_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
     let runs: HashMap<RunId, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
-    repeats.retain(|idx| {
+    items.retain(|idx| {
         let draft = &creates[*idx].draft;
-        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft))
+        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft) || run.parent != draft.parent)
     });
-    Ok(repeats)
+    Ok(items)
 }
 
 /// False where the run is another one that has the same id.

@@ -106,6 +106,16 @@ async fn an_id_that_collides_burns_no_key() {
         let again = fixture.create(of_other_name(key, RunId::new())).await.expect("is found");
         assert_eq!((again.run.id, again.created), (created.run.id, false));
     }
+    // Nor does that of another parent's child of the same name.
+    let (mine, their_child) = (fixture.queued().await, fixture.child_of(&theirs).await);
+    let call = |id: RunId| {
+        let mut create = keyed_task("child");
+        (create.draft.id, create.draft.parent) = (id, Some(mine.id));
+        create
+    };
+    let refused = fixture.create(call(their_child.id)).await;
+    assert!(matches!(refused, Err(EngineError::IdReused { .. })), "{refused:?}");
+    assert!(fixture.create(call(RunId::new())).await.expect("the key is free").created);
 }
 
 #[tokio::test]
