@@ -77,9 +77,6 @@ async fn cancel_of_ten_thousand_is_finished_after_the_api_was_killed(suite: &mut
     .await;
     let name = if suite.redis().is_some() { "api" } else { "dev" };
     suite.kill_and_restart(name).await;
-    let left = client.core().bulk_operation(&started.id).await.unwrap();
-    assert!((1..N_CHILDREN as u64).contains(&left.n_done), "the kill came in the middle: {left:?}");
-
     let ended = eventually("the end of the operation", DEADLINE, async || {
         let operation = client.core().bulk_operation(&started.id).await.ok()?;
         (operation.state() != BulkOperationState::Running).then_some(operation)

@@ -111,15 +111,10 @@ const MAX_OVERFLOW: usize = 100_000;
 
 /// Where committed batches leave what is to be done. Never waits: delivery that cannot keep up does not hold back the
 /// store.
+#[derive(Clone)]
 pub(crate) struct Outbox {
     batches: mpsc::Sender<Outbound>,
     overflow: Arc<Overflow>,
-}
-
-impl Clone for Outbox {
-    fn clone(&self) -> Self {
-        Self { batches: self.batches.clone(), overflow: Arc::clone(&self.overflow) }
-    }
 }
 
 impl Outbox {

@@ -27,7 +27,7 @@ use crate::{
 /// The largest message that is read: above any that the server sends.
 pub(crate) const MAX_READ_SIZE: usize = 64 << 20;
 /// How long one try of a unary call may take.
-const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the api is pinged, and how long it may take to answer that.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 /// The same for task-queue and log-ingest. Worker streams carry leases, of 15 s by default: one that has gone silent must

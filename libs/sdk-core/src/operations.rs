@@ -1,9 +1,12 @@
 //! What people ask of runs that exist: of one, or of many at once.
 
+use std::time::Duration;
+
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     Client, Error,
+    connection::TRY_TIMEOUT,
     error::answered,
     new_run_id,
     proto::{
@@ -11,6 +14,9 @@ use crate::{
         run_service_client::RunServiceClient as Runs,
     },
 };
+
+/// How long the server may count what a bulk operation is about, and some.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(150);
 
 impl Client {
     /// Has a queued run wait until it is resumed; `timeout` is how long it may (`None`: for ever).
@@ -126,7 +132,7 @@ impl Client {
             request.request_id = new_run_id();
         }
         let send = async |channel, request| Bulk::new(channel).start_bulk_operation(request).await;
-        answered(self.ask(request, send).await?.operation, "bulk operation")
+        answered(self.ask_within(COUNT_TIMEOUT, request, send).await?.operation, "bulk operation")
     }
 
     /// How far a bulk operation has come.
@@ -186,7 +192,17 @@ impl Client {
         Q: Clone,
         F: AsyncFn(Channel, tonic::Request<Q>) -> Result<Response<A>, Status>,
     {
+        self.ask_within(TRY_TIMEOUT, request, send).await
+    }
+
+    /// As [`Client::ask`], with another bound for one try.
+    async fn ask_within<Q, A, F>(&self, try_timeout: Duration, request: Q, send: F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: AsyncFn(Channel, tonic::Request<Q>) -> Result<Response<A>, Status>,
+    {
         let connection = self.connection();
-        connection.call(|channel| send(channel, connection.request(request.clone(), None))).await
+        let make = |channel| send(channel, connection.request(request.clone(), None));
+        connection.call_within(try_timeout, make).await
     }
 }

@@ -1,6 +1,6 @@
 //! Bulk operations, and the runs that they are about.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Postgres, QueryBuilder, Row, Transaction, postgres::PgRow, query};
 use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
@@ -49,6 +49,17 @@ impl PgStore {
     }
 
     pub(crate) async fn n_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
+        let turn = Arc::clone(&self.counts).acquire_owned().await;
+        let (this, selection) = (self.clone(), selection.clone());
+        // It keeps its turn when the caller has left: the server goes on with the statement.
+        let counting = tokio::spawn(async move {
+            let _turn = turn;
+            this.count(&selection).await
+        });
+        counting.await.unwrap_or_else(|error| Err(StoreError::Internal(error.to_string())))
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
         let mut tx = self.begin_walk().await?;
         let counted = match &selection.among {
             Among::Filter(among) => {

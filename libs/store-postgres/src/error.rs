@@ -60,7 +60,14 @@ pub enum OpenError {
 }
 
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
-    if is_passing(&error) { StoreError::Unavailable(Box::new(error)) } else { internal(&error) }
+    match &error {
+        // 57014: by statement_timeout.
+        sqlx::Error::Database(database) if database.code().as_deref() == Some("57014") => {
+            StoreError::TooSlow(Box::new(error))
+        }
+        _ if is_passing(&error) => StoreError::Unavailable(Box::new(error)),
+        _ => internal(&error),
+    }
 }
 
 /// The error of a COMMIT: where the connection broke, nobody knows what became of it.

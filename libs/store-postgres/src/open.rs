@@ -7,7 +7,7 @@ use sqlx::{
 };
 use tidegate_model::{Clock as _, SystemClock};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
 };
 use tracing::warn;
@@ -70,6 +70,9 @@ impl Default for PgOptions {
     }
 }
 
+/// So many counts for bulk operations leave most connections to others, however long each takes.
+const N_COUNTS: usize = 2;
+
 /// A Postgres database as the store. Cheap to clone; the last clone takes its background tasks with it.
 #[derive(Clone, Debug)]
 pub struct PgStore {
@@ -77,6 +80,8 @@ pub struct PgStore {
     pub(crate) signals: Arc<Signals>,
     pub(crate) logs: PgLogs,
     pub(crate) partition_width: Duration,
+    /// What may be counted for bulk operations at a time.
+    pub(crate) counts: Arc<Semaphore>,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -161,7 +166,8 @@ impl PgStore {
         let mut tasks = JoinSet::new();
         follow::spawn(&mut tasks, &pool, listening, &signals);
         let partition_width = options.partition_width;
-        Ok(Self { pool, signals, logs, partition_width, _tasks: Arc::new(tasks) })
+        let counts = Arc::new(Semaphore::new(N_COUNTS));
+        Ok(Self { pool, signals, logs, partition_width, counts, _tasks: Arc::new(tasks) })
     }
 }
 
