@@ -223,17 +223,19 @@ async fn collided(
     let runs: HashMap<RunId, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
     items.retain(|idx| {
         let draft = &creates[*idx].draft;
-        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft) || run.parent != draft.parent)
+        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft))
     });
     Ok(items)
 }
 
-/// False where the run is another one that has the same id.
+/// False where the run is another one that has the same id, or a key that is not the same name's. A key may be shared by callers
+/// with different parents, an id not.
 fn is_made_by(run: &Run, draft: &Draft) -> bool {
     run.namespace == draft.namespace
         && run.kind == draft.kind
         && run.name == draft.name
         && run.deployment == draft.deployment
+        && (run.parent == draft.parent || run.id != draft.id)
 }
 
 /// Idempotency is decided first: what was created before stands, also where it could not be created now.
