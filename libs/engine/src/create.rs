@@ -228,14 +228,13 @@ async fn collided(
     Ok(items)
 }
 
-/// False where the run is another one that has the same id, or a key that is not the same name's. A key may be shared by callers
-/// with different parents, an id not.
+/// False where the run is another one that has the same id.
 fn is_made_by(run: &Run, draft: &Draft) -> bool {
     run.namespace == draft.namespace
         && run.kind == draft.kind
         && run.name == draft.name
         && run.deployment == draft.deployment
-        && (run.parent == draft.parent || run.id != draft.id)
+        && run.parent == draft.parent
 }
 
 /// Idempotency is decided first: what was created before stands, also where it could not be created now.
@@ -397,7 +396,6 @@ fn outcomes(
             let draft = &create.draft;
             if is_made_by(run, draft) {
                 let adopted = create.is_child_call
-                    && run.parent == draft.parent
                     && run.is_local()
                     && run.placement == draft.placement
                     && run.state.state_type() == StateType::Pending;
