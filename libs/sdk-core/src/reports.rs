@@ -34,8 +34,9 @@ struct OfRun {
     entries: VecDeque<Entry>,
     /// How many of the first entries are sent and unanswered.
     n_sent: usize,
-    /// Outcomes still to come of sends that are to be repeated anyway.
-    n_ignored: usize,
+    /// The epochs of sends that are to be repeated anyway, and whose outcomes are still to come. They may be of two: a
+    /// session may say something of the attempt before while it has the run anew.
+    ignored: VecDeque<u64>,
     backoff: Backoff,
     /// When the first of them met a fault of the server.
     faulty_since: Option<Instant>,
@@ -77,7 +78,7 @@ impl Reports {
         let of_run = self.runs.entry(run_id.clone()).or_insert_with(|| OfRun {
             entries: VecDeque::new(),
             n_sent: 0,
-            n_ignored: 0,
+            ignored: VecDeque::new(),
             backoff: Backoff::standard(),
             faulty_since: None,
         });
@@ -120,12 +121,12 @@ impl Reports {
         outcome: &ReportOutcome,
     ) -> Option<(Report, Option<oneshot::Sender<ReportOutcome>>)> {
         let of_run = self.runs.get_mut(&outcome.run_id)?;
-        // The answer to a report of an earlier epoch, forgotten when the run was delivered anew.
-        if of_run.entries.front().is_none_or(|entry| entry.report.epoch != outcome.epoch) {
+        if let Some(idx) = of_run.ignored.iter().position(|epoch| *epoch == outcome.epoch) {
+            of_run.ignored.remove(idx);
             return None;
         }
-        if of_run.n_ignored > 0 {
-            of_run.n_ignored -= 1;
+        // The answer to a report of an earlier epoch, forgotten when the run was delivered anew.
+        if of_run.entries.front().is_none_or(|entry| entry.report.epoch != outcome.epoch) {
             return None;
         }
         if of_run.n_sent == 0 {
@@ -140,7 +141,8 @@ impl Reports {
         };
         if may_pass {
             // What was sent after it may have been refused only because this one was: repeat all, in order.
-            of_run.n_ignored = of_run.n_sent - 1;
+            let repeated = of_run.entries.iter().take(of_run.n_sent).skip(1);
+            of_run.ignored.extend(repeated.map(|entry| entry.report.epoch));
             of_run.n_sent = 0;
             self.later.push((Instant::now() + of_run.backoff.next(), outcome.run_id.clone()));
             return None;
@@ -174,7 +176,7 @@ impl Reports {
         let mut order: Vec<(u64, String)> = Vec::with_capacity(self.runs.len());
         for (run_id, of_run) in &mut self.runs {
             of_run.n_sent = 0;
-            of_run.n_ignored = 0;
+            of_run.ignored.clear();
             if let Some(first) = of_run.entries.front() {
                 order.push((first.seq, run_id.clone()));
             }
@@ -307,6 +309,26 @@ mod tests {
         assert!(reports.answer(&refused("a", "STALE_EPOCH")).is_none());
         let answer = ReportOutcome { epoch: 2, ..accepted("a") };
         assert_eq!(reports.answer(&answer).unwrap().0, next);
+    }
+
+    #[test]
+    fn a_repeat_over_two_epochs_leaves_no_answer_out() {
+        let mut reports = Reports::new(Duration::from_secs(3_600));
+        let of_epoch_2 = |outcome: ReportOutcome| ReportOutcome { epoch: 2, ..outcome };
+        let next = Report { epoch: 2, ..completed("a") };
+        reports.push(completed("a"), None); // by code of the attempt before
+        reports.push(next.clone(), None);
+        assert_eq!(reports.take(10).len(), 2);
+        assert!(reports.answer(&refused("a", "DEPENDENCY_UNAVAILABLE")).is_none());
+        assert!(reports.answer(&of_epoch_2(refused("a", "DEPENDENCY_UNAVAILABLE"))).is_none());
+        reports.repeat_due(reports.next_repeat().unwrap());
+        assert_eq!(reports.take(10), [completed("a"), next.clone()]);
+        assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")).unwrap().0, completed("a"));
+        assert!(reports.answer(&of_epoch_2(refused("a", "OVERLOADED"))).is_none(), "it is repeated");
+        reports.repeat_due(reports.next_repeat().unwrap());
+        assert_eq!(reports.take(10), std::slice::from_ref(&next));
+        assert_eq!(reports.answer(&of_epoch_2(accepted("a"))).unwrap().0, next);
+        assert!(reports.is_empty());
     }
 
     #[test]
