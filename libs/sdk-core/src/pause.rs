@@ -45,7 +45,8 @@ impl Pauser {
     }
 
     /// Waits until this pause of the run is resumed, and gives what it is resumed with; at once where it was resumed in
-    /// an earlier attempt. The run timeout does not go on meanwhile, and begins anew after it.
+    /// an earlier attempt. The run timeout does not go on meanwhile, and begins anew after it, also where the code gives
+    /// up the wait and drops this.
     ///
     /// With `suspend`, which is for queued runs alone, the worker's slot is given back: then this does not complete, and
     /// the stop signal says that the run is lost to this attempt. The next one comes here again, and goes on.
@@ -65,14 +66,8 @@ impl Pauser {
             return std::future::pending().await;
         }
         let is_paused = outcome.state.is_some_and(|state| state.r#type() == StateType::Paused);
-        if is_paused {
-            self.clock.stop();
-        }
-        let input = self.resumed(&key).await;
-        if is_paused {
-            self.clock.start();
-        }
-        input
+        let _stopped = is_paused.then(|| self.clock.stop());
+        self.resumed(&key).await
     }
 
     async fn report(&self, event: report::Event) -> Result<proto::ReportOutcome, Error> {
@@ -125,39 +120,113 @@ impl std::fmt::Debug for Pauser {
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     limit: Option<Duration>,
-    over_at: Arc<watch::Sender<Option<Instant>>>,
+    time: Arc<watch::Sender<Time>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Stands,
+    OverAt(Instant),
+    /// The attempt is over: whatever still waits for a resume must not start the clock against the next one.
+    Ended,
 }
 
 impl Clock {
     pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Self { limit, over_at: Arc::new(watch::Sender::new(None)) }
+        Self { limit, time: Arc::new(watch::Sender::new(Time::Stands)) }
     }
 
     /// The whole time lies ahead again.
     pub(crate) fn start(&self) {
-        self.over_at.send_replace(self.limit.map(|limit| Instant::now() + limit));
+        self.set(self.limit.map_or(Time::Stands, |limit| Time::OverAt(Instant::now() + limit)));
     }
 
-    pub(crate) fn stop(&self) {
-        self.over_at.send_replace(None);
+    /// The clock stands until what this gives is dropped.
+    fn stop(&self) -> Stopped<'_> {
+        self.set(Time::Stands);
+        Stopped(self)
+    }
+
+    /// Stops the clock for good.
+    pub(crate) fn end(&self) {
+        self.set(Time::Ended);
+    }
+
+    fn set(&self, time: Time) {
+        self.time.send_if_modified(|now| {
+            let goes_on = *now != Time::Ended;
+            if goes_on {
+                *now = time;
+            }
+            goes_on
+        });
     }
 
     /// Says so when the time is over.
     pub(crate) async fn watch(self, stop: StopSender) {
-        let mut over_at = self.over_at.subscribe();
+        let mut time = self.time.subscribe();
         loop {
-            let at = *over_at.borrow_and_update();
+            let over_at = match *time.borrow_and_update() {
+                Time::Stands => None,
+                Time::OverAt(at) => Some(at),
+                Time::Ended => return,
+            };
             let over = async {
-                match at {
+                match over_at {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = over => return stop.send(Stop::TimedOut),
-                _ = over_at.changed() => {}
+                _ = time.changed() => {}
                 () = stop.nobody_listens() => return,
             }
         }
+    }
+}
+
+/// Starts a clock again that stands.
+struct Stopped<'a>(&'a Clock);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(limit: Duration) -> (Clock, crate::StopSignal, tokio::task::JoinSet<()>) {
+        let clock = Clock::new(Some(limit));
+        let (sender, signal) = StopSender::new();
+        let watching = clock.clone().watch(sender);
+        (clock, signal, tokio::task::JoinSet::from_iter([watching]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_given_up_starts_the_clock_again() {
+        let limit = Duration::from_secs(60);
+        let (clock, mut signal, _watching) = watched(limit);
+        clock.start();
+        let stopped = clock.stop();
+        sleep(2 * limit).await;
+        assert_eq!(signal.now(), Stop::Go);
+        drop(stopped);
+        assert_eq!(signal.next().await, Stop::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_outlives_its_attempt_starts_nothing() {
+        let limit = Duration::from_secs(60);
+        let (clock, signal, _watching) = watched(limit);
+        clock.start();
+        let stopped = clock.stop();
+        clock.end();
+        drop(stopped);
+        sleep(2 * limit).await;
+        assert_eq!(signal.now(), Stop::Go);
     }
 }

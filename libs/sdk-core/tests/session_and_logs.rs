@@ -401,6 +401,33 @@ async fn a_run_that_is_made_with_a_cached_result_is_not_executed() {
 }
 
 #[tokio::test]
+async fn a_pause_that_is_given_up_leaves_the_run_its_timeout() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let run_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let policies = Some(proto::Policies { run_timeout, ..Default::default() });
+    let timed = NewRun { policies, ..task("count") };
+    let creating =
+        tokio::task::JoinSet::from_iter([async move { session.create(timed).await.unwrap().await.unwrap() }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    run.start().await;
+    let started = conn.reports().await;
+    conn.answer(started.iter().map(accepted).collect()).await;
+    let pauser = run.pauser();
+    let pause = proto::report::Paused { key: "approve".into(), ..Default::default() };
+    let pausing = tokio::task::JoinSet::from_iter([async move { pauser.pause(pause).await }]);
+    let paused = conn.reports().await;
+    let state = Some(State { r#type: StateType::Paused.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&paused[0]) }]).await;
+    let (_, _answer) = soon(fake.pauses.recv()).await.unwrap();
+    drop(pausing);
+    assert_eq!(soon(run.stop_signal().next()).await, Stop::TimedOut);
+}
+
+#[tokio::test]
 async fn a_local_run_waits_in_its_process_until_it_is_resumed() {
     let mut fake = Fake::start().await;
     let client = fake.client();

@@ -120,7 +120,7 @@ impl LocalRun {
     /// it; await what it returns for the verdict, or drop it where that does not matter.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let answer = self.report(end.into()).await;
-        self.clock.stop();
+        self.clock.end();
         Outcome(answer)
     }
 

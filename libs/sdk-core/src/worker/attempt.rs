@@ -197,6 +197,7 @@ impl Attempt {
 
     fn end(&mut self, end: End) {
         self.finished = true;
+        self.clock.end();
         self.send(end.into(), true);
     }
 
