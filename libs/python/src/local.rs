@@ -1,7 +1,7 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
-use tidegate_sdk_core::{self as core, End, StopSignal, Verdict};
+use tidegate_sdk_core::{self as core, End, StopSignal, UploadRoom, Verdict};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct LocalRun {
     run: Mutex<Option<core::LocalRun>>,
+    /// For the result that is reported next.
+    upload_room: Arc<Mutex<Option<UploadRoom>>>,
     runtime: Handle,
     id: String,
     existing: bool,
@@ -24,7 +26,7 @@ pub(crate) struct LocalRun {
 impl LocalRun {
     pub(crate) fn new(run: core::LocalRun, runtime: Handle) -> Self {
         let (id, existing) = (run.id().to_owned(), run.is_existing());
-        Self { run: Mutex::new(Some(run)), runtime, id, existing }
+        Self { run: Mutex::new(Some(run)), upload_room: Arc::default(), runtime, id, existing }
     }
 
     /// Takes the run for a call that waits, so that no lock is held meanwhile.
@@ -88,7 +90,19 @@ impl LocalRun {
         self.with(py, async |run| run.begin_again(epoch))
     }
 
-    /// Reports the end of an attempt. The result of the operation is the verdict: `("retry", seconds, epoch)` or
+    /// Waits for room for a result of `size` bytes, which the next `finish` takes. None: it needs none.
+    fn make_room(&self, size: usize) -> PyResult<Option<Op>> {
+        let Some(room) = self.get(|run| run.room(size))? else { return Ok(None) };
+        let kept = Arc::clone(&self.upload_room);
+        let waiting = async move {
+            let room = room.await;
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+            Ok(())
+        };
+        Ok(Some(Op::start_droppable(&self.runtime, waiting, |py, ()| Ok(py.None()))))
+    }
+
+    /// Reports the end of an attempt; a large result is to have room before. The result of the operation is the verdict: `("retry", seconds, epoch)` or
     /// `("ended", (type, name, message), epoch)`.
     #[pyo3(signature = (end, first="", second="", third="", data=vec![], non_retryable=false))]
     #[expect(clippy::too_many_arguments, reason = "one for each part of an end")]
@@ -103,7 +117,8 @@ impl LocalRun {
         non_retryable: bool,
     ) -> PyResult<Op> {
         let end: End = end_of(end, first, second, third, data, non_retryable)?;
-        let outcome = self.with(py, async |run| run.finish(end).await)?;
+        let room = self.upload_room.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = self.with(py, async move |run| run.finish_in(end, room).await)?;
         Ok(Op::start(&self.runtime, outcome.verdict(), |py, (verdict, epoch)| match verdict {
             Verdict::Retry(after) => {
                 Ok(("retry", after.as_secs_f64(), epoch).into_pyobject(py)?.into_any().unbind())

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import tidegate
-from tidegate import Future, RunFailed, TidegateError, UpstreamFailed, current_run, flow, get_run, get_run_logger, task
+from conftest import PATIENCE
+from tidegate import Future, RunFailed, TidegateError, UpstreamFailed, current_run, flow, gather, get_run, get_run_logger, task
 from tidegate._connection import block, client
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -115,6 +116,27 @@ def test_map_and_many() -> None:
         return [future.result() for future in double.map(range(300))]
 
     assert outer() == [2 * n for n in range(300)]
+
+
+def test_more_large_results_than_are_held_at_a_time() -> None:
+    @task
+    def large(n: int) -> bytes:
+        return bytes([n]) * (9 << 20)
+
+    @task
+    async def large_async(n: int) -> bytes:
+        return bytes([n]) * (9 << 20)
+
+    @flow
+    def outer() -> tuple[str, int]:
+        futures = [large.submit(n) for n in range(6)] + [large_async.submit(n) for n in range(6)]
+        return run_id(), sum(len(future.result()) for future in futures)
+
+    flow_id, n_bytes = outer()
+    assert n_bytes == 12 * (9 << 20)
+    children = [get_run(child.id) for child in children_of(flow_id)]
+    assert len(children) == 12
+    assert all(len(value) == 9 << 20 for value in gather(children, timeout=PATIENCE))
 
 
 def test_a_flow_waits_for_what_it_submitted() -> None:

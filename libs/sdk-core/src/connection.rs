@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
+    sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 use tonic::{
@@ -21,7 +22,7 @@ use crate::{
     ends::{DEFAULT_MAX_INLINE, DEFAULT_MAX_PAYLOAD},
     proto,
     retry::Backoff,
-    trace,
+    trace, transfer,
 };
 
 /// The largest message that is read: above any that the server sends.
@@ -51,6 +52,8 @@ pub(crate) struct Connection {
     peers: Mutex<Vec<KnownPeer>>,
     /// For object storage.
     http: OnceLock<reqwest::Client>,
+    /// KiB of results that may still be handed over for their upload.
+    pub(crate) upload_room: Arc<Semaphore>,
 }
 
 /// Which service a stream goes to.
@@ -79,6 +82,7 @@ impl Connection {
             limits_known: AtomicBool::new(false),
             peers: Mutex::new(Vec::new()),
             http: OnceLock::new(),
+            upload_room: Arc::new(Semaphore::new(transfer::UPLOAD_ROOM_KIB as usize)),
         })
     }
 

@@ -41,4 +41,5 @@ pub use pause::Pauser;
 pub use session::{LocalRun, Session, Verdict};
 pub use stop::{Stop, StopSignal};
 pub use tidegate_proto::v1 as proto;
+pub use transfer::UploadRoom;
 pub use worker::{Attempt, Attempts, End, Worker, WorkerOptions, WorkerStatus};

@@ -17,6 +17,7 @@ pub use local_run::{LocalRun, Verdict};
 
 use crate::{
     Error, ErrorKind, clock, connection::Connection, creates::Creates, proto, runtime, stop::StopSender,
+    transfer::UploadRoom,
 };
 
 /// Commands that wait for the session's task, at most; callers beyond that wait.
@@ -61,8 +62,13 @@ enum Command {
     Adopt { asked: String, found: String, epoch: u64, reply: oneshot::Sender<bool> },
     /// Nobody executes the run any more. If it has not ended, it is reported as crashed.
     Abandon { run_id: String, epoch: u64 },
-    /// A report of a run of the session `session_id`.
-    Report { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
+    /// A report of a run of the session `session_id`, with the room that its result takes until it is uploaded.
+    Report {
+        session_id: String,
+        report: proto::Report,
+        room: Option<UploadRoom>,
+        reply: oneshot::Sender<proto::ReportOutcome>,
+    },
     /// A report whose result is in object storage by now.
     Uploaded { session_id: String, report: proto::Report, reply: oneshot::Sender<proto::ReportOutcome> },
     /// The service does not know this session any more.

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{sleep, timeout},
+};
 use tokio_stream::iter;
 use uuid::Uuid;
 
@@ -25,6 +28,16 @@ const CHUNK: usize = 512 << 10;
 /// How long one try of a transfer may take.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1_200);
 
+/// KiB of results that local runs have handed over and that are not in object storage yet, at most. A larger result goes
+/// alone.
+pub(crate) const UPLOAD_ROOM_KIB: u32 = 64 << 10;
+
+/// Room for a large result on its way to object storage. Dropped, it is another's.
+#[derive(Debug)]
+pub struct UploadRoom {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 /// Moves large values for all that this process does. Cheap to clone; its work is done on the core's thread.
 #[derive(Clone)]
 pub(crate) struct Transfer(Arc<Connection>);
@@ -37,6 +50,17 @@ impl Transfer {
     /// True when the value is too large for a message.
     pub(crate) fn is_large(&self, payload: Option<&Payload>) -> bool {
         payload.is_some_and(|payload| payload.data.len() > self.0.max_inline())
+    }
+
+    /// Room for the result of a local run, which goes on while its result is uploaded: without a bound, an outage of object
+    /// storage would fill the memory of a flow that calls on. `None` for a result that travels in its report.
+    pub(crate) fn room(&self, size: usize) -> Option<impl Future<Output = UploadRoom> + Send + use<>> {
+        if size <= self.0.max_inline() {
+            return None;
+        }
+        let n_kib = u32::try_from(size.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(UPLOAD_ROOM_KIB);
+        let room = Arc::clone(&self.0.upload_room);
+        Some(async move { UploadRoom { _permit: room.acquire_many_owned(n_kib).await.ok() } }) // nobody closes it
     }
 
     /// Uploads a value that is too large for a message, and leaves the reference to it.

@@ -356,6 +356,46 @@ async fn a_large_result_is_uploaded_without_keeping_its_reporter() {
 }
 
 #[tokio::test]
+async fn large_results_wait_until_those_before_them_are_uploaded() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut runs = soon(creating.join_all()).await;
+    for _ in 0..2 {
+        let create = client.session().create(task("count")).await.unwrap();
+        fake.accept_creates().await;
+        runs.push(soon(create).await.unwrap());
+    }
+    // Two of them are more than this process holds at a time.
+    let large = || tidegate_sdk_core::payload::json(vec![b'1'; 33 << 20]);
+    let [mut first, mut second, mut third] = <[LocalRun; 3]>::try_from(runs).unwrap();
+    drop(soon(first.finish(End::Completed(Some(large())))).await);
+    let reference = fake.announced(None).await;
+    let outcome = {
+        let mut waiting = std::pin::pin!(second.finish(End::Completed(Some(large()))));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        // What travels in its report waits for nobody.
+        drop(soon(third.finish(End::Completed(Some(tidegate_sdk_core::payload::json("7"))))).await);
+        let reports = conn.reports().await;
+        assert_eq!(reports.iter().map(|report| &*report.run_id).collect::<Vec<_>>(), [third.id()]);
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        fake.take_bytes(&reference).await;
+        soon(waiting).await
+    };
+    assert_eq!(conn.reports().await[0].run_id, first.id());
+    let (reference, _) = fake.take_upload().await;
+    let completed = conn.reports().await;
+    let Some(Event::Completed(end)) = &completed[0].event else { panic!("{completed:?}") };
+    assert_eq!(end.result.as_ref().unwrap().reference.as_ref(), Some(&reference));
+    let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    conn.answer(vec![ReportOutcome { state, ..accepted(&completed[0]) }]).await;
+    assert!(matches!(soon(outcome.verdict()).await.unwrap(), (Verdict::Ended(_), 1)));
+}
+
+#[tokio::test]
 async fn a_run_whose_report_meets_a_fault_for_long_is_crashed() {
     let mut fake = Fake::start().await;
     let mut options = Options::new(&fake.address, "test").unwrap();

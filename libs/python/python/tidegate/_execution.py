@@ -300,6 +300,14 @@ class LocalCall:
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
                 raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])
+            room = local.make_room(len(end.data))
+            if room is not None:  # many large results are on their way to object storage
+                try:
+                    yield room
+                except BaseException as error:  # its caller goes on without it
+                    how = "stopped" if isinstance(error, Interrupted) else "failed"
+                    local.finish(*end_of(Outcome(how, error=error), control, function.name))
+                    raise
             op = local.finish(*end)
             if outcome.how == "stopped" and control.stopped is None:
                 assert outcome.error is not None

@@ -21,7 +21,7 @@ use crate::{
     reports::Reports,
     runtime,
     stop::{Stop, StopSender},
-    transfer::Transfer,
+    transfer::{Transfer, UploadRoom},
 };
 
 /// How long the service may take to answer a hello.
@@ -314,8 +314,8 @@ impl Actor {
                 let _ = reply.send(is_ours); // who asked may have gone
             }
             Command::Abandon { run_id, epoch } => self.abandon(run_id, epoch),
-            Command::Report { session_id, report, reply } if session_id == self.session_id => {
-                self.report(report, reply);
+            Command::Report { session_id, report, room, reply } if session_id == self.session_id => {
+                self.report(report, room, reply);
             }
             Command::Report { .. } => {} // of a lost session; the dropped reply says so
             Command::Uploaded { session_id, report, reply } => {
@@ -331,8 +331,14 @@ impl Actor {
         }
     }
 
-    /// A result that is too large for a message is uploaded before, away from this task and from who reports it.
-    fn report(&mut self, report: proto::Report, reply: oneshot::Sender<ReportOutcome>) {
+    /// A result that is too large for a message is uploaded before, away from this task and from who reports it. Who
+    /// reports it has waited for its room: were the inbox shut instead, no upload could come back.
+    fn report(
+        &mut self,
+        report: proto::Report,
+        room: Option<UploadRoom>,
+        reply: oneshot::Sender<ReportOutcome>,
+    ) {
         let is_large = matches!(&report.event, Some(report::Event::Completed(completed))
             if self.transfer.is_large(completed.result.as_ref()));
         let Some(commands) = self.commands.upgrade().filter(|_| is_large) else {
@@ -347,6 +353,7 @@ impl Actor {
                 None => None,
             };
             let report = proto::Report { event, ..report };
+            drop(room); // a reference is left of the result
             let _ = commands.send(Command::Uploaded { session_id, report, reply }).await; // or it has ended
         });
     }

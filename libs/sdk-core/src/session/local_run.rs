@@ -10,6 +10,7 @@ use crate::{
     pause::{Clock, Pauser},
     proto::{self, Report, ReportOutcome, StateType, report},
     stop::StopSender,
+    transfer::{Transfer, UploadRoom},
 };
 
 /// What the server says of an attempt's end.
@@ -90,7 +91,7 @@ impl LocalRun {
     /// Says that the code starts now, and starts its clock: when the run's timeout is over, the stop signal says so.
     /// Does not wait for the server, only for room in the queue.
     pub async fn start(&mut self) {
-        drop(self.report(report::Event::Started(report::Started {})).await);
+        drop(self.report(report::Event::Started(report::Started {}), None).await);
         if self.run_timeout.is_some() {
             self.clock.start();
             let watching = self.clock.clone().watch(self.stop_sender.clone());
@@ -106,7 +107,7 @@ impl LocalRun {
         let (run_id, epoch) = of.clone();
         let reporting = Arc::new(move |event, reply| {
             let report = Report { run_id: run_id.clone(), epoch, event: Some(event) };
-            let command = Command::Report { session_id: session_id.clone(), report, reply };
+            let command = Command::Report { session_id: session_id.clone(), report, room: None, reply };
             let commands = commands.clone();
             let sending = async move {
                 let _ = commands.send(command).await; // a closed session drops the reply
@@ -117,11 +118,31 @@ impl LocalRun {
     }
 
     /// Reports the end of an attempt. The report is under way when this returns, or a large result is, which goes before
-    /// it; await what it returns for the verdict, or drop it where that does not matter.
+    /// it; await what it returns for the verdict, or drop it where that does not matter. Waits while many large results
+    /// are not uploaded yet; dropped meanwhile, it has reported nothing.
     pub async fn finish(&mut self, end: End) -> Outcome {
-        let answer = self.report(end.into()).await;
+        let size = match &end {
+            End::Completed(Some(result)) => result.data.len(),
+            _ => 0,
+        };
+        let room = match self.room(size) {
+            Some(room) => Some(room.await),
+            None => None,
+        };
+        self.finish_in(end, room).await
+    }
+
+    /// Ends the attempt's clock, and waits for room for its result, of `size` bytes, which [`LocalRun::finish_in`] is
+    /// given. `None`: it needs none. Cancellation-safe.
+    pub fn room(&self, size: usize) -> Option<impl Future<Output = UploadRoom> + Send + use<>> {
         self.clock.end();
-        Outcome(answer)
+        Transfer::new(Arc::clone(&self.connection)).room(size)
+    }
+
+    /// As [`LocalRun::finish`], for who has waited for room.
+    pub async fn finish_in(&mut self, end: End, room: Option<UploadRoom>) -> Outcome {
+        self.clock.end();
+        Outcome(self.report(end.into(), room).await)
     }
 
     /// After [`Verdict::Retry`]: the next attempt reports under this epoch.
@@ -132,12 +153,16 @@ impl LocalRun {
         self.epoch = epoch;
     }
 
-    async fn report(&self, event: report::Event) -> oneshot::Receiver<ReportOutcome> {
+    async fn report(
+        &self,
+        event: report::Event,
+        room: Option<UploadRoom>,
+    ) -> oneshot::Receiver<ReportOutcome> {
         let (reply, answer) = oneshot::channel();
         let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event) };
         // A closed session drops the reply, which the receiver sees.
-        let _ =
-            self.commands.send(Command::Report { session_id: self.session_id.clone(), report, reply }).await;
+        let command = Command::Report { session_id: self.session_id.clone(), report, room, reply };
+        let _ = self.commands.send(command).await;
         answer
     }
 }
