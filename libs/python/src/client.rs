@@ -126,6 +126,13 @@ impl Client {
         Op::start(self.core.runtime(), resuming, |py, _| Ok(py.None()))
     }
 
+    /// Has a queued run that has ended executed once more.
+    fn retry(&self, run_id: String, reason: String) -> Op {
+        let core = self.core.clone();
+        let retrying = async move { core.retry_run(&run_id, &reason).await };
+        Op::start(self.core.runtime(), retrying, |py, _| Ok(py.None()))
+    }
+
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.
     fn list_runs(&self, filter: String, page_size: i32, page_token: String) -> Op {
         let core = self.core.clone();

@@ -149,6 +149,18 @@ def test_the_server_decides_on_retries(processes: Processes, queue: str, tmp_pat
     assert handle.run().attempt == 3
 
 
+def test_a_person_has_a_run_tried_again(processes: Processes, queue: str, tmp_path: Path) -> None:
+    processes.worker("work.py", queue)
+    handle = work.fails_at_first.with_options(queue=queue).delay(str(tmp_path / "attempts"), "again")
+    with pytest.raises(RunFailed, match="not yet"):
+        handle.result(timeout=PATIENCE)
+    handle.retry("the cause is mended")
+    assert handle.result(timeout=PATIENCE) == "again"
+    assert handle.run().attempt == 2
+    with pytest.raises(NotFound):
+        get_run("0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b").retry()
+
+
 def test_failures_tell_their_cause(processes: Processes, queue: str) -> None:
     processes.worker("work.py", queue)
     with pytest.raises(RunFailed) as failed:

@@ -67,6 +67,11 @@ class RunHandle:
         encoded = None if value is None else _payload.encode(value, f"what run {self.id} is resumed with")
         block(client().resume(self.id, encoded))
 
+    def retry(self, reason: str = "") -> None:
+        """Has a queued run that has ended executed once more, as its next attempt; `result()` then waits for that one."""
+        block(client().retry(self.id, reason))
+        self._ended = None
+
     def logs(self) -> list[str]:
         """The stored lines of the run's log, oldest first; at most 1,000."""
         return [message for _, _, message, _, _ in block(client().query_logs(self.id))]
