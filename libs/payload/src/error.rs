@@ -35,6 +35,9 @@ pub enum PayloadError {
     /// This process has as many bytes of uploads under way as it may.
     #[error("too many payloads are being uploaded through this service; come back a little later")]
     Overloaded,
+    /// This process ends.
+    #[error("the service is shutting down before it has read what was uploaded: repeat this")]
+    Draining,
     /// Object storage does not answer.
     #[error("object storage does not answer: {0}")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -57,7 +60,7 @@ impl ServiceError for PayloadError {
             Self::Invalid(_) => ErrorCode::InvalidArgument,
             Self::IdReused { .. } => ErrorCode::AlreadyExists,
             Self::Overloaded => ErrorCode::Exhausted,
-            Self::Storage(_) => ErrorCode::Unavailable,
+            Self::Draining | Self::Storage(_) => ErrorCode::Unavailable,
             Self::Store(error) => error.code(),
         }
     }
@@ -69,6 +72,7 @@ impl ServiceError for PayloadError {
             Self::Invalid(_) => Reason::InvalidField,
             Self::IdReused { .. } => Reason::IdempotencyKeyReused,
             Self::Overloaded => Reason::Overloaded,
+            Self::Draining => Reason::Draining,
             Self::Storage(_) => Reason::DependencyUnavailable,
             Self::Store(error) => error.reason(),
         }

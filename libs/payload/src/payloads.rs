@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use tidegate_model::{Clock, Namespace, ObjectId, ObjectRef, limits};
+use tidegate_service_kit::CancellationToken;
 use tidegate_store::{ObjectRow, ObjectState, RunStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -132,39 +133,56 @@ impl Payloads {
     }
 
     /// Makes an object of bytes that were sent by a presigned request. They are read and checked on the way: what a
-    /// client or a backend says of their checksum proves nothing, and the request is still granted. Safe to repeat.
+    /// client or a backend says of their checksum proves nothing, and the request is still granted. At `stop` what was
+    /// written so far is taken away. Safe to repeat.
     ///
     /// # Errors
-    /// The bytes are not there, or not those that were announced, or too much is under way.
-    pub async fn complete(&self, namespace: &Namespace, id: ObjectId) -> Result<ObjectRef, PayloadError> {
+    /// The bytes are not there, or not those that were announced, or too much is under way, or this process ends.
+    pub async fn complete(
+        &self,
+        namespace: &Namespace,
+        id: ObjectId,
+        stop: &CancellationToken,
+    ) -> Result<ObjectRef, PayloadError> {
         let row = self.row(namespace, id).await?;
         if row.state == ObjectState::Complete {
             return Ok(row.object);
         }
         let _room = self.room(row.object.size)?;
-        let staged = storage::staged(&row.key);
-        let found = self.storage().size(&staged).await?;
-        if found != Some(row.object.size) {
-            // Another call may have made the object meanwhile, and have taken them away.
-            if self.row(namespace, id).await?.state == ObjectState::Complete {
+        let mut writer = self.storage().writer(&row.key)?;
+        let copied = stop.run_until_cancelled(Box::pin(self.copy_staged(&row, &mut writer))).await;
+        if let Err(error) = copied.unwrap_or(Err(PayloadError::Draining)) {
+            writer.abort().await;
+            // Another call may have made the object meanwhile, and have taken away what was uploaded.
+            let is_gone = matches!(error, PayloadError::Mismatch { .. });
+            if is_gone && self.row(namespace, id).await?.state == ObjectState::Complete {
                 return Ok(row.object);
             }
-            let cause = match found {
-                None => "nothing was uploaded".to_owned(),
-                Some(found) => format!("it has {found} bytes and not {}", row.object.size),
-            };
-            return Err(PayloadError::Mismatch { id, cause });
-        }
-        let mut download = self.read(&row, staged).await?;
-        let mut writer = self.storage().writer(&row.key)?;
-        if let Err(error) = copy(&mut download, &mut writer).await {
-            writer.abort().await;
             return Err(error);
         }
         writer.finish().await?;
         let object = self.complete_row(&row).await?;
         self.discard_staged(&row).await;
         Ok(object)
+    }
+
+    /// Copies what was sent by a presigned request. The last bytes are written only if all are those that were announced.
+    async fn copy_staged(&self, row: &ObjectRow, to: &mut Writer) -> Result<(), PayloadError> {
+        let ObjectRef { id, size, .. } = row.object;
+        let staged = storage::staged(&row.key);
+        let found = self.storage().size(&staged).await?;
+        if found != Some(size) {
+            let cause = match found {
+                None => "nothing was uploaded".to_owned(),
+                Some(found) => format!("it has {found} bytes and not {size}"),
+            };
+            return Err(PayloadError::Mismatch { id, cause });
+        }
+        let mut from = self.read(row, staged).await?;
+        while let Some(chunk) = from.next().await? {
+            to.write(chunk).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn complete_row(&self, row: &ObjectRow) -> Result<ObjectRef, PayloadError> {
@@ -287,12 +305,4 @@ impl Payloads {
         })?;
         Ok(Download::new(row.object, key, stream))
     }
-}
-
-/// The last bytes are written only if all are those that were announced.
-async fn copy(from: &mut Download, to: &mut Writer) -> Result<(), PayloadError> {
-    while let Some(chunk) = from.next().await? {
-        to.write(chunk).await?;
-    }
-    Ok(())
 }

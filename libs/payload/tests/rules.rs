@@ -13,6 +13,7 @@ use tidegate_model::{
 use tidegate_orchestration::{Draft, Placement, create};
 use tidegate_payload::{ObjectStorage, Options};
 use tidegate_store::NewRun;
+use tokio_util::sync::CancellationToken;
 
 fn elsewhere() -> Namespace {
     "elsewhere".parse().unwrap()
@@ -131,6 +132,38 @@ async fn what_is_under_way_has_a_bound() {
 }
 
 #[tokio::test]
+async fn a_stop_takes_away_what_was_copied_of_an_upload() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(ObjectStorage::directory(folder.path()).unwrap()).await;
+    let own = Namespace::default();
+    let data = bytes(30 << 20);
+    let object = object_of(&data);
+    fixture.payloads.announce(&own, object).await.unwrap();
+    let sent = folder.path().join(format!("{}.upload", ObjectStorage::key(&own, object.id)));
+    std::fs::create_dir_all(sent.parent().unwrap()).unwrap();
+    std::fs::write(&sent, &data).unwrap();
+    let stop = CancellationToken::new();
+    let stopped = {
+        let mut completing = std::pin::pin!(fixture.payloads.complete(&own, object.id, &stop));
+        let part_is_there = async {
+            while !files(folder.path()).iter().any(|name| name.contains('#')) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            done = &mut completing => panic!("{done:?}"),
+            () = part_is_there => stop.cancel(),
+        }
+        completing.await.unwrap_err()
+    };
+    assert_eq!((stopped.code(), stopped.reason()), (ErrorCode::Unavailable, Reason::Draining));
+    assert_eq!(files(folder.path()), [sent.file_name().unwrap().to_str().unwrap()]);
+    // Another replica does it.
+    fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap();
+    assert_eq!(fixture.read(object.id).await.unwrap(), data);
+}
+
+#[tokio::test]
 async fn an_announcement_can_be_repeated_and_not_changed() {
     let fixture = Fixture::new(ObjectStorage::in_memory()).await;
     let own = Namespace::default();
@@ -154,8 +187,12 @@ async fn another_namespace_has_no_way_to_an_object() {
         payloads.download(&elsewhere(), object.id).await.err().unwrap().reason(),
         payloads.presigned_download(&elsewhere(), object.id).await.unwrap_err().reason(),
         payloads.upload(&elsewhere(), object.id).await.err().unwrap().reason(),
-        payloads.complete(&elsewhere(), object.id).await.unwrap_err().reason(),
-        payloads.complete(&Namespace::default(), ObjectId::new()).await.unwrap_err().reason(),
+        payloads.complete(&elsewhere(), object.id, &CancellationToken::new()).await.unwrap_err().reason(),
+        payloads
+            .complete(&Namespace::default(), ObjectId::new(), &CancellationToken::new())
+            .await
+            .unwrap_err()
+            .reason(),
     ];
     assert_eq!(reasons, [Reason::PayloadNotFound; 5]);
 }

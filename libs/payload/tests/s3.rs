@@ -14,7 +14,7 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use tidegate_model::{Namespace, Reason, ServiceError as _};
 use tidegate_payload::{ObjectStorage, ObjectStorageConfig, Options, PresignedRequest};
 use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 const BUCKET: &str = "payloads";
 
@@ -135,7 +135,7 @@ async fn a_client_uploads_and_downloads_by_presigned_requests_alone() {
     assert_eq!(put.method, "PUT");
     assert!(!put.url.contains("secret"), "{}", put.url);
 
-    let early = fixture.payloads.complete(&own, object.id).await.unwrap_err();
+    let early = fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap_err();
     assert_eq!(early.reason(), Reason::ChecksumMismatch, "nothing is there yet");
     assert!(send(&put, data.clone()).await.status().is_success());
     assert_eq!(
@@ -144,7 +144,10 @@ async fn a_client_uploads_and_downloads_by_presigned_requests_alone() {
         "nobody has checked it"
     );
     for _ in 0..2 {
-        assert_eq!(fixture.payloads.complete(&own, object.id).await.unwrap(), object);
+        assert_eq!(
+            fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap(),
+            object
+        );
     }
     assert_eq!(std::fs::read(s3.path(object.id)).unwrap(), data);
 
@@ -164,13 +167,16 @@ async fn a_finished_upload_cannot_be_written_over() {
     let object = object_of(&data);
     let put = fixture.payloads.announce(&own, object).await.unwrap().unwrap();
     assert!(send(&put, data.clone()).await.status().is_success());
-    fixture.payloads.complete(&own, object.id).await.unwrap();
+    fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap();
     assert_eq!(fixture.payloads.announce(&own, object).await.unwrap(), None, "its bytes are there");
 
     // The first request is granted for a while yet, to whoever has it.
     for late in [data.clone(), data.slice(1..), bytes(2 << 20)] {
         send(&put, late).await;
-        assert_eq!(fixture.payloads.complete(&own, object.id).await.unwrap(), object);
+        assert_eq!(
+            fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap(),
+            object
+        );
         assert_eq!(fixture.read(object.id).await.unwrap(), data);
     }
 }
@@ -221,7 +227,8 @@ async fn a_presigned_upload_of_other_bytes_never_becomes_usable() {
         let staged = s3.path(object.id).with_extension("upload");
         assert!(send(&put, data.clone()).await.status().is_success());
         std::fs::write(staged, sent).unwrap();
-        let refused = fixture.payloads.complete(&own, object.id).await.unwrap_err();
+        let refused =
+            fixture.payloads.complete(&own, object.id, &CancellationToken::new()).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::ChecksumMismatch);
         assert_eq!(fixture.read(object.id).await.unwrap_err().reason(), Reason::PayloadNotFound);
     }

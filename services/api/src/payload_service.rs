@@ -94,8 +94,9 @@ impl PayloadService for Service {
         let namespace = namespace(&request.namespace)?;
         let id = object_id(&request.object_id)?;
         let payloads = self.payloads.clone();
+        let stop = self.stop.clone();
         let completing =
-            async move { payloads.complete(&namespace, id).await.map_err(|error| to_status(&error)) };
+            async move { payloads.complete(&namespace, id, &stop).await.map_err(|error| to_status(&error)) };
         let object = self.apart(completing).await?;
         Ok(Response::new(v1::CompleteUploadResponse { reference: Some(reference_to_proto(&object)) }))
     }

@@ -346,6 +346,30 @@ async fn object_storage_that_does_not_answer_holds_up_nobody_for_long() {
     assert_eq!((outcome.accepted, outcome.reason.as_str()), (false, "DEPENDENCY_UNAVAILABLE"));
 }
 
+#[tokio::test]
+async fn object_storage_that_does_not_answer_does_not_hold_up_a_stop() {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let (silent, storage) = silent_storage();
+    let api = Api::with(store, storage, config::defaults()).await;
+    let announced = api.payloads.clone().create_upload(announcement(b"x")).await.expect("is announced");
+    let object_id = announced.into_inner().reference.expect("is told").object_id;
+    let request = v1::CompleteUploadRequest { object_id, ..Default::default() };
+    let mut client = api.payloads.clone();
+    let call = client.complete_upload(request);
+    let stop = async {
+        let asked =
+            tokio::task::spawn_blocking(move || silent.accept().map(|connection| (silent, connection)));
+        let asked = asked.await.expect("is not cut short").expect("is asked");
+        api.stop();
+        asked
+    };
+    let both = async { tokio::join!(call, stop) };
+    let (refused, _asked) =
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("is answered in time");
+    let refused = refused.expect_err("is refused");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "DRAINING"));
+}
+
 fn uuid() -> String {
     tidegate_model::ObjectId::new().to_string()
 }
