@@ -32,7 +32,7 @@ pub enum PayloadError {
         /// The id.
         id: ObjectId,
     },
-    /// This process has as many bytes of uploads under way as it may.
+    /// This process has as many bytes of uploads under way as it may, in all or for this namespace.
     #[error("too many payloads are being uploaded through this service; come back a little later")]
     Overloaded,
     /// This process ends.

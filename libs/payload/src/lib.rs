@@ -10,6 +10,7 @@ mod download;
 mod error;
 mod metrics;
 mod payloads;
+mod room;
 mod storage;
 mod upload;
 mod writer;

@@ -5,10 +5,12 @@ use futures::{StreamExt as _, stream};
 use tidegate_model::{Clock, Namespace, ObjectId, ObjectRef, limits};
 use tidegate_service_kit::CancellationToken;
 use tidegate_store::{ObjectRow, ObjectState, RunStore};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Download, ObjectStorage, PayloadError, PresignedRequest, Upload, metrics, storage, upload, writer::Writer,
+    Download, ObjectStorage, PayloadError, PresignedRequest, Upload, metrics,
+    room::{Rooms, Use},
+    storage, upload,
+    writer::Writer,
 };
 
 /// Objects that are deleted at once.
@@ -21,7 +23,8 @@ pub struct Options {
     pub max_size: u64,
     /// How long a presigned request is granted. `None`: none is given, also where the backend could.
     pub presigned_lifetime: Option<Duration>,
-    /// Bytes that this process holds of objects that it writes, at most; what would need more is refused as overload.
+    /// Bytes that this process holds of objects that it writes, at most; what would need more is refused as overload. One
+    /// namespace has at most half of it for uploads and half for values at hand, and all uploads together three quarters.
     pub max_under_way: u64,
 }
 
@@ -41,8 +44,7 @@ struct Inner {
     storage: ObjectStorage,
     clock: Arc<dyn Clock>,
     options: Options,
-    /// KiB of objects under way.
-    room: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
 }
 
 impl Payloads {
@@ -54,9 +56,8 @@ impl Payloads {
         options: Options,
     ) -> Self {
         metrics::describe();
-        let n_kib = usize::try_from(options.max_under_way / 1_024).unwrap_or(usize::MAX);
-        let room = Arc::new(Semaphore::new(n_kib.min(Semaphore::MAX_PERMITS)));
-        Self { inner: Arc::new(Inner { store, storage, clock, options, room }) }
+        let rooms = Arc::new(Rooms::new(options.max_under_way));
+        Self { inner: Arc::new(Inner { store, storage, clock, options, rooms }) }
     }
 
     /// Bytes of one payload, at most.
@@ -119,17 +120,10 @@ impl Payloads {
     /// It was not announced in this namespace, or too much is under way.
     pub async fn upload(&self, namespace: &Namespace, id: ObjectId) -> Result<Upload, PayloadError> {
         let announced = self.row(namespace, id).await?;
-        let room = self.room(announced.object.size)?;
+        let room = self.inner.rooms.take(namespace, Use::Stream, announced.object.size)?;
         // Again, so that it is not collected before it is done.
         let row = self.announce_row(namespace, announced.object).await?;
         Upload::new(self.clone(), row, room)
-    }
-
-    /// Room for what this process holds of an object of this size while it writes it.
-    fn room(&self, size: u64) -> Result<OwnedSemaphorePermit, PayloadError> {
-        let n_kib = size.min(storage::MAX_HELD).div_ceil(1_024);
-        let n_kib = u32::try_from(n_kib).expect("some parts are less than 4 TiB");
-        Arc::clone(&self.inner.room).try_acquire_many_owned(n_kib).map_err(|_| PayloadError::Overloaded)
     }
 
     /// Makes an object of bytes that were sent by a presigned request. They are read and checked on the way: what a
@@ -148,7 +142,7 @@ impl Payloads {
         if row.state == ObjectState::Complete {
             return Ok(row.object);
         }
-        let _room = self.room(row.object.size)?;
+        let _room = self.inner.rooms.take(namespace, Use::Stream, row.object.size)?;
         let mut writer = self.storage().writer(&row.key)?;
         let copied = stop.run_until_cancelled(Box::pin(self.copy_staged(&row, &mut writer))).await;
         if let Err(error) = copied.unwrap_or(Err(PayloadError::Draining)) {
@@ -239,7 +233,7 @@ impl Payloads {
         sha256: Option<[u8; 32]>,
     ) -> Result<ObjectRef, PayloadError> {
         let size = bytes.len() as u64;
-        let _room = self.room(size)?;
+        let _room = self.inner.rooms.take(namespace, Use::Value, size)?;
         let sha256 = match sha256 {
             Some(sha256) => sha256,
             None => upload::sha256(&bytes).await,

@@ -2,9 +2,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tidegate_model::{ObjectRef, limits};
 use tidegate_store::ObjectRow;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{PayloadError, Payloads, metrics, writer::Writer};
+use crate::{PayloadError, Payloads, metrics, room::Room, writer::Writer};
 
 /// Bytes that are hashed before others have their turn: well under a millisecond.
 const HASHED_AT_ONCE: usize = 64 << 10;
@@ -16,17 +15,18 @@ pub struct Upload {
     writer: Writer,
     hash: Sha256,
     n_written: u64,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl Upload {
-    pub(crate) fn new(
-        payloads: Payloads,
-        row: ObjectRow,
-        room: OwnedSemaphorePermit,
-    ) -> Result<Self, PayloadError> {
+    pub(crate) fn new(payloads: Payloads, row: ObjectRow, room: Room) -> Result<Self, PayloadError> {
         let writer = payloads.storage().writer(&row.key)?;
         Ok(Self { payloads, row, writer, hash: Sha256::new(), n_written: 0, _room: room })
+    }
+
+    /// What is uploaded.
+    pub const fn object(&self) -> ObjectRef {
+        self.row.object
     }
 
     /// Takes the next bytes; waits while object storage is slower than they come.

@@ -11,7 +11,7 @@ use tidegate_model::{
     Clock as _, ErrorCode, Namespace, ObjectId, ObjectRef, Payload, Reason, RunId, RunKind, ServiceError as _,
 };
 use tidegate_orchestration::{Draft, Placement, create};
-use tidegate_payload::{ObjectStorage, Options};
+use tidegate_payload::{ObjectStorage, Options, PayloadError, Upload};
 use tidegate_store::NewRun;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,41 @@ async fn what_is_under_way_has_a_bound() {
     fixture.payloads.put(&own, bytes(70_000), None).await.unwrap();
     fixture.send(second.id, data.clone()).await.unwrap();
     assert_eq!(fixture.read(second.id).await.unwrap(), data);
+}
+
+/// A large upload that is announced and begun.
+async fn begun(fixture: &Fixture, namespace: &Namespace) -> Result<Upload, PayloadError> {
+    let object = ObjectRef { size: 30 << 20, ..object_of(b"large") };
+    fixture.payloads.announce(namespace, object).await.unwrap();
+    fixture.payloads.upload(namespace, object.id).await
+}
+
+#[tokio::test]
+async fn slow_uploads_of_one_namespace_leave_room_to_others() {
+    let fixture = Fixture::new(ObjectStorage::in_memory()).await;
+    let own = Namespace::default();
+    let mut uploads = Vec::new();
+    let refused = loop {
+        match begun(&fixture, &own).await {
+            Ok(upload) => uploads.push(upload),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.reason(), uploads.len()), (Reason::Overloaded, 5), "half of all");
+    fixture.payloads.put(&own, bytes(70_000), None).await.unwrap();
+    for _ in 0..3 {
+        uploads.push(begun(&fixture, &elsewhere()).await.unwrap());
+    }
+    // A quarter is for values.
+    let third: Namespace = "third".parse().unwrap();
+    for namespace in [&elsewhere(), &third] {
+        assert_eq!(begun(&fixture, namespace).await.err().unwrap().reason(), Reason::Overloaded);
+        fixture.payloads.put(namespace, bytes(8 << 20), None).await.unwrap();
+    }
+    for upload in uploads {
+        upload.abort().await;
+    }
+    begun(&fixture, &own).await.unwrap().abort().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use crate::stream::{Pull, ResponseStream, pulled};
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long an upload may take: shorter than any time after which its object may be collected.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// What an upload must bring on the whole, beside one silence: it holds room from others until it is over.
+const MIN_BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// `PayloadService` over object storage.
 pub(crate) struct Service {
@@ -146,10 +148,11 @@ async fn receive(
     stop: &CancellationToken,
 ) -> Result<ObjectRef, Status> {
     let received = {
-        let taking: Pin<Box<_>> = Box::pin(timeout(UPLOAD_TIMEOUT, take_chunks(&mut upload, chunks)));
+        let within = time_for(upload.object().size);
+        let taking: Pin<Box<_>> = Box::pin(timeout(within, take_chunks(&mut upload, chunks)));
         match stop.run_until_cancelled(taking).await {
             None => Err(to_status(&EngineError::Draining)),
-            Some(Err(_)) => Err(too_slow("did not all come", UPLOAD_TIMEOUT)),
+            Some(Err(_)) => Err(too_slow("did not all come", within)),
             Some(Ok(taken)) => taken,
         }
     };
@@ -160,6 +163,11 @@ async fn receive(
             Err(status)
         }
     }
+}
+
+/// How long an upload of so many bytes may take.
+fn time_for(size: u64) -> Duration {
+    (SILENCE + Duration::from_secs(size / MIN_BYTES_PER_SECOND)).min(UPLOAD_TIMEOUT)
 }
 
 async fn take_chunks(
@@ -223,5 +231,16 @@ fn presigned_to_proto(request: PresignedRequest) -> v1::PresignedRequest {
         url: request.url,
         headers: request.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         expires_at: Some(timestamp_to_proto(request.expires_at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_upload_follows_its_size() {
+        let times = [1, 24 << 20, 256 << 20].map(|size| time_for(size).as_secs());
+        assert_eq!(times, [60, 60 + 384, 1_800]);
     }
 }
