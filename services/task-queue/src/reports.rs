@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +14,10 @@ use tidegate_proto::{
     v1::{Report, ReportOutcome, StateType, report::Event},
 };
 use tidegate_service_kit::CancellationToken;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::{JoinError, JoinSet},
+};
 use tonic::Status;
 use tracing::{Instrument, info_span};
 
@@ -25,6 +28,8 @@ use crate::{
 
 /// Bytes of reports in one batch; a single larger one still goes.
 const MAX_BATCH_BYTES: usize = limits::MAX_MESSAGE_SIZE / 2;
+/// Large reports that api is asked to take at a time.
+const MAX_APART: usize = 8;
 
 /// Takes reports in and passes them on to api. A run's reports take the same lane, so that they stay in
 /// order.
@@ -32,6 +37,11 @@ pub(crate) struct Reports {
     lanes: Vec<mpsc::Sender<Pending>>,
     waiting_bytes: AtomicUsize,
     max_waiting_bytes: usize,
+    /// What of them is of large reports: these have half of the room, so that others find some while object storage is
+    /// silent.
+    large_bytes: AtomicUsize,
+    /// Of large reports.
+    slots: Semaphore,
 }
 
 /// A report that waits for api.
@@ -39,6 +49,8 @@ pub(crate) struct Pending {
     report: HolderReport,
     held: Held,
     size: usize,
+    /// Api puts its value into object storage before it answers, which may take long.
+    is_large: bool,
     /// Who is to have the outcome; nobody where the service itself reports.
     from: Option<Arc<WorkerStream>>,
 }
@@ -50,7 +62,14 @@ impl Reports {
         let lanes = (0..config.report.lanes.get()).map(|_| mpsc::channel(capacity));
         let (lanes, ends) = lanes.unzip();
         let max_waiting_bytes = config.report.max_waiting.as_len();
-        (Self { lanes, waiting_bytes: AtomicUsize::new(0), max_waiting_bytes }, ends)
+        let reports = Self {
+            lanes,
+            waiting_bytes: AtomicUsize::new(0),
+            max_waiting_bytes,
+            large_bytes: AtomicUsize::new(0),
+            slots: Semaphore::new(MAX_APART),
+        };
+        (reports, ends)
     }
 
     /// Takes in a worker's report, or answers it at once where that cannot be. Never waits.
@@ -69,7 +88,9 @@ impl Reports {
         let is_start = matches!(report.event, Some(Event::Started(_)));
         let held = Held { run_id, epoch: Epoch(report.epoch) };
         let size = report.encoded_len();
-        let is_small_enough = self.waiting_bytes.load(Ordering::Relaxed) + size <= self.max_waiting_bytes;
+        let is_large = is_large(&report);
+        let is_small_enough = self.waiting_bytes.load(Ordering::Relaxed) + size <= self.max_waiting_bytes
+            && (!is_large || self.has_room_for_large(size));
         let room = self.lane(run_id).try_reserve().ok().filter(|_| is_small_enough);
         let is_admitted = stream.admit_report(run_id, is_start, room.is_some());
         let Some(room) = room.filter(|_| is_admitted) else {
@@ -77,8 +98,24 @@ impl Reports {
             return refuse(stream, &report, Reason::Overloaded, "too many reports wait; repeat this one");
         };
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        if is_large {
+            self.large_bytes.fetch_add(size, Ordering::Relaxed);
+        }
         let report = HolderReport { namespace: stream.namespace.to_string(), report: Some(report) };
-        room.send(Pending { report, held, size, from: Some(Arc::clone(stream)) });
+        room.send(Pending { report, held, size, is_large, from: Some(Arc::clone(stream)) });
+    }
+
+    /// One of any size finds room.
+    fn has_room_for_large(&self, size: usize) -> bool {
+        let large_bytes = self.large_bytes.load(Ordering::Relaxed);
+        large_bytes == 0 || large_bytes + size <= self.max_waiting_bytes / 2
+    }
+
+    fn note_answered(&self, pending: &Pending) {
+        self.waiting_bytes.fetch_sub(pending.size, Ordering::Relaxed);
+        if pending.is_large {
+            self.large_bytes.fetch_sub(pending.size, Ordering::Relaxed);
+        }
     }
 
     /// Reports for the service itself that a run was not started. Waits for room.
@@ -89,7 +126,8 @@ impl Reports {
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let report = HolderReport { namespace: namespace.to_string(), report: Some(report) };
         // A lane that has ended is one of a process that ends: then the lease expires.
-        let _ = self.lane(held.run_id).send(Pending { report, held, size, from: None }).await;
+        let pending = Pending { report, held, size, is_large: false, from: None };
+        let _ = self.lane(held.run_id).send(pending).await;
     }
 
     fn lane(&self, run_id: RunId) -> &mpsc::Sender<Pending> {
@@ -97,6 +135,15 @@ impl Reports {
         let lane = usize::from(run_id.as_uuid().as_bytes()[15]) % self.lanes.len();
         &self.lanes[lane]
     }
+}
+
+fn is_large(report: &Report) -> bool {
+    let value = match &report.event {
+        Some(Event::Completed(completed)) => completed.result.as_ref(),
+        Some(Event::Paused(paused)) => paused.request.as_ref(),
+        _ => None,
+    };
+    value.is_some_and(|value| value.data.len() > limits::MAX_INLINE_PAYLOAD_SIZE)
 }
 
 fn refuse(stream: &WorkerStream, report: &Report, reason: Reason, message: &str) {
@@ -113,7 +160,7 @@ fn refusal(report: &Report, reason: Reason, message: &str) -> ReportOutcome {
     }
 }
 
-/// Passes the reports of one lane on, in batches. Ends when `last_in` says that nothing more comes and all is
+/// Passes the reports of one lane on, in batches, and large ones beside them. Ends when `last_in` says that nothing more comes and all is
 /// answered; or when api then does not answer.
 pub(crate) async fn run(
     shared: Arc<Shared>,
@@ -121,15 +168,21 @@ pub(crate) async fn run(
     last_in: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut waiting: Vec<Pending> = Vec::new();
+    let mut apart = Apart::default();
     let mut backoff = Backoff::new();
     loop {
+        while let Some(ended) = apart.under_way.try_join_next() {
+            // Before what has come since.
+            waiting.splice(0..0, apart.followers(ended)?);
+        }
         if waiting.is_empty() {
             tokio::select! {
                 biased;
                 n_reports = lane.recv_many(&mut waiting, limits::MAX_BATCH_SIZE) => {
                     if n_reports == 0 { return Ok(()) }
                 }
-                () = last_in.cancelled() => return Ok(()),
+                Some(ended) = apart.under_way.join_next() => waiting = apart.followers(ended)?,
+                () = last_in.cancelled(), if apart.under_way.is_empty() => return Ok(()),
             }
         } else {
             while waiting.len() < limits::MAX_BATCH_SIZE
@@ -138,7 +191,11 @@ pub(crate) async fn run(
                 waiting.push(report);
             }
         }
-        let batch = waiting.drain(..batch_len(&waiting)).collect::<Vec<_>>();
+        apart.send_large(&mut waiting, &shared, &last_in);
+        let batch = next_batch(&mut waiting);
+        if batch.is_empty() {
+            continue;
+        }
         let span = info_span!(parent: None, "report", batch.size = batch.len());
         let unanswered = send(&shared, batch).instrument(span).await;
         if unanswered.is_empty() {
@@ -146,7 +203,7 @@ pub(crate) async fn run(
             continue;
         }
         if last_in.is_cancelled() {
-            let n_reports = unanswered.len() + waiting.len() + lane.len();
+            let n_reports = unanswered.len() + waiting.len() + lane.len() + apart.under_way.len();
             tracing::warn!("api does not answer: workers will repeat {n_reports} reports elsewhere");
             return Ok(());
         }
@@ -156,13 +213,91 @@ pub(crate) async fn run(
     }
 }
 
-fn batch_len(waiting: &[Pending]) -> usize {
-    let mut size = 0;
-    let fitting = waiting.iter().take(limits::MAX_BATCH_SIZE).take_while(|pending| {
+/// The large reports that are sent one by one: whoever waits for object storage must not have the reports of others wait.
+#[derive(Default)]
+struct Apart {
+    under_way: JoinSet<Ended>,
+    /// By the runs of those, what came of them since: it is sent after them.
+    followers: HashMap<RunId, Vec<Pending>>,
+}
+
+/// A large report that is answered, or given up at the stop.
+struct Ended {
+    run_id: RunId,
+    is_answered: bool,
+}
+
+impl Apart {
+    /// Sends those before which nothing of their run waits, and has what follows them wait here.
+    fn send_large(&mut self, waiting: &mut Vec<Pending>, shared: &Arc<Shared>, last_in: &CancellationToken) {
+        if self.followers.is_empty() && !waiting.iter().any(|pending| pending.is_large) {
+            return;
+        }
+        let mut before = HashSet::new();
+        for pending in std::mem::take(waiting) {
+            let run_id = pending.held.run_id;
+            if let Some(followers) = self.followers.get_mut(&run_id) {
+                followers.push(pending);
+            } else if pending.is_large && !before.contains(&run_id) {
+                self.followers.insert(run_id, Vec::new());
+                self.under_way.spawn(send_apart(Arc::clone(shared), pending, last_in.clone()));
+            } else {
+                before.insert(run_id);
+                waiting.push(pending);
+            }
+        }
+    }
+
+    /// What waited for it.
+    fn followers(&mut self, ended: Result<Ended, JoinError>) -> anyhow::Result<Vec<Pending>> {
+        let Ended { run_id, is_answered } = ended?;
+        let followers = self.followers.remove(&run_id).unwrap_or_default();
+        // Where it was not answered, they are not either: workers repeat both elsewhere.
+        Ok(if is_answered { followers } else { Vec::new() })
+    }
+}
+
+/// Sends a large report until it is answered. At the stop it is sent once more.
+async fn send_apart(shared: Arc<Shared>, pending: Pending, last_in: CancellationToken) -> Ended {
+    let run_id = pending.held.run_id;
+    let mut batch = vec![pending];
+    let mut backoff = Backoff::new();
+    loop {
+        // It has no slot while it pauses, so that one that is refused again and again is in nobody's way.
+        let slot = last_in.run_until_cancelled(shared.reports.slots.acquire()).await;
+        let is_last = last_in.is_cancelled();
+        let span = info_span!(parent: None, "report", batch.size = batch.len());
+        batch = send(&shared, batch).instrument(span).await;
+        drop(slot);
+        if batch.is_empty() || is_last {
+            return Ended { run_id, is_answered: batch.is_empty() };
+        }
+        let _ = last_in.run_until_cancelled(tokio::time::sleep(backoff.next())).await;
+    }
+}
+
+/// The next reports to send together. A large one is left, with what follows of its run, until all before it is answered.
+fn next_batch(waiting: &mut Vec<Pending>) -> Vec<Pending> {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    let (mut left, mut runs_left) = (Vec::new(), HashSet::new());
+    let mut is_full = false;
+    for pending in waiting.drain(..) {
+        let run_id = pending.held.run_id;
+        if pending.is_large || runs_left.contains(&run_id) {
+            runs_left.insert(run_id);
+            left.push(pending);
+            continue;
+        }
         size += pending.size;
-        size <= MAX_BATCH_BYTES
-    });
-    fitting.count().max(1)
+        is_full |= batch.len() == limits::MAX_BATCH_SIZE || !batch.is_empty() && size > MAX_BATCH_BYTES;
+        if is_full {
+            left.push(pending);
+        } else {
+            batch.push(pending);
+        }
+    }
+    *waiting = left;
+    batch
 }
 
 /// Gives back, in order, what is to be sent again.
@@ -231,7 +366,7 @@ pub(crate) fn is_over(outcome: &ReportOutcome) -> bool {
 }
 
 fn answer(shared: &Shared, pending: &Pending, outcome: ReportOutcome) {
-    shared.reports.waiting_bytes.fetch_sub(pending.size, Ordering::Relaxed);
+    shared.reports.note_answered(pending);
     metrics::counter!(names::REPORTED, "accepted" => if outcome.accepted { "true" } else { "false" })
         .increment(1);
     if let Some(stream) = &pending.from {

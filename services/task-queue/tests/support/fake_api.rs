@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use tidegate_model::{Clock, RunId, SystemClock, Timestamp};
+use tidegate_model::{Clock, RunId, SystemClock, Timestamp, limits};
 use tidegate_proto::{
     internal::{
         CheckRunsRequest, CheckRunsResponse, Claim, ClaimOutcome, ClaimRunsRequest, ClaimRunsResponse,
@@ -24,6 +24,7 @@ pub struct FakeApi {
     changes: watch::Sender<u64>,
     is_down: watch::Sender<bool>,
     claims_held_up: watch::Sender<bool>,
+    large_held_up: watch::Sender<bool>,
     are_slots_taken: watch::Sender<bool>,
 }
 
@@ -87,6 +88,11 @@ impl FakeApi {
 
     pub fn hold_up_claims(&self, hold: bool) {
         self.claims_held_up.send_replace(hold);
+    }
+
+    /// While true batches with a large result are not answered, as where object storage is silent.
+    pub fn hold_up_large(&self, hold: bool) {
+        self.large_held_up.send_replace(hold);
     }
 
     /// Waits until a run is as the test wants it.
@@ -181,6 +187,16 @@ fn is_held(state: StateType) -> bool {
     matches!(state, StateType::Pending | StateType::Running | StateType::Paused | StateType::Cancelling)
 }
 
+fn is_large(report: &HolderReport) -> bool {
+    match report.report.as_ref().and_then(|report| report.event.as_ref()) {
+        Some(Event::Completed(completed)) => completed
+            .result
+            .as_ref()
+            .is_some_and(|result| result.data.len() > limits::MAX_INLINE_PAYLOAD_SIZE),
+        _ => false,
+    }
+}
+
 fn assign(run_id: RunId, run: &FakeRun) -> Assign {
     Assign {
         run_id: run_id.to_string(),
@@ -211,7 +227,11 @@ impl RunEngineService for FakeApi {
         request: Request<ReportRunsRequest>,
     ) -> Result<Response<ReportRunsResponse>, Status> {
         self.check_up()?;
-        let outcomes = request.into_inner().reports.iter().map(|report| self.report(report)).collect();
+        let reports = request.into_inner().reports;
+        if reports.iter().any(is_large) {
+            self.large_held_up.subscribe().wait_for(|held_up| !held_up).await.unwrap();
+        }
+        let outcomes = reports.iter().map(|report| self.report(report)).collect();
         self.changes.send_modify(|changes| *changes += 1);
         Ok(Response::new(ReportRunsResponse { outcomes }))
     }

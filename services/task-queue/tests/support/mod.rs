@@ -17,8 +17,8 @@ use tidegate_proto::{
         delivery_service_client::DeliveryServiceClient, run_engine_service_server::RunEngineServiceServer,
     },
     v1::{
-        Assign, Cancel, Credits, Function, Heartbeat, HeldRun, Hello, Report, ReportOutcome, Reports,
-        RunKind, WorkRequest, WorkResponse, report::Event, work_request, work_response,
+        Assign, Cancel, Credits, Function, Heartbeat, HeldRun, Hello, Payload, Report, ReportOutcome,
+        Reports, RunKind, WorkRequest, WorkResponse, report::Event, work_request, work_response,
         worker_service_client::WorkerServiceClient,
     },
 };
@@ -337,6 +337,12 @@ pub fn started() -> Event {
 
 pub fn completed() -> Event {
     Event::Completed(tidegate_proto::v1::report::Completed { result: None })
+}
+
+/// With a result that api puts into object storage.
+pub fn completed_large() -> Event {
+    let result = Payload { data: vec![b'1'; 100 << 10].into(), ..Payload::default() };
+    Event::Completed(tidegate_proto::v1::report::Completed { result: Some(result) })
 }
 
 pub fn cancelled() -> Event {
