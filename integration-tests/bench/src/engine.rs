@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tidegate_engine::{
-    Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Operation, Options, Standing,
-    StopOrder,
+    Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Operation, Options, QueueDepth,
+    QueueTraffic, Standing, StopOrder,
 };
 use tidegate_model::{Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, limits};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
@@ -163,6 +163,27 @@ impl Dispatch for Nowhere {
 
     async fn describe(&self, _run: &Run) -> Result<DeliveryFacts, DispatchError> {
         Ok(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 })
+    }
+
+    async fn describe_queue(
+        &self,
+        _namespace: &Namespace,
+        _queue: &QueueName,
+    ) -> Result<QueueTraffic, DispatchError> {
+        Ok(QueueTraffic::default())
+    }
+
+    async fn list_queues(
+        &self,
+        _namespace: &Namespace,
+        _after: Option<&QueueName>,
+        _limit: usize,
+    ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError> {
+        Ok(Vec::new())
+    }
+
+    async fn queue_resumed(&self, _namespace: &Namespace, _queue: &QueueName) -> Result<(), DispatchError> {
+        Ok(())
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

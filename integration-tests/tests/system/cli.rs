@@ -120,6 +120,37 @@ async fn concurrency_limits_are_set_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn queues_are_set_shown_paused_resumed_and_deleted() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let queue = async |args: &[&str]| tidegate(at, &[&["queue"], args].concat()).await;
+    let shown = async |args: &[&str]| -> Value {
+        let ended = queue(&[args, &["-o", "json"]].concat()).await;
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    assert_eq!(shown(&["set", "gpu", "--slots", "2"]).await["max_slots"], 2);
+    let paused = shown(&["pause", "gpu", "--reason", "maintenance"]).await;
+    assert_eq!((&paused["pause"]["reason"], &paused["max_slots"]), (&"maintenance".into(), &2.into()));
+    let got = shown(&["get", "gpu"]).await;
+    assert_eq!((&got["waiting_runs"], &got["workers"]["n_workers"]), (&0.into(), &0.into()), "{got}");
+    let listed = shown(&["ls"]).await;
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (1, &"gpu".into()), "{listed}");
+    assert_eq!(shown(&["resume", "gpu"]).await["pause"], Value::Null);
+    assert_eq!(shown(&["set", "gpu", "--no-limit"]).await["max_slots"], Value::Null);
+    assert_eq!(queue(&["ls"]).await.stdout.lines().count(), 2);
+    assert_eq!(shown(&["delete", "gpu"]).await, serde_json::json!({ "deleted": "gpu" }));
+    let missing = queue(&["delete", "gpu"]).await;
+    assert_eq!(missing.code, Some(3), "{}", missing.stderr);
+    assert!(missing.stderr.contains("`gpu`"), "{}", missing.stderr);
+    assert_eq!(queue(&["delete", "gpu", "--allow-missing"]).await.code, Some(0));
+    for wrong in [&["set", "gpu"][..], &["set", "gpu", "--slots", "1", "--no-limit"]] {
+        assert_eq!(queue(wrong).await.code, Some(2), "{wrong:?}");
+    }
+    suite.stop().await;
+}
+
+#[tokio::test]
 async fn many_runs_are_cancelled_by_filter_once_the_count_is_meant() {
     let suite = Suite::embedded().await;
     let at = suite.address();

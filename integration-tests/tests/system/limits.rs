@@ -1,6 +1,6 @@
 //! Concurrency limits: never more runs are held than there are slots, also where a worker is killed, and no slot is lost.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 use tidegate_integration_tests::{Process, Suite, eventually, within};
 use tidegate_sdk::{Client, RunHandle, proto::ConcurrencyLimit};
@@ -22,7 +22,7 @@ async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
     core.put_concurrency_limit("three", N_SLOTS as u32).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("observer");
-    let mut observer = Observer { listener: UnixListener::bind(&path).unwrap(), seen: VecDeque::new() };
+    let mut observer = Observer::at(&path);
     let mut workers: Vec<Process> = (0..3).map(|_| suite.worker("limits")).collect();
     let paths = vec![path.to_str().unwrap().to_owned(); N_RUNS];
     let call = client.task("occupy").queue("limits").concurrency_limits(["three"]);
@@ -83,20 +83,25 @@ async fn explained(client: &Client, runs: &[RunHandle]) {
 }
 
 /// Sees from outside which attempts execute: each has a connection for as long as it does.
-struct Observer {
+pub(crate) struct Observer {
     listener: UnixListener,
     /// The oldest first.
-    seen: VecDeque<Seen>,
+    pub(crate) seen: VecDeque<Seen>,
 }
 
-struct Seen {
-    pid: u32,
+pub(crate) struct Seen {
+    pub(crate) pid: u32,
     stream: BufReader<UnixStream>,
 }
 
 impl Observer {
+    /// Listens at this path.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { listener: UnixListener::bind(path).unwrap(), seen: VecDeque::new() }
+    }
+
     /// Waits until `n` attempts execute.
-    async fn see(&mut self, n: usize) {
+    pub(crate) async fn see(&mut self, n: usize) {
         while self.seen.len() < n {
             let (stream, _) = within("another attempt", DEADLINE, self.listener.accept()).await.unwrap();
             let (mut stream, mut pid) = (BufReader::new(stream), String::new());
@@ -106,13 +111,13 @@ impl Observer {
     }
 
     /// Nobody else has come in.
-    async fn see_no_more(&self) {
+    pub(crate) async fn see_no_more(&self) {
         let more = timeout(Duration::ZERO, self.listener.accept()).await;
         assert!(more.is_err(), "an attempt executes beside {} others", self.seen.len());
     }
 
     /// Waits until the attempts of this process have ended.
-    async fn see_end_of(&mut self, pid: u32) {
+    pub(crate) async fn see_end_of(&mut self, pid: u32) {
         let (ended, others) = std::mem::take(&mut self.seen).into_iter().partition(|seen| seen.pid == pid);
         self.seen = others;
         for attempt in ended {
@@ -121,7 +126,7 @@ impl Observer {
     }
 
     /// Has the oldest attempt end.
-    async fn end_one(&mut self) {
+    pub(crate) async fn end_one(&mut self) {
         let mut attempt = self.seen.pop_front().expect("one executes");
         attempt.stream.write_all(b"\n").await.unwrap();
         attempt.see_end().await;

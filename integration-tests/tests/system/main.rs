@@ -17,6 +17,7 @@ mod limits;
 mod lost_redis;
 mod ordered;
 mod payloads;
+mod queues;
 mod reattach;
 mod reflection;
 mod retries;

@@ -15,7 +15,7 @@ use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
     QueueDepth, QueueId, ReadyHint, Serving, Standing, Stop, Taken, Want, hint_channel,
 };
-use tidegate_model::{Clock, Namespace, Timestamp};
+use tidegate_model::{Clock, Namespace, QueueName, Timestamp};
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
@@ -181,6 +181,12 @@ impl Delivery for MemoryDelivery {
         Ok(())
     }
 
+    async fn resumed(&self, queue: &QueueId) -> Result<(), Error> {
+        // No listener is no error.
+        let _ = self.hints.send(Hint::Resumed(queue.clone()));
+        Ok(())
+    }
+
     fn hints(&self) -> Hints {
         self.hints.subscribe().into()
     }
@@ -208,6 +214,36 @@ impl Delivery for MemoryDelivery {
         let announced = state.servings.values().filter(|(_, until)| *until > now);
         let serving = announced.flat_map(|(servings, _)| servings);
         Ok(serving.filter(|serving| serving.serves(queue, function)).map(|serving| serving.capacity).sum())
+    }
+
+    async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error> {
+        let state = self.state();
+        let now = Instant::now();
+        let announced = state.servings.values().filter(|(_, until)| *until > now);
+        let serving = announced.flat_map(|(servings, _)| servings);
+        Ok(serving.filter(|serving| serving.serves_queue(queue)).map(|serving| serving.capacity).sum())
+    }
+
+    async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {
+        let state = self.state();
+        let found = state.queues.get(queue).map(|found| found.depth(queue.clone()));
+        Ok(found.unwrap_or_else(|| QueueDepth { queue: queue.clone(), ready: 0, delayed: 0, claimed: 0 }))
+    }
+
+    async fn depths_of(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<QueueDepth>, Error> {
+        let mut depths = self.depths(now).await?;
+        depths.retain(|depth| {
+            depth.queue.namespace == *namespace && after.is_none_or(|after| depth.queue.queue > *after)
+        });
+        depths.sort_by(|a, b| a.queue.cmp(&b.queue));
+        depths.truncate(limit);
+        Ok(depths)
     }
 
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {

@@ -5,6 +5,7 @@
 //! serving   { workers SP free task slots SP free flow slots SP queues SP functions LF,
 //!             a line for each queue, a line for each function }…
 //! message   'r' { length u16, queue, due_at i64 µs }…
+//!           'c' queue                          (it is not paused any more)
 //!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
 //! ```
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 const READY: u8 = b'r';
 const STOP: u8 = b's';
+const RESUMED: u8 = b'c';
 const NO_GRACE: u64 = u64::MAX;
 
 pub(crate) fn run_id(bytes: &[u8]) -> Option<RunId> {
@@ -93,6 +95,12 @@ pub(crate) fn encode_ready<'a>(hints: impl Iterator<Item = (&'a QueueId, Timesta
     message
 }
 
+pub(crate) fn encode_resumed(queue: &QueueId) -> Vec<u8> {
+    let mut message = vec![RESUMED];
+    message.extend(queue.to_string().as_bytes());
+    message
+}
+
 pub(crate) fn encode_stop(stops: &[Stop]) -> Vec<u8> {
     let mut message = vec![STOP];
     for stop in stops {
@@ -126,6 +134,7 @@ pub(crate) fn decode(message: &[u8]) -> Option<Hint> {
             }
             Some(Hint::Stop(stops))
         }
+        RESUMED => Some(Hint::Resumed(queue(std::str::from_utf8(rest).ok()?)?)),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
     QueueDepth, QueueId, Serving, Standing, Stop, Taken, Want, hint_channel,
 };
-use tidegate_model::{Epoch, Namespace, RunId, Timestamp};
+use tidegate_model::{Epoch, Namespace, QueueName, RunId, Timestamp};
 use tokio::{sync::broadcast, task::JoinSet};
 
 use crate::{
@@ -313,6 +313,12 @@ impl Delivery for RedisDelivery {
         self.connection.run("tell holders to stop", None, &pipeline).await
     }
 
+    async fn resumed(&self, queue: &QueueId) -> Result<(), Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.publish(self.keys.hints(), codec::encode_resumed(queue)).ignore();
+        self.connection.run("tell that a queue is resumed", None, &pipeline).await
+    }
+
     fn hints(&self) -> Hints {
         self.hints.subscribe().into()
     }
@@ -374,32 +380,54 @@ impl Delivery for RedisDelivery {
     }
 
     async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error> {
-        let mut pipeline = Pipeline::new();
-        pipeline.zrange(self.keys.replicas(), 0, -1);
-        let (replicas,): (Vec<String>,) = self.connection.run("list replicas", None, &pipeline).await?;
-        if replicas.is_empty() {
-            return Ok(Capacity::default());
+        let servings = self.servings().await?;
+        let serving = servings.iter().filter(|serving| serving.serves(queue, function));
+        Ok(serving.map(|serving| serving.capacity).sum())
+    }
+
+    async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error> {
+        let servings = self.servings().await?;
+        let serving = servings.iter().filter(|serving| serving.serves_queue(queue));
+        Ok(serving.map(|serving| serving.capacity).sum())
+    }
+
+    async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {
+        self.count(queue.clone()).await
+    }
+
+    async fn depths_of(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<QueueDepth>, Error> {
+        let used = self.queues().await?.into_iter();
+        let mut queues: Vec<_> = used
+            .filter(|(queue, _)| queue.namespace == *namespace)
+            .filter(|(queue, _)| after.is_none_or(|after| queue.queue > *after))
+            .collect();
+        queues.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let oldest = millis(now - KEPT_IN_DEPTHS) as f64;
+        let mut depths = Vec::new();
+        for (queue, used_at) in queues {
+            if depths.len() == limit {
+                break;
+            }
+            let depth = self.count(queue).await?;
+            if used_at >= oldest || depth.ready + depth.delayed + depth.claimed > 0 {
+                depths.push(depth);
+            }
         }
-        let mut pipeline = Pipeline::new();
-        for replica in &replicas {
-            pipeline.get(self.keys.serving(replica));
-        }
-        // What has ended, or is of another version of us, counts for nothing.
-        let announced: Vec<Option<String>> =
-            self.connection.run("read what workers serve", None, &pipeline).await?;
-        let servings = announced.iter().flatten().filter_map(|text| codec::decode_servings(text)).flatten();
-        Ok(servings.filter(|serving| serving.serves(queue, function)).map(|serving| serving.capacity).sum())
+        Ok(depths)
     }
 
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {
-        let mut pipeline = Pipeline::new();
-        pipeline.zrange_withscores(self.keys.queues(), 0, -1);
-        let (queues,): (Vec<(String, f64)>,) = self.connection.run("list queues", None, &pipeline).await?;
         let oldest = millis(now - KEPT_IN_DEPTHS) as f64;
         let mut depths = Vec::new();
-        for (name, used_at) in queues {
-            let Some(queue) = codec::queue(&name) else { continue };
-            let depth = self.depth(queue).await?;
+        for (queue, used_at) in self.queues().await? {
+            let name = queue.to_string();
+            let depth = self.count(queue).await?;
             if used_at < oldest && depth.ready + depth.delayed + depth.claimed == 0 {
                 let mut pipeline = Pipeline::new();
                 pipeline.zrem(self.keys.queues(), name).ignore();
@@ -413,7 +441,32 @@ impl Delivery for RedisDelivery {
 }
 
 impl RedisDelivery {
-    async fn depth(&self, queue: QueueId) -> Result<QueueDepth, Error> {
+    /// The queues, each with the time in ms at which it was last used.
+    async fn queues(&self) -> Result<Vec<(QueueId, f64)>, Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zrange_withscores(self.keys.queues(), 0, -1);
+        let (queues,): (Vec<(String, f64)>,) = self.connection.run("list queues", None, &pipeline).await?;
+        Ok(queues.iter().filter_map(|(name, used_at)| Some((codec::queue(name)?, *used_at))).collect())
+    }
+
+    /// What the workers of all replicas serve. What has ended, or is of another version of us, counts for nothing.
+    async fn servings(&self) -> Result<Vec<Serving>, Error> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zrange(self.keys.replicas(), 0, -1);
+        let (replicas,): (Vec<String>,) = self.connection.run("list replicas", None, &pipeline).await?;
+        if replicas.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = Pipeline::new();
+        for replica in &replicas {
+            pipeline.get(self.keys.serving(replica));
+        }
+        let announced: Vec<Option<String>> =
+            self.connection.run("read what workers serve", None, &pipeline).await?;
+        Ok(announced.iter().flatten().filter_map(|text| codec::decode_servings(text)).flatten().collect())
+    }
+
+    async fn count(&self, queue: QueueId) -> Result<QueueDepth, Error> {
         let mut pipeline = Pipeline::new();
         pipeline.smembers(self.keys.active(&queue));
         let (active,): (Vec<String>,) = self.connection.run("list functions", None, &pipeline).await?;

@@ -15,6 +15,8 @@ pub enum Hint {
     Ready(Vec<ReadyHint>),
     /// The holders of these runs are to stop them.
     Stop(Vec<Stop>),
+    /// The queue is not paused any more.
+    Resumed(QueueId),
     /// Hints may have been lost: look everywhere.
     Missed,
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_model::{Namespace, Timestamp};
+use tidegate_model::{Namespace, QueueName, Timestamp};
 
 use crate::{
     Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, QueueId,
@@ -68,6 +68,9 @@ pub trait Delivery: Send + Sync + 'static {
     /// Tells all replicas, this one too, to stop runs.
     async fn stop(&self, stops: &[Stop]) -> Result<(), Error>;
 
+    /// Tells all replicas, this one too, that a queue is not paused any more.
+    async fn resumed(&self, queue: &QueueId) -> Result<(), Error>;
+
     /// Listens to hints from now on.
     fn hints(&self) -> Hints;
 
@@ -81,6 +84,22 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// The workers of all replicas that take runs of the function from the queue, as announced last.
     async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error>;
+
+    /// The workers of all replicas that serve the queue, whatever they take from it, as announced last.
+    async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error>;
+
+    /// How much waits in one queue.
+    async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error>;
+
+    /// How much waits in up to `limit` queues of a tenant whose names come after `after`, by name: in those that have
+    /// entries or were in use within the last hour.
+    async fn depths_of(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<QueueDepth>, Error>;
 
     /// How much waits, per queue, with a zero for queues that were in use within the last hour.
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error>;

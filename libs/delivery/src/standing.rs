@@ -42,9 +42,14 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// True where these workers take runs from the queue.
+    pub fn serves_queue(&self, queue: &QueueId) -> bool {
+        self.queues.binary_search(queue).is_ok()
+    }
+
     /// True where these workers take runs of the function from the queue.
     pub fn serves(&self, queue: &QueueId, function: &Function) -> bool {
-        self.queues.binary_search(queue).is_ok() && self.functions.binary_search(function).is_ok()
+        self.serves_queue(queue) && self.functions.binary_search(function).is_ok()
     }
 }
 

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_engine::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
-use tidegate_model::Timestamp;
+use tidegate_engine::{
+    DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
+};
+use tidegate_model::{Namespace, QueueName, Timestamp};
 use tidegate_orchestration::{Placement, Run};
 use tidegate_proto::internal::{
     self, delivery_service_client::DeliveryServiceClient, describe_delivery_response,
@@ -91,6 +93,54 @@ impl Dispatch for GrpcDispatch {
         Ok(DeliveryFacts { standing, n_workers: answer.n_workers, n_free_slots: answer.n_free_slots })
     }
 
+    async fn describe_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+    ) -> Result<QueueTraffic, DispatchError> {
+        let request = with_deadline(internal::DescribeQueueRequest {
+            namespace: namespace.to_string(),
+            queue: queue.to_string(),
+        });
+        let answer = self.client.clone().describe_queue(request).await.map_err(failed)?.into_inner();
+        Ok(QueueTraffic {
+            depth: answer.depth.as_ref().map(depth).unwrap_or_default(),
+            n_workers: answer.n_workers,
+            n_free_task_slots: answer.n_free_task_slots,
+            n_free_flow_slots: answer.n_free_flow_slots,
+        })
+    }
+
+    async fn list_queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError> {
+        let request = with_deadline(internal::ListQueueDepthsRequest {
+            namespace: namespace.to_string(),
+            after: after.map(ToString::to_string).unwrap_or_default(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        });
+        let answer = self.client.clone().list_queue_depths(request).await.map_err(failed)?.into_inner();
+        let named = |found: &internal::QueueDepth| {
+            let name = found.queue.parse().map_err(|_| DispatchError {
+                cause: format!("an answer with `{}` as a queue", found.queue),
+            })?;
+            Ok((name, depth(found)))
+        };
+        answer.depths.iter().map(named).collect()
+    }
+
+    async fn queue_resumed(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError> {
+        let request = with_deadline(internal::ResumeQueueRequest {
+            namespace: namespace.to_string(),
+            queue: queue.to_string(),
+        });
+        self.client.clone().resume_queue(request).await.map_err(failed)?;
+        Ok(())
+    }
+
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {
         let request = with_deadline(internal::GetGenerationRequest {});
         let answer = self.client.clone().get_generation(request).await.map_err(failed)?.into_inner();
@@ -114,6 +164,10 @@ fn delivery(run: &Run) -> Option<internal::Delivery> {
         priority: run.priority,
         due_at: Some(timestamp_to_proto(run.due_at)),
     })
+}
+
+fn depth(depth: &internal::QueueDepth) -> QueueDepth {
+    QueueDepth { n_ready: depth.ready, n_delayed: depth.delayed, n_claimed: depth.claimed }
 }
 
 fn cancelled_run(order: &StopOrder) -> internal::CancelledRun {

@@ -26,6 +26,21 @@ pub trait Dispatch: Send + Sync + 'static {
     async fn check_leases(&self, questions: &[LeaseQuestion]) -> Result<Vec<bool>, DispatchError>;
     /// Where a queued run stands in delivery, and who could take it.
     async fn describe(&self, run: &Run) -> Result<DeliveryFacts, DispatchError>;
+    /// How much waits in a queue, and who serves it.
+    async fn describe_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+    ) -> Result<QueueTraffic, DispatchError>;
+    /// How much waits in up to `limit` queues of a namespace that are in use and come after `after`, by name. At most 1,000.
+    async fn list_queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError>;
+    /// Tells all that take runs from a queue that it is not paused any more.
+    async fn queue_resumed(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError>;
     /// Since when the delivery state has existed without being lost as a whole.
     async fn born_at(&self) -> Result<Timestamp, DispatchError>;
 }
@@ -39,6 +54,30 @@ pub struct DeliveryFacts {
     pub n_workers: u32,
     /// Their free slots for runs of its kind.
     pub n_free_slots: u32,
+}
+
+/// How many runs of a queue delivery has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// They wait for a worker.
+    pub n_ready: u64,
+    /// They wait for their time.
+    pub n_delayed: u64,
+    /// A worker is about to get them.
+    pub n_claimed: u64,
+}
+
+/// What delivery knows of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTraffic {
+    /// How much waits.
+    pub depth: QueueDepth,
+    /// Workers that serve it.
+    pub n_workers: u32,
+    /// Their free slots for tasks.
+    pub n_free_task_slots: u32,
+    /// Their free slots for flows.
+    pub n_free_flow_slots: u32,
 }
 
 /// Where a run stands in delivery.

@@ -45,6 +45,18 @@ pub enum EngineError {
         /// The name that was asked for.
         name: String,
     },
+    /// The queue has no settings.
+    #[error("queue `{name}` has no settings in this namespace")]
+    QueueNotFound {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// No run of the queue may be claimed.
+    #[error("queue `{name}` is paused: its runs start once it is resumed")]
+    QueuePaused {
+        /// The queue.
+        name: String,
+    },
     /// The rules do not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -158,6 +170,12 @@ pub enum EngineError {
         /// What it said, for people.
         cause: String,
     },
+    /// Delivery does not answer.
+    #[error("task-queue does not answer: {cause}")]
+    DeliveryUnavailable {
+        /// What it said, for people.
+        cause: String,
+    },
     /// A fault of ours.
     #[error("{cause}")]
     Internal {
@@ -184,6 +202,7 @@ impl ServiceError for EngineError {
             | Self::WrongKind { .. }
             | Self::KeyNotFound { .. }
             | Self::LimitNotFound { .. }
+            | Self::QueueNotFound { .. }
             | Self::BulkOperationNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::BulkOperationIdUsed { .. } => ErrorCode::AlreadyExists,
@@ -192,6 +211,7 @@ impl ServiceError for EngineError {
             }
             Self::Rejected(_)
             | Self::SessionLost
+            | Self::QueuePaused { .. }
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. }
@@ -201,7 +221,9 @@ impl ServiceError for EngineError {
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
             Self::Overloaded => ErrorCode::Exhausted,
-            Self::Draining | Self::StoreUnavailable { .. } => ErrorCode::Unavailable,
+            Self::Draining | Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
+                ErrorCode::Unavailable
+            }
             Self::Internal { .. } => ErrorCode::Internal,
         }
     }
@@ -213,6 +235,7 @@ impl ServiceError for EngineError {
             | Self::KeyNotFound { .. }
             | Self::ParentNotFound { .. } => Reason::RunNotFound,
             Self::LimitNotFound { .. } => Reason::ConcurrencyLimitNotFound,
+            Self::QueueNotFound { .. } => Reason::QueueNotFound,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
@@ -227,6 +250,7 @@ impl ServiceError for EngineError {
                 | Rejection::LocalRun { .. }
                 | Rejection::TooManyPauses { .. },
             )
+            | Self::QueuePaused { .. }
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
@@ -237,7 +261,7 @@ impl ServiceError for EngineError {
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
             Self::Overloaded => Reason::Overloaded,
             Self::Draining => Reason::Draining,
-            Self::StoreUnavailable { .. } => Reason::DependencyUnavailable,
+            Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => Reason::DependencyUnavailable,
             Self::Internal { .. } => Reason::Internal,
         }
     }
@@ -245,7 +269,9 @@ impl ServiceError for EngineError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded => Some(Duration::from_millis(200)),
-            Self::StoreUnavailable { .. } => Some(Duration::from_millis(500)),
+            Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
+                Some(Duration::from_millis(500))
+            }
             _ => None,
         }
     }
@@ -270,6 +296,7 @@ impl ServiceError for EngineError {
                 vec![("object_id", object_id.to_string())]
             }
             Self::LimitNotFound { name } => vec![("concurrency_limit", name.clone())],
+            Self::QueueNotFound { name } | Self::QueuePaused { name } => vec![("queue", name.clone())],
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
             Self::Rejected(Rejection::ParentEnded { parent, state }) => {

@@ -25,6 +25,7 @@ mod metrics;
 mod objects;
 mod operate;
 mod pause;
+mod queues;
 mod slots;
 mod sweep;
 mod wait;
@@ -32,7 +33,9 @@ mod wait;
 pub use ask::Ask;
 pub use bulk::Bulk;
 pub use create::{Create, Created};
-pub use dispatch::{DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, Standing, StopOrder};
+pub use dispatch::{
+    DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
+};
 pub use engine::{BackgroundTask, Engine, Options};
 pub use error::EngineError;
 pub use explain::{Explanation, SlotFacts, Wait};
@@ -40,4 +43,5 @@ pub use key::KeyScope;
 pub use limits::LimitFacts;
 pub use operate::{Operated, Operation};
 pub use pause::Pause;
+pub use queues::{QueueAsk, QueueFacts, QueueView};
 pub use wait::WaitSet;

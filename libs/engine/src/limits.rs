@@ -8,6 +8,7 @@ use crate::{
     dispatch::{Outbound, hand_over},
     lane::with_retries,
     metrics::STRAY_SLOTS,
+    queues::paused_among,
     slots::{Freed, is_waiting},
 };
 
@@ -128,18 +129,28 @@ pub(crate) async fn hand_out(
         let defined = found.iter().find(|used| used.limit.key == key);
         // One that is not defined does not bind.
         let n_left = defined.map_or(u64::MAX, |used| used.n_free().min(n_freed));
-        let n_asked = usize::try_from(n_left).unwrap_or(BATCH).min(BATCH);
-        if n_asked == 0 {
-            continue;
+        let mut n_left = n_left;
+        let (mut n_asked, mut n_given) = (usize::try_from(n_left).unwrap_or(BATCH).min(BATCH), 0);
+        while n_asked > 0 && n_given < BATCH {
+            let ids = store.hand_out(&key, handed_before, now, n_asked).await?;
+            let mut runs = store.get_runs(None, &ids).await?;
+            // What was claimed or cancelled meanwhile waits no longer.
+            runs.retain(is_waiting);
+            n_handed_over += hand_over(dispatch, store, &runs).await;
+            n_given += ids.len();
+            // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
+            // many of them, so more are asked for each time.
+            let n_paused = paused_among(store, &runs).await?;
+            // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
+            n_left = n_left.saturating_sub(n_asked as u64 - n_paused.min(n_asked as u64));
+            let is_last = ids.len() < n_asked;
+            n_asked =
+                if is_last || n_paused == 0 { 0 } else { (2 * n_asked).min(BATCH - n_given.min(BATCH)) };
+            if is_last {
+                n_left = 0;
+            }
         }
-        let ids = store.hand_out(&key, handed_before, now, n_asked).await?;
-        let mut runs = store.get_runs(None, &ids).await?;
-        // What was claimed or cancelled meanwhile waits no longer.
-        runs.retain(is_waiting);
-        n_handed_over += hand_over(dispatch, store, &runs).await;
-        // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
-        let n_left = n_left - n_asked as u64;
-        if ids.len() == n_asked && n_left > 0 {
+        if n_left > 0 {
             rest.insert(key, n_left);
         }
     }

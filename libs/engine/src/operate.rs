@@ -18,6 +18,7 @@ use crate::{
     lane::{LaneQueue, Request, write_batch},
     metrics::{BATCH_SECONDS, BATCH_SIZE},
     objects::Objects,
+    queues::Queues,
     slots::{Slots, is_waiting},
 };
 
@@ -181,7 +182,8 @@ async fn write(
     options: &Options,
 ) -> Result<(Vec<Outcome>, Outbound), StoreError> {
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
-    let mut tx = store.begin().await?;
+    let has_claims = operations.iter().any(|operation| matches!(operation, Operation::Claim { .. }));
+    let mut tx = if has_claims { store.begin_claims().await? } else { store.begin().await? };
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
     let payloads = operations.iter().filter_map(|one| Some((one.namespace(), one.payload()?)));
     let objects = Objects::of(&mut *tx, payloads, now).await?;
@@ -192,6 +194,7 @@ async fn write(
     let cached = cached.filter_map(|run| Some((&run.namespace, run.cache.as_ref()?)));
     let served = Served::find(&mut *tx, cached, now).await?;
     let mut changes = Changes { served, ..Changes::new(locked) };
+    changes.look_at_queues(&mut *tx, &claimed).await?;
     changes.lock_limits(&mut *tx, operations, now).await?;
     let mut outcomes = Vec::with_capacity(operations.len());
     for operation in operations {
@@ -240,6 +243,8 @@ pub(crate) struct Changes {
     /// Whose result becomes that of whom.
     copies: Vec<(RunId, RunId)>,
     offers: Vec<CacheEntry>,
+    /// The queues of the runs that are to be claimed.
+    queues: Queues,
     slots: Slots,
     outbound: Outbound,
 }
@@ -262,9 +267,26 @@ impl Changes {
             served: Served::default(),
             copies: Vec::new(),
             offers: Vec::new(),
+            queues: Queues::default(),
             slots: Slots::default(),
             outbound: Outbound::default(),
         }
+    }
+
+    /// Reads the queues of the runs that are to be claimed, once for all of them, and notes which need a slot of theirs.
+    async fn look_at_queues(
+        &mut self,
+        tx: &mut dyn RunTx,
+        claimed: &BTreeSet<RunId>,
+    ) -> Result<(), StoreError> {
+        let waiting = |run: &&mut Run| run.state.state_type() == StateType::Scheduled;
+        let runs: Vec<_> =
+            self.runs.values_mut().filter(|run| claimed.contains(&run.id)).filter(waiting).collect();
+        self.queues = Queues::of(tx, runs.iter().map(|run| &**run)).await?;
+        for run in runs {
+            run.queue_slot = self.queues.is_bounded(run);
+        }
+        Ok(())
     }
 
     /// Locks the limits of the runs that are to be claimed.
@@ -309,6 +331,11 @@ impl Changes {
             }
         };
         let mut step = apply(run, epoch, &event, now, rand::random())?;
+        if is_start(operation, &step)
+            && let Some(name) = self.queues.paused(run)
+        {
+            return Err(EngineError::QueuePaused { name });
+        }
         if is_new_claim(operation, &step)
             && let Err(limit) = self.slots.grant(run)
         {
@@ -465,6 +492,12 @@ fn find<'a>(runs: &'a HashMap<RunId, Run>, operation: &Operation) -> Result<&'a 
 fn is_new_claim(operation: &Operation, step: &Step) -> bool {
     let is_taken = || step.transitions.iter().any(|state| state.state_type() == StateType::Pending);
     matches!(operation, Operation::Claim { .. }) && is_taken()
+}
+
+/// True for a claim that begins or spares an execution; one that finds the run expired does not.
+fn is_start(operation: &Operation, step: &Step) -> bool {
+    let is_spared = || step.transitions.iter().any(|state| state.name == StateName::Cached);
+    is_new_claim(operation, step) || matches!(operation, Operation::Claim { .. }) && is_spared()
 }
 
 /// The failure of an attempt that ended for a reason with a name of its own: nothing was raised.

@@ -7,7 +7,7 @@ use tidegate_model::{RunId, Timestamp};
 use tidegate_orchestration::{Run, StateName, StateType};
 use tidegate_store::{LimitKey, RunTx, Slot, SlotWait, StoreError};
 
-use crate::metrics::SLOTS_REFUSED;
+use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
 
 /// What a transaction does to slots, and to who waits for one. Where none of its runs has limits it is empty, and costs
 /// no statement.
@@ -79,7 +79,8 @@ impl Slots {
 
     /// Notes a run that is about to change.
     pub fn note(&mut self, before: &Run) {
-        if !before.concurrency_limits.is_empty() {
+        // What waits may wait for a limit that its queue had.
+        if !before.concurrency_limits.is_empty() || before.queue_slot || is_waiting(before) {
             self.before.entry(before.id).or_insert_with(|| Standing::of(before));
         }
     }
@@ -140,10 +141,11 @@ pub(crate) fn is_waiting(run: &Run) -> bool {
     run.state.state_type() == StateType::Scheduled && run.state.name == StateName::AwaitingConcurrencySlot
 }
 
-/// The limits of a run, each once.
+/// The limits of a run, each once: those that it names, and that of its queue where its claim found one.
 pub(crate) fn limits_of(run: &Run) -> BTreeSet<LimitKey> {
     let key = |name: &String| LimitKey { namespace: run.namespace.clone(), name: name.clone() };
-    run.concurrency_limits.iter().map(key).collect()
+    let of_queue = queue_of(run).filter(|_| run.queue_slot).map(|queue| queue.limit());
+    run.concurrency_limits.iter().map(key).chain(of_queue).collect()
 }
 
 fn slot(run: &Run, limit: LimitKey, now: Timestamp) -> Slot {

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use common::{Fixture, Notes, task};
 use futures::future::join_all;
 use tidegate_engine::{
-    Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Options, StopOrder,
+    Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Options, QueueDepth, QueueTraffic,
+    StopOrder,
 };
-use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_model::{Namespace, QueueName, RunId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{LimitKey, RunStore};
 use tidegate_store_sqlite::SqliteStore;
@@ -47,6 +48,27 @@ impl Dispatch for Gate {
 
     async fn describe(&self, run: &Run) -> Result<DeliveryFacts, DispatchError> {
         self.notes.describe(run).await
+    }
+
+    async fn describe_queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+    ) -> Result<QueueTraffic, DispatchError> {
+        self.notes.describe_queue(namespace, queue).await
+    }
+
+    async fn list_queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError> {
+        self.notes.list_queues(namespace, after, limit).await
+    }
+
+    async fn queue_resumed(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError> {
+        self.notes.queue_resumed(namespace, queue).await
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

@@ -48,6 +48,7 @@ pub enum Reason {
     BulkOperationNotFound,
     UploadTooSlow,
     OpenRunsBelow,
+    QueueNotFound,
 }
 
 impl Reason {
@@ -73,6 +74,7 @@ impl Reason {
             Self::BulkOperationNotFound => "BULK_OPERATION_NOT_FOUND",
             Self::UploadTooSlow => "UPLOAD_TOO_SLOW",
             Self::OpenRunsBelow => "OPEN_RUNS_BELOW",
+            Self::QueueNotFound => "QUEUE_NOT_FOUND",
         }
     }
 }

@@ -34,6 +34,8 @@ pub const MAX_LABEL_VALUE_SIZE: usize = 256;
 pub const MAX_CONCURRENCY_LIMITS: usize = 10;
 /// Bytes of a concurrency limit's name.
 pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
+/// What the names of the limits of queues begin with, and no others.
+pub const QUEUE_LIMIT_PREFIX: &str = "queue:";
 /// Slots of one concurrency limit.
 pub const MAX_CONCURRENCY_SLOTS: u32 = 1_000_000;
 /// Slots of a concurrency limit whose owners are told at once.

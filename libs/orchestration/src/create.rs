@@ -114,6 +114,7 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         deployment: draft.deployment,
         cache: draft.cache,
         concurrency_limits: draft.concurrency_limits,
+        queue_slot: false,
         traceparent: draft.traceparent,
         created_at: now,
         due_at: draft.due_at.unwrap_or(now).max(now),

@@ -41,6 +41,8 @@ pub struct Run {
     pub cache: Option<CachePolicy>,
     /// The concurrency limits of which it needs a slot each.
     pub concurrency_limits: Vec<String>,
+    /// True where its last claim needed a slot of its queue's own limit: it has one while it is held.
+    pub queue_slot: bool,
     /// W3C trace context of the call that created it.
     pub traceparent: Option<String>,
     /// When it was created.

@@ -21,6 +21,7 @@ mod operations;
 mod options;
 mod pause;
 pub mod payload;
+mod queues;
 mod reports;
 mod retry;
 pub mod runtime;

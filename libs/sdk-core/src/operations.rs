@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// Makes a call that is safe to repeat.
-    async fn ask<Q, A, F>(&self, request: Q, send: F) -> Result<A, Error>
+    pub(crate) async fn ask<Q, A, F>(&self, request: Q, send: F) -> Result<A, Error>
     where
         Q: Clone,
         F: AsyncFn(Channel, tonic::Request<Q>) -> Result<Response<A>, Status>,

@@ -10,6 +10,7 @@ mod objects;
 mod open;
 mod partitions;
 mod queries;
+mod queues;
 mod retention;
 mod row;
 mod slots;

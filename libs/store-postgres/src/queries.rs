@@ -83,6 +83,11 @@ statements! {
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
     HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
+    FIND_QUEUES = "queues/find.sql" after "queues/columns.sql";
+    LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
+    PUT_QUEUE = "queues/put.sql";
+    DELETE_QUEUE = "queues/delete.sql";
+    HOLD_QUEUE_SLOTS = "queues/hold_slots.sql";
     DELETE_KEYS_BETWEEN = "idempotency_keys/delete_between.sql";
     LIST_PARTITIONS = "partitions/list.sql";
     NEWEST_UNPLACED = "partitions/newest_unplaced.sql";

@@ -94,7 +94,7 @@ pub(crate) fn run_id(row: &PgRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 51;
+const N_RUN_COLUMNS: usize = 52;
 
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
@@ -138,6 +138,7 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
         deployment: column(row, 47)?,
         cache: cache_policy(column(row, 48)?, column(row, 49)?)?,
         concurrency_limits: column(row, 34)?,
+        queue_slot: column(row, 51)?,
         traceparent: column(row, 46)?,
         created_at: time(row, 4)?,
         due_at: time(row, 5)?,

@@ -26,6 +26,13 @@ use crate::{
 /// nothing. A walk below many has no more time than every other statement: who asked tries them by themselves then.
 const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
 
+/// Claims share a lock that a change of a queue has alone: else a claim that had read the queue before could start a run
+/// after it. The lock comes first, before those of runs, so that nobody who waits for it holds up anybody; it comes with
+/// the beginning, so that it costs no round trip. Any number that nothing else uses.
+const BEGIN_CLAIMS: &str = "BEGIN; SELECT pg_advisory_xact_lock_shared(8385278140513741173)";
+/// As [`BEGIN_CLAIMS`], alone.
+const BEGIN_QUEUE_CHANGE: &str = "BEGIN; SELECT pg_advisory_xact_lock(8385278140513741173)";
+
 impl PgStore {
     /// A transaction for statements with [`WALK_TIMEOUT`].
     pub(crate) async fn begin_walk(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -39,6 +46,16 @@ impl PgStore {
 impl RunStore for PgStore {
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError> {
         let tx = self.pool.begin().await.map_err(store_error)?;
+        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
+    }
+
+    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        let tx = self.pool.begin_with(BEGIN_CLAIMS).await.map_err(store_error)?;
+        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
+    }
+
+    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        let tx = self.pool.begin_with(BEGIN_QUEUE_CHANGE).await.map_err(store_error)?;
         Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
     }
 

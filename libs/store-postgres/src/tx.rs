@@ -295,6 +295,7 @@ impl RunTx for PgTx {
             .bind(shared!(runs, (run, _) => optional_text(run.pause_key.as_deref())))
             .bind(shared!(runs, (run, _) => ended_at(run).map(at)))
             .bind(shared!(runs, (_, enqueued_at) => enqueued_at.map(at)))
+            .bind(shared!(runs, (run, _) => run.queue_slot))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -8,6 +8,7 @@ mod logs;
 mod objects;
 mod open;
 mod queries;
+mod queues;
 mod row;
 mod slots;
 mod store;

@@ -79,6 +79,12 @@ statements! {
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
     HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
+    FIND_QUEUES = "queues/find.sql" after "queues/columns.sql";
+    LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
+    PUT_QUEUE = "queues/put.sql";
+    DELETE_QUEUE = "queues/delete.sql";
+    HOLD_QUEUE_SLOTS = "queues/hold_slots.sql";
+    MARK_QUEUE_SLOTS = "queues/mark_slots.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";
     LIVE_SESSIONS = "sessions/live.sql";

@@ -194,6 +194,7 @@ pub(crate) fn changed_runs(runs: &[(Run, Option<Timestamp>)]) -> String {
             texts(&run.resumed_keys),
             ended_at(run).map(at).into(),
             enqueued_at.map(at).into(),
+            i64::from(run.queue_slot).into(),
         ])
     };
     Json::from_iter(runs.iter().map(row)).to_string()
@@ -277,7 +278,7 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 37;
+const N_RUN_COLUMNS: usize = 38;
 
 /// A column with a JSON document.
 fn document<T: DeserializeOwned>(row: &SqliteRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
@@ -325,6 +326,7 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         cascade_pending: column(row, 34)?,
         pause_key: column(row, 35)?,
         resumed_keys: document(row, 36, "resumed_keys")?,
+        queue_slot: column(row, 37)?,
     })
 }
 

@@ -22,6 +22,14 @@ impl RunStore for SqliteStore {
         Ok(Box::new(SqliteTx::new(tx, Arc::clone(&self.commits))))
     }
 
+    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        self.begin().await
+    }
+
+    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        self.begin().await
+    }
+
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
         let rows = query(queries::GET_RUNS.sql())
             .bind(row::ids(ids.iter().map(RunId::as_uuid)))

@@ -10,6 +10,7 @@ mod filter;
 pub mod log;
 mod objects;
 mod order;
+mod queues;
 mod run_store;
 mod slots;
 
@@ -18,6 +19,7 @@ pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
 pub use order::{Order, OrderBy, Position};
+pub use queues::{Queue, QueueKey, QueuePause, QueueRows, QueueTx};
 pub use run_store::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
     KeyReservation, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,

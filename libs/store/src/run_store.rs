@@ -8,8 +8,8 @@ use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
 use crate::{
-    BulkOperation, BulkPlace, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, Selection, SlotTx,
-    StoreError,
+    BulkOperation, BulkPlace, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx,
+    Selection, SlotTx, StoreError,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -296,9 +296,15 @@ pub struct Maintained {
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
-pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
+pub trait RunStore: ObjectRows + LimitRows + QueueRows + Send + Sync + 'static {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
+
+    /// Begins a transaction that claims runs. Until its end no queue changes; it waits for a change under way.
+    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError>;
+
+    /// Begins a transaction that changes a queue. It waits for the claims under way, and others wait for its end.
+    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
     /// The runs that exist of these ids, in any order; of one namespace, or of all for the system itself.
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
@@ -452,7 +458,7 @@ pub trait RunStore: ObjectRows + LimitRows + Send + Sync + 'static {
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: SlotTx + Send {
+pub trait RunTx: SlotTx + QueueTx + Send {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 
@@ -496,7 +502,7 @@ pub trait RunTx: SlotTx + Send {
     async fn insert_runs(&mut self, runs: &[NewRun]) -> Result<Vec<bool>, StoreError>;
 
     /// Writes the changeable part of locked runs: session, due, expiry and start time, state with its data, epoch,
-    /// attempt, crashes, retries, event number, cascade flag, pause keys, and when they were handed over (as in
+    /// attempt, crashes, retries, event number, cascade flag, queue slot, pause keys, and when they were handed over (as in
     /// `NewRun::enqueued_at`).
     async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError>;
 

@@ -7,13 +7,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tidegate_model::{BulkOperationId, Epoch, Namespace, ObjectId, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{
+    BulkOperationId, Epoch, Namespace, ObjectId, Payload, QueueName, RunId, SessionId, Timestamp,
+};
 use tidegate_orchestration::{Failure, Run};
 use tidegate_store::{
     Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor,
     FeedEvent, InputQuery, Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery,
-    Maintained, NewRun, ObjectRow, ObjectRows, RunDetail, RunInput, RunStore, RunTx, Selection, Session,
-    Slot, SlotTx, SlotWait, StoreError, Sweep,
+    Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail, RunInput,
+    RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -175,6 +177,15 @@ fn broke_off() -> Box<dyn std::error::Error + Send + Sync> {
 impl RunStore for FaultyStore {
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError> {
         Ok(Box::new(FaultyTx { inner: self.inner.begin().await?, faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        Ok(Box::new(FaultyTx { inner: self.inner.begin_claims().await?, faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
+        let inner = self.inner.begin_queue_change().await?;
+        Ok(Box::new(FaultyTx { inner, faults: Arc::clone(&self.faults) }))
     }
 
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {
@@ -626,5 +637,40 @@ impl SlotTx for FaultyTx {
 
     async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
         self.inner.end_waits(runs).await
+    }
+}
+
+#[async_trait]
+impl QueueRows for FaultyStore {
+    async fn get_queues(&self, keys: &[QueueKey]) -> Result<Vec<Queue>, StoreError> {
+        self.inner.get_queues(keys).await
+    }
+
+    async fn list_queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<Queue>, StoreError> {
+        self.inner.list_queues(namespace, after, limit).await
+    }
+}
+
+#[async_trait]
+impl QueueTx for FaultyTx {
+    async fn read_queues(&mut self, keys: &[QueueKey]) -> Result<Vec<Queue>, StoreError> {
+        self.inner.read_queues(keys).await
+    }
+
+    async fn put_queue(&mut self, queue: &Queue) -> Result<(), StoreError> {
+        self.inner.put_queue(queue).await
+    }
+
+    async fn delete_queue(&mut self, key: &QueueKey) -> Result<bool, StoreError> {
+        self.inner.delete_queue(key).await
+    }
+
+    async fn hold_queue_slots(&mut self, key: &QueueKey, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.hold_queue_slots(key, now).await
     }
 }

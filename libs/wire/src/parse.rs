@@ -97,6 +97,11 @@ pub fn parse_draft(
         (limits::MAX_CONCURRENCY_LIMITS, limits::MAX_CONCURRENCY_LIMIT_SIZE),
         violations,
     );
+    for (limit_idx, name) in new.concurrency_limits.iter().enumerate() {
+        if name.starts_with(limits::QUEUE_LIMIT_PREFIX) {
+            violations.limit_name(&format!("concurrency_limits[{limit_idx}]"), name);
+        }
+    }
     if !new.concurrency_limits.is_empty() && is_local {
         violations.add(
             "concurrency_limits",

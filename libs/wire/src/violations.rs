@@ -1,6 +1,6 @@
 use std::{fmt::Display, str::FromStr};
 
-use tidegate_model::FieldViolation;
+use tidegate_model::{FieldViolation, limits};
 
 /// Characters of a wrong text that are repeated to its sender.
 const MAX_SHOWN: usize = 80;
@@ -50,6 +50,19 @@ impl Violations {
                 text.len()
             ),
         );
+    }
+
+    /// Notes the name of a concurrency limit that nobody may use, or that is none.
+    pub fn limit_name(&mut self, field: &str, name: &str) {
+        self.text(field, name, 1, limits::MAX_CONCURRENCY_LIMIT_SIZE);
+        if let Some(queue) = name.strip_prefix(limits::QUEUE_LIMIT_PREFIX) {
+            let queue: String = queue.chars().take(MAX_SHOWN).collect();
+            let prefix = limits::QUEUE_LIMIT_PREFIX;
+            self.add(
+                field,
+                format!("names that begin with `{prefix}` are those of queues: set the slots of queue `{queue}` instead"),
+            );
+        }
     }
 
     /// Notes a list that is too long.

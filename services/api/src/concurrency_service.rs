@@ -5,6 +5,9 @@ use tidegate_store::{LimitKey, LimitUse, Slot};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
+/// Bytes of the name of a limit that is shown: also of that of a queue.
+const MAX_SHOWN_NAME_SIZE: usize = limits::QUEUE_LIMIT_PREFIX.len() + limits::MAX_WORD_SIZE;
+
 /// `ConcurrencyService` over an engine.
 pub(crate) struct Service {
     engine: Engine,
@@ -40,6 +43,7 @@ impl ConcurrencyService for Service {
             }
             Some(n) => n,
         };
+        violations.limit_name("name", &request.name);
         let key = limit_key(&request.namespace, &request.name, violations)?;
         self.engine.put_limit(key.clone(), max_slots).await.map_err(|error| to_status(&error))?;
         let (limit, _) = self.get(key, 0).await?;
@@ -67,7 +71,7 @@ impl ConcurrencyService for Service {
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
         let mut violations = Violations::default();
-        violations.text("page_token", &request.page_token, 0, limits::MAX_CONCURRENCY_LIMIT_SIZE);
+        violations.text("page_token", &request.page_token, 0, MAX_SHOWN_NAME_SIZE);
         if !violations.is_empty() {
             return Err(invalid(violations.into_vec()));
         }
@@ -88,7 +92,9 @@ impl ConcurrencyService for Service {
         request: Request<v1::DeleteConcurrencyLimitRequest>,
     ) -> Result<Response<v1::DeleteConcurrencyLimitResponse>, Status> {
         let request = request.into_inner();
-        let key = limit_key(&request.namespace, &request.name, Violations::default())?;
+        let mut violations = Violations::default();
+        violations.limit_name("name", &request.name);
+        let key = limit_key(&request.namespace, &request.name, violations)?;
         let was_there = self.engine.delete_limit(key).await.map_err(|error| to_status(&error))?;
         if !was_there && !request.allow_missing {
             return Err(to_status(&EngineError::LimitNotFound { name: request.name }));
@@ -99,7 +105,9 @@ impl ConcurrencyService for Service {
 
 /// The limit that is named, unless this or something before it is wrong.
 fn limit_key(namespace_text: &str, name: &str, mut violations: Violations) -> Result<LimitKey, Status> {
-    violations.text("name", name, 1, limits::MAX_CONCURRENCY_LIMIT_SIZE);
+    if violations.is_empty() {
+        violations.text("name", name, 1, MAX_SHOWN_NAME_SIZE);
+    }
     if !violations.is_empty() {
         return Err(invalid(violations.into_vec()));
     }

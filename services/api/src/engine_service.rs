@@ -119,12 +119,13 @@ fn parse_claim(claim_idx: usize, claim: &internal::Claim) -> Result<Operation, S
 
 /// A fault that may pass fails the whole call: repeating a claim for the same worker grants it again.
 fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::claim_outcome::Outcome, Status> {
-    use internal::claim_outcome::{NotDue, Outcome, Refused, Waiting};
+    use internal::claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting};
     match result {
         Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
         Ok(operated) if operated.is_waiting() => Ok(Outcome::Waiting(Waiting {})),
         // The claim ended it: it had expired, or has the result of another run.
         Ok(_) => Ok(Outcome::Refused(Refused { reason: Reason::TransitionNotAllowed.as_str().to_owned() })),
+        Err(EngineError::QueuePaused { .. }) => Ok(Outcome::QueuePaused(QueuePaused {})),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {
             Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)) }))
         }

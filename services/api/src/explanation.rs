@@ -18,6 +18,12 @@ pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::Explanation
 fn wait_to_proto(wait: &Wait) -> v1::Wait {
     let subject = match wait {
         Wait::Time { until } => Subject::Time(v1::wait::Time { until: Some(timestamp_to_proto(*until)) }),
+        Wait::Queue { queue, pause } => Subject::QueuePaused(v1::wait::QueuePaused {
+            queue: queue.to_string(),
+            paused_at: Some(timestamp_to_proto(pause.at)),
+            paused_by: pause.by.clone().unwrap_or_default(),
+            reason: pause.reason.clone(),
+        }),
         Wait::Slot { limits } => Subject::Slot(v1::wait::Slot {
             concurrency_limits: limits.iter().map(|limit| limit.name.clone()).collect(),
             limits: limits.iter().map(limit_to_proto).collect(),

@@ -13,6 +13,7 @@ mod outcome;
 mod page_token;
 mod payload_service;
 mod queries;
+mod queue_service;
 mod requests;
 mod run_service;
 mod session_service;
@@ -33,8 +34,8 @@ use tidegate_proto::{
     v1::{
         bulk_operation_service_server::BulkOperationServiceServer,
         concurrency_service_server::ConcurrencyServiceServer, payload_service_server::PayloadServiceServer,
-        run_service_server::RunServiceServer, session_service_server::SessionServiceServer,
-        system_service_server::SystemServiceServer,
+        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
+        session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
@@ -85,6 +86,7 @@ pub async fn start(
     let session_service =
         session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
     let concurrency_service = concurrency_service::Service::new(engine.clone());
+    let queue_service = queue_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
     let uploads = TaskTracker::new();
@@ -103,6 +105,7 @@ pub async fn start(
     );
     grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
     grpc.add(ConcurrencyServiceServer::new(concurrency_service));
+    grpc.add(QueueServiceServer::new(queue_service));
     grpc.add(BulkOperationServiceServer::new(bulk_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(

@@ -16,6 +16,8 @@ pub enum Command {
     Run(RunArgs),
     /// List, set, show and delete concurrency limits
     Concurrency(ConcurrencyArgs),
+    /// List, show, pause and resume queues, and bound how many of their runs are held
+    Queue(QueueArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
     /// Start all of Tidegate in this process: one port, nothing to install
@@ -82,6 +84,70 @@ pub enum ConcurrencyCommand {
         /// The limit's name
         name: String,
         /// That there is none is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 the queue has no settings; 69 no server answers."
+)]
+pub struct QueueArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: QueueCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum QueueCommand {
+    /// List the queues that have settings or were used within the last hour
+    Ls,
+    /// Show one queue: how much waits and is held, and how many workers serve it
+    Get {
+        /// The queue's name
+        name: String,
+    },
+    /// Set how many runs of a queue may be held at once
+    Set {
+        /// The queue's name
+        name: String,
+        /// How many runs; 0 has every run wait
+        #[arg(
+            long,
+            value_parser = clap::value_parser!(u32).range(0..=1_000_000),
+            required_unless_present = "no_limit",
+            conflicts_with = "no_limit"
+        )]
+        slots: Option<u32>,
+        /// As many as workers have slots for
+        #[arg(long)]
+        no_limit: bool,
+    },
+    /// Have no run of a queue start any more; what runs goes on
+    Pause {
+        /// The queue's name
+        name: String,
+        /// Why, for those who ask what a run waits for
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Have the runs of a queue start again
+    Resume {
+        /// The queue's name
+        name: String,
+    },
+    /// Take the settings of a queue away, its pause among them; its runs stay
+    Delete {
+        /// The queue's name
+        name: String,
+        /// That it has no settings is no error
         #[arg(long)]
         allow_missing: bool,
     },

@@ -1,7 +1,7 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …`, `tidegate concurrency …` and `tidegate bulk …` ask a server through the public API and show the
-//! answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
+//! `tidegate run …`, `tidegate concurrency …`, `tidegate queue …` and `tidegate bulk …` ask a server through the public
+//! API and show the answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
 //! do what a client could not.
 
 mod args;
@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod fault;
 mod output;
+mod queue;
 mod run;
 mod server;
 
@@ -33,6 +34,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         args::Command::Run(args) => run::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
+        args::Command::Queue(args) => queue::main(args),
         args::Command::Bulk(args) => bulk::main(args),
         args::Command::Dev(args) => dev::main(args),
         args::Command::Server(args) => server::main(args),

@@ -20,6 +20,7 @@ use crate::{
     backoff::Backoff,
     engine::is_permanent,
     metrics as names,
+    paused::Resumes,
     pool::{Chain, put_back},
     shared::Shared,
     stream::WorkerStream,
@@ -92,6 +93,8 @@ struct Sorted {
     refused: Vec<PendingClaim>,
     /// For a slot of a concurrency limit: api enqueues them again.
     waiting: Vec<PendingClaim>,
+    /// For their queue to be resumed: they keep their place.
+    paused: Vec<PendingClaim>,
     /// With the time at which they are to be looked at again.
     later: Vec<PendingClaim>,
     unanswered: Vec<PendingClaim>,
@@ -103,7 +106,7 @@ async fn process(shared: &Shared, batch: Vec<PendingClaim>) {
     let orphans: Vec<_> = orphans.into_iter().map(|claim| claim.entry).collect();
     put_back(shared, &orphans).await;
     metrics::histogram!(names::CLAIM_BATCH_SIZE).record(batch.len() as f64);
-    let Sorted { granted, refused, waiting, later, unanswered } = judge(shared, batch).await;
+    let Sorted { granted, refused, waiting, paused, later, unanswered } = judge(shared, batch).await;
     let to_forget = granted.iter().map(|(claim, _)| claim).chain(&refused).chain(&waiting);
     let to_forget: Vec<_> = to_forget.map(|claim| claim.entry.id.clone()).collect();
 
@@ -115,12 +118,13 @@ async fn process(shared: &Shared, batch: Vec<PendingClaim>) {
         // Their claims expire, and then the store refuses them.
         tracing::warn!("entries of claimed runs could not be forgotten: {}", Chain(&error));
     }
-    let entries = later.iter().chain(&unanswered).map(|claim| claim.entry.clone());
+    let entries = later.iter().chain(&paused).chain(&unanswered).map(|claim| claim.entry.clone());
     put_back(shared, &entries.collect::<Vec<_>>()).await;
     metrics::counter!(names::CLAIMS_REFUSED).increment(refused.len() as u64);
     metrics::counter!(names::CLAIMS_WAITING).increment(waiting.len() as u64);
+    metrics::counter!(names::CLAIMS_PAUSED).increment(paused.len() as u64);
     metrics::counter!(names::CLAIMS_PUT_BACK).increment(unanswered.len() as u64);
-    let unused = refused.iter().chain(&waiting).chain(&later).chain(&unanswered);
+    let unused = refused.iter().chain(&waiting).chain(&paused).chain(&later).chain(&unanswered);
     let mut queues = Vec::new();
     for claim in unused {
         claim.stream.return_credit(claim.kind());
@@ -142,11 +146,12 @@ async fn judge(shared: &Shared, mut batch: Vec<PendingClaim>) -> Sorted {
             return sorted;
         }
         let claims: Vec<_> = batch.iter().map(to_proto).collect();
+        let asked_at = shared.paused.resumes();
         let outcomes = shared.engine.claim(&claims).await;
         let mut failure = None;
         for (claim, outcome) in std::mem::take(&mut batch).into_iter().zip(outcomes) {
             match outcome {
-                Ok(outcome) => sort(shared, claim, outcome, &mut sorted),
+                Ok(outcome) => sort(shared, claim, outcome, asked_at, &mut sorted),
                 Err(status) if is_permanent(&status) => {
                     let run_id = claim.entry.id.run_id;
                     tracing::error!(run.id = %run_id, "api cannot read the claim of run {run_id}: {status}");
@@ -187,9 +192,21 @@ fn to_proto(claim: &PendingClaim) -> Claim {
     }
 }
 
-fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, sorted: &mut Sorted) {
+fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, asked_at: Resumes, sorted: &mut Sorted) {
+    let queue = &claim.entry.id.queue;
+    // Whatever api says of a run, it says it of a queue that is not paused; of one that is over it says nothing.
+    let is_open = matches!(outcome.outcome, Some(Outcome::Assign(_) | Outcome::Waiting(_)));
+    if is_open && shared.paused.is_paused(queue) && shared.paused.forget(queue) {
+        shared.pools.wake_queue(queue);
+    }
     match outcome.outcome {
         Some(Outcome::Assign(assign)) => sorted.granted.push((claim, assign)),
+        Some(Outcome::QueuePaused(_)) => {
+            if shared.paused.note(queue, asked_at) {
+                tracing::info!(queue.name = %queue.queue, namespace = %queue.namespace, "queue {queue} is paused");
+            }
+            sorted.paused.push(claim);
+        }
         Some(Outcome::NotDue(not_due)) => {
             let now = shared.clock.now();
             let due_at = not_due.due_at.as_ref().and_then(timestamp_from_proto).unwrap_or(now);

@@ -48,6 +48,7 @@ pub struct Assign {
     pub batch_size: NonZeroU32,
     pub lanes: NonZeroU32,
     pub poll_interval: HumanDuration,
+    pub probe_interval: HumanDuration,
     pub patience: HumanDuration,
 }
 
@@ -93,6 +94,7 @@ impl ServiceConfig for Config {
         at_least_one_ms("lease.claim", self.lease.claim);
         at_least_one_ms("lease.sweep_interval", self.lease.sweep_interval);
         at_least_one_ms("assign.poll_interval", self.assign.poll_interval);
+        at_least_one_ms("assign.probe_interval", self.assign.probe_interval);
         if self.assign.batch_size.get() as usize > limits::MAX_BATCH_SIZE {
             let max = limits::MAX_BATCH_SIZE;
             faults

@@ -1,12 +1,13 @@
 use std::{collections::HashSet, sync::Arc};
 
-use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueId, Standing, Stop};
+use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueDepth, QueueId, Standing, Stop};
 use tidegate_model::{Epoch, RunKind, Timestamp, limits};
 use tidegate_proto::internal::{
-    CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse, Delivery,
-    DescribeDeliveryRequest, DescribeDeliveryResponse, EnqueueRunsRequest, EnqueueRunsResponse,
-    GetGenerationRequest, GetGenerationResponse, delivery_service_server::DeliveryService,
-    describe_delivery_response,
+    self, CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse,
+    Delivery, DescribeDeliveryRequest, DescribeDeliveryResponse, DescribeQueueRequest, DescribeQueueResponse,
+    EnqueueRunsRequest, EnqueueRunsResponse, GetGenerationRequest, GetGenerationResponse,
+    ListQueueDepthsRequest, ListQueueDepthsResponse, ResumeQueueRequest, ResumeQueueResponse,
+    delivery_service_server::DeliveryService, describe_delivery_response,
 };
 use tidegate_wire::{
     Violations, duration_from_proto, duration_to_proto, invalid, invalid_field, kind_from_proto,
@@ -101,6 +102,60 @@ impl DeliveryService for DeliveryApi {
         }))
     }
 
+    async fn describe_queue(
+        &self,
+        request: Request<DescribeQueueRequest>,
+    ) -> Result<Response<DescribeQueueResponse>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let queue = queue_of(&request.namespace, &request.queue)?;
+        // Those of this replica as they are now; others announce theirs every few seconds.
+        announce::announce(shared).await.map_err(|error| to_status(&error))?;
+        let capacity = shared.delivery.queue_capacity(&queue).await.map_err(|error| to_status(&error))?;
+        let depth = shared.delivery.depth(&queue).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(DescribeQueueResponse {
+            depth: Some(depth_to_proto(&depth)),
+            n_workers: capacity.n_workers,
+            n_free_task_slots: capacity.n_free_task_slots,
+            n_free_flow_slots: capacity.n_free_flow_slots,
+        }))
+    }
+
+    async fn list_queue_depths(
+        &self,
+        request: Request<ListQueueDepthsRequest>,
+    ) -> Result<Response<ListQueueDepthsResponse>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let namespace = violations.parse("namespace", &request.namespace);
+        let after = if request.after.is_empty() { None } else { violations.parse("after", &request.after) };
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        if !(1..=limits::MAX_PAGE_SIZE).contains(&limit) {
+            violations.add("limit", format!("is {limit}: 1 to {} are allowed", limits::MAX_PAGE_SIZE));
+        }
+        let Some(namespace) = namespace.filter(|_| violations.is_empty()) else {
+            return Err(invalid(violations.into_vec()));
+        };
+        let depths = shared.delivery.depths_of(&namespace, after.as_ref(), limit, shared.clock.now()).await;
+        let depths = depths.map_err(|error| to_status(&error))?;
+        Ok(Response::new(ListQueueDepthsResponse { depths: depths.iter().map(depth_to_proto).collect() }))
+    }
+
+    async fn resume_queue(
+        &self,
+        request: Request<ResumeQueueRequest>,
+    ) -> Result<Response<ResumeQueueResponse>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let queue = queue_of(&request.namespace, &request.queue)?;
+        // This replica hears of it even where the delivery state is out of reach.
+        shared.paused.forget(&queue);
+        shared.pools.wake_queue(&queue);
+        shared.delivery.resumed(&queue).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(ResumeQueueResponse {}))
+    }
+
     async fn get_generation(
         &self,
         _request: Request<GetGenerationRequest>,
@@ -146,6 +201,20 @@ fn parse_all<I, T>(
         found.extend(violations.into_vec());
     }
     if found.is_empty() { Ok(parsed) } else { Err(invalid(found)) }
+}
+
+fn depth_to_proto(depth: &QueueDepth) -> internal::QueueDepth {
+    internal::QueueDepth {
+        queue: depth.queue.queue.to_string(),
+        ready: depth.ready,
+        delayed: depth.delayed,
+        claimed: depth.claimed,
+    }
+}
+
+fn queue_of(namespace: &str, queue: &str) -> Result<QueueId, Status> {
+    let mut violations = Violations::default();
+    parse_queue(namespace, queue, &mut violations).ok_or_else(|| invalid(violations.into_vec()))
 }
 
 fn parse_queue(namespace: &str, queue: &str, violations: &mut Violations) -> Option<QueueId> {

@@ -28,6 +28,7 @@ mod hints;
 mod leases;
 mod metrics;
 mod outbox;
+mod paused;
 mod pool;
 mod reports;
 mod shared;

@@ -8,6 +8,8 @@ pub(crate) const ASSIGNED: &str = "tidegate.task_queue.assigned";
 pub(crate) const CLAIMS_REFUSED: &str = "tidegate.task_queue.claims_refused";
 /// Counter: entries dropped because a concurrency limit has no free slot.
 pub(crate) const CLAIMS_WAITING: &str = "tidegate.task_queue.claims_waiting";
+/// Counter: entries put back because their queue is paused.
+pub(crate) const CLAIMS_PAUSED: &str = "tidegate.task_queue.claims_paused";
 /// Counter: entries put back because api did not answer.
 pub(crate) const CLAIMS_PUT_BACK: &str = "tidegate.task_queue.claims_put_back";
 /// Histogram: claims in one batch.
@@ -34,6 +36,7 @@ pub(crate) fn describe() {
     describe_counter!(ASSIGNED, Unit::Count, "runs sent to workers");
     describe_counter!(CLAIMS_REFUSED, Unit::Count, "entries that api refused");
     describe_counter!(CLAIMS_WAITING, Unit::Count, "entries whose runs wait for a concurrency slot");
+    describe_counter!(CLAIMS_PAUSED, Unit::Count, "entries put back because their queue is paused");
     describe_counter!(CLAIMS_PUT_BACK, Unit::Count, "entries put back because api did not answer");
     describe_histogram!(CLAIM_BATCH_SIZE, Unit::Count, "claims in one batch");
     describe_histogram!(DUE_TO_ASSIGNED, Unit::Seconds, "from due to sent to a worker");

@@ -9,7 +9,10 @@ use tidegate_model::RunKind;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backoff::Backoff, claims::PendingClaim, hello::Serves, shared::Shared, stream::WorkerStream};
+use crate::{
+    backoff::Backoff, claims::PendingClaim, hello::Serves, paused::Allowance, shared::Shared,
+    stream::WorkerStream,
+};
 
 /// The streams of workers that serve the same. One task takes entries for all of them, so no two of them ask
 /// for the same entry, and a take is as large as their credits.
@@ -165,10 +168,17 @@ impl Pool {
             if wanted == 0 {
                 break;
             }
+            let limit = match shared.paused.allowance(queue) {
+                Allowance::All => wanted,
+                Allowance::Probe => 1,
+                Allowance::NothingFor(wait) => {
+                    next_in = next_in.into_iter().chain([wait]).min();
+                    continue;
+                }
+            };
             let now = shared.clock.now();
             let claim_lease = *shared.config.lease.claim;
-            let taken =
-                shared.delivery.take(Want { queue, functions, limit: wanted, now, claim_lease }).await?;
+            let taken = shared.delivery.take(Want { queue, functions, limit, now, claim_lease }).await?;
             next_in = next_in.into_iter().chain(taken.next_in).min();
             n_taken += taken.entries.len();
             wanted = wanted.saturating_sub(taken.entries.len());

@@ -8,7 +8,10 @@ use tidegate_model::Clock;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, claims::PendingClaim, engine::Engine, pool::Pools, reports::Reports, workers::Workers};
+use crate::{
+    Config, claims::PendingClaim, engine::Engine, paused::PausedQueues, pool::Pools, reports::Reports,
+    workers::Workers,
+};
 
 /// What the parts of the service have in common.
 pub(crate) struct Shared {
@@ -20,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workers: Workers,
     pub(crate) pools: Pools,
+    pub(crate) paused: PausedQueues,
     pub(crate) claims: mpsc::Sender<PendingClaim>,
     pub(crate) reports: Reports,
     pub(crate) engine_gate: Gate,

@@ -50,3 +50,13 @@ pub async fn stops_reach_every_replica(fixture: Fixture) {
         assert_eq!(next(hints).await, Hint::Stop(stops.clone()));
     }
 }
+
+/// By the queue.
+pub async fn that_a_queue_is_resumed_reaches_every_replica(fixture: Fixture) {
+    let (mut near, mut far) = (fixture.delivery.hints(), fixture.other.hints());
+    let resumed = queue("a.B-c_1");
+    fixture.delivery.resumed(&resumed).await.expect("resumed");
+    for hints in [&mut near, &mut far] {
+        assert_eq!(next(hints).await, Hint::Resumed(resumed.clone()));
+    }
+}

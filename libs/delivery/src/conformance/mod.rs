@@ -50,8 +50,10 @@ macro_rules! conformance {
             empty_batches_are_answered
             hints_reach_every_replica
             stops_reach_every_replica
+            that_a_queue_is_resumed_reaches_every_replica
             a_run_stands_where_it_was_put
             what_replicas_announce_adds_up_until_it_ends
+            depths_of_a_tenant_are_paged_by_name
         );
     };
     (@tests $fixture:path; $($case:ident)*) => {

@@ -1,12 +1,12 @@
 use super::support::{Fixture, LONG, SHORT, at, entry, eventually, held, queue, take, task};
-use crate::{Capacity, Lease, Serving, Standing};
+use crate::{Capacity, Entry, Lease, QueueDepth, QueueId, Serving, Standing};
 
 /// Unknown, delayed, ready behind others, claimed, leased, and unknown again.
 pub async fn a_run_stands_where_it_was_put(fixture: Fixture) {
     let (q, f) = (queue("q"), task("f"));
     let (first, second, mut later) = (entry(&q, &f), entry(&q, &f), entry(&q, &f));
     later.due_at = at(90);
-    let standing = async |of: &crate::Entry| fixture.other.standing(&of.id, at(0)).await.expect("standing");
+    let standing = async |of: &Entry| fixture.other.standing(&of.id, at(0)).await.expect("standing");
     assert_eq!(standing(&first).await, Standing::Unknown);
 
     let batch = [first.clone(), second.clone(), later.clone()];
@@ -56,9 +56,45 @@ pub async fn what_replicas_announce_adds_up_until_it_ends(fixture: Fixture) {
     assert_eq!(capacity("q", "nobody's").await, 0);
     let sum = fixture.delivery.capacity(&queue("q"), &task("f")).await.expect("capacity");
     assert_eq!((sum.n_free_task_slots, sum.n_free_flow_slots), (90, 9));
+    let of_queue =
+        async |q: &str| fixture.other.queue_capacity(&queue(q)).await.expect("queue capacity").n_workers;
+    assert_eq!((of_queue("q").await, of_queue("p").await, of_queue("nobodys").await), (9, 2, 0));
 
     fixture.delivery.announce("a", &[], SHORT).await.expect("announce");
     assert_eq!(capacity("q", "f").await, 4);
     fixture.delivery.announce("b", &[serving(&["q"], &["f"], 1)], SHORT).await.expect("announce");
     eventually("the end of an announcement", async || (capacity("q", "f").await == 0).then_some(())).await;
+}
+
+/// Those of another tenant are left out, and a drained queue is told until an hour after its last use.
+pub async fn depths_of_a_tenant_are_paged_by_name(fixture: Fixture) {
+    let (a, b, c, f) = (queue("a"), queue("b"), queue("c"), task("f"));
+    let foreign = QueueId { namespace: "elsewhere".parse().expect("a namespace"), ..b.clone() };
+    let mut entries =
+        [entry(&a, &f), entry(&b, &f), entry(&b, &task("g")), entry(&c, &f), entry(&foreign, &f)];
+    entries[3].due_at = at(90);
+    fixture.delivery.enqueue(&entries, at(0)).await.expect("enqueue");
+    take(&fixture.delivery, &b, std::slice::from_ref(&f), 1, at(0)).await;
+    fixture.delivery.forget(std::slice::from_ref(&entries[0].id)).await.expect("forget");
+
+    let depth = |queue: &QueueId, ready, delayed, claimed| QueueDepth {
+        queue: queue.clone(),
+        ready,
+        delayed,
+        claimed,
+    };
+    let all = [depth(&a, 0, 0, 0), depth(&b, 1, 0, 1), depth(&c, 0, 1, 0)];
+    let list = async |after: Option<&QueueId>, limit, seconds| {
+        let after = after.map(|queue| &queue.queue);
+        fixture.other.depths_of(&a.namespace, after, limit, at(seconds)).await.expect("depths of a tenant")
+    };
+    assert_eq!(list(None, 10, 1).await, all);
+    assert_eq!(list(None, 2, 1).await, all[..2]);
+    assert_eq!(list(Some(&b), 10, 1).await, all[2..]);
+    assert_eq!(list(None, 10, 3_700).await, all[1..], "an hour after its last use");
+    assert_eq!(fixture.other.depth(&b).await.expect("depth"), all[1]);
+    assert_eq!(
+        fixture.other.depth(&queue("unknown")).await.expect("depth"),
+        depth(&queue("unknown"), 0, 0, 0)
+    );
 }

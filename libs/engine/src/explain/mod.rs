@@ -2,12 +2,13 @@ mod words;
 
 use std::time::Duration;
 
-use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_model::{Namespace, QueueName, RunId, Timestamp};
 use tidegate_orchestration::{Failure, Holder, Phase, Run};
-use tidegate_store::{EventRow, LimitKey, RunDetail};
+use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail};
 
 use crate::{
     DeliveryFacts, DispatchError, Engine, EngineError, Standing,
+    queues::queue_of,
     slots::{is_waiting, limits_of},
 };
 
@@ -38,6 +39,13 @@ pub enum Wait {
     Time {
         /// When that comes.
         until: Timestamp,
+    },
+    /// Its queue, to be resumed.
+    Queue {
+        /// Which.
+        queue: QueueName,
+        /// That it is paused, by whom and since when.
+        pause: QueuePause,
     },
     /// A slot of a concurrency limit.
     Slot {
@@ -111,6 +119,8 @@ pub(crate) struct Facts {
     happenings: Vec<EventRow>,
     /// For a run that waits for a slot.
     limits: Vec<SlotFacts>,
+    /// For a queued run that is SCHEDULED: the settings of its queue.
+    queue: Option<Queue>,
     /// For a queued run that waits for a worker or has one.
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
     now: Timestamp,
@@ -133,7 +143,13 @@ impl Engine {
             None
         };
         let limits = if is_waiting(&detail.run) { self.slot_facts(&detail.run).await? } else { Vec::new() };
-        Ok(explain(Facts { detail, happenings, limits, delivery, now }))
+        let queue = match queue_of(&detail.run) {
+            Some(key) if matches!(detail.run.state.phase, Phase::Scheduled) => {
+                self.store().get_queues(&[key]).await?.into_iter().next()
+            }
+            _ => None,
+        };
+        Ok(explain(Facts { detail, happenings, limits, queue, delivery, now }))
     }
 
     async fn slot_facts(&self, run: &Run) -> Result<Vec<SlotFacts>, EngineError> {
@@ -165,9 +181,20 @@ fn explain(facts: Facts) -> Explanation {
 
 fn waits(facts: &Facts) -> Vec<Wait> {
     let run = &facts.detail.run;
+    let pause = facts
+        .queue
+        .as_ref()
+        .and_then(|queue| Some(Wait::Queue { queue: queue.key.name.clone(), pause: queue.pause.clone()? }));
     let wait = match &run.state.phase {
-        Phase::Scheduled if run.due_at > facts.now => Wait::Time { until: run.due_at },
-        Phase::Scheduled => return waits_of_due(facts),
+        Phase::Scheduled if run.due_at > facts.now => {
+            return std::iter::once(Wait::Time { until: run.due_at }).chain(pause).collect();
+        }
+        Phase::Scheduled => {
+            // Workers that could take it do not, while it is paused.
+            let is_paused = pause.is_some();
+            let concerns = |wait: &Wait| !is_paused || !matches!(wait, Wait::Worker { n_workers: 1.., .. });
+            return pause.into_iter().chain(waits_of_due(facts).into_iter().filter(concerns)).collect();
+        }
         Phase::Pending { holder, start_by } => Wait::Start { holder: holder.clone(), start_by: *start_by },
         Phase::Running { holder, deadline } => {
             Wait::Code { holder: holder.clone(), lease_left: lease_left(facts), deadline: *deadline }

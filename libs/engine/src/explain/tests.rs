@@ -35,7 +35,7 @@ fn explained(
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
 ) -> Explanation {
     let detail = RunDetail { run, parameters: None, result: None, failure };
-    explain(Facts { detail, happenings, limits: Vec::new(), delivery, now: NOW })
+    explain(Facts { detail, happenings, limits: Vec::new(), queue: None, delivery, now: NOW })
 }
 
 fn known(
@@ -117,6 +117,43 @@ fn a_run_that_waits_says_what_for() {
 }
 
 #[test]
+fn a_run_of_a_paused_queue_says_who_paused_it_and_since_when() {
+    let key = tidegate_store::QueueKey {
+        namespace: Namespace::default(),
+        name: "pictures".parse().expect("a queue"),
+    };
+    let pause = QueuePause {
+        at: NOW - Duration::from_secs(90),
+        by: Some("ada".to_owned()),
+        reason: "the disk is full".to_owned(),
+    };
+    let paused = Queue { key, max_slots: None, pause: Some(pause.clone()), created_at: NOW, updated_at: NOW };
+    let explained = |draft, delivery, pause: &QueuePause| {
+        let (run, happenings) = after(draft, &[]);
+        let detail = RunDetail { run, parameters: None, result: None, failure: None };
+        let queue = Some(Queue { pause: Some(pause.clone()), ..paused.clone() });
+        explain(Facts { detail, happenings, limits: Vec::new(), queue, delivery, now: NOW })
+    };
+    let waiting = explained(draft(), known(Standing::Ready { n_ahead: 3 }, 1, 1), &pause);
+    assert_eq!(waiting.waits, [Wait::Queue { queue: paused.key.name.clone(), pause: pause.clone() }]);
+    assert_eq!(
+        waiting.summary,
+        "Queue `pictures` was paused by ada at 2027-01-15T07:58:30Z, 1 m 30 s ago: the disk is full. \
+         None of its runs starts until it is resumed."
+    );
+    let by_nobody = QueuePause { by: None, reason: String::new(), ..pause };
+    let unserved = explained(draft(), known(Standing::Ready { n_ahead: 3 }, 0, 0), &by_nobody);
+    assert_eq!(
+        unserved.summary,
+        "Queue `pictures` was paused at 2027-01-15T07:58:30Z, 1 m 30 s ago. None of its runs starts until it is \
+         resumed. No live worker serves task `resize` from queue `pictures`: start one."
+    );
+    let later = Draft { due_at: Some(NOW + Duration::from_secs(10)), ..draft() };
+    let later = explained(later, None, &by_nobody);
+    assert!(matches!(later.waits[..], [Wait::Time { .. }, Wait::Queue { .. }]), "{later:?}");
+}
+
+#[test]
 fn a_run_that_waits_for_a_slot_names_the_limit() {
     let limited = Draft { concurrency_limits: vec!["db".to_owned()], ..draft() };
     let (run, happenings) = after(limited, &[Event::SlotRefused { limit: "db".to_owned() }]);
@@ -125,7 +162,7 @@ fn a_run_that_waits_for_a_slot_names_the_limit() {
     let detail = RunDetail { run, parameters: None, result: None, failure: None };
     let limits = vec![db.clone()];
     let delivery = known(Standing::Unknown, 1, 4);
-    let explanation = explain(Facts { detail, happenings, limits, delivery, now: NOW });
+    let explanation = explain(Facts { detail, happenings, limits, queue: None, delivery, now: NOW });
     assert_eq!(
         explanation.waits,
         [Wait::Slot { limits: vec![db] }],

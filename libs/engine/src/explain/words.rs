@@ -54,6 +54,17 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
             format!("It waits in {} for its next attempt, {}.", owner(run), at(run.due_at, facts.now))
         }
         Wait::Time { until } => format!("It is due {}.", at(*until, facts.now)),
+        Wait::Queue { queue, pause } => {
+            let by = by(pause.by.as_deref());
+            let reason = match pause.reason.as_str() {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            let since = at(pause.at, facts.now);
+            format!(
+                "Queue `{queue}` was paused{by} {since}{reason}. None of its runs starts until it is resumed."
+            )
+        }
         Wait::Slot { limits } => {
             let names = limits.iter().map(|limit| format!("`{}`", limit.name)).collect::<Vec<_>>().join(", ");
             let needs = format!("It needs a free slot of each of the concurrency limits {names}.");

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use tidegate_engine::{
     Create, Created, DeliveryFacts, Dispatch, DispatchError, Engine, EngineError, LeaseQuestion, Operated,
-    Operation, Options, Standing, StopOrder,
+    Operation, Options, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
 use tidegate_model::{Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
@@ -30,6 +30,12 @@ pub struct Notes {
     pub has_leases: std::sync::atomic::AtomicBool,
     /// What `describe` answers; `None`: that nothing is known.
     pub facts: Mutex<Option<DeliveryFacts>>,
+    /// What `describe_queue` answers; `None`: that nothing is there.
+    pub traffic: Mutex<Option<QueueTraffic>>,
+    /// What `list_queues` answers, those after the one that is named.
+    pub in_use: Mutex<Vec<(QueueName, QueueDepth)>>,
+    /// The queues of which it was told that they are resumed.
+    pub resumed: Mutex<Vec<QueueName>>,
     pub changed: tokio::sync::Notify,
 }
 
@@ -70,6 +76,34 @@ impl Dispatch for Notes {
         self.check()?;
         let facts = self.facts.lock().expect("no test panicked with it").clone();
         Ok(facts.unwrap_or(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 }))
+    }
+
+    async fn describe_queue(
+        &self,
+        _namespace: &Namespace,
+        _queue: &QueueName,
+    ) -> Result<QueueTraffic, DispatchError> {
+        self.check()?;
+        Ok(self.traffic.lock().expect("no test panicked with it").unwrap_or_default())
+    }
+
+    async fn list_queues(
+        &self,
+        _namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError> {
+        self.check()?;
+        let in_use = self.in_use.lock().expect("no test panicked with it").clone();
+        let is_after = |(name, _): &(QueueName, QueueDepth)| after.is_none_or(|after| name > after);
+        Ok(in_use.into_iter().filter(is_after).take(limit).collect())
+    }
+
+    async fn queue_resumed(&self, _namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError> {
+        self.check()?;
+        self.resumed.lock().expect("no test panicked with it").push(queue.clone());
+        self.changed.notify_waiters();
+        Ok(())
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

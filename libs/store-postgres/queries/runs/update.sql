@@ -8,6 +8,7 @@ SET due_at = COALESCE(new.due_at, $2[1]),
     retries = COALESCE(new.retries, $7[1]),
     event_seq = COALESCE(new.event_seq, $8[1]),
     cascade_pending = COALESCE(new.cascade_pending, $9[1]),
+    queue_slot = COALESCE(new.queue_slot, $22[1]),
     state = COALESCE(new.state, $10[1]),
     state_name = COALESCE(new.state_name, $11[1]),
     state_message = COALESCE(new.state_message, $12[1]),
@@ -23,10 +24,10 @@ SET due_at = COALESCE(new.due_at, $2[1]),
 FROM UNNEST(
     $1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
     $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::bigint[], $16::bigint[],
-    $17::bigint[], $18::text[], $19::text[], $20::bigint[], $21::bigint[]
+    $17::bigint[], $18::text[], $19::text[], $20::bigint[], $21::bigint[], $22::boolean[]
 ) AS new (
     id, due_at, state_at, epoch, attempt, crashes, retries, event_seq, cascade_pending, state, state_name,
     state_message, resumed_keys, session_id, started_at, timer_at, expires_at, holder, pause_key, ended_at,
-    enqueued_at
+    enqueued_at, queue_slot
 )
 WHERE runs.id = new.id

@@ -18,6 +18,7 @@ SET session_id = unhex(v ->> 1),
     pause_key = v ->> 17,
     resumed_keys = v -> 18,
     ended_at = v ->> 19,
-    enqueued_at = v ->> 20
+    enqueued_at = v ->> 20,
+    queue_slot = v ->> 21
 FROM (SELECT value AS v FROM json_each(?1))
 WHERE runs.id = unhex(v ->> 0)

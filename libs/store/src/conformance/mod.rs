@@ -14,6 +14,7 @@ pub mod locks;
 pub mod matches;
 pub mod objects;
 pub mod orders;
+pub mod queues;
 pub mod retention;
 pub mod rows;
 pub mod sessions;
@@ -150,6 +151,10 @@ macro_rules! run_store_conformance {
             slots::a_waiting_run_is_handed_out_to_one,
             slots::stray_slots_are_cleared,
             slots::a_waiting_run_is_no_lost_delivery,
+            queues::settings_of_queues_are_kept_and_listed,
+            queues::a_queues_limit_comes_and_goes_with_its_settings,
+            queues::what_a_queue_holds_gets_a_slot_once,
+            queues::a_change_of_a_queue_waits_for_claims_and_they_for_it,
         }
     };
     (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {

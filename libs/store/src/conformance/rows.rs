@@ -224,6 +224,7 @@ pub async fn an_update_changes_what_may_change(store: Arc<dyn RunStore>) {
         retries: 6,
         event_seq: 7,
         cascade_pending: true,
+        queue_slot: true,
         resumed_keys: vec!["one".to_owned(), "two".to_owned()],
         ..before.clone()
     };

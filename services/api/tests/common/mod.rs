@@ -9,8 +9,8 @@ use tidegate_proto::{
     v1::{
         self, bulk_operation_service_client::BulkOperationServiceClient,
         concurrency_service_client::ConcurrencyServiceClient, payload_service_client::PayloadServiceClient,
-        run_service_client::RunServiceClient, session_service_client::SessionServiceClient,
-        system_service_client::SystemServiceClient,
+        queue_service_client::QueueServiceClient, run_service_client::RunServiceClient,
+        session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -28,6 +28,7 @@ pub struct Api {
     pub engine: RunEngineServiceClient<Channel>,
     pub payloads: PayloadServiceClient<Channel>,
     pub concurrency: ConcurrencyServiceClient<Channel>,
+    pub queues: QueueServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -67,7 +68,8 @@ impl Api {
             system: SystemServiceClient::new(channel.clone()),
             engine: RunEngineServiceClient::new(channel.clone()),
             payloads: PayloadServiceClient::new(channel.clone()),
-            concurrency: ConcurrencyServiceClient::new(channel),
+            concurrency: ConcurrencyServiceClient::new(channel.clone()),
+            queues: QueueServiceClient::new(channel),
             tasks,
         }
     }

@@ -83,6 +83,12 @@ fn wait_json(wait: &Wait) -> Value {
             "holder": resume.holder,
             "expires_at": time_json(resume.expires_at),
         } }),
+        Some(Subject::QueuePaused(paused)) => json!({ "queue_paused": {
+            "queue": paused.queue,
+            "paused_at": time_json(paused.paused_at),
+            "paused_by": paused.paused_by,
+            "reason": paused.reason,
+        } }),
         Some(Subject::Stop(stop)) => {
             json!({ "stop": { "holder": stop.holder, "close_at": time_json(stop.close_at) } })
         }

@@ -6,6 +6,7 @@ mod concurrency;
 mod detail;
 mod explanation;
 mod json;
+mod queue;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
 pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};
+pub use queue::{queue_detail, queue_detail_json, queue_json, queue_table};
 pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};

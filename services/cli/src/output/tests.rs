@@ -294,3 +294,33 @@ fn concurrency_limits() {
     value["slots"] = slots.iter().map(slot_json).collect();
     insta::assert_snapshot!(format!("{value:#}"));
 }
+
+#[test]
+fn queues() {
+    use tidegate_proto::v1::{GetQueueResponse, Queue, QueueDepth, QueuePause, QueueWorkers};
+
+    let depth = QueueDepth { ready_runs: 12, delayed_runs: 3, claimed_runs: 1 };
+    let pause = QueuePause { paused_at: at(5), paused_by: "ada".into(), reason: "full\u{1b} disk".into() };
+    let plain = Queue { name: "default".into(), depth: Some(depth), ..Queue::default() };
+    let paused = Queue {
+        name: "gpu".into(),
+        max_slots: Some(2),
+        pause: Some(pause),
+        created_at: at(0),
+        updated_at: at(9),
+        ..Queue::default()
+    };
+    insta::assert_snapshot!(queue_table(&[plain.clone(), paused.clone()]));
+    let found = GetQueueResponse {
+        queue: Some(plain),
+        waiting_runs: 10_001,
+        waiting_precision: CountPrecision::AtLeast.into(),
+        awaiting_slot_runs: 0,
+        held_runs: 4,
+        workers: Some(QueueWorkers { n_workers: 2, n_free_task_slots: 16, n_free_flow_slots: 100 }),
+    };
+    insta::assert_snapshot!(queue_detail(&found));
+    insta::assert_snapshot!(queue_detail(&GetQueueResponse { workers: None, ..found.clone() }));
+    let shown = [queue_json(&paused), queue_detail_json(&found)];
+    insta::assert_snapshot!(format!("{:#}", json!(shown)));
+}

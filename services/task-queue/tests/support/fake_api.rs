@@ -1,14 +1,17 @@
 //! A stand-in for api: it keeps runs in a map and judges as the contract of `RunEngineService` says, without
 //! policies. It can be switched off, and its claims can be held up.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
 
 use tidegate_model::{Clock, RunId, SystemClock, Timestamp, limits};
 use tidegate_proto::{
     internal::{
         CheckRunsRequest, CheckRunsResponse, Claim, ClaimOutcome, ClaimRunsRequest, ClaimRunsResponse,
         HolderReport, ReportRunsRequest, ReportRunsResponse, RunStanding,
-        claim_outcome::{NotDue, Outcome, Refused, Waiting},
+        claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting},
         run_engine_service_server::RunEngineService,
     },
     v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
@@ -26,6 +29,9 @@ pub struct FakeApi {
     claims_held_up: watch::Sender<bool>,
     large_held_up: watch::Sender<bool>,
     are_slots_taken: watch::Sender<bool>,
+    /// The functions whose runs are in a paused queue, and how many claims were answered so.
+    paused: Mutex<HashSet<String>>,
+    n_paused_claims: watch::Sender<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +92,26 @@ impl FakeApi {
         self.are_slots_taken.send_replace(are_taken);
     }
 
+    /// Claims of runs of this function are answered that their queue is paused.
+    pub fn pause(&self, name: &str) {
+        self.paused.lock().unwrap().insert(name.to_owned());
+    }
+
+    pub fn resume(&self, name: &str) {
+        self.paused.lock().unwrap().remove(name);
+    }
+
+    /// How many claims were answered that the queue is paused.
+    pub fn n_paused_claims(&self) -> usize {
+        *self.n_paused_claims.borrow()
+    }
+
+    pub async fn until_paused_claims(&self, n_claims: usize) {
+        let mut counted = self.n_paused_claims.subscribe();
+        let waiting = counted.wait_for(|n| *n >= n_claims);
+        tokio::time::timeout(super::PATIENCE, waiting).await.expect("claims in time").unwrap();
+    }
+
     pub fn hold_up_claims(&self, hold: bool) {
         self.claims_held_up.send_replace(hold);
     }
@@ -119,6 +145,9 @@ impl FakeApi {
             Some(run) if run.state == StateType::Scheduled && run.epoch == claim.epoch => {
                 if run.due_at > SystemClock.now() {
                     Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)) })
+                } else if self.paused.lock().unwrap().contains(&run.name) {
+                    self.n_paused_claims.send_modify(|n| *n += 1);
+                    Outcome::QueuePaused(QueuePaused {})
                 } else if *self.are_slots_taken.borrow() {
                     run.epoch += 1;
                     Outcome::Waiting(Waiting {})

@@ -106,17 +106,41 @@ impl Suite {
     }
 
     pub async fn enqueue_again(&mut self, run_id: RunId, kind: RunKind, name: &str, priority: i32) {
-        let delivery = Delivery {
+        self.enqueue_in("default", run_id, kind, name, priority).await;
+    }
+
+    /// A task in a queue of its own.
+    pub async fn task_in(&mut self, queue: &str, name: &str) -> RunId {
+        let run_id = self.api.create(RunKind::Task, name);
+        self.enqueue_in(queue, run_id, RunKind::Task, name, 0).await;
+        run_id
+    }
+
+    /// Tasks of one name, in the largest batches.
+    pub async fn enqueue_all(&mut self, runs: &[RunId], name: &str) {
+        for runs in runs.chunks(1_000) {
+            let delivery = |run_id: &RunId| self.delivery_of("default", *run_id, RunKind::Task, name, 0);
+            let deliveries = runs.iter().map(delivery).collect();
+            self.deliveries.enqueue_runs(EnqueueRunsRequest { deliveries }).await.unwrap();
+        }
+    }
+
+    async fn enqueue_in(&mut self, queue: &str, run_id: RunId, kind: RunKind, name: &str, priority: i32) {
+        let deliveries = vec![self.delivery_of(queue, run_id, kind, name, priority)];
+        self.deliveries.enqueue_runs(EnqueueRunsRequest { deliveries }).await.unwrap();
+    }
+
+    fn delivery_of(&self, queue: &str, run_id: RunId, kind: RunKind, name: &str, priority: i32) -> Delivery {
+        Delivery {
             namespace: "default".to_owned(),
-            queue: "default".to_owned(),
+            queue: queue.to_owned(),
             kind: kind.into(),
             name: name.to_owned(),
             run_id: run_id.to_string(),
             epoch: self.api.epoch(run_id),
             priority,
             due_at: Some(self.api.due_at(run_id)),
-        };
-        self.deliveries.enqueue_runs(EnqueueRunsRequest { deliveries: vec![delivery] }).await.unwrap();
+        }
     }
 
     pub async fn task(&mut self, name: &str) -> RunId {

@@ -1,0 +1,3 @@
+DELETE FROM queues
+WHERE namespace = $1
+    AND name = $2

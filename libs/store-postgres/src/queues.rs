@@ -1,0 +1,128 @@
+use async_trait::async_trait;
+use sqlx::{postgres::PgRow, query};
+use tidegate_model::{Namespace, QueueName, Timestamp};
+use tidegate_store::{Queue, QueueKey, QueuePause, QueueRows, QueueTx, StoreError, adapter};
+
+use crate::{PgStore, error::store_error, queries, row, tx::PgTx};
+
+#[async_trait]
+impl QueueRows for PgStore {
+    async fn get_queues(&self, keys: &[QueueKey]) -> Result<Vec<Queue>, StoreError> {
+        let rows = query(queries::FIND_QUEUES.sql())
+            .bind(keys.iter().map(|key| key.namespace.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(queue).collect()
+    }
+
+    async fn list_queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<Queue>, StoreError> {
+        let rows = query(queries::LIST_QUEUES.sql())
+            .bind(namespace.as_str())
+            .bind(after.map(QueueName::as_str))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(queue).collect()
+    }
+}
+
+#[async_trait]
+impl QueueTx for PgTx {
+    async fn read_queues(&mut self, keys: &[QueueKey]) -> Result<Vec<Queue>, StoreError> {
+        let rows = query(queries::FIND_QUEUES.sql())
+            .bind(keys.iter().map(|key| key.namespace.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(queue).collect()
+    }
+
+    async fn put_queue(&mut self, queue: &Queue) -> Result<(), StoreError> {
+        let (namespace, pause) = (queue.key.namespace.as_str(), queue.pause.as_ref());
+        query(queries::PUT_QUEUE.sql())
+            .bind(namespace)
+            .bind(queue.key.name.as_str())
+            .bind(queue.max_slots.map(i64::from))
+            .bind(pause.map(|pause| pause.at.as_micros()))
+            .bind(pause.and_then(|pause| pause.by.as_deref()).map(adapter::text))
+            .bind(pause.map_or_else(Default::default, |pause| adapter::text(&pause.reason)))
+            .bind(queue.created_at.as_micros())
+            .bind(queue.updated_at.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let Some(max_slots) = queue.max_slots else { return self.delete_queue_limit(&queue.key).await };
+        query(queries::PUT_LIMIT.sql())
+            .bind(namespace)
+            .bind(queue.key.limit().name)
+            .bind(i64::from(max_slots))
+            .bind(queue.updated_at.as_micros())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn delete_queue(&mut self, key: &QueueKey) -> Result<bool, StoreError> {
+        self.delete_queue_limit(key).await?;
+        let done = query(queries::DELETE_QUEUE.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn hold_queue_slots(&mut self, key: &QueueKey, now: Timestamp) -> Result<u64, StoreError> {
+        let held = query(queries::HOLD_QUEUE_SLOTS.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .bind(key.limit().name)
+            .bind(now.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(held.rows_affected())
+    }
+}
+
+impl PgTx {
+    async fn delete_queue_limit(&mut self, key: &QueueKey) -> Result<(), StoreError> {
+        query(queries::DELETE_LIMIT.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.limit().name)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+fn queue(row: &PgRow) -> Result<Queue, StoreError> {
+    let paused_at = row::column::<Option<i64>>(row, 3)?.map(Timestamp::from_micros);
+    let pause = match paused_at {
+        None => None,
+        Some(at) => Some(QueuePause { at, by: row::column(row, 4)?, reason: row::column(row, 5)? }),
+    };
+    let max_slots = row::column::<Option<i64>>(row, 2)?;
+    Ok(Queue {
+        key: QueueKey {
+            namespace: adapter::parse("namespace", row::column(row, 0)?)?,
+            name: adapter::parse("name", row::column(row, 1)?)?,
+        },
+        max_slots: max_slots.map(|slots| adapter::number("max_slots", slots)).transpose()?,
+        pause,
+        created_at: Timestamp::from_micros(row::column(row, 6)?),
+        updated_at: Timestamp::from_micros(row::column(row, 7)?),
+    })
+}

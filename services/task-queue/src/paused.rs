@@ -1,0 +1,136 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tidegate_delivery::QueueId;
+use tokio::time::Instant;
+
+/// The queues of which api has said that they are paused. Nothing is taken from them until it is told that they are
+/// resumed; as that may be lost, one run is claimed now and then to find out.
+pub(crate) struct PausedQueues {
+    probe_interval: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// When the next run of each is claimed.
+    next_probes: HashMap<QueueId, Instant>,
+    /// How often a queue was resumed.
+    n_resumed: u64,
+}
+
+/// How much may be taken from a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    /// It is not known to be paused.
+    All,
+    /// One run, to see whether it still is.
+    Probe,
+    /// Nothing before then.
+    NothingFor(Duration),
+}
+
+/// The resumes that were heard of when something was asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Resumes(u64);
+
+impl PausedQueues {
+    pub(crate) fn new(probe_interval: Duration) -> Self {
+        Self { probe_interval, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be read before api is asked.
+    pub(crate) fn resumes(&self) -> Resumes {
+        Resumes(self.inner().n_resumed)
+    }
+
+    /// Notes that api has said so. What it said may be older than a resume that was heard of since it was asked: that one
+    /// is not undone, and api is asked again. True where the queue was not known to be paused.
+    pub(crate) fn note(&self, queue: &QueueId, asked_at: Resumes) -> bool {
+        let mut inner = self.inner();
+        if inner.n_resumed != asked_at.0 {
+            return false;
+        }
+        let next_probe = Instant::now() + self.probe_interval.mul_f64(rand::random_range(0.5..1.0));
+        inner.next_probes.insert(queue.clone(), next_probe).is_none()
+    }
+
+    /// Forgets that a queue was paused. True where it was known to be.
+    pub(crate) fn forget(&self, queue: &QueueId) -> bool {
+        let mut inner = self.inner();
+        inner.n_resumed += 1;
+        inner.next_probes.remove(queue).is_some()
+    }
+
+    /// Forgets all: a resume may have been missed.
+    pub(crate) fn forget_all(&self) {
+        let mut inner = self.inner();
+        inner.n_resumed += 1;
+        inner.next_probes.clear();
+    }
+
+    /// True where a queue is known to be paused.
+    pub(crate) fn is_paused(&self, queue: &QueueId) -> bool {
+        self.inner().next_probes.contains_key(queue)
+    }
+
+    /// How much may be taken from a queue now. Of those who ask at once, one may probe.
+    pub(crate) fn allowance(&self, queue: &QueueId) -> Allowance {
+        let mut inner = self.inner();
+        let Some(next_probe) = inner.next_probes.get_mut(queue) else { return Allowance::All };
+        let now = Instant::now();
+        if *next_probe > now {
+            return Allowance::NothingFor(*next_probe - now);
+        }
+        *next_probe = now + self.probe_interval;
+        Allowance::Probe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(name: &str) -> QueueId {
+        QueueId { namespace: Default::default(), queue: name.parse().expect("a queue name") }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_paused_queue_one_run_is_taken_now_and_then() {
+        let paused = PausedQueues::new(Duration::from_secs(10));
+        assert_eq!(paused.allowance(&queue("q")), Allowance::All);
+        assert!(paused.note(&queue("q"), paused.resumes()));
+        assert!(!paused.note(&queue("q"), paused.resumes()), "known");
+        assert!(matches!(paused.allowance(&queue("q")), Allowance::NothingFor(_)));
+        assert_eq!(paused.allowance(&queue("p")), Allowance::All);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(paused.allowance(&queue("q")), Allowance::Probe);
+        assert_eq!(
+            paused.allowance(&queue("q")),
+            Allowance::NothingFor(Duration::from_secs(10)),
+            "one at a time"
+        );
+        assert!(paused.forget(&queue("q")));
+        assert_eq!(paused.allowance(&queue("q")), Allowance::All);
+    }
+
+    #[test]
+    fn an_answer_from_before_a_resume_does_not_undo_it() {
+        let paused = PausedQueues::new(Duration::from_secs(10));
+        let asked_at = paused.resumes();
+        assert!(!paused.forget(&queue("q")));
+        assert!(!paused.note(&queue("q"), asked_at));
+        assert_eq!(paused.allowance(&queue("q")), Allowance::All);
+        let asked_at = paused.resumes();
+        paused.forget_all();
+        paused.note(&queue("q"), asked_at);
+        assert!(!paused.is_paused(&queue("q")));
+    }
+}
