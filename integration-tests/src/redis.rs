@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tempfile::TempDir;
 
@@ -8,7 +8,7 @@ use crate::{Process, eventually, free_port};
 pub struct Redis {
     process: Process,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Redis {
@@ -19,12 +19,7 @@ impl Redis {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
-        let dir = folder.path().to_str().unwrap().to_owned();
-        let port_text = port.to_string();
-        let args =
-            ["--bind", "127.0.0.1", "--port", &port_text, "--save", "", "--appendonly", "no", "--dir", &dir];
-        let process = Process::start("redis-server".as_ref(), args, []);
-        let this = Self { process, port, _folder: folder };
+        let this = Self { process: serve(port, folder.path()), port, folder };
         eventually("redis-server answers", Duration::from_secs(10), async || this.connect().await.ok()).await;
         this
     }
@@ -52,6 +47,34 @@ impl Redis {
         redis::cmd("DBSIZE").query_async(&mut connection).await.unwrap()
     }
 
+    /// The names of all keys.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut connection = self.connect().await.unwrap();
+        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap()
+    }
+
+    /// Has it forget its scripts.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn flush_scripts(&self) {
+        let mut connection = self.connect().await.unwrap();
+        redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut connection).await.unwrap();
+    }
+
+    /// Ends it by SIGKILL and starts it again, empty, at the same port.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn kill_and_restart(&mut self) {
+        self.process.kill().await;
+        self.process = serve(self.port, self.folder.path());
+        eventually("redis-server answers", Duration::from_secs(10), async || self.connect().await.ok()).await;
+    }
+
     /// The process, to kill or stop it.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -60,4 +83,10 @@ impl Redis {
     async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
         redis::Client::open(self.url())?.get_multiplexed_async_connection().await
     }
+}
+
+fn serve(port: u16, folder: &Path) -> Process {
+    let (port, dir) = (port.to_string(), folder.to_str().unwrap());
+    let args = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--dir", dir];
+    Process::start("redis-server".as_ref(), args, [])
 }

@@ -214,6 +214,11 @@ impl Suite {
         self.redis.as_ref()
     }
 
+    /// The same, to kill it.
+    pub fn redis_mut(&mut self) -> Option<&mut Redis> {
+        self.redis.as_mut()
+    }
+
     /// How long a worker of the separate form may be silent.
     pub fn lease(&self) -> Duration {
         LEASE

@@ -1,6 +1,6 @@
-//! Three experiments that lose work elsewhere: a worker with two slots and four tasks is killed, or asked to end, and more
-//! tasks are queued than a queue in memory would take, though nobody serves them. That queued work survives a restart of
-//! everything is held by `durable` and `dev`.
+//! Four experiments that lose work elsewhere: everything is started anew while tasks are queued, a worker with two slots
+//! and four tasks is killed, or asked to end, and more tasks are queued than a queue in memory would take, though nobody
+//! serves them.
 
 use std::time::Duration;
 
@@ -8,12 +8,27 @@ use tidegate_integration_tests::{Process, Suite, eventually, program, within};
 use tidegate_sdk::{Client, RunHandle, gather, proto::StateType};
 
 crate::on_both_forms!(
+    queued_tasks_survive_a_restart_of_everything_before_their_first_worker,
     four_tasks_survive_the_kill_of_a_worker_with_two_slots,
     four_tasks_survive_the_orderly_stop_of_a_worker_with_two_slots,
     tasks_that_nobody_serves_neither_get_lost_nor_hold_up_others,
 );
 
 const DEADLINE: Duration = Duration::from_secs(120);
+
+async fn queued_tasks_survive_a_restart_of_everything_before_their_first_worker(suite: &mut Suite) {
+    let client = suite.client();
+    let numbers: Vec<usize> = (0..50).collect();
+    let handles = client.task("echo").queue("restarted").delay_many(&numbers).await.unwrap();
+    suite.kill_everything_and_restart().await;
+    let _worker = suite.worker("restarted");
+    let echoes = within("all results", DEADLINE, gather::<usize>(&handles)).await.unwrap();
+    assert_eq!(echoes, numbers);
+    for handle in &handles {
+        let run = handle.get().await.unwrap();
+        assert_eq!((run.attempt, run.crashes), (1, 0), "waiting costs nothing: {run:?}");
+    }
+}
 
 async fn four_tasks_survive_the_kill_of_a_worker_with_two_slots(suite: &Suite) {
     let client = suite.client();
@@ -54,6 +69,65 @@ async fn tasks_that_nobody_serves_neither_get_lost_nor_hold_up_others(suite: &Su
     for handle in [&unserved[0], &unserved[N_TASKS - 1]] {
         assert_eq!(handle.state().await.unwrap().r#type(), StateType::Scheduled);
     }
+}
+
+/// A hundred times as many. While they are created, tasks of others in the same queue run; afterwards a worker that serves
+/// them gets them.
+#[tokio::test]
+async fn a_hundred_thousand_tasks_that_nobody_serves_hold_up_neither_creates_nor_others() {
+    const N_TASKS: u64 = 100_000;
+    const BATCH: u64 = 1_000;
+    const DEADLINE: Duration = Duration::from_secs(300);
+    let suite = Suite::separate().await;
+    let client = suite.client();
+    let other = suite.worker("crowded");
+    let batch: Vec<_> = (0..BATCH).collect();
+    for n in 0..N_TASKS / BATCH {
+        let unserved = client.task("nobody_serves_this").queue("crowded").delay_many(&batch);
+        within("the creates", DEADLINE, unserved).await.unwrap();
+        if n % 20 == 0 {
+            let served = client.task("add").queue("crowded").delay(&(n, 3)).await.unwrap();
+            assert_eq!(within("a task of others", DEADLINE, served.result::<u64>()).await.unwrap(), n + 3);
+        }
+    }
+    let served = client.task("add").queue("crowded").delay(&(20, 3)).await.unwrap();
+    assert_eq!(within("a task behind them", DEADLINE, served.result::<i64>()).await.unwrap(), 23);
+    eventually("all of them wait for a worker", DEADLINE, async || {
+        let queue = client.core().get_queue("crowded").await.unwrap();
+        let depth = queue.queue.unwrap().depth.unwrap();
+        assert_eq!(queue.held_runs, 0, "{depth:?}");
+        (depth.ready_runs == N_TASKS).then_some(())
+    })
+    .await;
+
+    let (done, mut n_done) = tokio::sync::watch::channel(0_u64);
+    let serve = move |_: tidegate_sdk::Context, n: u64| {
+        done.send_modify(|n_done| *n_done += 1);
+        async move { anyhow::Ok(n) }
+    };
+    let worker = tidegate_sdk::Worker::builder(client.clone())
+        .task("nobody_serves_this", serve)
+        .queues(["crowded"])
+        .task_slots(100)
+        .build()
+        .unwrap();
+    let stop = tidegate_sdk::CancellationToken::new();
+    let served = async {
+        within("some of them", DEADLINE, n_done.wait_for(|n| *n >= 500)).await.unwrap();
+        stop.cancel();
+    };
+    let (worked, ()) = tokio::join!(worker.run(stop.clone()), served);
+    worked.unwrap();
+    let n_done = *n_done.borrow();
+    eventually("those that ran are gone from the queue, and no others", DEADLINE, async || {
+        let queue = client.core().get_queue("crowded").await.unwrap();
+        let depth = queue.queue.unwrap().depth.unwrap();
+        (queue.held_runs == 0 && depth.ready_runs == N_TASKS - n_done && depth.claimed_runs == 0)
+            .then_some(())
+    })
+    .await;
+    other.stop().await;
+    suite.stop().await;
 }
 
 fn worker_with_two_slots(suite: &Suite, queue: &str) -> Process {

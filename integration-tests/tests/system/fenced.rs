@@ -5,15 +5,10 @@ use std::time::Duration;
 use tidegate_integration_tests::{Suite, within};
 use tidegate_sdk::{
     Client, RunHandle,
-    proto::{
-        Assign, Credits, Function, Heartbeat, HeldRun, Hello, Payload, Report, ReportOutcome, Reports,
-        RunEvent, RunKind, StateType, WorkRequest, WorkResponse, report::Completed, report::Event,
-        report::Started, work_request, work_response, worker_service_client::WorkerServiceClient,
-    },
+    proto::{Payload, RunEvent, StateType, report::Completed, report::Event, report::Started},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::interval};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+
+use crate::raw_worker::RawWorker;
 
 crate::on_both_forms!(
     a_frozen_worker_cannot_complete_its_run_again,
@@ -21,8 +16,6 @@ crate::on_both_forms!(
 );
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Far below the lease.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 async fn a_frozen_worker_cannot_complete_its_run_again(suite: &mut Suite) {
     let client = suite.client();
@@ -50,19 +43,19 @@ async fn reports_of_an_older_epoch_change_nothing(suite: &mut Suite) {
     let client = suite.client();
     let address = suite.worker_address();
     let handle = client.task("fence").queue("fenced").delay(&()).await.unwrap();
-    let mut first = RawWorker::connect(&address, "first").await;
+    let mut first = RawWorker::connect(&address, "first", "fenced", "fence").await;
     let late = first.assignment().await;
     assert!(first.report(&late, Event::Started(Started {})).await.accepted);
     // It falls silent, as one that was cut off would: the stream goes, and no heartbeat comes.
     drop(first);
     suite.until_state(&handle, StateType::Scheduled).await;
-    let mut second = RawWorker::connect(&address, "second").await;
+    let mut second = RawWorker::connect(&address, "second", "fenced", "fence").await;
     let current = second.assignment().await;
     assert_eq!((current.run_id.as_str(), current.attempt), (handle.id(), 2));
     assert!(current.epoch > late.epoch, "{current:?}");
     let _held = second.keep(&current);
 
-    let mut first = RawWorker::connect(&address, "first").await;
+    let mut first = RawWorker::connect(&address, "first", "fenced", "fence").await;
     for event in [Event::Started(Started {}), completed("1"), Event::Cancelled(Default::default())] {
         let refused = first.report(&late, event).await;
         assert_eq!((refused.accepted, refused.reason.as_str()), (false, "STALE_EPOCH"), "{refused:?}");
@@ -90,73 +83,4 @@ async fn completed_once(client: &Client, handle: &RunHandle) {
 fn completed(json: &'static str) -> Event {
     let metadata = [("encoding".to_owned(), "json/plain".into())].into();
     Event::Completed(Completed { result: Some(Payload { metadata, data: json.into(), reference: None }) })
-}
-
-/// A worker that says what the test wants. It sends no heartbeat but for runs that it keeps: others are its own for as
-/// long as a lease.
-struct RawWorker {
-    requests: mpsc::Sender<WorkRequest>,
-    responses: Streaming<WorkResponse>,
-}
-
-impl RawWorker {
-    async fn connect(address: &str, worker_id: &str) -> Self {
-        let mut service = WorkerServiceClient::connect(address.to_owned()).await.unwrap();
-        let (requests, receiver) = mpsc::channel(8);
-        let hello = Hello {
-            protocol_version: 1,
-            worker_id: worker_id.to_owned(),
-            queues: vec!["fenced".to_owned()],
-            functions: vec![Function { kind: RunKind::Task.into(), name: "fence".to_owned() }],
-            ..Default::default()
-        };
-        send(&requests, work_request::Message::Hello(hello)).await;
-        let responses = service.work(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        Self { requests, responses }
-    }
-
-    /// Offers a slot and waits for a run.
-    async fn assignment(&mut self) -> Assign {
-        send(&self.requests, work_request::Message::Credits(Credits { tasks: 1, flows: 0 })).await;
-        loop {
-            if let work_response::Message::Assignments(mut assignments) = self.next().await {
-                return assignments.assigns.remove(0);
-            }
-        }
-    }
-
-    /// Sends heartbeats for the run until the set is dropped, so that however slow the test is, no lease ends.
-    fn keep(&self, assign: &Assign) -> JoinSet<()> {
-        let held = HeldRun { run_id: assign.run_id.clone(), epoch: assign.epoch };
-        let requests = self.requests.clone();
-        let mut heartbeats = JoinSet::new();
-        heartbeats.spawn(async move {
-            let mut interval = interval(HEARTBEAT_INTERVAL);
-            loop {
-                interval.tick().await;
-                let heartbeat = Heartbeat { runs: vec![held.clone()] };
-                send(&requests, work_request::Message::Heartbeat(heartbeat)).await;
-            }
-        });
-        heartbeats
-    }
-
-    async fn report(&mut self, assign: &Assign, event: Event) -> ReportOutcome {
-        let report = Report { run_id: assign.run_id.clone(), epoch: assign.epoch, event: Some(event) };
-        send(&self.requests, work_request::Message::Reports(Reports { reports: vec![report] })).await;
-        loop {
-            if let work_response::Message::Outcomes(mut outcomes) = self.next().await {
-                return outcomes.outcomes.remove(0);
-            }
-        }
-    }
-
-    async fn next(&mut self) -> work_response::Message {
-        let response = within("a message", DEADLINE, self.responses.message()).await.unwrap();
-        response.expect("the stream goes on").message.expect("is set")
-    }
-}
-
-async fn send(requests: &mpsc::Sender<WorkRequest>, message: work_request::Message) {
-    requests.send(WorkRequest { message: Some(message) }).await.expect("the stream goes on");
 }

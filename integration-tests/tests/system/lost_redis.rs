@@ -48,3 +48,25 @@ async fn a_wiped_redis_takes_nothing_from_a_worker_that_lives() {
     drop(worker);
     suite.stop().await;
 }
+
+#[tokio::test]
+async fn a_redis_that_forgets_its_scripts_or_dies_with_tasks_in_flight_loses_none() {
+    let mut suite = Suite::separate().await;
+    let client = suite.client();
+    let _worker = suite.worker("in-flight");
+    let params: Vec<_> = (0..N_TASKS).map(|n| (n, 1)).collect();
+    for dies in [false, true] {
+        let handles = client.task("add").queue("in-flight").delay_many(&params).await.unwrap();
+        let (first, _) = handles.split_first().unwrap();
+        // Some are on their way, or through.
+        within("one result", Duration::from_secs(120), first.result::<i64>()).await.unwrap();
+        if dies {
+            suite.redis_mut().unwrap().kill_and_restart().await;
+        } else {
+            suite.redis().unwrap().flush_scripts().await;
+        }
+        let sums = within("all results", Duration::from_secs(120), gather::<i64>(&handles)).await.unwrap();
+        assert!(sums.into_iter().eq(1..=N_TASKS), "dies: {dies}");
+    }
+    suite.stop().await;
+}

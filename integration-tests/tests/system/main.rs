@@ -3,27 +3,30 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod binaries;
+mod bounded;
 mod cancel;
 mod cli;
-mod crash;
+mod crash_safe;
 mod demo;
 mod dev;
 mod durable;
 mod experiments;
 mod explained;
 mod fenced;
-mod idempotency;
+mod idempotent;
 mod limits;
 mod lost_redis;
 mod ordered;
 mod payloads;
 mod queues;
+mod raw_worker;
 mod reattach;
 mod reflection;
 mod retries;
-mod trace;
+mod traceable;
 mod way_of_a_run;
 mod whole_tree;
+mod worker_stream;
 
 /// Makes two tests of an `async fn(&Suite)`, or of an `async fn(&mut Suite)` that kills parts of it, one for each form.
 macro_rules! on_both_forms {

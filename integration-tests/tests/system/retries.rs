@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use tidegate_integration_tests::{Suite, within};
+use tidegate_integration_tests::{Suite, eventually, within};
+use tidegate_sdk::{RunHandle, proto::Run};
 
-crate::on_both_forms!(a_failure_is_retried_after_its_delay, a_failure_that_says_so_is_final);
+crate::on_both_forms!(
+    a_failure_is_retried_after_its_delay,
+    a_failure_that_says_so_is_final,
+    delays_of_retries_are_kept_across_a_restart_of_everything,
+);
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -36,4 +41,32 @@ async fn a_failure_that_says_so_is_final(suite: &Suite) {
     let error = within("the end", DEADLINE, handle.result::<()>()).await.unwrap_err();
     assert!(error.is_run_failed() && error.to_string().contains("no such file"), "{error}");
     assert_eq!(client.core().get_run(handle.id()).await.unwrap().attempt, 1);
+}
+
+async fn delays_of_retries_are_kept_across_a_restart_of_everything(suite: &mut Suite) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let client = suite.client();
+    let worker = suite.worker("kept");
+    let call = |delay| client.task("fail_until").queue("kept").retries(2).retry_delays([delay]);
+    let short = call(Duration::from_millis(100)).delay(&3).await.unwrap();
+    let long = call(DAY).delay(&3).await.unwrap();
+    let waiting = awaiting_retry(&long).await;
+    worker.stop().await;
+    let failed_at = waiting.state.as_ref().unwrap().occurred_at.unwrap();
+    let due_at = waiting.due_at.unwrap();
+    assert_eq!(due_at.seconds - failed_at.seconds, i64::try_from(DAY.as_secs()).unwrap(), "{waiting:?}");
+
+    suite.kill_everything_and_restart().await;
+    let _worker = suite.worker("kept");
+    assert_eq!(within("the short one", DEADLINE, short.result::<u32>()).await.unwrap(), 3);
+    let kept = awaiting_retry(&long).await;
+    assert_eq!((kept.due_at, kept.attempt, kept.retries), (Some(due_at), 1, 1), "{kept:?}");
+}
+
+async fn awaiting_retry(handle: &RunHandle) -> Run {
+    eventually("it waits for its retry", DEADLINE, async || {
+        let run = handle.get().await.unwrap();
+        (run.state.as_ref().unwrap().name == "AwaitingRetry").then_some(run)
+    })
+    .await
 }

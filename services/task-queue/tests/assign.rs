@@ -309,3 +309,29 @@ async fn a_run_that_waits_for_a_slot_is_dropped_until_it_is_enqueued_again() {
     assert_eq!((assign.run_id.as_str(), assign.epoch), (run_id.to_string().as_str(), 2));
     suite.end().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_does_not_read_its_stream_holds_up_nobody() {
+    /// More assignments than fit into the window of a stream.
+    const N_UNREAD: u32 = 3_000;
+    let mut suite = start().await;
+    let mut runs = Vec::new();
+    for _ in 0..N_UNREAD {
+        runs.push(suite.api.create(RunKind::Task, "f"));
+    }
+    suite.enqueue_all(&runs, "f").await;
+    let deaf = suite.worker("deaf", &["f"]).await;
+    deaf.credits(N_UNREAD, 0).await;
+    let mut other = suite.worker("w", &["g"]).await;
+    other.credits(3, 0).await;
+    suite.api.until(runs[N_UNREAD as usize - 1], |run| run.epoch > 0).await;
+    for _ in 0..3 {
+        let run_id = suite.task("g").await;
+        let assign = other.assigned().await.remove(0);
+        assert_eq!(assign.run_id, run_id.to_string());
+        assert!(other.settle(&assign, started()).await.accepted);
+        assert!(other.settle(&assign, completed()).await.accepted);
+    }
+    drop(deaf);
+    suite.end().await;
+}

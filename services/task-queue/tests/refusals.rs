@@ -35,6 +35,11 @@ async fn a_wrong_hello_is_refused_with_all_its_faults() {
     let status = refusal(&suite, Message::Hello(old)).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "PROTOCOL_VERSION"));
 
+    let newer = Hello { protocol_version: 2, ..good.clone() };
+    let status = refusal(&suite, Message::Hello(newer)).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "PROTOCOL_VERSION"));
+    assert!(status.message().ends_with("update the server"), "{}", status.message());
+
     let nothing =
         Hello { queues: Vec::new(), functions: Vec::new(), worker_id: String::new(), ..good.clone() };
     let status = refusal(&suite, Message::Hello(nothing)).await;
@@ -57,6 +62,12 @@ async fn a_wrong_hello_is_refused_with_all_its_faults() {
     let status = refusal(&suite, Message::Hello(wrong)).await;
     assert_eq!(fields(&status), ["hello.queues[1]", "hello.functions[0].kind", "hello.functions[0].name"]);
 
+    let task = |name: &str| Function { kind: 2, name: name.to_owned() };
+    let unnamed = Hello { functions: vec![task("f"), task(""), task(&"x".repeat(257))], ..good.clone() };
+    let status = refusal(&suite, Message::Hello(unnamed)).await;
+    assert_eq!(fields(&status), ["hello.functions[1].name", "hello.functions[2].name"]);
+    let many = Hello { functions: vec![task("f"); 10_001], ..good.clone() };
+    assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.functions"]);
     let many = Hello { queues: vec!["q".to_owned(); 65], ..good };
     assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.queues"]);
 

@@ -1,4 +1,4 @@
-//! P3: a worker that dies is noticed within its lease, and its runs are delivered again.
+//! P3 [crash-safe]: a worker that dies is noticed within its lease, and its runs are delivered again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! P9: one trace goes from the caller through api, queue, worker and child runs.
+//! P9 [traceable]: one trace goes from the caller through api, queue, worker and child runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

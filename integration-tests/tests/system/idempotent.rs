@@ -1,4 +1,4 @@
-//! P4: one idempotency key, one run.
+//! P4 [idempotent]: one idempotency key, one run.
 
 use std::{
     collections::{BTreeMap, HashSet},
