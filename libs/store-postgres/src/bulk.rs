@@ -52,6 +52,7 @@ impl PgStore {
         let turn = Arc::clone(&self.counts).acquire_owned().await;
         let (this, selection) = (self.clone(), selection.clone());
         // It keeps its turn when the caller has left: the server goes on with the statement.
+        #[expect(clippy::disallowed_methods, reason = "its caller waits for it and tells of its failure")]
         let counting = tokio::spawn(async move {
             let _turn = turn;
             this.count(&selection).await
