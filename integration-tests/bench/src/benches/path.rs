@@ -96,6 +96,7 @@ impl Plain {
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let mut pop = redis.get_multiplexed_async_connection_with_config(&patient).await?;
         let (started, starts) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the bench, which looks at how it ended")]
         let popping = tokio::spawn(async move {
             loop {
                 let (_, number): (String, u64) = pop.brpop("plain-tasks", 0.0).await?;
@@ -149,6 +150,7 @@ impl Tidegate {
         let worker =
             Worker::builder(suite.client()).task("note", note).queues([QUEUE]).task_slots(SLOTS).build()?;
         let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the bench, which looks at how it ended")]
         let working = tokio::spawn(worker.run(stop.clone()));
         Ok(Self { client: suite.client(), starts, stop, working })
     }
