@@ -7,6 +7,9 @@ use std::{
 use tidegate_delivery::QueueId;
 use tokio::time::Instant;
 
+/// A queue that no worker here has asked about for so long is forgotten, so that there are no more of them than are used.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+
 /// The queues of which api has said that they are paused. Nothing is taken from them until it is told that they are
 /// resumed; as that may be lost, one run is claimed now and then to find out.
 pub(crate) struct PausedQueues {
@@ -58,7 +61,10 @@ impl PausedQueues {
         if inner.n_resumed != asked_at.0 {
             return false;
         }
-        let next_probe = Instant::now() + self.probe_interval.mul_f64(rand::random_range(0.5..1.0));
+        let now = Instant::now();
+        // Nobody has asked about them for long: their workers have left.
+        inner.next_probes.retain(|_, next_probe| *next_probe + FORGOTTEN_AFTER > now);
+        let next_probe = now + self.probe_interval.mul_f64(rand::random_range(0.5..1.0));
         inner.next_probes.insert(queue.clone(), next_probe).is_none()
     }
 
@@ -92,6 +98,13 @@ impl PausedQueues {
         *next_probe = now + self.probe_interval;
         Allowance::Probe
     }
+
+    /// A probe found nothing to claim: the next who asks may probe, for other functions.
+    pub(crate) fn probe_again(&self, queue: &QueueId) {
+        if let Some(next_probe) = self.inner().next_probes.get_mut(queue) {
+            *next_probe = Instant::now();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -117,8 +130,21 @@ mod tests {
             Allowance::NothingFor(Duration::from_secs(10)),
             "one at a time"
         );
+        paused.probe_again(&queue("q"));
+        assert_eq!(paused.allowance(&queue("q")), Allowance::Probe, "that one found nothing");
         assert!(paused.forget(&queue("q")));
         assert_eq!(paused.allowance(&queue("q")), Allowance::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_queue_that_nobody_asks_about_is_forgotten() {
+        let paused = PausedQueues::new(Duration::from_secs(10));
+        paused.note(&queue("left"), paused.resumes());
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        assert_eq!(paused.allowance(&queue("left")), Allowance::Probe, "its workers came back in time");
+        tokio::time::advance(FORGOTTEN_AFTER + Duration::from_secs(10)).await;
+        paused.note(&queue("q"), paused.resumes());
+        assert!(!paused.is_paused(&queue("left")) && paused.is_paused(&queue("q")));
     }
 
     #[test]

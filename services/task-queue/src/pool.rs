@@ -168,7 +168,8 @@ impl Pool {
             if wanted == 0 {
                 break;
             }
-            let limit = match shared.paused.allowance(queue) {
+            let allowance = shared.paused.allowance(queue);
+            let limit = match allowance {
                 Allowance::All => wanted,
                 Allowance::Probe => 1,
                 Allowance::NothingFor(wait) => {
@@ -180,6 +181,9 @@ impl Pool {
             let claim_lease = *shared.config.lease.claim;
             let taken = shared.delivery.take(Want { queue, functions, limit, now, claim_lease }).await?;
             next_in = next_in.into_iter().chain(taken.next_in).min();
+            if allowance == Allowance::Probe && taken.entries.is_empty() {
+                shared.paused.probe_again(queue);
+            }
             n_taken += taken.entries.len();
             wanted = wanted.saturating_sub(taken.entries.len());
             for entry in taken.entries {

@@ -11,7 +11,7 @@ use tidegate_proto::{
     internal::{
         DescribeQueueRequest, DescribeQueueResponse, ListQueueDepthsRequest, QueueDepth, ResumeQueueRequest,
     },
-    v1::{Assign, Hello},
+    v1::{Assign, Function, Hello, RunKind},
 };
 use tidegate_service_kit::HumanDuration;
 use tonic::Code;
@@ -28,11 +28,13 @@ async fn start(probe_interval: Duration) -> Suite {
     start_with(config).await
 }
 
-/// A worker of the paused queue and of another one, with a free slot for that.
+/// A worker of the paused queue and of another one. It has flows, too, of which none waits.
 async fn worker(suite: &Suite) -> Worker {
     let queues = vec![QUEUE.to_owned(), "other".to_owned()];
-    let worker = Worker::open(suite, Hello { queues, ..hello("w", &["f", "g"]) }).await;
-    worker.credits(N_CREDITS, 0).await;
+    let mut hello = Hello { queues, ..hello("w", &["f", "g"]) };
+    hello.functions.push(Function { kind: RunKind::Flow.into(), name: "f".to_owned() });
+    let worker = Worker::open(suite, hello).await;
+    worker.credits(N_CREDITS, 1).await;
     worker
 }
 
