@@ -50,7 +50,7 @@ pub(crate) fn tell(evidence: &Evidence, rate: f64, start: Time, calm_end: Time, 
         quantile(&mut latencies, 0.99),
         latencies.len()
     );
-    let n_slots = evidence.limit.as_ref().map_or(0, |limit| limit.max_slots);
+    let n_slots = evidence.limit.as_ref().map_or(0, |limit| limit.max_slots());
     let most = judge::most_at_once(evidence).0;
     let _ = writeln!(text, "concurrency       at most {most} tasks of a limit of {n_slots} at once");
     let _ = writeln!(text, "recovery          until the rate of finishes is back: median, max, how often");

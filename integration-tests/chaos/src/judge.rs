@@ -114,8 +114,8 @@ fn of_limit(evidence: &Evidence) -> Vec<Violation> {
     let broken = |rule, text: String| Violation { rule, text, run_id: None };
     let mut found = Vec::new();
     let (most, when) = most_at_once(evidence);
-    if most > limit.max_slots as usize {
-        let text = format!("{most} tasks executed at once at {when:?}, with {} slots", limit.max_slots);
+    if most > limit.max_slots() as usize {
+        let text = format!("{most} tasks executed at once at {when:?}, with {} slots", limit.max_slots());
         found.push(broken("limits", text));
     }
     if limit.used_slots > 0 || limit.waiting_runs > 0 {
@@ -639,7 +639,11 @@ mod tests {
             evidence.records.insert(key, records);
         }
         assert_eq!(most_at_once(&evidence).0, 2);
-        let limit = |max_slots, used_slots| ConcurrencyLimit { max_slots, used_slots, ..Default::default() };
+        let limit = |max_slots, used_slots| ConcurrencyLimit {
+            max_slots: Some(max_slots),
+            used_slots,
+            ..Default::default()
+        };
         let mut rules = |limit| {
             evidence.limit = Some(limit);
             of_limit(&evidence).iter().map(|violation| violation.rule).collect::<Vec<_>>()

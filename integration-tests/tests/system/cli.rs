@@ -116,6 +116,23 @@ async fn concurrency_limits_are_set_shown_and_deleted() {
         Some(2),
         "more slots than a limit may have"
     );
+    let args =
+        ["set", "customer=*", "--slots", "2", "--rate", "10/s", "--burst", "20", "--on-collision", "skip"];
+    let set = concurrency(&[&args[..], &["-o", "json"]].concat()).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    for (name, template, free_tokens) in
+        [("customer=*", "", Value::Null), ("customer=a", "customer=*", 20.into())]
+    {
+        let shown = concurrency(&["get", name, "-o", "json"]).await;
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let rate = serde_json::json!({ "max_starts": 10, "period_seconds": 1.0, "burst": 20 });
+        assert_eq!((&shown["rate"], &shown["max_slots"]), (&rate, &2.into()), "{shown}");
+        assert_eq!((&shown["template"], &shown["free_tokens"]), (&template.into(), &free_tokens), "{shown}");
+        assert_eq!(shown["on_collision"], "COLLISION_POLICY_SKIP");
+    }
+    for args in [&["set", "db"][..], &["set", "db", "--rate", "often"], &["set", "a*b", "3"]] {
+        assert_ne!(concurrency(args).await.code, Some(0), "{args:?}");
+    }
     suite.stop().await;
 }
 

@@ -3,14 +3,22 @@
 use std::{collections::VecDeque, path::Path, time::Duration};
 
 use tidegate_integration_tests::{Process, Suite, eventually, within};
-use tidegate_sdk::{Client, RunHandle, proto::ConcurrencyLimit};
+use tidegate_sdk::{
+    Client, RunHandle,
+    core::ConcurrencySettings,
+    proto::{CollisionPolicy, ConcurrencyLimit},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     time::timeout,
 };
 
-crate::on_both_forms!(three_slots_are_never_more_than_three_runs);
+crate::on_both_forms!(
+    three_slots_are_never_more_than_three_runs,
+    each_customer_of_a_template_has_slots_of_its_own,
+    who_collides_gives_way_as_its_limit_says,
+);
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const N_RUNS: usize = 30;
@@ -53,6 +61,76 @@ async fn three_slots_are_never_more_than_three_runs(suite: &Suite) {
     for worker in workers {
         worker.stop().await;
     }
+}
+
+async fn each_customer_of_a_template_has_slots_of_its_own(suite: &Suite) {
+    let client = suite.client();
+    client.core().put_concurrency_limit("customer=*", 1).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observer").to_str().unwrap().to_owned();
+    let mut observer = Observer { listener: UnixListener::bind(&path).unwrap(), seen: VecDeque::new() };
+    let worker = suite.worker("template");
+    let mut runs = Vec::new();
+    for customer in ["customer=a", "customer=b"] {
+        let call = client.task("occupy").queue("template").concurrency_limits([customer]);
+        runs.extend(call.delay_many(&[path.clone(), path.clone(), path.clone()]).await.unwrap());
+    }
+    for n_left in (1..=runs.len()).rev() {
+        let n_used = n_left.min(2);
+        observer.see(n_used).await;
+        eventually("all others wait", DEADLINE, async || {
+            let limit = client.core().get_concurrency_limit("customer=*").await.unwrap().limit.unwrap();
+            let wanted = (n_used as u64, (n_left - n_used) as u64);
+            ((limit.used_slots, limit.waiting_runs) == wanted).then_some(())
+        })
+        .await;
+        observer.see_no_more().await;
+        for customer in ["customer=a", "customer=b"] {
+            let limit = client.core().get_concurrency_limit(customer).await.unwrap().limit.unwrap();
+            assert!(limit.used_slots <= 1, "{limit:?}");
+        }
+        observer.end_one().await;
+    }
+    for run in &runs {
+        within("the end of a run", DEADLINE, run.result::<()>()).await.unwrap();
+    }
+    worker.stop().await;
+}
+
+async fn who_collides_gives_way_as_its_limit_says(suite: &Suite) {
+    let client = suite.client();
+    let put = async |on_collision| {
+        let settings = ConcurrencySettings { on_collision, ..1.into() };
+        client.core().put_concurrency_limit("one", settings).await.unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observer").to_str().unwrap().to_owned();
+    let mut observer = Observer { listener: UnixListener::bind(&path).unwrap(), seen: VecDeque::new() };
+    let worker = suite.worker("collisions");
+    let call = || client.task("occupy").queue("collisions").concurrency_limits(["one"]);
+    put(CollisionPolicy::CancelOldest).await;
+    let first = call().delay(&path).await.unwrap();
+    observer.see(1).await;
+    let second = call().delay(&path).await.unwrap();
+    observer.seen.pop_front().unwrap().see_end().await;
+    let cancelled = within("the end of the oldest", DEADLINE, first.result::<()>()).await.unwrap_err();
+    assert!(cancelled.is_run_cancelled(), "{cancelled}");
+    assert!(cancelled.message().contains("`one`"), "{cancelled}");
+    observer.see(1).await;
+
+    put(CollisionPolicy::Skip).await;
+    let skipped = call().delay(&path).await.unwrap();
+    let cancelled = within("the end of the skipped", DEADLINE, skipped.result::<()>()).await.unwrap_err();
+    assert!(cancelled.is_run_cancelled(), "{cancelled}");
+    assert_eq!(skipped.state().await.unwrap().name, "Skipped");
+
+    put(CollisionPolicy::CancelNewest).await;
+    let newest = call().delay(&path).await.unwrap();
+    let cancelled = within("the end of the newest", DEADLINE, newest.result::<()>()).await.unwrap_err();
+    assert!(cancelled.is_run_cancelled(), "{cancelled}");
+    observer.end_one().await;
+    within("the end of the second", DEADLINE, second.result::<()>()).await.unwrap();
+    worker.stop().await;
 }
 
 async fn limit(client: &Client) -> ConcurrencyLimit {

@@ -19,6 +19,7 @@ mod lost_redis;
 mod ordered;
 mod payloads;
 mod queues;
+mod rates;
 mod raw_worker;
 mod reattach;
 mod reflection;

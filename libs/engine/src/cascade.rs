@@ -88,7 +88,7 @@ impl Engine {
 
     /// Runs cascades as soon as a run of this process leaves one, until `stop`.
     pub async fn run_cascades(self, stop: CancellationToken) {
-        let woken = self.inner.cascades.clone();
+        let woken = self.inner.wakes.cascades.clone();
         while stop.run_until_cancelled(woken.notified()).await.is_some() {
             // Cut wherever it is: what is left is another's.
             let Some(outcome) = stop.run_until_cancelled(self.cascade_all()).await else { return };
@@ -212,7 +212,7 @@ impl Engine {
             with_retries(|| self.settle(chunk, &done)).await?;
         }
         if !left.is_empty() {
-            self.inner.cascades.notify_one();
+            self.inner.wakes.cascades.notify_one();
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -6,10 +7,14 @@ use std::{
 use async_trait::async_trait;
 use tidegate_model::{Clock, Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
 use tidegate_orchestration::{Effect, Placement, Run, Step};
-use tidegate_store::RunStore;
+use tidegate_store::{LimitKey, RunStore};
 use tokio::sync::{Notify, mpsc};
 
-use crate::{limits::hand_out, metrics::DISPATCH_DROPPED, slots::Freed};
+use crate::{
+    limits::{HandedOut, hand_out},
+    metrics::DISPATCH_DROPPED,
+    slots::Freed,
+};
 
 /// How far ahead a run may be due to be handed to delivery at once. Later ones wait in the store, so that
 /// delivery holds only what is near.
@@ -180,6 +185,9 @@ pub(crate) struct Inbox {
     overflow: Arc<Overflow>,
 }
 
+/// How long the dispatcher trusts a time without a look at the clock.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
 /// What found no room: little of each run, so that the scheduler's sweep hands it over at once.
 #[derive(Default)]
 struct Overflow {
@@ -227,6 +235,8 @@ pub(crate) struct Outbound {
     pub enqueue: Vec<Run>,
     pub stop: Vec<StopOrder>,
     pub cascade: bool,
+    /// Somebody is to be asked to give way to others.
+    pub collision: bool,
     /// Slots that may have come free for runs that wait for one.
     pub freed: Freed,
 }
@@ -280,6 +290,7 @@ pub(crate) async fn run_dispatcher(
     let mut waiting = Vec::new();
     // Slots that a turn before has left: those who wait for one are not to keep all others waiting.
     let mut freed = Freed::new();
+    let mut later = Later::default();
     loop {
         tokio::select! {
             biased;
@@ -290,6 +301,7 @@ pub(crate) async fn run_dispatcher(
             }
             () = inbox.overflow.added.notified() => {}
             () = std::future::ready(()), if !freed.is_empty() => {}
+            () = later.next(&*clock) => {}
         }
         let Left { marks, mut stop, freed: more } = inbox.overflow.take();
         add_freed(&mut freed, more);
@@ -299,10 +311,12 @@ pub(crate) async fn run_dispatcher(
             stop.extend(one.stop);
             add_freed(&mut freed, one.freed);
         }
+        let now = clock.now();
+        later.put_off(&mut freed, now);
         // What still executes is stopped first: the deliveries that are only to be forgotten harm nobody meanwhile.
         stop.sort_by_key(|order| order.grace.is_none());
         // Side by side: a cancel does not wait for a long batch of deliveries.
-        let handed_out = hand_out(&*dispatch, &*store, std::mem::take(&mut freed), None, clock.now());
+        let handed_out = hand_out(&*dispatch, &*store, std::mem::take(&mut freed), None, now);
         let (_, (), (), handed_out) = tokio::join!(
             hand_over(&*dispatch, &*store, &enqueue),
             leave_to_sweep(&*store, &marks),
@@ -310,11 +324,49 @@ pub(crate) async fn run_dispatcher(
             handed_out
         );
         match handed_out {
-            Ok((_, rest)) => freed = rest,
+            Ok(HandedOut { rest, later: more, .. }) => {
+                freed = rest;
+                later.add(more);
+            }
             Err(error) => {
                 tracing::warn!(%error, "free slots were not handed out; the scheduler's sweep will do it");
             }
         }
+    }
+}
+
+/// Rates that those who wait for are to be looked at again, and when.
+#[derive(Default)]
+struct Later {
+    by_limit: BTreeMap<LimitKey, Timestamp>,
+}
+
+impl Later {
+    fn add(&mut self, more: BTreeMap<LimitKey, Timestamp>) {
+        for (limit, time) in more {
+            // Beyond that they are left to the sweep.
+            if self.by_limit.len() < MAX_OVERFLOW {
+                self.by_limit.insert(limit, time);
+            }
+        }
+    }
+
+    /// Waits for the first of the times.
+    async fn next(&self, clock: &dyn Clock) {
+        let Some(first) = self.by_limit.values().min() else { return std::future::pending().await };
+        // The clock may be set meanwhile.
+        tokio::time::sleep(first.since(clock.now()).min(MAX_SLEEP)).await;
+    }
+
+    /// Takes those out of `freed` whose time is still to come, and puts those in whose time has. A limit that was changed
+    /// is looked at in any case.
+    fn put_off(&mut self, freed: &mut Freed, now: Timestamp) {
+        freed.retain(|limit, n_freed| {
+            let is_to_come = self.by_limit.get(limit).is_some_and(|time| *time > now);
+            *n_freed == u64::MAX || !is_to_come
+        });
+        let due = self.by_limit.extract_if(.., |_, time| *time <= now);
+        due.for_each(|(limit, _)| _ = freed.entry(limit).or_insert(1));
     }
 }
 

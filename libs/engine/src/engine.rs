@@ -11,6 +11,7 @@ use crate::{
     create::run_create_lane,
     dispatch::{Outbound, Outbox, run_dispatcher},
     lane::Lanes,
+    leases::LeaseWaits,
     metrics,
     operate::run_operate_lane,
     wait::{Waits, run_is_of},
@@ -56,11 +57,11 @@ pub(crate) struct Inner {
     creates: Lanes<Create, Created>,
     operations: Lanes<Operation, Operated>,
     outbox: Outbox,
-    /// Wakes the cascade task.
-    pub cascades: Arc<Notify>,
+    pub wakes: Wakes,
     /// Wakes those who carry on bulk operations.
     pub bulk: Notify,
     pub waits: Waits,
+    pub leases: LeaseWaits,
 }
 
 impl Engine {
@@ -75,14 +76,14 @@ impl Engine {
         let (creates, create_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
         let (operations, operate_queues) = Lanes::new(options.n_lanes.get(), options.lane_capacity.get());
         let (outbox, inbox) = Outbox::new();
-        let cascades = Arc::new(Notify::new());
+        let wakes = Wakes { cascades: Arc::default(), collisions: Arc::default() };
         let mut tasks: Vec<BackgroundTask> = Vec::new();
         for queue in create_queues {
-            let lane = Lane::new(&store, &clock, &outbox, &cascades, options);
+            let lane = Lane::new(&store, &clock, &outbox, &wakes, options);
             tasks.push(("engine-creates", Box::pin(run_create_lane(queue, lane))));
         }
         for queue in operate_queues {
-            let lane = Lane::new(&store, &clock, &outbox, &cascades, options);
+            let lane = Lane::new(&store, &clock, &outbox, &wakes, options);
             tasks.push(("engine-operations", Box::pin(run_operate_lane(queue, lane))));
         }
         {
@@ -97,9 +98,10 @@ impl Engine {
             creates,
             operations,
             outbox,
-            cascades,
+            wakes,
             bulk: Notify::new(),
             waits: Waits::default(),
+            leases: LeaseWaits::default(),
         };
         (Self { inner: Arc::new(inner) }, tasks)
     }
@@ -164,7 +166,8 @@ impl Engine {
     }
 
     pub(crate) fn send(&self, outbound: Outbound) {
-        send(&self.inner.outbox, &self.inner.cascades, outbound);
+        self.inner.wakes.wake(&outbound);
+        self.inner.outbox.put(outbound);
     }
 }
 
@@ -174,7 +177,7 @@ pub(crate) struct Lane {
     pub clock: Arc<dyn Clock>,
     pub options: Options,
     outbox: Outbox,
-    cascades: Arc<Notify>,
+    wakes: Wakes,
 }
 
 impl Lane {
@@ -182,7 +185,7 @@ impl Lane {
         store: &Arc<dyn RunStore>,
         clock: &Arc<dyn Clock>,
         outbox: &Outbox,
-        cascades: &Arc<Notify>,
+        wakes: &Wakes,
         options: Options,
     ) -> Self {
         Self {
@@ -190,18 +193,32 @@ impl Lane {
             clock: Arc::clone(clock),
             options,
             outbox: outbox.clone(),
-            cascades: Arc::clone(cascades),
+            wakes: wakes.clone(),
         }
     }
 
     pub fn send(&self, outbound: Outbound) {
-        send(&self.outbox, &self.cascades, outbound);
+        self.wakes.wake(&outbound);
+        self.outbox.put(outbound);
     }
 }
 
-fn send(outbox: &Outbox, cascades: &Notify, outbound: Outbound) {
-    if outbound.cascade {
-        cascades.notify_one();
+/// Who is woken by what a batch leaves to be done.
+#[derive(Clone)]
+pub(crate) struct Wakes {
+    /// Who brings about the ends of children.
+    pub cascades: Arc<Notify>,
+    /// Who asks runs to give way.
+    pub collisions: Arc<Notify>,
+}
+
+impl Wakes {
+    fn wake(&self, outbound: &Outbound) {
+        if outbound.cascade {
+            self.cascades.notify_one();
+        }
+        if outbound.collision {
+            self.collisions.notify_one();
+        }
     }
-    outbox.put(outbound);
 }

@@ -57,6 +57,20 @@ pub enum EngineError {
         /// The queue.
         name: String,
     },
+    /// Who asks for slots has others, or is a run.
+    #[error("owner_id: {owner} has slots of other limits, or is a run: make a new UUIDv7 for each lease")]
+    LeaseOwnerUsed {
+        /// Who asks.
+        owner: RunId,
+    },
+    /// A lease that has ended, or never was.
+    #[error(
+        "{owner} has no slots: its lease has ended, and others may have them by now; acquire them anew under a new owner_id"
+    )]
+    LeaseLost {
+        /// Who had it.
+        owner: RunId,
+    },
     /// The rules do not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -203,6 +217,7 @@ impl ServiceError for EngineError {
             | Self::KeyNotFound { .. }
             | Self::LimitNotFound { .. }
             | Self::QueueNotFound { .. }
+            | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::BulkOperationIdUsed { .. } => ErrorCode::AlreadyExists,
@@ -217,7 +232,9 @@ impl ServiceError for EngineError {
             | Self::NotEnded { .. }
             | Self::CascadePending { .. }
             | Self::OpenBelow { .. } => ErrorCode::FailedPrecondition,
-            Self::KeyReused { .. } | Self::IdReused { .. } => ErrorCode::AlreadyExists,
+            Self::KeyReused { .. } | Self::IdReused { .. } | Self::LeaseOwnerUsed { .. } => {
+                ErrorCode::AlreadyExists
+            }
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
             Self::Overloaded => ErrorCode::Exhausted,
@@ -256,7 +273,10 @@ impl ServiceError for EngineError {
             | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
             Self::CascadePending { .. } | Self::OpenBelow { .. } => Reason::OpenRunsBelow,
             Self::SessionLost => Reason::SessionLost,
-            Self::KeyReused { .. } | Self::IdReused { .. } => Reason::IdempotencyKeyReused,
+            Self::KeyReused { .. } | Self::IdReused { .. } | Self::LeaseOwnerUsed { .. } => {
+                Reason::IdempotencyKeyReused
+            }
+            Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
             Self::Overloaded => Reason::Overloaded,

@@ -1,19 +1,33 @@
 //! Concurrency limits: what people do with them, and how a free slot comes to a run that waits for it.
 
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
 use tidegate_model::{Namespace, Timestamp};
-use tidegate_store::{ConcurrencyLimit, LimitKey, LimitUse, RunStore, Slot, StoreError};
+use tidegate_orchestration::Rate;
+use tidegate_store::{ConcurrencyLimit, LimitKey, LimitSettings, LimitUse, RunStore, Slot, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Dispatch, Engine, EngineError,
+    Dispatch, Engine, EngineError, Operation,
+    cascade::Order,
     dispatch::{Outbound, hand_over},
     lane::with_retries,
     metrics::STRAY_SLOTS,
     queues::paused_among,
-    slots::{Freed, is_waiting},
+    slots::{Freed, give_way, is_waiting, limit_actor},
 };
 
 /// Runs that are handed over at a time.
 const BATCH: usize = tidegate_model::limits::MAX_BATCH_SIZE;
+/// Limits that are seen to at a time, so that a template with many values does not keep all others waiting.
+const N_LIMITS: usize = 100;
+/// How often those who wait for a rate are looked at, at most: what comes free meanwhile goes to them together.
+const RATE_INTERVAL: Duration = Duration::from_millis(50);
+/// The same for a rate that could not save up what comes free in that time.
+const MIN_RATE_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a run that was handed over for a token has it kept for itself.
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// A limit, what is taken of it, and who waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,20 +39,44 @@ pub struct LimitFacts {
 }
 
 impl Engine {
-    /// Defines a limit, or changes how many slots it has. Where that is fewer than are taken, runs go on, and nobody gets
-    /// a slot until enough were given up.
-    pub async fn put_limit(&self, key: LimitKey, max_slots: u32) -> Result<ConcurrencyLimit, EngineError> {
-        let now = self.inner.clock.now();
-        let limit = with_retries(|| self.inner.store.put_limit(&key, max_slots, now)).await?;
-        self.send(Outbound { freed: Freed::from([(key, u64::MAX)]), ..Outbound::default() });
+    /// Defines a limit, or changes what it asks for. Where it has fewer slots than are taken, runs go on, and nobody gets
+    /// one until enough were given up.
+    pub async fn put_limit(
+        &self,
+        key: LimitKey,
+        settings: impl Into<LimitSettings>,
+    ) -> Result<ConcurrencyLimit, EngineError> {
+        let (settings, now) = (settings.into(), self.inner.clock.now());
+        let limit = with_retries(|| self.inner.store.put_limit(&key, &settings, now)).await?;
+        self.hand_out_all(&key).await?;
         Ok(limit)
     }
 
     /// Takes a limit away, so that it does not bind. False: there was none.
     pub async fn delete_limit(&self, key: LimitKey) -> Result<bool, EngineError> {
         let was_there = with_retries(|| self.inner.store.delete_limit(&key)).await?;
-        self.send(Outbound { freed: Freed::from([(key, u64::MAX)]), ..Outbound::default() });
+        self.hand_out_all(&key).await?;
         Ok(was_there)
+    }
+
+    /// Has all be handed over that a limit leaves room for; of a template, those who wait for any of its values.
+    async fn hand_out_all(&self, key: &LimitKey) -> Result<(), EngineError> {
+        let mut freed = Freed::new();
+        if key.is_template() {
+            let (first, end) = key.names();
+            let mut after = LimitKey { namespace: key.namespace.clone(), name: first };
+            while let Some(awaited) = with_retries(|| self.inner.store.next_awaited(Some(&after))).await? {
+                if awaited.namespace != key.namespace || awaited.name >= end {
+                    break;
+                }
+                after = awaited.clone();
+                freed.insert(awaited, u64::MAX);
+            }
+        } else {
+            freed.insert(key.clone(), u64::MAX);
+        }
+        self.send(Outbound { freed, ..Outbound::default() });
+        Ok(())
     }
 
     /// A limit with up to `n_slots` of the slots that are taken of it, the earliest first.
@@ -68,9 +106,17 @@ impl Engine {
     }
 
     async fn with_waits(&self, found: Vec<LimitUse>) -> Result<Vec<LimitFacts>, EngineError> {
-        let keys: Vec<LimitKey> = found.iter().map(|used| used.limit.key.clone()).collect();
-        let waits = self.inner.store.count_waits(&keys).await?;
-        Ok(found.into_iter().zip(waits).map(|(used, n_waiting)| LimitFacts { used, n_waiting }).collect())
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let keys: Vec<LimitKey> = found.iter().map(|used| used.key.clone()).collect();
+        let waits = store.count_waits(&keys).await?;
+        let mut facts = Vec::with_capacity(found.len());
+        for (mut used, mut n_waiting) in found.into_iter().zip(waits) {
+            if used.key.is_template() {
+                (used.n_used, n_waiting) = store.template_use(&used.key, now).await?;
+            }
+            facts.push(LimitFacts { used, n_waiting });
+        }
+        Ok(facts)
     }
 
     /// Hands over runs that wait though there is a slot for them: whoever gave it up died before it did so, or what it
@@ -82,14 +128,64 @@ impl Engine {
             let mut freed = Freed::from([(key.clone(), u64::MAX)]);
             while !freed.is_empty() {
                 let (dispatch, store, now) = (&*inner.dispatch, &*inner.store, inner.clock.now());
-                let (n_handed_over, rest) =
-                    hand_out(dispatch, store, freed, Some(handed_before), now).await?;
-                n_runs += n_handed_over;
-                freed = rest;
+                let done = hand_out(dispatch, store, freed, Some(handed_before), now).await?;
+                n_runs += done.n_handed_over;
+                freed = done.rest;
             }
             after = Some(key);
         }
         Ok(n_runs)
+    }
+
+    /// Asks those runs to end that are to give way to others. Gives how many.
+    pub async fn ask_holders(&self) -> Result<usize, EngineError> {
+        let mut n_asked = 0;
+        loop {
+            let slots = with_retries(|| self.inner.store.slots_to_ask(BATCH)).await?;
+            if slots.is_empty() {
+                return Ok(n_asked);
+            }
+            let cancels = slots.iter().map(|slot| {
+                let LimitKey { namespace, name } = &slot.limit;
+                self.operate(Operation::Cancel {
+                    namespace: namespace.clone(),
+                    run_id: slot.owner,
+                    reason: give_way(name),
+                    actor: Some(limit_actor(name)),
+                })
+            });
+            let mut asked = Vec::with_capacity(slots.len());
+            for outcome in join_all(cancels).await {
+                match outcome {
+                    Ok(operated) => asked.push(operated.run.id),
+                    // Deleted meanwhile, and its slot with it.
+                    Err(EngineError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            with_retries(|| self.inner.store.note_asked(&slots)).await?;
+            n_asked += asked.len();
+            self.cascade_each(&asked, Order::Upward).await?;
+        }
+    }
+
+    /// Asks runs to give way as soon as a claim of this process wants it, until `stop`.
+    pub async fn run_collisions(self, stop: CancellationToken) {
+        let woken = self.inner.wakes.collisions.clone();
+        while stop.run_until_cancelled(woken.notified()).await.is_some() {
+            let Some(outcome) = stop.run_until_cancelled(self.ask_holders()).await else { return };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "runs were not asked to give way; the scheduler's sweep will do it");
+            }
+        }
+    }
+
+    /// Forgets rates that have all their tokens again, and who waits for a lease and is not heard of, up to `limit` of
+    /// each. Gives how many of one of them at most.
+    pub async fn purge_limits(&self, limit: usize) -> Result<usize, EngineError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let n_waits = store.purge_lease_waits(now, limit).await?;
+        Ok(n_waits.max(store.purge_rates(now, limit).await?))
     }
 
     /// Frees up to `limit` slots whose lease has ended, or whose run nobody holds: there is none of these, as a run gives
@@ -110,33 +206,66 @@ impl Engine {
     }
 }
 
-/// Hands runs to delivery as slots came free, those first that come first by priority and due time: of each limit one
-/// batch at most. Gives how many, and what is left for the next turn. A hand-over that fails is left to the sweeps.
+/// What became of a turn of [`hand_out`].
+#[derive(Default)]
+pub(crate) struct HandedOut {
+    pub n_handed_over: usize,
+    /// What is left for the next turn.
+    pub rest: Freed,
+    /// Limits whose rates are to be looked at again, and when.
+    pub later: BTreeMap<LimitKey, Timestamp>,
+}
+
+/// Hands runs to delivery as slots came free and rates allow, those first that come first by priority and due time: of
+/// each limit one batch at most. A hand-over that fails is left to the sweeps.
+///
+/// Of a rate as many are handed over as it has tokens, less those that are on their way: so the cost is that of tokens,
+/// however many wait.
 pub(crate) async fn hand_out(
     dispatch: &dyn Dispatch,
     store: &dyn RunStore,
-    freed: Freed,
+    mut freed: Freed,
     handed_before: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(usize, Freed), StoreError> {
+) -> Result<HandedOut, StoreError> {
+    let mut done = HandedOut::default();
     if freed.is_empty() {
-        return Ok((0, freed));
+        return Ok(done);
+    }
+    if let Some(first_left) = freed.keys().nth(N_LIMITS).cloned() {
+        done.rest = freed.split_off(&first_left);
     }
     let keys: Vec<LimitKey> = freed.keys().cloned().collect();
     let found = store.get_limits(&keys, now).await?;
-    let (mut n_handed_over, mut rest) = (0, Freed::new());
     for (key, n_freed) in freed {
-        let defined = found.iter().find(|used| used.limit.key == key);
-        // One that is not defined does not bind.
-        let n_left = defined.map_or(u64::MAX, |used| used.n_free().min(n_freed));
-        let mut n_left = n_left;
+        let defined = found.iter().find(|used| used.key == key);
+        let rate = defined.and_then(|used| Some((used.limit.settings.rate?, used.arrival)));
+        let mut n_left = match (defined, rate) {
+            // One that is not defined does not bind.
+            (None, _) => u64::MAX,
+            (Some(used), None) => used.n_free().min(n_freed),
+            (Some(used), Some(_)) => used.n_free().min(used.n_tokens(now)),
+        };
+        // Where it lacks a slot, whoever gives one up says so.
+        if let Some((rate, arrival)) = rate
+            && rate.n_free(arrival, now) == 0
+        {
+            done.later.insert(key, rate.free_at(arrival).max(now + rate_interval(rate)));
+            continue;
+        }
+        let is_on_its_way_since = handed_before.unwrap_or(Timestamp::UNIX_EPOCH).max(now - ON_ITS_WAY);
+        let counted_since = rate.map(|_| is_on_its_way_since);
         let (mut n_asked, mut n_given) = (usize::try_from(n_left).unwrap_or(BATCH).min(BATCH), 0);
         while n_asked > 0 && n_given < BATCH {
-            let ids = store.hand_out(&key, handed_before, now, n_asked).await?;
+            let ids = store.hand_out(&key, handed_before, counted_since, now, n_asked).await?;
             let mut runs = store.get_runs(None, &ids).await?;
+            if runs.len() < ids.len() {
+                // The others are leases.
+                store.tell_leases().await;
+            }
             // What was claimed or cancelled meanwhile waits no longer.
             runs.retain(is_waiting);
-            n_handed_over += hand_over(dispatch, store, &runs).await;
+            done.n_handed_over += hand_over(dispatch, store, &runs).await;
             n_given += ids.len();
             // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
             // many of them, so more are asked for each time.
@@ -150,9 +279,21 @@ pub(crate) async fn hand_out(
                 n_left = 0;
             }
         }
-        if n_left > 0 {
-            rest.insert(key, n_left);
+        match rate {
+            // There is nobody else, or the claims of those on their way say when to look again.
+            Some(_) if n_given == 0 => {}
+            Some((rate, _)) => {
+                done.later.insert(key, now + rate_interval(rate));
+            }
+            None if n_left > 0 => {
+                done.rest.insert(key, n_left);
+            }
+            None => {}
         }
     }
-    Ok((n_handed_over, rest))
+    Ok(done)
+}
+
+fn rate_interval(rate: Rate) -> Duration {
+    rate.burst_span().clamp(MIN_RATE_INTERVAL, RATE_INTERVAL)
 }

@@ -337,11 +337,13 @@ impl Changes {
             return Err(EngineError::QueuePaused { name });
         }
         if is_new_claim(operation, &step)
-            && let Err(limit) = self.slots.grant(run)
+            && let Err(refusal) = self.slots.grant(run, now)
         {
-            event = Event::SlotRefused { limit: limit.name.clone() };
+            event = refusal.event();
             step = apply(run, epoch, &event, now, rand::random())?;
-            self.slots.refuse(run, limit);
+            if let Some(limit) = refusal.into_awaited() {
+                self.slots.refuse(run, limit);
+            }
             if step.transitions.is_empty() {
                 // That it waits is no news, but its epoch has grown.
                 let run = step.run.clone();
@@ -451,6 +453,7 @@ impl Changes {
             now.is_some_and(|now| now.epoch == run.epoch && now.state.state_type() == StateType::Scheduled)
         });
         if !self.slots.is_empty() {
+            self.outbound.collision = self.slots.has_asked();
             self.outbound.freed = self.slots.write(&mut *tx, &self.runs, now).await?;
         }
         let mut rows = Vec::with_capacity(self.changed.len());

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tidegate_model::{RunId, Timestamp};
-use tidegate_orchestration::{Run, StateName, StateType};
-use tidegate_store::{LimitKey, RunTx, Slot, SlotWait, StoreError};
+use tidegate_model::{RunId, Timestamp, limits};
+use tidegate_orchestration::{Arrival, Collision, Event, Lack, Rate, Run, StateName, StateType};
+use tidegate_store::{LimitKey, LimitUse, RunTx, Slot, SlotWait, StoreError};
 
 use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
 
@@ -13,12 +13,96 @@ use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
 /// no statement.
 #[derive(Default)]
 pub(crate) struct Slots {
-    /// The free slots of limits that bind. They are locked, so nobody else takes them before the commit.
-    free: HashMap<LimitKey, u64>,
+    /// What is left of limits that bind. They are locked, so nobody else takes any of it before the commit.
+    left: HashMap<LimitKey, Left>,
     /// Runs with limits that were changed, as they stood before.
     before: BTreeMap<RunId, Standing>,
     granted: BTreeSet<RunId>,
     refused: BTreeMap<RunId, LimitKey>,
+    /// Rates of which a token was taken.
+    spent: BTreeSet<LimitKey>,
+    /// Slots whose runs are to be asked to give way.
+    asked: Vec<(LimitKey, RunId)>,
+}
+
+/// What is left of a limit.
+struct Left {
+    n_free: u64,
+    rate: Option<(Rate, Arrival)>,
+    on_collision: Collision,
+    /// Those that could give way, the first to be asked last; empty where none is to be asked.
+    holders: Vec<RunId>,
+    /// How many that were asked still have their slots.
+    n_asked: u64,
+    n_waiting: u64,
+}
+
+impl Left {
+    fn of(used: &LimitUse) -> Self {
+        let settings = &used.limit.settings;
+        Self {
+            n_free: used.n_free(),
+            rate: settings.rate.map(|rate| (rate, used.arrival)),
+            on_collision: settings.on_collision,
+            holders: Vec::new(),
+            n_asked: 0,
+            n_waiting: 0,
+        }
+    }
+
+    fn lack(&self, now: Timestamp) -> Option<Lack> {
+        if self.n_free == 0 {
+            return Some(Lack::Slot);
+        }
+        let (rate, arrival) = self.rate?;
+        (rate.n_free(arrival, now) == 0).then_some(Lack::Token)
+    }
+
+    const fn may_ask(&self) -> bool {
+        matches!(self.on_collision, Collision::CancelOldest | Collision::CancelNewest)
+    }
+}
+
+/// A limit that has nothing left for a run, and what becomes of that.
+pub(crate) struct Refusal {
+    limit: LimitKey,
+    lack: Lack,
+    then: Then,
+}
+
+enum Then {
+    Wait,
+    Skip,
+    CancelIt,
+}
+
+impl Refusal {
+    /// What happens to the run.
+    pub fn event(&self) -> Event {
+        let (limit, lack) = (self.limit.name.clone(), self.lack);
+        match self.then {
+            Then::Wait => Event::SlotRefused { limit, lack },
+            Then::Skip => Event::SlotSkipped { limit, lack },
+            Then::CancelIt => {
+                Event::CancelRequested { reason: give_way(&limit), actor: Some(limit_actor(&limit)) }
+            }
+        }
+    }
+
+    /// The limit that the run waits for.
+    pub fn into_awaited(self) -> Option<LimitKey> {
+        matches!(self.then, Then::Wait).then_some(self.limit)
+    }
+}
+
+/// Why a run is cancelled that gives way to another.
+pub(crate) fn give_way(limit: &str) -> String {
+    format!("the concurrency limit `{limit}` has no free slot, and has this run give way")
+}
+
+/// Who cancels it.
+pub(crate) fn limit_actor(limit: &str) -> String {
+    format!("concurrency limit {limit}")
 }
 
 /// What a run has or waits for.
@@ -44,30 +128,87 @@ impl Slots {
         runs: impl Iterator<Item = &'a Run>,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let keys: BTreeSet<LimitKey> = runs.flat_map(limits_of).collect();
-        if keys.is_empty() {
+        let mut n_claims = BTreeMap::<LimitKey, u64>::new();
+        for limit in runs.flat_map(limits_of) {
+            *n_claims.entry(limit).or_default() += 1;
+        }
+        if n_claims.is_empty() {
             return Ok(Self::default());
         }
-        let locked = tx.lock_limits(&keys.into_iter().collect::<Vec<_>>(), now).await?;
-        let free = locked.into_iter().map(|used| (used.limit.key.clone(), used.n_free())).collect();
-        Ok(Self { free, ..Self::default() })
+        let keys: Vec<LimitKey> = n_claims.keys().cloned().collect();
+        let mut left = HashMap::new();
+        for used in tx.lock_limits(&keys, now).await? {
+            let mut one = Left::of(&used);
+            let n_claims = n_claims.get(&used.key).copied().unwrap_or_default();
+            if one.may_ask() && one.n_free < n_claims {
+                let newest_first = one.on_collision == Collision::CancelNewest;
+                let found = tx.find_holders(&used.key, newest_first, limits::MAX_BATCH_SIZE).await?;
+                one.holders = found.unasked.into_iter().rev().collect();
+                (one.n_asked, one.n_waiting) = (found.n_asked, found.n_waiting);
+            }
+            left.insert(used.key, one);
+        }
+        Ok(Self { left, ..Self::default() })
     }
 
-    /// Takes a slot of each of its limits for a run that is to be claimed, or gives the limit that has none.
-    pub fn grant(&mut self, run: &Run) -> Result<(), LimitKey> {
+    /// Takes a slot and a token of each of its limits for a run that is to be claimed, or says what one of them has not.
+    /// A limit that skips comes before those that wait.
+    pub fn grant(&mut self, run: &Run, now: Timestamp) -> Result<(), Refusal> {
         let limits = limits_of(run);
-        if let Some(full) = limits.iter().find(|limit| self.free.get(limit) == Some(&0)) {
-            return Err(full.clone());
+        let mut refusal: Option<Refusal> = None;
+        for limit in &limits {
+            let Some(left) = self.left.get(limit) else { continue };
+            let Some(lack) = left.lack(now) else { continue };
+            if left.on_collision == Collision::Skip {
+                return Err(Refusal { limit: limit.clone(), lack, then: Then::Skip });
+            }
+            refusal.get_or_insert_with(|| Refusal { limit: limit.clone(), lack, then: Then::Wait });
+        }
+        if let Some(mut refusal) = refusal {
+            if refusal.lack == Lack::Slot {
+                refusal.then = self.collide(run, &refusal.limit);
+            }
+            return Err(refusal);
         }
         for limit in &limits {
-            if let Some(n_free) = self.free.get_mut(limit) {
-                *n_free -= 1;
+            let Some(left) = self.left.get_mut(limit) else { continue };
+            left.n_free = left.n_free.saturating_sub(1);
+            if let Some((rate, arrival)) = &mut left.rate {
+                *arrival = rate.take(*arrival, now).unwrap_or(*arrival);
+                self.spent.insert(limit.clone());
+            }
+            match left.on_collision {
+                // It has had its slot for the shortest time.
+                Collision::CancelOldest => left.holders.insert(0, run.id),
+                Collision::CancelNewest => {
+                    let idx = left.holders.partition_point(|holder| *holder < run.id);
+                    left.holders.insert(idx, run.id);
+                }
+                Collision::Wait | Collision::Skip => {}
             }
         }
         if !limits.is_empty() {
             self.granted.insert(run.id);
         }
         Ok(())
+    }
+
+    /// Has somebody give way, where the limit says so. Never more than wait.
+    fn collide(&mut self, run: &Run, limit: &LimitKey) -> Then {
+        let Some(left) = self.left.get_mut(limit) else { return Then::Wait };
+        let n_waiting = left.n_waiting + u64::from(!is_waiting(run));
+        if left.may_ask() && left.n_asked < n_waiting {
+            let is_newest = left.holders.last().is_none_or(|newest| *newest < run.id);
+            if left.on_collision == Collision::CancelNewest && is_newest {
+                return Then::CancelIt;
+            }
+            if let Some(holder) = left.holders.pop() {
+                left.n_asked += 1;
+                self.asked.push((limit.clone(), holder));
+            }
+        }
+        left.n_waiting = n_waiting;
+        Then::Wait
     }
 
     /// Has a run wait for a slot of `limit`.
@@ -90,8 +231,14 @@ impl Slots {
         self.before.is_empty()
     }
 
-    /// Writes what has become of the runs, and tells where a slot may have come free by that: one that was given up, and
-    /// one that a run was handed over for and could not use, as another of its limits had none.
+    /// True where somebody is to be asked to give way.
+    pub fn has_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Writes what has become of the runs, and tells where a slot may have come free by that: one that was given up, one
+    /// that a run was handed over for and could not use, as another of its limits had none, or did not wait for; and of
+    /// which rates those who wait are to be looked at again.
     pub async fn write(
         self,
         tx: &mut dyn RunTx,
@@ -100,11 +247,18 @@ impl Slots {
     ) -> Result<Freed, StoreError> {
         let mut freed = Freed::new();
         let (mut take, mut free, mut wait, mut end_wait) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // Runs that wait no longer, and have not got what they waited for.
+        let mut has_left = Vec::new();
         for (id, before) in &self.before {
             let Some(run) = runs.get(id) else { continue };
             let after = Standing::of(run);
             if after.is_held && self.granted.contains(id) {
                 take.extend(limits_of(run).into_iter().map(|limit| slot(run, limit, now)));
+                if before.is_waiting {
+                    // Of the tokens that it did not take there may be some for those behind it.
+                    let spent = limits_of(run).into_iter().filter(|limit| self.spent.contains(limit));
+                    spent.for_each(|limit| *freed.entry(limit).or_default() += 1);
+                }
             }
             if before.is_held && !after.is_held {
                 free.push(*id);
@@ -116,7 +270,10 @@ impl Slots {
                     // it up has not seen this run wait.
                     limits_of(run).into_iter().for_each(|limit| *freed.entry(limit).or_default() += 1);
                 }
-                None if before.is_waiting && !after.is_waiting => end_wait.push(*id),
+                None if before.is_waiting && !after.is_waiting => {
+                    let ended = if after.is_held { &mut end_wait } else { &mut has_left };
+                    ended.push(*id);
+                }
                 None => {}
             }
         }
@@ -131,6 +288,19 @@ impl Slots {
         }
         if !end_wait.is_empty() {
             tx.end_waits(&end_wait).await?;
+        }
+        if !has_left.is_empty() {
+            tx.end_waits(&has_left)
+                .await?
+                .into_iter()
+                .for_each(|limit| *freed.entry(limit).or_default() += 1);
+        }
+        if !self.spent.is_empty() {
+            let arrival = |limit: &LimitKey| Some((limit.clone(), self.left.get(limit)?.rate?.1));
+            tx.put_arrivals(&self.spent.iter().filter_map(arrival).collect::<Vec<_>>()).await?;
+        }
+        if !self.asked.is_empty() {
+            tx.ask_slots(&self.asked).await?;
         }
         Ok(freed)
     }
@@ -149,7 +319,7 @@ pub(crate) fn limits_of(run: &Run) -> BTreeSet<LimitKey> {
 }
 
 fn slot(run: &Run, limit: LimitKey, now: Timestamp) -> Slot {
-    Slot { limit, owner: run.id, acquired_at: now, expires_at: None }
+    Slot { limit, owner: run.id, acquired_at: now, expires_at: None, for_run: None }
 }
 
 fn wait_of(run: &Run, limit: &LimitKey) -> SlotWait {

@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{Fixture, Notes, start_engine, task};
 use futures::future::join_all;
 use tidegate_engine::{Ask, Create, Engine, EngineError, Operated, Operation, Wait};
 use tidegate_model::{Clock, Namespace, RunId};
-use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType};
-use tidegate_store::{LimitKey, RunStore, Slot};
+use tidegate_orchestration::{Collision, Event, Failure, Holder, Rate, Run, StateName, StateType};
+use tidegate_store::{LimitKey, LimitSettings, RunStore, Slot};
 use tidegate_store_postgres::{PgOptions, PgStore, testing::Database};
 use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::{Draws, ManualClock};
@@ -17,6 +17,21 @@ use tokio::task::JoinSet;
 
 fn key(name: &str) -> LimitKey {
     LimitKey { namespace: Namespace::default(), name: name.to_owned() }
+}
+
+fn rate(max_starts: u32, seconds: u64) -> Rate {
+    let max_starts = NonZeroU32::new(max_starts).expect("is not 0");
+    Rate { max_starts, period: Duration::from_secs(seconds), burst: max_starts }
+}
+
+/// Slots, and what becomes of who finds none.
+fn colliding(max_slots: u32, on_collision: Collision) -> LimitSettings {
+    LimitSettings { on_collision, ..max_slots.into() }
+}
+
+/// A rate, and any number of slots.
+fn rated(rate: Rate) -> LimitSettings {
+    LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Wait }
 }
 
 /// A task that needs a slot of each of these limits.
@@ -223,7 +238,13 @@ async fn a_slot_that_nobody_has_is_freed() {
     fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
     let (run, waiting) = (created(&fixture, &["db"]).await, created(&fixture, &["db"]).await);
     assert_eq!(fixture.engine.clear_slots(10).await.expect("sweeps"), 0);
-    let stray = Slot { limit: key("db"), owner: run.id, acquired_at: fixture.clock.now(), expires_at: None };
+    let stray = Slot {
+        limit: key("db"),
+        owner: run.id,
+        acquired_at: fixture.clock.now(),
+        expires_at: None,
+        for_run: None,
+    };
     let mut tx = fixture.store.begin().await.expect("begins");
     tx.take_slots(&[stray]).await.expect("takes");
     tx.commit().await.expect("commits");
@@ -231,6 +252,185 @@ async fn a_slot_that_nobody_has_is_freed() {
     assert_eq!(fixture.engine.clear_slots(10).await.expect("sweeps"), 1);
     until_handed_over(&fixture, &waiting).await;
     assert!(claimed(&fixture, &fixture.get(&waiting).await).await.is_granted());
+}
+
+#[tokio::test]
+async fn each_value_of_a_template_has_slots_of_its_own() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("customer=*"), 1).await.expect("is defined");
+    let (a, b) = (["customer=a"], ["customer=b"]);
+    let holders = [created(&fixture, &a).await, created(&fixture, &b).await];
+    for run in &holders {
+        assert!(claimed(&fixture, run).await.is_granted(), "one does not bind the other");
+    }
+    let waiting = [created(&fixture, &a).await, created(&fixture, &b).await];
+    for run in &waiting {
+        assert!(claimed(&fixture, run).await.is_waiting());
+    }
+    assert_eq!((n_used(&fixture, "customer=a").await, n_used(&fixture, "customer=*").await), (1, 2));
+    let explanation =
+        fixture.engine.explain(&Namespace::default(), waiting[0].id).await.expect("is explained");
+    let summary = explanation.summary;
+    assert!(summary.contains("`customer=a` (by `customer=*`) has 1 slot, taken by run"), "{summary}");
+
+    let held = fixture.get(&holders[0]).await;
+    fixture.report(&held, Event::Released).await.expect("is given back");
+    until_handed_over(&fixture, &waiting[0]).await;
+    assert!(claimed(&fixture, &fixture.get(&waiting[0]).await).await.is_granted());
+    // Its own limit takes the place of the template, and the template that of its own limit.
+    fixture.engine.put_limit(key("customer=b"), 2).await.expect("is defined");
+    until_handed_over(&fixture, &waiting[1]).await;
+    assert!(claimed(&fixture, &fixture.get(&waiting[1]).await).await.is_granted());
+    assert!(fixture.engine.delete_limit(key("customer=b")).await.expect("is deleted"));
+    let third = created(&fixture, &b).await;
+    assert!(claimed(&fixture, &third).await.is_waiting());
+    fixture.engine.put_limit(key("customer=*"), 3).await.expect("is raised");
+    until_handed_over(&fixture, &third).await;
+}
+
+#[tokio::test]
+async fn a_rate_lets_so_many_start_and_hands_over_the_next_with_each_token() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("api"), rated(rate(2, 10))).await.expect("is defined");
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        runs.push(created(&fixture, &["api"]).await);
+        fixture.clock.advance(Duration::from_millis(1));
+    }
+    for run in &runs[..2] {
+        let held = claimed(&fixture, run).await;
+        assert!(held.is_granted());
+        fixture.report(&held.run, Event::Released).await.expect("is given back");
+        fixture.cancel(run).await;
+    }
+    for run in &runs[2..] {
+        assert!(claimed(&fixture, run).await.is_waiting(), "a token is not given back");
+    }
+    let waiting = fixture.get(&runs[2]).await;
+    assert_eq!(waiting.state.message, "the concurrency limit `api` allows no further start now");
+    let explanation = fixture.engine.explain(&Namespace::default(), waiting.id).await.expect("is explained");
+    assert!(
+        explanation.summary.contains("`api` allows 2 starts in 10 s; the next one at"),
+        "{}",
+        explanation.summary
+    );
+
+    // The first of those who wait leaves, and takes no token with it.
+    fixture.cancel(&runs[2]).await;
+    fixture.advance(5);
+    until_handed_over(&fixture, &runs[3]).await;
+    let lost_before = fixture.clock.now() - Duration::from_secs(60);
+    assert_eq!(fixture.engine.hand_out_slots(lost_before).await.expect("sweeps"), 0, "one token, one run");
+    assert!(!is_handed_over(&fixture, &runs[4]));
+    assert!(claimed(&fixture, &fixture.get(&runs[3]).await).await.is_granted());
+    assert!(claimed(&fixture, &fixture.get(&runs[4]).await).await.is_waiting());
+    fixture.advance(5);
+    until_handed_over(&fixture, &runs[4]).await;
+    assert!(claimed(&fixture, &fixture.get(&runs[4]).await).await.is_granted());
+
+    fixture.engine.put_limit(key("api"), rated(rate(1_000, 1))).await.expect("is raised");
+    fixture.clock.advance(Duration::from_millis(100));
+    until_handed_over(&fixture, &runs[5]).await;
+    fixture.advance(60);
+    assert_eq!(fixture.engine.purge_limits(10).await.expect("sweeps"), 1);
+}
+
+#[tokio::test]
+async fn who_is_handed_over_for_a_token_and_is_not_taken_keeps_it_from_others_for_a_while_only() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("api"), rated(rate(1, 10))).await.expect("is defined");
+    let runs = [
+        created(&fixture, &["api"]).await,
+        created(&fixture, &["api"]).await,
+        created(&fixture, &["api"]).await,
+    ];
+    assert!(claimed(&fixture, &runs[0]).await.is_granted());
+    for run in &runs[1..] {
+        assert!(claimed(&fixture, run).await.is_waiting());
+    }
+    fixture.advance(10);
+    until_handed_over(&fixture, &runs[1]).await;
+    let lost_before = fixture.clock.now() - Duration::from_secs(60);
+    assert_eq!(fixture.engine.hand_out_slots(lost_before).await.expect("sweeps"), 0);
+    fixture.advance(6);
+    fixture.engine.hand_out_slots(lost_before).await.expect("sweeps");
+    until_handed_over(&fixture, &runs[2]).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_skips_gives_up_who_finds_nothing_left() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(1, Collision::Skip)).await.expect("is defined");
+    let settings = LimitSettings { on_collision: Collision::Skip, ..rated(rate(1, 10)) };
+    fixture.engine.put_limit(key("api"), settings).await.expect("is defined");
+    for name in ["db", "api"] {
+        let (first, second) = (created(&fixture, &[name]).await, created(&fixture, &[name]).await);
+        assert!(claimed(&fixture, &first).await.is_granted());
+        let skipped = claimed(&fixture, &second).await;
+        assert!(!skipped.is_granted() && !skipped.is_waiting());
+        assert_eq!(fixture.state(&second).await, "CANCELLED/Skipped");
+        assert!(!claimed(&fixture, &second).await.changed, "a repeat is answered alike");
+    }
+    // It decides also where another limit would have it wait.
+    fixture.engine.put_limit(key("all"), 0).await.expect("is defined");
+    let both = created(&fixture, &["all", "db"]).await;
+    claimed(&fixture, &both).await;
+    assert_eq!(fixture.state(&both).await, "CANCELLED/Skipped");
+    // One that waits is given up once its limit skips.
+    let waiting = created(&fixture, &["all"]).await;
+    assert!(claimed(&fixture, &waiting).await.is_waiting());
+    fixture.engine.put_limit(key("all"), colliding(0, Collision::Skip)).await.expect("is changed");
+    claimed(&fixture, &fixture.get(&waiting).await).await;
+    assert_eq!(fixture.state(&waiting).await, "CANCELLED/Skipped");
+    let waits = fixture.store.count_waits(&[key("all")]).await.expect("reads");
+    assert_eq!(waits, [0], "it waits no longer");
+}
+
+#[tokio::test]
+async fn the_oldest_holder_gives_way_once_and_no_more_than_wait() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(2, Collision::CancelOldest)).await.expect("is defined");
+    let (first, second) = (created(&fixture, &["db"]).await, created(&fixture, &["db"]).await);
+    // The order of the claims counts, not that of the creations.
+    let second = fixture.start(&second).await;
+    fixture.advance(1);
+    let first = fixture.start(&first).await;
+    let newcomer = created(&fixture, &["db"]).await;
+    assert!(claimed(&fixture, &newcomer).await.is_waiting());
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 1);
+    assert_eq!(fixture.state(&second).await, "CANCELLING/Cancelling");
+    assert_eq!(fixture.state(&first).await, "RUNNING/Running");
+    fixture
+        .until_noted(|notes| {
+            let stopped = notes.stopped.lock().expect("no test panicked with it");
+            stopped.iter().any(|order| order.run_id == second.id && order.message.contains("`db`"))
+        })
+        .await;
+    for _ in 0..3 {
+        assert!(claimed(&fixture, &fixture.get(&newcomer).await).await.is_waiting());
+        assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 0, "one waits, and one was asked");
+    }
+    let cancelling = fixture.get(&second).await;
+    fixture.report(&cancelling, Event::Cancelled).await.expect("is stopped");
+    until_handed_over(&fixture, &newcomer).await;
+    assert!(claimed(&fixture, &fixture.get(&newcomer).await).await.is_granted());
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 0);
+}
+
+#[tokio::test]
+async fn the_newest_of_holders_and_newcomer_gives_way() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(1, Collision::CancelNewest)).await.expect("is defined");
+    let old = created(&fixture, &["db"]).await;
+    let holder = fixture.start(&created(&fixture, &["db"]).await).await;
+    let newcomer = created(&fixture, &["db"]).await;
+    claimed(&fixture, &newcomer).await;
+    assert_eq!(fixture.state(&newcomer).await, "CANCELLED/Cancelled");
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 0);
+    assert!(claimed(&fixture, &old).await.is_waiting());
+    assert!(claimed(&fixture, &fixture.get(&old).await).await.is_waiting(), "it waits for who was asked");
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 1);
+    assert_eq!(fixture.state(&holder).await, "CANCELLING/Cancelling");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,12 +526,22 @@ async fn race(store: Arc<dyn RunStore>) {
         let (facts, _) = replicas.engines[0].get_limit(key(name), 1).await.expect("is defined");
         assert_eq!(facts.used.n_used, 0);
     }
+    // Of tokens there is no more than the burst however often it is claimed, for each value of a template.
+    replicas.engines[0].put_limit(key("api=*"), rated(rate(7, 86_400))).await.expect("is defined");
+    let creates = (0..60_usize)
+        .map(|idx| replicas.engines[idx % 2].create(limited(&[["api=a", "api=b"][idx / 2 % 2]])));
+    let created = join_all(creates).await.into_iter().map(|created| created.expect("is created").run);
+    let created: Vec<Run> = created.collect();
+    let claims = created.iter().enumerate().map(|(idx, run)| replicas.engines[idx % 2].operate(claim(run)));
+    let claims = join_all(claims).await.into_iter().map(|claim| claim.expect("is answered"));
+    assert_eq!(claims.filter(Operated::is_granted).count(), 14, "each token is used, and none twice");
 }
 
 /// Random histories of many runs through two replicas: after every step the slots are those of the held runs, and those
 /// who wait are told as waiting.
 async fn histories(store: Arc<dyn RunStore>, n_steps: usize) {
-    const NAMES: [&str; 3] = ["a", "b", "never defined"];
+    const NAMES: [&str; 4] = ["a", "b", "key=1", "never defined"];
+    const LIMITS: [&str; 3] = ["a", "b", "key=*"];
     let (replicas, draws) = (Replicas::over(store), Draws::new());
     let pick = |n: usize| (draws.next() * n as f64) as usize % n;
     let mut ids = Vec::new();
@@ -373,10 +583,13 @@ async fn histories(store: Arc<dyn RunStore>, n_steps: usize) {
             _ => {
                 replicas.clock.advance(Duration::from_secs(5));
                 engine.fire_timers(100).await.expect("sweeps");
-                engine
-                    .put_limit(key(NAMES[pick(2)]), u32::try_from(pick(5)).expect("is small"))
-                    .await
-                    .expect("is changed");
+                let settings = LimitSettings {
+                    max_slots: (pick(4) > 0).then(|| u32::try_from(pick(5)).expect("is small")),
+                    rate: (pick(2) == 0).then(|| rate(1 + u32::try_from(pick(5)).expect("is small"), 20)),
+                    on_collision: Collision::ALL[pick(Collision::ALL.len())],
+                };
+                engine.put_limit(key(LIMITS[pick(3)]), settings).await.expect("is changed");
+                engine.ask_holders().await.expect("asks");
                 check(&replicas, &ids).await;
                 continue;
             }

@@ -49,6 +49,7 @@ pub enum Reason {
     UploadTooSlow,
     OpenRunsBelow,
     QueueNotFound,
+    LeaseLost,
 }
 
 impl Reason {
@@ -75,6 +76,7 @@ impl Reason {
             Self::UploadTooSlow => "UPLOAD_TOO_SLOW",
             Self::OpenRunsBelow => "OPEN_RUNS_BELOW",
             Self::QueueNotFound => "QUEUE_NOT_FOUND",
+            Self::LeaseLost => "LEASE_LOST",
         }
     }
 }

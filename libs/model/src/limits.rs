@@ -38,6 +38,18 @@ pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
 pub const QUEUE_LIMIT_PREFIX: &str = "queue:";
 /// Slots of one concurrency limit.
 pub const MAX_CONCURRENCY_SLOTS: u32 = 1_000_000;
+/// Starts in one period of a concurrency limit's rate, and of its burst.
+pub const MAX_RATE_STARTS: u32 = 1_000_000;
+/// The period of a rate.
+pub const RATE_PERIODS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// How long a rate may take to save up its whole burst.
+pub const MAX_BURST_SPAN: Duration = Duration::from_secs(365 * 86_400);
+/// How long code may have slots by a lease without renewing it.
+pub const LEASE_DURATIONS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// How long one call may wait for slots.
+pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
 /// Slots of a concurrency limit whose owners are told at once.
 pub const MAX_LISTED_SLOTS: usize = 1_000;
 /// Bytes of a cache key.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_model::{RunId, SessionId};
 
-use crate::{Failure, Holder};
+use crate::{Failure, Holder, Lack};
 
 /// What happens to a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,10 +12,19 @@ pub enum Event {
         /// Who.
         holder: Holder,
     },
-    /// It was to be claimed, but a concurrency limit has no free slot.
+    /// It was to be claimed, but a concurrency limit has nothing left for it: it waits.
     SlotRefused {
         /// The limit's name.
         limit: String,
+        /// What there is none of.
+        lack: Lack,
+    },
+    /// The same, where the limit has such runs given up.
+    SlotSkipped {
+        /// The limit's name.
+        limit: String,
+        /// What there is none of.
+        lack: Lack,
     },
     /// An earlier run with the same cache key has a result that serves.
     CacheHit {
@@ -96,6 +105,7 @@ impl Event {
         match self {
             Self::Claimed { .. } => "claimed",
             Self::SlotRefused { .. } => "slot_refused",
+            Self::SlotSkipped { .. } => "slot_skipped",
             Self::CacheHit { .. } => "cache_hit",
             Self::Started => "started",
             Self::Completed => "completed",

@@ -3,17 +3,21 @@
 //!
 //! The heart is [`apply`]: a run and an event in, a [`Step`] or a [`Rejection`] out.
 
+mod collision;
 mod create;
 mod event;
 mod policy;
+mod rate;
 mod run;
 mod state;
 mod step;
 mod transition;
 
+pub use collision::{Collision, Lack};
 pub use create::{Draft, create};
 pub use event::Event;
 pub use policy::{CrashPolicy, ParentPolicies, ParentPolicy, Policies, RetryPolicy};
+pub use rate::{Arrival, Rate};
 pub use run::{CachePolicy, Failure, Holder, Placement, Run};
 pub use state::{Phase, State, StateName, StateType};
 pub use step::{Effect, Rejection, Step};

@@ -142,6 +142,8 @@ macro_rules! text_enum {
     };
 }
 
+pub(crate) use text_enum;
+
 text_enum! {
     /// Where a run stands, without data. The last four are terminal.
     StateType {
@@ -234,5 +236,7 @@ text_enum! {
         Cancelled = "Cancelled",
         /// Did not start before its expiry.
         Expired = "Expired",
+        /// Found no slot of a concurrency limit that has such runs given up.
+        Skipped = "Skipped",
     }
 }

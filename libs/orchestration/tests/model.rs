@@ -17,7 +17,7 @@ use common::{NOW, draft, worker};
 use stateright::{Checker, Model, Property};
 use tidegate_model::{Epoch, QueueName, RunId};
 use tidegate_orchestration::{
-    Effect, Event, Failure, Phase, Placement, Run, StateName, StateType, apply, create,
+    Effect, Event, Failure, Lack, Phase, Placement, Run, StateName, StateType, apply, create,
 };
 use uuid::Uuid;
 
@@ -266,7 +266,7 @@ impl System {
         let before = self.run(idx);
         let is_new = before.epoch.0 == epoch && before.state.phase == Phase::Scheduled;
         if is_new && self.slots.len() == N_SLOTS {
-            self.change(idx, Some(epoch), &Event::SlotRefused { limit: "gpu".into() });
+            self.change(idx, Some(epoch), &Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot });
             return None;
         }
         if !self.change(idx, Some(epoch), &claimed) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{NOW, fresh_run, is_request, worker};
 use proptest::prelude::*;
 use tidegate_model::{Epoch, RunId, SessionId};
-use tidegate_orchestration::{Event, Failure, Run, StateType, Step, apply};
+use tidegate_orchestration::{Event, Failure, Lack, Run, StateType, Step, apply};
 use uuid::Uuid;
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -15,7 +15,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     let timeout = || prop::option::of((1..200_u64).prop_map(Duration::from_secs));
     prop_oneof![
         6 => (0..3_u8).prop_map(|idx| Event::Claimed { holder: worker(&format!("w{idx}")) }),
-        1 => Just(Event::SlotRefused { limit: "gpu".into() }),
+        1 => Just(Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot }),
+        1 => Just(Event::SlotSkipped { limit: "gpu".into(), lack: Lack::Slot }),
         1 => Just(Event::CacheHit { from: RunId::from_uuid(uuid(9)) }),
         6 => Just(Event::Started),
         2 => Just(Event::Completed),

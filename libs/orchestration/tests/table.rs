@@ -10,7 +10,8 @@ use common::{
 };
 use tidegate_model::{RunId, SessionId, limits};
 use tidegate_orchestration::{
-    Draft, Effect, Event, Holder, Phase, Placement, Rejection, Run, StateName, StateType, Step, apply, create,
+    Draft, Effect, Event, Holder, Lack, Phase, Placement, Rejection, Run, StateName, StateType, Step, apply,
+    create,
 };
 
 /// What an event does to a run in a state: the states entered, or a word for why none is.
@@ -51,7 +52,7 @@ fn visit_every_pair(when: &str, adapt: fn(&mut Run), rows: &[Row]) -> usize {
 #[test]
 fn every_state_takes_every_event_as_the_table_says() {
     let n_pairs = visit_every_pair("as in the table", |_| (), &[]);
-    assert_eq!(n_pairs, (10 + 9) * 19, "every pair is visited");
+    assert_eq!(n_pairs, (10 + 9) * 20, "every pair is visited");
 }
 
 #[test]
@@ -201,10 +202,14 @@ fn a_run_is_late_once_and_handed_over_again() {
     assert_eq!(late.run.state.name, StateName::Late);
     assert_eq!((late.run.epoch, &late.effects), (run.epoch, &vec![Effect::Enqueue]));
     assert_eq!(late.run.timer_at(), None);
-    let waiting = take(&late.run, &Event::SlotRefused { limit: "gpu".into() }).run;
+    let waiting = take(&late.run, &Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot }).run;
     assert_eq!(waiting.state.name, StateName::AwaitingConcurrencySlot);
     assert_eq!(waiting.timer_at(), None, "its name says why it waits");
-    assert_eq!(take(&waiting, &Event::SlotRefused { limit: "gpu".into() }).transitions, [], "told once");
+    assert_eq!(
+        take(&waiting, &Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot }).transitions,
+        [],
+        "told once"
+    );
 }
 
 #[test]

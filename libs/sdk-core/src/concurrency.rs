@@ -9,21 +9,43 @@ fn limits(channel: Channel) -> ConcurrencyServiceClient<Channel> {
     ConcurrencyServiceClient::new(channel)
 }
 
+/// What a concurrency limit asks for: slots, a rate, or both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConcurrencySettings {
+    /// How many may be held at once; 0 has every run that needs a slot wait. `None`, with a rate: any number.
+    pub max_slots: Option<u32>,
+    /// How many may start in a time; `None`: any number.
+    pub rate: Option<proto::RateLimit>,
+    /// What becomes of a run that finds no slot.
+    pub on_collision: proto::CollisionPolicy,
+}
+
+impl From<u32> for ConcurrencySettings {
+    /// So many slots, and nothing else.
+    fn from(max_slots: u32) -> Self {
+        Self { max_slots: Some(max_slots), ..Self::default() }
+    }
+}
+
 /// Concurrency limits.
 impl Client {
-    /// Defines a limit, or changes how many slots it has. 0 has every run that needs one wait.
+    /// Defines a limit, or changes what it asks for: a number of slots, or [`ConcurrencySettings`].
     ///
     /// # Errors
     /// `InvalidArgument`, `Unavailable`.
     pub async fn put_concurrency_limit(
         &self,
         name: &str,
-        max_slots: u32,
+        settings: impl Into<ConcurrencySettings>,
     ) -> Result<proto::ConcurrencyLimit, Error> {
+        let settings = settings.into();
         let request = proto::PutConcurrencyLimitRequest {
             namespace: self.options().namespace.clone(),
             name: name.to_owned(),
-            max_slots: Some(max_slots),
+            max_slots: settings.max_slots,
+            rate: settings.rate,
+            on_collision: settings.on_collision.into(),
+            request_id: String::new(),
         };
         let connection = self.connection();
         let response = connection
@@ -92,6 +114,7 @@ impl Client {
             namespace: self.options().namespace.clone(),
             name: name.to_owned(),
             allow_missing,
+            request_id: String::new(),
         };
         let connection = self.connection();
         connection

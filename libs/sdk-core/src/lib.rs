@@ -35,6 +35,7 @@ mod worker;
 pub use child_calls::ChildCalls;
 pub use client::{Client, CreatedRun, new_run_id};
 pub use clock::{timestamp_of, wall_clock};
+pub use concurrency::ConcurrencySettings;
 pub use error::{Error, ErrorKind};
 pub use logs::{LogLine, LogWriter};
 pub use options::{DEFAULT_ADDRESS, Options};

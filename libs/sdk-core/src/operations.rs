@@ -181,6 +181,7 @@ impl Client {
         let request = proto::CancelBulkOperationRequest {
             namespace: self.options().namespace.clone(),
             operation_id: operation_id.to_owned(),
+            request_id: String::new(),
         };
         let send = async |channel, request| Bulk::new(channel).cancel_bulk_operation(request).await;
         answered(self.ask(request, send).await?.operation, "bulk operation")

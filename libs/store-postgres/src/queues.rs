@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use sqlx::{postgres::PgRow, query};
 use tidegate_model::{Namespace, QueueName, Timestamp};
+use tidegate_orchestration::Collision;
 use tidegate_store::{Queue, QueueKey, QueuePause, QueueRows, QueueTx, StoreError, adapter};
 
 use crate::{PgStore, error::store_error, queries, row, tx::PgTx};
@@ -64,7 +65,13 @@ impl QueueTx for PgTx {
         query(queries::PUT_LIMIT.sql())
             .bind(namespace)
             .bind(queue.key.limit().name)
+            .bind(true)
             .bind(i64::from(max_slots))
+            // It has no rate.
+            .bind(None::<i64>)
+            .bind(None::<i64>)
+            .bind(None::<i64>)
+            .bind(Collision::Wait.as_str())
             .bind(queue.updated_at.as_micros())
             .fetch_one(&mut *self.tx)
             .await

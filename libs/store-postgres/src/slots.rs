@@ -1,8 +1,11 @@
 use async_trait::async_trait;
 use sqlx::{postgres::PgRow, query};
 use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::Arrival;
 use tidegate_store::{
-    ConcurrencyLimit, LimitKey, LimitRows, LimitUse, Slot, SlotTx, SlotWait, StoreError, adapter,
+    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
+    SlotWait, StoreError,
+    adapter::{self, SettingsColumns},
 };
 use uuid::Uuid;
 
@@ -13,19 +16,37 @@ impl LimitRows for PgStore {
     async fn put_limit(
         &self,
         key: &LimitKey,
-        max_slots: u32,
+        settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
+        let columns = SettingsColumns::of(settings);
         let row = query(queries::PUT_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .bind(i64::from(max_slots))
+            .bind(columns.has_slots)
+            .bind(columns.max_slots)
+            .bind(columns.max_starts)
+            .bind(columns.period)
+            .bind(columns.burst)
+            .bind(settings.on_collision.as_str())
             .bind(now.as_micros())
             .fetch_one(&self.pool)
             .await
             .map_err(store_error)?;
         let created_at = Timestamp::from_micros(row::column(&row, 0)?);
-        Ok(ConcurrencyLimit { key: key.clone(), max_slots, created_at, updated_at: now })
+        if let Some(rate) = settings.rate {
+            let (first, end) = key.names();
+            query(queries::CLAMP_RATES.sql())
+                .bind(key.namespace.as_str())
+                .bind(&key.name)
+                .bind(first)
+                .bind(end)
+                .bind(rate.latest(now).0)
+                .execute(&self.pool)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(ConcurrencyLimit { key: key.clone(), settings: settings.clone(), created_at, updated_at: now })
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
@@ -43,6 +64,7 @@ impl LimitRows for PgStore {
             .bind(now.as_micros())
             .bind(namespaces(keys))
             .bind(names(keys))
+            .bind(templates(keys))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -67,15 +89,33 @@ impl LimitRows for PgStore {
         rows.iter().map(limit_use).collect()
     }
 
+    async fn template_use(&self, key: &LimitKey, now: Timestamp) -> Result<(u64, u64), StoreError> {
+        let (first, end) = key.names();
+        let row = query(queries::TEMPLATE_USE.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(first)
+            .bind(end)
+            .bind(now.as_micros())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let n_used = adapter::number("n_used", row::column(&row, 0)?)?;
+        Ok((n_used, adapter::number("n_waiting", row::column(&row, 1)?)?))
+    }
+
     async fn list_slots(
         &self,
         key: &LimitKey,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Slot>, StoreError> {
+        let (first, end) = key.names();
         let rows = query(queries::LIST_SLOTS.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
+            .bind(first)
+            .bind(end)
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
             .fetch_all(&self.pool)
@@ -108,6 +148,7 @@ impl LimitRows for PgStore {
         &self,
         key: &LimitKey,
         handed_before: Option<Timestamp>,
+        counted_since: Option<Timestamp>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError> {
@@ -117,6 +158,7 @@ impl LimitRows for PgStore {
             .bind(adapter::handed_before(handed_before))
             .bind(adapter::limit(limit))
             .bind(now.as_micros())
+            .bind(adapter::counted_since(counted_since))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -132,14 +174,86 @@ impl LimitRows for PgStore {
             .map_err(store_error)?;
         rows.iter().map(slot).collect()
     }
+    async fn slots_to_ask(&self, limit: usize) -> Result<Vec<Slot>, StoreError> {
+        let rows = query(queries::SLOTS_TO_ASK.sql())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(slot).collect()
+    }
+
+    async fn note_asked(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        query(queries::NOTE_ASKED.sql())
+            .bind(slots.iter().map(|slot| slot.limit.namespace.as_str()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|slot| slot.limit.name.as_str()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|slot| slot.owner.as_uuid()).collect::<Vec<_>>())
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn renew_leases(
+        &self,
+        namespace: &Namespace,
+        owner: RunId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let done = query(queries::RENEW_LEASES.sql())
+            .bind(namespace.as_str())
+            .bind(owner.as_uuid())
+            .bind(now.as_micros())
+            .bind(expires_at.as_micros())
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn handed_leases(&self, owners: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let rows = query(queries::HANDED_LEASES.sql())
+            .bind(row::ids(owners))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| row::run_id(row, 0)).collect()
+    }
+
+    async fn tell_leases(&self) {
+        self.signals.committed();
+    }
+
+    async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let done = query(queries::PURGE_LEASE_WAITS.sql())
+            .bind(now.as_micros())
+            .bind(adapter::limit(limit))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    }
+
+    async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let done = query(queries::PURGE_RATES.sql())
+            .bind(Arrival::at(now).0)
+            .bind(adapter::limit(limit))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    }
 }
 
 #[async_trait]
 impl SlotTx for PgTx {
     async fn lock_limits(&mut self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError> {
+        let locked: Vec<LimitKey> =
+            keys.iter().flat_map(|key| [Some(key.clone()), key.template()]).flatten().collect();
         query(queries::LOCK_LIMITS.sql())
-            .bind(namespaces(keys))
-            .bind(names(keys))
+            .bind(namespaces(&locked))
+            .bind(names(&locked))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -147,6 +261,7 @@ impl SlotTx for PgTx {
             .bind(now.as_micros())
             .bind(namespaces(keys))
             .bind(names(keys))
+            .bind(templates(keys))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -160,6 +275,7 @@ impl SlotTx for PgTx {
             .bind(slots.iter().map(|slot| slot.owner.as_uuid()).collect::<Vec<_>>())
             .bind(slots.iter().map(|slot| slot.acquired_at.as_micros()).collect::<Vec<_>>())
             .bind(slots.iter().map(|slot| slot.expires_at.map(Timestamp::as_micros)).collect::<Vec<_>>())
+            .bind(slots.iter().map(|slot| slot.for_run.map(|run| run.as_uuid())).collect::<Vec<_>>())
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -188,9 +304,116 @@ impl SlotTx for PgTx {
         Ok(())
     }
 
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
-        query(queries::END_WAITS.sql())
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
+        let rows = query(queries::END_WAITS.sql())
             .bind(row::ids(runs))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(limit_key).collect()
+    }
+
+    async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError> {
+        let rows = query(queries::SLOTS_OF_OWNER.sql())
+            .bind(owner.as_uuid())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
+        let row = query(queries::WAIT_OF_OWNER.sql())
+            .bind(owner.as_uuid())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let wait = row.map(|row| {
+            Ok(LeaseWait {
+                owner,
+                limit: limit_key(&row)?,
+                since: Timestamp::from_micros(row::column(&row, 2)?),
+                was_handed: row::column::<i64>(&row, 3)? > 0,
+                expires_at: Timestamp::from_micros(row::column(&row, 4)?),
+            })
+        });
+        Ok((slots, wait.transpose()?))
+    }
+
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError> {
+        query(queries::PUT_LEASE_WAIT.sql())
+            .bind(wait.owner.as_uuid())
+            .bind(wait.limit.namespace.as_str())
+            .bind(&wait.limit.name)
+            .bind(wait.since.as_micros())
+            // Old enough that it does not count as being on its way.
+            .bind(i64::from(wait.was_handed))
+            .bind(wait.expires_at.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn count_before(
+        &mut self,
+        key: &LimitKey,
+        owner: RunId,
+        since: Timestamp,
+        counted_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let row = query(queries::COUNT_BEFORE.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(owner.as_uuid())
+            .bind(since.as_micros())
+            .bind(counted_since.as_micros())
+            .bind(now.as_micros())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        adapter::number("count", row::column(&row, 0)?)
+    }
+
+    async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
+        query(queries::PUT_RATES.sql())
+            .bind(arrivals.iter().map(|(key, _)| key.namespace.as_str()).collect::<Vec<_>>())
+            .bind(arrivals.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>())
+            .bind(arrivals.iter().map(|(_, arrival)| arrival.0).collect::<Vec<_>>())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn find_holders(
+        &mut self,
+        key: &LimitKey,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Holders, StoreError> {
+        let holders = if newest_first { &queries::NEWEST_SLOTS } else { &queries::OLDEST_SLOTS };
+        let rows = query(holders.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let unasked = rows.iter().map(|row| row::run_id(row, 0)).collect::<Result<_, _>>()?;
+        let row = query(queries::COUNT_COLLISION.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let n_asked = adapter::number("n_asked", row::column(&row, 0)?)?;
+        Ok(Holders { unasked, n_asked, n_waiting: adapter::number("n_waiting", row::column(&row, 1)?)? })
+    }
+
+    async fn ask_slots(&mut self, slots: &[(LimitKey, RunId)]) -> Result<(), StoreError> {
+        query(queries::ASK_SLOTS.sql())
+            .bind(slots.iter().map(|(limit, _)| limit.namespace.as_str()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(limit, _)| limit.name.as_str()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, owner)| owner.as_uuid()).collect::<Vec<_>>())
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -206,20 +429,32 @@ fn names(keys: &[LimitKey]) -> Vec<&str> {
     keys.iter().map(|key| key.name.as_str()).collect()
 }
 
+fn templates(keys: &[LimitKey]) -> Vec<Option<String>> {
+    keys.iter().map(|key| key.template().map(|template| template.name)).collect()
+}
+
 fn limit_key(row: &PgRow) -> Result<LimitKey, StoreError> {
     Ok(LimitKey { namespace: adapter::parse("namespace", row::column(row, 0)?)?, name: row::column(row, 1)? })
 }
 
 fn limit_use(row: &PgRow) -> Result<LimitUse, StoreError> {
-    Ok(LimitUse {
-        limit: ConcurrencyLimit {
-            key: limit_key(row)?,
-            max_slots: adapter::number("max_slots", row::column(row, 2)?)?,
-            created_at: Timestamp::from_micros(row::column(row, 3)?),
-            updated_at: Timestamp::from_micros(row::column(row, 4)?),
-        },
-        n_used: adapter::number("n_used", row::column(row, 5)?)?,
-    })
+    let key = limit_key(row)?;
+    let columns = SettingsColumns {
+        has_slots: row::column(row, 3)?,
+        max_slots: row::column(row, 4)?,
+        max_starts: row::column(row, 5)?,
+        period: row::column(row, 6)?,
+        burst: row::column(row, 7)?,
+    };
+    let limit = ConcurrencyLimit {
+        key: LimitKey { namespace: key.namespace.clone(), name: row::column(row, 2)? },
+        settings: columns.settings(row::column(row, 8)?)?,
+        created_at: Timestamp::from_micros(row::column(row, 9)?),
+        updated_at: Timestamp::from_micros(row::column(row, 10)?),
+    };
+    let n_used = adapter::number("n_used", row::column(row, 11)?)?;
+    let arrival = Arrival(row::column::<Option<i64>>(row, 12)?.unwrap_or_default());
+    Ok(LimitUse { key, limit, n_used, arrival })
 }
 
 fn slot(row: &PgRow) -> Result<Slot, StoreError> {
@@ -228,5 +463,6 @@ fn slot(row: &PgRow) -> Result<Slot, StoreError> {
         owner: row::run_id(row, 2)?,
         acquired_at: Timestamp::from_micros(row::column(row, 3)?),
         expires_at: row::column::<Option<i64>>(row, 4)?.map(Timestamp::from_micros),
+        for_run: row::column::<Option<Uuid>>(row, 5)?.map(RunId::from_uuid),
     })
 }

@@ -2,9 +2,13 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{query, sqlite::SqliteRow};
 use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::Arrival;
 use tidegate_store::{
-    ConcurrencyLimit, LimitKey, LimitRows, LimitUse, Slot, SlotTx, SlotWait, StoreError, adapter,
+    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
+    SlotWait, StoreError,
+    adapter::{self, SettingsColumns},
 };
+use uuid::Uuid;
 
 use crate::{SqliteStore, error::store_error, queries, row, tx::SqliteTx};
 
@@ -13,19 +17,37 @@ impl LimitRows for SqliteStore {
     async fn put_limit(
         &self,
         key: &LimitKey,
-        max_slots: u32,
+        settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
+        let columns = SettingsColumns::of(settings);
         let row = query(queries::PUT_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .bind(i64::from(max_slots))
+            .bind(columns.has_slots)
+            .bind(columns.max_slots)
+            .bind(columns.max_starts)
+            .bind(columns.period)
+            .bind(columns.burst)
+            .bind(settings.on_collision.as_str())
             .bind(now.as_micros())
             .fetch_one(&self.writer)
             .await
             .map_err(store_error)?;
         let created_at = Timestamp::from_micros(row::column(&row, 0)?);
-        Ok(ConcurrencyLimit { key: key.clone(), max_slots, created_at, updated_at: now })
+        if let Some(rate) = settings.rate {
+            let (first, end) = key.names();
+            query(queries::CLAMP_RATES.sql())
+                .bind(key.namespace.as_str())
+                .bind(&key.name)
+                .bind(first)
+                .bind(end)
+                .bind(rate.latest(now).0)
+                .execute(&self.writer)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(ConcurrencyLimit { key: key.clone(), settings: settings.clone(), created_at, updated_at: now })
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
@@ -66,15 +88,33 @@ impl LimitRows for SqliteStore {
         rows.iter().map(limit_use).collect()
     }
 
+    async fn template_use(&self, key: &LimitKey, now: Timestamp) -> Result<(u64, u64), StoreError> {
+        let (first, end) = key.names();
+        let row = query(queries::TEMPLATE_USE.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(first)
+            .bind(end)
+            .bind(now.as_micros())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let n_used = adapter::number("n_used", row::column(&row, 0)?)?;
+        Ok((n_used, adapter::number("n_waiting", row::column(&row, 1)?)?))
+    }
+
     async fn list_slots(
         &self,
         key: &LimitKey,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Slot>, StoreError> {
+        let (first, end) = key.names();
         let rows = query(queries::LIST_SLOTS.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
+            .bind(first)
+            .bind(end)
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
             .fetch_all(&self.readers)
@@ -106,6 +146,7 @@ impl LimitRows for SqliteStore {
         &self,
         key: &LimitKey,
         handed_before: Option<Timestamp>,
+        counted_since: Option<Timestamp>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError> {
@@ -115,6 +156,7 @@ impl LimitRows for SqliteStore {
             .bind(adapter::handed_before(handed_before))
             .bind(adapter::limit(limit))
             .bind(now.as_micros())
+            .bind(adapter::counted_since(counted_since))
             .fetch_all(&self.writer)
             .await
             .map_err(store_error)?;
@@ -129,6 +171,74 @@ impl LimitRows for SqliteStore {
             .await
             .map_err(store_error)?;
         rows.iter().map(slot).collect()
+    }
+    async fn slots_to_ask(&self, limit: usize) -> Result<Vec<Slot>, StoreError> {
+        let rows = query(queries::SLOTS_TO_ASK.sql())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(slot).collect()
+    }
+
+    async fn note_asked(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        query(queries::NOTE_ASKED.sql())
+            .bind(named(slots.iter().map(|slot| (&slot.limit, slot.owner))))
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn renew_leases(
+        &self,
+        namespace: &Namespace,
+        owner: RunId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let done = query(queries::RENEW_LEASES.sql())
+            .bind(namespace.as_str())
+            .bind(owner.as_uuid())
+            .bind(now.as_micros())
+            .bind(expires_at.as_micros())
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn handed_leases(&self, owners: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let rows = query(queries::HANDED_LEASES.sql())
+            .bind(row::ids(owners.iter().map(RunId::as_uuid)))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| row::run_id(row, 0)).collect()
+    }
+
+    async fn tell_leases(&self) {
+        self.commits.send_modify(|n_commits| *n_commits += 1);
+    }
+
+    async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let done = query(queries::PURGE_LEASE_WAITS.sql())
+            .bind(now.as_micros())
+            .bind(adapter::limit(limit))
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    }
+
+    async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let done = query(queries::PURGE_RATES.sql())
+            .bind(Arrival::at(now).0)
+            .bind(adapter::limit(limit))
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
 }
 
@@ -152,6 +262,7 @@ impl SlotTx for SqliteTx {
                 slot.owner.as_uuid().simple().to_string(),
                 slot.acquired_at.as_micros(),
                 slot.expires_at.map(Timestamp::as_micros),
+                slot.for_run.map(|run| run.as_uuid().simple().to_string()),
             ])
         }));
         query(queries::TAKE_SLOTS.sql())
@@ -189,9 +300,113 @@ impl SlotTx for SqliteTx {
         Ok(())
     }
 
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
-        query(queries::END_WAITS.sql())
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
+        let rows = query(queries::END_WAITS.sql())
             .bind(row::ids(runs.iter().map(RunId::as_uuid)))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(limit_key).collect()
+    }
+
+    async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError> {
+        let rows = query(queries::SLOTS_OF_OWNER.sql())
+            .bind(owner.as_uuid())
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
+        let row = query(queries::WAIT_OF_OWNER.sql())
+            .bind(owner.as_uuid())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let wait = row.map(|row| {
+            Ok(LeaseWait {
+                owner,
+                limit: limit_key(&row)?,
+                since: Timestamp::from_micros(row::column(&row, 2)?),
+                was_handed: row::column::<i64>(&row, 3)? > 0,
+                expires_at: Timestamp::from_micros(row::column(&row, 4)?),
+            })
+        });
+        Ok((slots, wait.transpose()?))
+    }
+
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError> {
+        query(queries::PUT_LEASE_WAIT.sql())
+            .bind(wait.owner.as_uuid())
+            .bind(wait.limit.namespace.as_str())
+            .bind(&wait.limit.name)
+            .bind(wait.since.as_micros())
+            // Old enough that it does not count as being on its way.
+            .bind(i64::from(wait.was_handed))
+            .bind(wait.expires_at.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn count_before(
+        &mut self,
+        key: &LimitKey,
+        owner: RunId,
+        since: Timestamp,
+        counted_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let row = query(queries::COUNT_BEFORE.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(owner.as_uuid())
+            .bind(since.as_micros())
+            .bind(counted_since.as_micros())
+            .bind(now.as_micros())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        adapter::number("count", row::column(&row, 0)?)
+    }
+
+    async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
+        let rows = arrivals.iter().map(|(key, arrival)| json!([key.namespace.as_str(), key.name, arrival.0]));
+        query(queries::PUT_RATES.sql())
+            .bind(Json::from_iter(rows).to_string())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn find_holders(
+        &mut self,
+        key: &LimitKey,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Holders, StoreError> {
+        let holders = if newest_first { &queries::NEWEST_SLOTS } else { &queries::OLDEST_SLOTS };
+        let rows = query(holders.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let unasked = rows.iter().map(|row| row::run_id(row, 0)).collect::<Result<_, _>>()?;
+        let row = query(queries::COUNT_COLLISION.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let n_asked = adapter::number("n_asked", row::column(&row, 0)?)?;
+        Ok(Holders { unasked, n_asked, n_waiting: adapter::number("n_waiting", row::column(&row, 1)?)? })
+    }
+
+    async fn ask_slots(&mut self, slots: &[(LimitKey, RunId)]) -> Result<(), StoreError> {
+        query(queries::ASK_SLOTS.sql())
+            .bind(named(slots.iter().map(|(limit, owner)| (limit, *owner))))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -200,7 +415,18 @@ impl SlotTx for SqliteTx {
 }
 
 fn asked(keys: &[LimitKey]) -> String {
-    Json::from_iter(keys.iter().map(|key| json!([key.namespace.as_str(), key.name]))).to_string()
+    let parts = |key: &LimitKey| {
+        json!([key.namespace.as_str(), key.name, key.template().map(|template| template.name)])
+    };
+    Json::from_iter(keys.iter().map(parts)).to_string()
+}
+
+/// The slots of these owners.
+fn named<'a>(slots: impl Iterator<Item = (&'a LimitKey, RunId)>) -> String {
+    let parts = slots.map(|(limit, owner)| {
+        json!([limit.namespace.as_str(), limit.name, owner.as_uuid().simple().to_string()])
+    });
+    Json::from_iter(parts).to_string()
 }
 
 fn limit_key(row: &SqliteRow) -> Result<LimitKey, StoreError> {
@@ -208,15 +434,23 @@ fn limit_key(row: &SqliteRow) -> Result<LimitKey, StoreError> {
 }
 
 fn limit_use(row: &SqliteRow) -> Result<LimitUse, StoreError> {
-    Ok(LimitUse {
-        limit: ConcurrencyLimit {
-            key: limit_key(row)?,
-            max_slots: adapter::number("max_slots", row::column(row, 2)?)?,
-            created_at: Timestamp::from_micros(row::column(row, 3)?),
-            updated_at: Timestamp::from_micros(row::column(row, 4)?),
-        },
-        n_used: adapter::number("n_used", row::column(row, 5)?)?,
-    })
+    let key = limit_key(row)?;
+    let columns = SettingsColumns {
+        has_slots: row::column(row, 3)?,
+        max_slots: row::column(row, 4)?,
+        max_starts: row::column(row, 5)?,
+        period: row::column(row, 6)?,
+        burst: row::column(row, 7)?,
+    };
+    let limit = ConcurrencyLimit {
+        key: LimitKey { namespace: key.namespace.clone(), name: row::column(row, 2)? },
+        settings: columns.settings(row::column(row, 8)?)?,
+        created_at: Timestamp::from_micros(row::column(row, 9)?),
+        updated_at: Timestamp::from_micros(row::column(row, 10)?),
+    };
+    let n_used = adapter::number("n_used", row::column(row, 11)?)?;
+    let arrival = Arrival(row::column::<Option<i64>>(row, 12)?.unwrap_or_default());
+    Ok(LimitUse { key, limit, n_used, arrival })
 }
 
 fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
@@ -225,5 +459,6 @@ fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
         owner: row::run_id(row, 2)?,
         acquired_at: Timestamp::from_micros(row::column(row, 3)?),
         expires_at: row::column::<Option<i64>>(row, 4)?.map(Timestamp::from_micros),
+        for_run: row::column::<Option<Uuid>>(row, 5)?.map(RunId::from_uuid),
     })
 }

@@ -4,17 +4,21 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt::Display,
+    num::NonZeroU32,
     str::FromStr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use tidegate_model::{QueueName, RunId, SessionId, Timestamp};
+use tidegate_model::{QueueName, RunId, SessionId, Timestamp, limits};
 use tidegate_orchestration::{
-    CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Run, StateType,
+    CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Rate, Run, StateType,
 };
 
-use crate::{BulkTarget, Comparison, Field, Filter, KeyReservation, ListQuery, OrderBy, StoreError, Value};
+use crate::{
+    BulkTarget, Comparison, Field, Filter, KeyReservation, LimitSettings, ListQuery, OrderBy, StoreError,
+    Value,
+};
 
 /// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
 /// test can tell which query files no conformance case reaches.
@@ -87,6 +91,60 @@ pub fn limit(limit: usize) -> i64 {
 /// that was not.
 pub fn handed_before(handed_before: Option<Timestamp>) -> i64 {
     handed_before.map_or(1, Timestamp::as_micros).max(1)
+}
+
+/// Since when a run that was handed over counts against those that may be: without a time none does.
+pub fn counted_since(counted_since: Option<Timestamp>) -> i64 {
+    // Not 0, which is that of one that was not.
+    counted_since.map_or(i64::MAX, Timestamp::as_micros).max(1)
+}
+
+/// The columns of what a limit asks for. A limit without slots has the most that there can be: the version before
+/// knows no other.
+pub struct SettingsColumns {
+    /// False: its slots do not bind.
+    pub has_slots: bool,
+    /// How many slots it has.
+    pub max_slots: i64,
+    /// Starts in each period; `None`: it has no rate.
+    pub max_starts: Option<i64>,
+    /// The period, in microseconds.
+    pub period: Option<i64>,
+    /// Starts that may come at once.
+    pub burst: Option<i64>,
+}
+
+impl SettingsColumns {
+    /// Of these settings.
+    pub fn of(settings: &LimitSettings) -> Self {
+        let max_slots = settings.max_slots.unwrap_or(limits::MAX_CONCURRENCY_SLOTS);
+        Self {
+            has_slots: settings.max_slots.is_some(),
+            max_slots: max_slots.into(),
+            max_starts: settings.rate.map(|rate| rate.max_starts.get().into()),
+            period: settings.rate.map(|rate| micros(rate.period)),
+            burst: settings.rate.map(|rate| rate.burst.get().into()),
+        }
+    }
+
+    /// The settings that they say.
+    pub fn settings(&self, on_collision: &str) -> Result<LimitSettings, StoreError> {
+        let max_slots = number("max_slots", self.max_slots)?;
+        let rate = match (self.max_starts, self.period, self.burst) {
+            (Some(max_starts), Some(period), Some(burst)) => Some(Rate {
+                max_starts: non_zero("max_starts", max_starts)?,
+                period: span("period", period)?,
+                burst: non_zero("burst", burst)?,
+            }),
+            _ => None,
+        };
+        let on_collision = parse("on_collision", on_collision)?;
+        Ok(LimitSettings { max_slots: self.has_slots.then_some(max_slots), rate, on_collision })
+    }
+}
+
+fn non_zero(column: &'static str, value: i64) -> Result<NonZeroU32, StoreError> {
+    NonZeroU32::new(number(column, value)?).ok_or_else(|| unreadable(column, value))
 }
 
 /// Text from users' programs as the databases take it: Postgres refuses NUL, and one such text would fail a

@@ -24,4 +24,7 @@ pub use run_store::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
     KeyReservation, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
 };
-pub use slots::{ConcurrencyLimit, LimitKey, LimitRows, LimitUse, Slot, SlotTx, SlotWait};
+pub use slots::{
+    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
+    SlotWait,
+};

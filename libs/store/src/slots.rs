@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::{Arrival, Collision, Rate};
 
 use crate::StoreError;
 
@@ -12,33 +13,99 @@ pub struct LimitKey {
     pub name: String,
 }
 
+/// How the name of a template ends.
+const TEMPLATE_END: &str = "=*";
+
+impl LimitKey {
+    /// True for a template, such as `customer=*`.
+    pub fn is_template(&self) -> bool {
+        self.name.ends_with(TEMPLATE_END)
+    }
+
+    /// The template that binds this name where it has no limit of its own: that of all before its first `=`.
+    pub fn template(&self) -> Option<Self> {
+        let (key, value) = self.name.split_once('=')?;
+        let is_value = !key.is_empty() && !value.is_empty() && !self.is_template();
+        is_value.then(|| Self { namespace: self.namespace.clone(), name: format!("{key}{TEMPLATE_END}") })
+    }
+
+    /// From the first of the names that it is about to before the one after the last: of a template all values.
+    pub fn names(&self) -> (String, String) {
+        match self.name.strip_suffix(TEMPLATE_END) {
+            // The character after `=`.
+            Some(key) => (format!("{key}="), format!("{key}>")),
+            // No name has a control character.
+            None => (self.name.clone(), format!("{}\u{1}", self.name)),
+        }
+    }
+}
+
+/// What a limit asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// How many slots it has; `None`: any number may be held.
+    pub max_slots: Option<u32>,
+    /// How many may start in a time; `None`: any number.
+    pub rate: Option<Rate>,
+    /// What becomes of a run that finds no slot.
+    pub on_collision: Collision,
+}
+
+impl From<u32> for LimitSettings {
+    /// Slots, and nothing else.
+    fn from(max_slots: u32) -> Self {
+        Self { max_slots: Some(max_slots), rate: None, on_collision: Collision::Wait }
+    }
+}
+
 /// A concurrency limit that is defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConcurrencyLimit {
     /// Which.
     pub key: LimitKey,
-    /// How many slots it has.
-    pub max_slots: u32,
+    /// What it asks for.
+    pub settings: LimitSettings,
     /// When it was defined.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// A limit and how many of its slots are taken.
+/// A limit and how much of it is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitUse {
-    /// The limit.
+    /// The name that was asked for: of a template, the one that it binds.
+    pub key: LimitKey,
+    /// The limit: that of the name, or the template that binds it.
     pub limit: ConcurrencyLimit,
     /// Slots that are taken: more than there are where the limit was lowered, or defined late.
     pub n_used: u64,
+    /// What is kept of its rate.
+    pub arrival: Arrival,
 }
 
 impl LimitUse {
-    /// Slots that may be taken.
+    /// Slots that may be taken; `u64::MAX` where their number is not limited.
     pub fn n_free(&self) -> u64 {
-        u64::from(self.limit.max_slots).saturating_sub(self.n_used)
+        let max_slots = self.limit.settings.max_slots;
+        max_slots.map_or(u64::MAX, |max_slots| u64::from(max_slots).saturating_sub(self.n_used))
     }
+
+    /// Starts that its rate allows at `now`; `u64::MAX` where it has none.
+    pub fn n_tokens(&self, now: Timestamp) -> u64 {
+        self.limit.settings.rate.map_or(u64::MAX, |rate| rate.n_free(self.arrival, now))
+    }
+}
+
+/// Who could give way to a run that finds no slot of a limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Runs that have a slot and were not asked to give way.
+    pub unasked: Vec<RunId>,
+    /// How many that were asked still have theirs.
+    pub n_asked: u64,
+    /// Runs that wait for a slot.
+    pub n_waiting: u64,
 }
 
 /// A slot that is taken. One for each (limit, owner), whether or not the limit is defined.
@@ -52,6 +119,8 @@ pub struct Slot {
     pub acquired_at: Timestamp,
     /// Until when an owner that is no run has it; `None`: a run has it, as long as somebody holds that.
     pub expires_at: Option<Timestamp>,
+    /// Of a lease: the run whose code took it, as it said.
+    pub for_run: Option<RunId>,
 }
 
 /// A run that waits for a slot. One for each run.
@@ -67,23 +136,39 @@ pub struct SlotWait {
     pub due_at: Timestamp,
 }
 
+/// Who wants slots by a lease and waits for them. One for each owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseWait {
+    /// Who is to have them.
+    pub owner: RunId,
+    /// The limit that had none.
+    pub limit: LimitKey,
+    /// Since when: the earlier comes first, among runs as if it were due then.
+    pub since: Timestamp,
+    /// True: it was its turn since it began to wait for this limit.
+    pub was_handed: bool,
+    /// Until when it waits unless it is heard of.
+    pub expires_at: Timestamp,
+}
+
 /// The rows of concurrency limits, and reads of their slots and of who waits for one.
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
 pub trait LimitRows: Send + Sync {
-    /// Defines a limit, or changes how many slots it has. Waits for claims under way that look at it.
+    /// Defines a limit, or changes what it asks for. Waits for claims under way that look at it. What a slower rate has
+    /// left counts as far as the new one can leave it.
     async fn put_limit(
         &self,
         key: &LimitKey,
-        max_slots: u32,
+        settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError>;
 
     /// Takes a limit away; what is taken of it stays taken. False: there was none.
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError>;
 
-    /// Those of these limits that are defined, in any order, with what is taken of them at `now`.
+    /// Those of these limits that are defined, or bound by a template, in any order, with what is taken at `now`.
     async fn get_limits(&self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError>;
 
     /// Up to `limit` limits of a namespace whose names come after `after`, by name.
@@ -95,7 +180,11 @@ pub trait LimitRows: Send + Sync {
         limit: usize,
     ) -> Result<Vec<LimitUse>, StoreError>;
 
-    /// Up to `limit` slots that are taken of a limit at `now`, the earliest first.
+    /// How many slots are taken at `now` of all that a template binds, and how many runs wait for them.
+    async fn template_use(&self, key: &LimitKey, now: Timestamp) -> Result<(u64, u64), StoreError>;
+
+    /// Up to `limit` slots that are taken of a limit at `now`, of a template those of all that it binds, the earliest
+    /// first.
     async fn list_slots(&self, key: &LimitKey, now: Timestamp, limit: usize)
     -> Result<Vec<Slot>, StoreError>;
 
@@ -107,24 +196,55 @@ pub trait LimitRows: Send + Sync {
 
     /// Notes up to `limit` runs that wait for `key` as handed over at `now`, and gives them: those that were not handed
     /// over since they began to wait, by priority and due time; and with `handed_before`, after them, those that were
-    /// before that. Leaves out rows that another transaction has locked, so two callers never get the same run.
+    /// before that. Leaves out rows that another transaction has locked, so two callers never get the same run. With
+    /// `counted_since`, those that were handed over since then and wait still count against `limit`.
     async fn hand_out(
         &self,
         key: &LimitKey,
         handed_before: Option<Timestamp>,
+        counted_since: Option<Timestamp>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError>;
 
     /// Frees up to `limit` slots that nobody has: of runs that nobody holds, and those whose lease has ended by `now`.
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
+
+    /// Up to `limit` slots whose runs are to be asked to give way: each once, unless whoever got it died before it
+    /// called [`Self::note_asked`].
+    async fn slots_to_ask(&self, limit: usize) -> Result<Vec<Slot>, StoreError>;
+
+    /// Their runs were asked.
+    async fn note_asked(&self, slots: &[Slot]) -> Result<(), StoreError>;
+
+    /// Extends the leases that `owner` has at `now` until `expires_at`. False: it has none, or has no longer.
+    async fn renew_leases(
+        &self,
+        namespace: &Namespace,
+        owner: RunId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Those of these owners whose turn it is to take slots by a lease.
+    async fn handed_leases(&self, owners: &[RunId]) -> Result<Vec<RunId>, StoreError>;
+
+    /// Wakes those who follow commits, in all processes: it is somebody's turn to take slots by a lease.
+    async fn tell_leases(&self);
+
+    /// Forgets up to `limit` who wait for a lease and were not heard of until `now`. Gives how many.
+    async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// Forgets up to `limit` rates of which nothing is taken any more at `now`. Gives how many.
+    async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 
 /// What a transaction over runs does to slots. Runs are locked before limits.
 #[async_trait]
 pub trait SlotTx: Send {
-    /// Locks those of these limits that are defined, in their order, and tells what is taken of them at `now`. Nobody
-    /// else takes a slot of them before the commit; that one is given up meanwhile is not seen.
+    /// Locks those of these limits that are defined, and the templates that may bind them, in their order, and tells what
+    /// is taken of them at `now`. Nobody else takes a slot or a token of them before the commit; that a slot is given up
+    /// meanwhile is not seen.
     async fn lock_limits(&mut self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError>;
 
     /// Takes slots; one that its owner has already is renewed.
@@ -136,6 +256,39 @@ pub trait SlotTx: Send {
     /// Has runs wait for slots; one that waits already does so anew, and for this limit.
     async fn put_waits(&mut self, waits: &[SlotWait]) -> Result<(), StoreError>;
 
-    /// These runs wait no longer.
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError>;
+    /// These runs wait no longer. Gives for which limits they did, once for each run.
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
+
+    /// Locks what an owner has, and its wait for a lease.
+    async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError>;
+
+    /// Has an owner, which this transaction has locked, wait for a lease; one that waits already does so as it is given.
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError>;
+
+    /// How many come before an owner that asks for a lease of a limit, which this transaction has locked: whose turn it
+    /// has been since `counted_since`, and at `now` who waits for a lease since before `since`.
+    async fn count_before(
+        &mut self,
+        key: &LimitKey,
+        owner: RunId,
+        since: Timestamp,
+        counted_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Keeps what was taken of the rates of limits that this transaction has locked.
+    async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError>;
+
+    /// Who could give way where a limit, which this transaction has locked, has no slot: up to `limit` of the runs that
+    /// have one, those that were created last first with `newest_first`, else those that have had it longest.
+    async fn find_holders(
+        &mut self,
+        key: &LimitKey,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Holders, StoreError>;
+
+    /// Notes that the runs that have these slots, of limits that this transaction has locked, are to be asked to give
+    /// way. Those that were are not again.
+    async fn ask_slots(&mut self, slots: &[(LimitKey, RunId)]) -> Result<(), StoreError>;
 }

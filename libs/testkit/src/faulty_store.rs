@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use tidegate_model::{
     BulkOperationId, Epoch, Namespace, ObjectId, Payload, QueueName, RunId, SessionId, Timestamp,
 };
-use tidegate_orchestration::{Failure, Run};
+use tidegate_orchestration::{Arrival, Failure, Run};
 use tidegate_store::{
     Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor,
-    FeedEvent, InputQuery, Judged, KeyOwner, KeyReservation, LimitKey, LimitRows, LimitUse, ListQuery,
-    Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail, RunInput,
-    RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
+    FeedEvent, Holders, InputQuery, Judged, KeyOwner, KeyReservation, LeaseWait, LimitKey, LimitRows,
+    LimitSettings, LimitUse, ListQuery, Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey,
+    QueueRows, QueueTx, RunDetail, RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait,
+    StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -561,10 +562,10 @@ impl LimitRows for FaultyStore {
     async fn put_limit(
         &self,
         key: &LimitKey,
-        max_slots: u32,
+        settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
-        self.inner.put_limit(key, max_slots, now).await
+        self.inner.put_limit(key, settings, now).await
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
@@ -606,14 +607,53 @@ impl LimitRows for FaultyStore {
         &self,
         key: &LimitKey,
         handed_before: Option<Timestamp>,
+        counted_since: Option<Timestamp>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.inner.hand_out(key, handed_before, now, limit).await
+        self.inner.hand_out(key, handed_before, counted_since, now, limit).await
     }
 
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError> {
         self.inner.clear_slots(now, limit).await
+    }
+
+    async fn template_use(&self, key: &LimitKey, now: Timestamp) -> Result<(u64, u64), StoreError> {
+        self.inner.template_use(key, now).await
+    }
+
+    async fn slots_to_ask(&self, limit: usize) -> Result<Vec<Slot>, StoreError> {
+        self.inner.slots_to_ask(limit).await
+    }
+
+    async fn note_asked(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        self.inner.note_asked(slots).await
+    }
+
+    async fn renew_leases(
+        &self,
+        namespace: &Namespace,
+        owner: RunId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.inner.renew_leases(namespace, owner, now, expires_at).await
+    }
+
+    async fn handed_leases(&self, owners: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        self.inner.handed_leases(owners).await
+    }
+
+    async fn tell_leases(&self) {
+        self.inner.tell_leases().await;
+    }
+
+    async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.purge_lease_waits(now, limit).await
+    }
+
+    async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.purge_rates(now, limit).await
     }
 }
 
@@ -635,8 +675,44 @@ impl SlotTx for FaultyTx {
         self.inner.put_waits(waits).await
     }
 
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
         self.inner.end_waits(runs).await
+    }
+
+    async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError> {
+        self.inner.lock_owner(owner).await
+    }
+
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError> {
+        self.inner.put_lease_wait(wait).await
+    }
+
+    async fn count_before(
+        &mut self,
+        key: &LimitKey,
+        owner: RunId,
+        since: Timestamp,
+        counted_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.inner.count_before(key, owner, since, counted_since, now).await
+    }
+
+    async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
+        self.inner.put_arrivals(arrivals).await
+    }
+
+    async fn find_holders(
+        &mut self,
+        key: &LimitKey,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Holders, StoreError> {
+        self.inner.find_holders(key, newest_first, limit).await
+    }
+
+    async fn ask_slots(&mut self, slots: &[(LimitKey, RunId)]) -> Result<(), StoreError> {
+        self.inner.ask_slots(slots).await
     }
 }
 

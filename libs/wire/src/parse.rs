@@ -101,6 +101,7 @@ pub fn parse_draft(
         if name.starts_with(limits::QUEUE_LIMIT_PREFIX) {
             violations.limit_name(&format!("concurrency_limits[{limit_idx}]"), name);
         }
+        check_bound_name(&format!("concurrency_limits[{limit_idx}]"), name, violations);
     }
     if !new.concurrency_limits.is_empty() && is_local {
         violations.add(
@@ -203,6 +204,14 @@ pub fn is_traceparent(text: &str) -> bool {
             version == "00" && is_hex(trace_id, 32) && is_hex(parent_id, 16) && is_hex(flags, 2)
         }
         _ => false,
+    }
+}
+
+/// Checks the name of a limit by which a slot is asked for.
+pub fn check_bound_name(field: &str, name: &str, violations: &mut Violations) {
+    if name.ends_with("=*") {
+        let shown: String = name.chars().take(80).collect();
+        violations.add(field, format!("`{shown}` is a template: name one of the values that it binds"));
     }
 }
 

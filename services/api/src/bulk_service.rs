@@ -86,6 +86,9 @@ impl BulkOperationService for Service {
     ) -> Result<Response<v1::CancelBulkOperationResponse>, Status> {
         let request = request.into_inner();
         let (namespace, id) = (namespace(&request.namespace)?, operation_id(&request.operation_id)?);
+        if !request.request_id.is_empty() {
+            crate::convert::run_id("request_id", &request.request_id)?;
+        }
         let operation = self.engine.stop_bulk(&namespace, id).await.map_err(status)?;
         Ok(Response::new(v1::CancelBulkOperationResponse { operation: Some(to_proto(&operation)) }))
     }

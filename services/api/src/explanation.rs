@@ -2,7 +2,7 @@ use tidegate_engine::{Explanation, SlotFacts, Wait};
 use tidegate_proto::v1::{self, wait::Subject};
 use tidegate_wire::{duration_to_proto, failure_to_proto, run_to_proto, timestamp_to_proto};
 
-use crate::convert::event_to_proto;
+use crate::{concurrency_service::rate_to_proto, convert::event_to_proto};
 
 /// An explanation to the wire.
 pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::Explanation {
@@ -64,5 +64,8 @@ fn limit_to_proto(limit: &SlotFacts) -> v1::wait::Limit {
         max_slots: limit.max_slots,
         used_slots: limit.n_used,
         run_ids: limit.owners.iter().map(ToString::to_string).collect(),
+        bound_by: limit.bound_by.clone().unwrap_or_default(),
+        rate: limit.rate.map(rate_to_proto),
+        next_token_at: limit.next_token_at.map(timestamp_to_proto),
     }
 }

@@ -66,12 +66,21 @@ pub async fn start(
         });
     }
     let (feeder, cascader, bulk) = (engine.clone(), engine.clone(), engine.clone());
+    let (collider, leases) = (engine.clone(), engine.clone());
     tasks.essential("feed", |stop| async {
         feeder.run_feed(stop).await;
         Ok(())
     });
     tasks.essential("cascades", |stop| async {
         cascader.run_cascades(stop).await;
+        Ok(())
+    });
+    tasks.essential("collisions", |stop| async {
+        collider.run_collisions(stop).await;
+        Ok(())
+    });
+    tasks.essential("leases", |stop| async {
+        leases.run_leases(stop).await;
         Ok(())
     });
     tasks.essential("bulk-operations", |stop| async {
@@ -85,7 +94,7 @@ pub async fn start(
     let run_service = run_service::Service::new(engine.clone(), payloads.clone(), stop.clone());
     let session_service =
         session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
-    let concurrency_service = concurrency_service::Service::new(engine.clone());
+    let concurrency_service = concurrency_service::Service::new(engine.clone(), stop.clone());
     let queue_service = queue_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());

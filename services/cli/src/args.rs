@@ -66,13 +66,30 @@ pub struct ConcurrencyArgs {
 pub enum ConcurrencyCommand {
     /// List the limits with their slots, how many are taken, and how many runs wait
     Ls,
-    /// Define a limit, or change how many slots it has
+    /// Define a limit, or change it: what is not said is not asked for any more
     Set {
-        /// The limit's name
+        /// The limit's name; `customer=*` is a limit for each value of `customer`
         name: String,
         /// How many runs may be held at once; 0 has every run that names the limit wait
-        #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-        slots: u32,
+        #[arg(value_name = "SLOTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        n_slots: Option<u32>,
+        /// The same by name
+        #[arg(
+            long,
+            value_name = "SLOTS",
+            conflicts_with = "n_slots",
+            value_parser = clap::value_parser!(u32).range(0..=1_000_000)
+        )]
+        slots: Option<u32>,
+        /// How many may start in a time: `10/s`, `100/m`, `5/30s`
+        #[arg(long, value_parser = parse_rate, required_unless_present_any = ["n_slots", "slots"])]
+        rate: Option<(u32, Duration)>,
+        /// How many of the rate may start at once after a rest; without it as many as in its time
+        #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        burst: Option<u32>,
+        /// What becomes of a run that finds no slot
+        #[arg(long, value_enum, default_value = "wait")]
+        on_collision: OnCollision,
     },
     /// Show one limit and who has its slots
     Get {
@@ -364,6 +381,34 @@ pub struct Targets {
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write it as `90s`"))?;
     Duration::try_from(span).map_err(|_| "is negative".to_owned())
+}
+
+/// Starts, and the time in which so many may come.
+fn parse_rate(text: &str) -> Result<(u32, Duration), String> {
+    let mend = "write it as `10/s`, `100/m` or `5/30s`";
+    let (starts, period) = text.split_once('/').ok_or_else(|| format!("has no `/`; {mend}"))?;
+    let starts = starts.trim().parse().map_err(|error| format!("{error}; {mend}"))?;
+    let period = period.trim();
+    // A unit alone is one of it.
+    let period = if period.starts_with(|first: char| first.is_ascii_digit()) {
+        parse_duration(period)
+    } else {
+        parse_duration(&format!("1{period}"))
+    };
+    Ok((starts, period.map_err(|error| format!("{error}; {mend}"))?))
+}
+
+/// What becomes of a run that finds no slot of a limit.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCollision {
+    /// It waits
+    Wait,
+    /// It is given up: CANCELLED as `Skipped`
+    Skip,
+    /// It waits, and the run that has held its slot longest is cancelled
+    CancelOldest,
+    /// Of it and those that have slots, the one that was created last is cancelled
+    CancelNewest,
 }
 
 fn parse_json(text: &str) -> Result<String, String> {

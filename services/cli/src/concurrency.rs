@@ -1,12 +1,13 @@
 //! `tidegate concurrency …`: concurrency limits, and who has their slots.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use tidegate_sdk_core::{Client, Options};
+use tidegate_proto::v1::{CollisionPolicy, RateLimit};
+use tidegate_sdk_core::{Client, ConcurrencySettings, Options};
 
 use crate::{
-    args::{ConcurrencyArgs, ConcurrencyCommand},
+    args::{ConcurrencyArgs, ConcurrencyCommand, OnCollision},
     fault::{Fault, exit},
     output::{limit_detail, limit_json, limit_table, slot_json},
     run::{Printer, now},
@@ -27,7 +28,10 @@ fn run(args: ConcurrencyArgs) -> Result<(), Fault> {
     runtime.block_on(async {
         match args.command {
             ConcurrencyCommand::Ls => ls(&client, &printer).await,
-            ConcurrencyCommand::Set { name, slots } => set(&client, &printer, &name, slots).await,
+            ConcurrencyCommand::Set { name, n_slots, slots, rate, burst, on_collision } => {
+                let settings = settings(n_slots.or(slots), rate, burst, on_collision);
+                set(&client, &printer, &name, settings).await
+            }
             ConcurrencyCommand::Get { name } => get(&client, &printer, &name).await,
             ConcurrencyCommand::Delete { name, allow_missing } => {
                 client.delete_concurrency_limit(&name, allow_missing).await?;
@@ -50,8 +54,35 @@ async fn ls(client: &Client, printer: &Printer) -> Result<(), Fault> {
     }
 }
 
-async fn set(client: &Client, printer: &Printer, name: &str, slots: u32) -> Result<(), Fault> {
-    let limit = client.put_concurrency_limit(name, slots).await?;
+fn settings(
+    max_slots: Option<u32>,
+    rate: Option<(u32, Duration)>,
+    burst: Option<u32>,
+    on_collision: OnCollision,
+) -> ConcurrencySettings {
+    ConcurrencySettings {
+        max_slots,
+        rate: rate.map(|(max_starts, period)| RateLimit {
+            max_starts,
+            period: prost_types::Duration::try_from(period).ok(),
+            burst: burst.unwrap_or_default(),
+        }),
+        on_collision: match on_collision {
+            OnCollision::Wait => CollisionPolicy::Wait,
+            OnCollision::Skip => CollisionPolicy::Skip,
+            OnCollision::CancelOldest => CollisionPolicy::CancelOldest,
+            OnCollision::CancelNewest => CollisionPolicy::CancelNewest,
+        },
+    }
+}
+
+async fn set(
+    client: &Client,
+    printer: &Printer,
+    name: &str,
+    settings: ConcurrencySettings,
+) -> Result<(), Fault> {
+    let limit = client.put_concurrency_limit(name, settings).await?;
     if printer.is_json() {
         printer.document(&limit_json(&limit))
     } else {

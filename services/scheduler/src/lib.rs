@@ -113,7 +113,11 @@ pub async fn start(
         "lapsed-slots",
         *sweeps.purge_interval,
         OnStop::Finish,
-        Box::new(move |engine| Box::pin(async move { engine.clear_slots(batch).await })),
+        Box::new(move |engine| {
+            Box::pin(
+                async move { Ok(engine.clear_slots(batch).await?.max(engine.purge_limits(batch).await?)) },
+            )
+        }),
     );
     spawn_sweep(
         "purge",
@@ -158,6 +162,7 @@ async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) ->
 }
 
 async fn hand_out_slots(engine: Engine, reconcile_after: Duration) -> Result<usize, EngineError> {
+    engine.ask_holders().await?;
     match lost_before(&engine, reconcile_after).await {
         Some(handed_before) => engine.hand_out_slots(handed_before).await,
         None => Ok(0),

@@ -3,8 +3,8 @@ mod words;
 use std::time::Duration;
 
 use tidegate_model::{Namespace, QueueName, RunId, Timestamp};
-use tidegate_orchestration::{Failure, Holder, Phase, Run};
-use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail};
+use tidegate_orchestration::{Failure, Holder, Phase, Rate, Run};
+use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail, Slot};
 
 use crate::{
     DeliveryFacts, DispatchError, Engine, EngineError, Standing,
@@ -105,12 +105,33 @@ pub enum Wait {
 pub struct SlotFacts {
     /// Its name.
     pub name: String,
-    /// How many slots it has; `None`: it is not defined, so it does not bind.
+    /// The limit that binds: itself, or a template; `None`: it is not defined, so it does not bind.
+    pub bound_by: Option<String>,
+    /// How many slots it has; `None`: any number, or it is not defined.
     pub max_slots: Option<u32>,
     /// How many are taken; 0 where it is not defined.
     pub n_used: u64,
-    /// Who has them, the earliest first; not more than a few.
+    /// How many may start in a time, where that is bound.
+    pub rate: Option<Rate>,
+    /// When the rate allows a start again; `None`: it does now, or there is none.
+    pub next_token_at: Option<Timestamp>,
+    /// The runs that have the slots, or whose code has, the earliest first; not more than a few.
     pub owners: Vec<RunId>,
+}
+
+impl SlotFacts {
+    /// Of a limit that does not bind.
+    fn undefined(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            bound_by: None,
+            max_slots: None,
+            n_used: 0,
+            rate: None,
+            next_token_at: None,
+            owners: Vec::new(),
+        }
+    }
 }
 
 /// All that an explanation is drawn from.
@@ -158,13 +179,19 @@ impl Engine {
         let found = self.store().get_limits(&keys, now).await?;
         let mut facts = Vec::with_capacity(keys.len());
         for key in keys {
-            let mut limit =
-                SlotFacts { name: key.name.clone(), max_slots: None, n_used: 0, owners: Vec::new() };
-            if let Some(used) = found.iter().find(|used| used.limit.key == key) {
+            let mut limit = SlotFacts::undefined(&key.name);
+            if let Some(used) = found.iter().find(|used| used.key == key) {
                 let slots = self.store().list_slots(&key, now, MAX_OWNERS).await?;
-                limit.max_slots = Some(used.limit.max_slots);
+                let settings = &used.limit.settings;
+                limit.bound_by = Some(used.limit.key.name.clone());
+                limit.max_slots = settings.max_slots;
                 limit.n_used = used.n_used;
-                limit.owners = slots.into_iter().map(|slot| slot.owner).collect();
+                limit.rate = settings.rate;
+                limit.next_token_at =
+                    settings.rate.map(|rate| rate.free_at(used.arrival)).filter(|free_at| *free_at > now);
+                let run =
+                    |slot: Slot| if slot.expires_at.is_some() { slot.for_run } else { Some(slot.owner) };
+                limit.owners = slots.into_iter().filter_map(run).collect();
             }
             facts.push(limit);
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidegate_model::{Epoch, RunId, RunKind, SessionId};
-use tidegate_orchestration::{Draft, Event, Placement, Policies, State, StateName, StateType, apply, create};
+use tidegate_orchestration::{
+    Draft, Event, Lack, Placement, Policies, State, StateName, StateType, apply, create,
+};
 
 use super::*;
 
@@ -156,9 +158,17 @@ fn a_run_of_a_paused_queue_says_who_paused_it_and_since_when() {
 #[test]
 fn a_run_that_waits_for_a_slot_names_the_limit() {
     let limited = Draft { concurrency_limits: vec!["db".to_owned()], ..draft() };
-    let (run, happenings) = after(limited, &[Event::SlotRefused { limit: "db".to_owned() }]);
+    let (run, happenings) =
+        after(limited, &[Event::SlotRefused { limit: "db".to_owned(), lack: Lack::Slot }]);
     let owner = RunId::new();
-    let db = SlotFacts { name: "db".to_owned(), max_slots: Some(1), n_used: 1, owners: vec![owner] };
+    let bound_by = Some("db".to_owned());
+    let db = SlotFacts {
+        bound_by,
+        max_slots: Some(1),
+        n_used: 1,
+        owners: vec![owner],
+        ..SlotFacts::undefined("db")
+    };
     let detail = RunDetail { run, parameters: None, result: None, failure: None };
     let limits = vec![db.clone()];
     let delivery = known(Standing::Unknown, 1, 4);

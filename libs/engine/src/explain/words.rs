@@ -31,19 +31,43 @@ pub(super) fn summary(facts: &Facts, waits: &[Wait]) -> String {
     sentences.join(" ")
 }
 
-/// Who has the slots of a limit that has no free one.
-fn full_limit(limit: &SlotFacts) -> Option<String> {
-    let SlotFacts { name, max_slots, n_used, owners } = limit;
+/// What a limit has none of: when its rate allows a start, or who has its slots.
+fn full_limit(limit: &SlotFacts, now: Timestamp) -> Option<String> {
+    let name = bound_name(limit);
+    let sentences = [spent_rate(limit, &name, now), taken_slots(limit, &name)];
+    let sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
+fn bound_name(limit: &SlotFacts) -> String {
+    match &limit.bound_by {
+        Some(template) if *template != limit.name => format!("`{}` (by `{template}`)", limit.name),
+        _ => format!("`{}`", limit.name),
+    }
+}
+
+fn spent_rate(limit: &SlotFacts, name: &str, now: Timestamp) -> Option<String> {
+    let (rate, free_at) = (limit.rate?, limit.next_token_at?);
+    let starts = counted(u64::from(rate.max_starts.get()), "start");
+    Some(format!("{name} allows {starts} in {}; the next one {}.", span(rate.period), at(free_at, now)))
+}
+
+fn taken_slots(limit: &SlotFacts, name: &str) -> Option<String> {
+    let SlotFacts { max_slots, n_used, owners, .. } = limit;
     let max_slots = (*max_slots)?;
     if max_slots == 0 && owners.is_empty() {
-        return Some(format!("`{name}` has no slots: raise it."));
+        return Some(format!("{name} has no slots: raise it."));
     }
     if *n_used < u64::from(max_slots) {
         return None;
     }
+    if owners.is_empty() {
+        let slots = counted(u64::from(max_slots), "slot");
+        return Some(format!("{name} has {slots}, taken by code outside of runs."));
+    }
     let runs = owners.iter().map(|owner| format!("run {owner}")).collect::<Vec<_>>().join(", ");
     let more = if *n_used > owners.len() as u64 { " and others" } else { "" };
-    Some(format!("`{name}` has {}, taken by {runs}{more}.", counted(u64::from(max_slots), "slot")))
+    Some(format!("{name} has {}, taken by {runs}{more}.", counted(u64::from(max_slots), "slot")))
 }
 
 fn sentence(facts: &Facts, wait: &Wait) -> String {
@@ -68,7 +92,10 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
         Wait::Slot { limits } => {
             let names = limits.iter().map(|limit| format!("`{}`", limit.name)).collect::<Vec<_>>().join(", ");
             let needs = format!("It needs a free slot of each of the concurrency limits {names}.");
-            iter::once(needs).chain(limits.iter().filter_map(full_limit)).collect::<Vec<_>>().join(" ")
+            iter::once(needs)
+                .chain(limits.iter().filter_map(|limit| full_limit(limit, facts.now)))
+                .collect::<Vec<_>>()
+                .join(" ")
         }
         Wait::Handover { cause: Some(cause) } => {
             format!("It cannot be handed to a worker: {cause}. It will be as soon as task-queue answers.")
@@ -209,7 +236,7 @@ fn crashed(run: &Run) -> String {
 
 fn cancelled(facts: &Facts) -> String {
     let run = &facts.detail.run;
-    if run.state.name == StateName::Expired {
+    if matches!(run.state.name, StateName::Expired | StateName::Skipped) {
         return with_message("It was given up before it started", run);
     }
     with_message(&format!("It was cancelled{}", by(requester(facts))), run)

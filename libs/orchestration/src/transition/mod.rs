@@ -40,8 +40,11 @@ pub fn apply(
     match (&run.state.phase, event) {
         // It waits for its time, or for a worker.
         (Phase::Scheduled, Event::Claimed { holder }) => start::claim(run, holder, now),
-        (Phase::Scheduled, Event::SlotRefused { limit }) if !is_local => {
-            Ok(start::refuse_slot(run, limit, now))
+        (Phase::Scheduled, Event::SlotRefused { limit, lack }) if !is_local => {
+            Ok(start::refuse_slot(run, limit, *lack, now))
+        }
+        (Phase::Scheduled, Event::SlotSkipped { limit, lack }) if !is_local => {
+            Ok(start::skip(run, limit, *lack, now))
         }
         (Phase::Scheduled, Event::CacheHit { from }) => Ok(end::take_cached(run, *from, now)),
         (Phase::Scheduled, Event::TimerFired) if is_time(run.timer_at(), now) => {
@@ -174,9 +177,12 @@ fn repeats_earlier(run: &Run, epoch: Epoch, event: &Event) -> bool {
         Event::Claimed { holder } => {
             let is_theirs =
                 matches!(&run.state.phase, Phase::Pending { holder: current, .. } if current == holder);
-            is_theirs || matches!(name, StateName::Expired | StateName::AwaitingConcurrencySlot)
+            let is_put_off =
+                matches!(name, StateName::Expired | StateName::AwaitingConcurrencySlot | StateName::Skipped);
+            is_theirs || is_put_off
         }
         Event::SlotRefused { .. } => name == StateName::AwaitingConcurrencySlot,
+        Event::SlotSkipped { .. } => name == StateName::Skipped,
         Event::Started | Event::Failed(_) | Event::TimedOut => name == StateName::AwaitingRetry,
         Event::Paused { key, suspend: true, .. } => {
             name == StateName::Suspended && run.pause_key.as_ref() == Some(key)

@@ -1,7 +1,7 @@
 use tidegate_model::{SessionId, Timestamp};
 
 use super::{SILENT_HOLDER_GRACE, cancel, end, enter, push, stop_lost, take_away, unchanged};
-use crate::{Effect, Holder, Phase, Placement, Rejection, Run, State, StateName, StateType, Step};
+use crate::{Effect, Holder, Lack, Phase, Placement, Rejection, Run, State, StateName, StateType, Step};
 
 /// A run that is claimed too late is given up instead.
 pub(super) fn claim(run: &Run, holder: &Holder, now: Timestamp) -> Result<Step, Rejection> {
@@ -21,13 +21,19 @@ pub(super) fn claim(run: &Run, holder: &Holder, now: Timestamp) -> Result<Step, 
 
 /// Told once: that it is refused again is no news. The delivery is used up all the same, so the epoch grows: that it is
 /// dropped now cannot drop the next one, which may be there already.
-pub(super) fn refuse_slot(run: &Run, limit: &str, now: Timestamp) -> Step {
+pub(super) fn refuse_slot(run: &Run, limit: &str, lack: Lack, now: Timestamp) -> Step {
     if run.state.name == StateName::AwaitingConcurrencySlot {
         return take_away(unchanged(run), run);
     }
-    let message = format!("the concurrency limit `{limit}` has no free slot");
+    let message = format!("the concurrency limit `{limit}` {lack}");
     let waiting = State::new(Phase::Scheduled, now).described(StateName::AwaitingConcurrencySlot, message);
     take_away(enter(run, waiting), run)
+}
+
+pub(super) fn skip(run: &Run, limit: &str, lack: Lack, now: Timestamp) -> Step {
+    let message = format!("the concurrency limit `{limit}` {lack}");
+    let state = State::new(Phase::Cancelled, now).described(StateName::Skipped, message);
+    stop_lost(take_away(end::end(run, state), run), run)
 }
 
 /// What the timer of a run that waits for a worker brings.

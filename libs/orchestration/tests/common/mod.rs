@@ -6,7 +6,7 @@ pub mod table;
 use std::time::Duration;
 
 use tidegate_model::{Epoch, QueueName, RunId, RunKind, SessionId, Timestamp};
-use tidegate_orchestration::{Draft, Event, Failure, Holder, Phase, Placement, Run, State, create};
+use tidegate_orchestration::{Draft, Event, Failure, Holder, Lack, Phase, Placement, Run, State, create};
 
 pub const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -59,7 +59,8 @@ pub fn phase(name: &str) -> Phase {
 pub fn events() -> Vec<(&'static str, Event)> {
     let events = vec![
         Event::Claimed { holder: worker("w") },
-        Event::SlotRefused { limit: "gpu".into() },
+        Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot },
+        Event::SlotSkipped { limit: "gpu".into(), lack: Lack::Token },
         Event::CacheHit { from: RunId::new() },
         Event::Started,
         Event::Completed,
@@ -96,6 +97,7 @@ pub fn is_request(event: &Event) -> bool {
         | Event::Adopted { .. } => true,
         Event::Claimed { .. }
         | Event::SlotRefused { .. }
+        | Event::SlotSkipped { .. }
         | Event::CacheHit { .. }
         | Event::Started
         | Event::Completed

@@ -24,6 +24,7 @@ const fn row(state: &'static str, event: &'static str, queued: &'static str, loc
 pub const TABLE: &[Row] = &[
     row("SCHEDULED", "claimed", "PENDING/Pending", "no"),
     row("SCHEDULED", "slot_refused", "SCHEDULED/AwaitingConcurrencySlot", "no"),
+    row("SCHEDULED", "slot_skipped", "CANCELLED/Skipped", "no"),
     row("SCHEDULED", "cache_hit", "COMPLETED/Cached", "COMPLETED/Cached"),
     row("SCHEDULED", "started", "no", "RUNNING/Running"),
     row("SCHEDULED", "upstream_failed", "no", "FAILED/UpstreamFailed"),

@@ -1,13 +1,25 @@
 SELECT
-    limits.namespace,
+    asked.namespace,
+    asked.name,
     limits.name,
+    limits.has_slots,
     limits.max_slots,
+    limits.max_starts,
+    limits.period,
+    limits.burst,
+    limits.on_collision,
     limits.created_at,
     limits.updated_at,
     (
         SELECT count(*)
         FROM concurrency_slots AS slots
-        WHERE slots.namespace = limits.namespace
-            AND slots.limit_name = limits.name
+        WHERE slots.namespace = asked.namespace
+            AND slots.limit_name = asked.name
             AND (slots.expires_at IS NULL OR slots.expires_at > ?1)
-    ) AS n_used
+    ) AS n_used,
+    (
+        SELECT rates.arrival
+        FROM concurrency_rates AS rates
+        WHERE rates.namespace = asked.namespace
+            AND rates.limit_name = asked.name
+    ) AS arrival

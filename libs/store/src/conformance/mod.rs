@@ -155,6 +155,13 @@ macro_rules! run_store_conformance {
             queues::a_queues_limit_comes_and_goes_with_its_settings,
             queues::what_a_queue_holds_gets_a_slot_once,
             queues::a_change_of_a_queue_waits_for_claims_and_they_for_it,
+            slots::a_template_binds_each_value,
+            slots::a_locked_template_makes_the_second_wait,
+            slots::rates_are_kept_by_name,
+            slots::holders_are_asked_once,
+            slots::those_on_their_way_count,
+            slots::leases_are_renewed_while_they_last,
+            slots::waits_for_leases_are_in_line_with_runs,
         }
     };
     (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {

@@ -26,7 +26,7 @@ async fn put(store: &Arc<dyn RunStore>, queues: &[Queue]) {
 
 async fn max_slots(store: &Arc<dyn RunStore>, key: &QueueKey) -> Option<u32> {
     let found = store.get_limits(&[key.limit()], T0).await.unwrap();
-    found.first().map(|used| used.limit.max_slots)
+    found.first().and_then(|used| used.limit.settings.max_slots)
 }
 
 /// What was put is read as it was, by key and by name, within its namespace; a later put replaces all but the creation.

@@ -1,19 +1,19 @@
 //! Concurrency limits, their slots, and who waits for one.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tidegate_model::{Namespace, RunId};
-use tidegate_orchestration::{Phase, Run, StateName};
+use tidegate_orchestration::{Arrival, Collision, Phase, Rate, Run, StateName};
 
 use super::fixture::*;
-use crate::{LimitKey, LimitUse, RunStore, Slot, SlotWait, Sweep};
+use crate::{Holders, LeaseWait, LimitKey, LimitSettings, LimitUse, RunStore, Slot, SlotWait, Sweep};
 
 fn key(name: &str) -> LimitKey {
     LimitKey { namespace: Namespace::default(), name: name.to_owned() }
 }
 
 fn slot(limit: &LimitKey, run: &Run) -> Slot {
-    Slot { limit: limit.clone(), owner: run.id, acquired_at: T0, expires_at: None }
+    Slot { limit: limit.clone(), owner: run.id, acquired_at: T0, expires_at: None, for_run: None }
 }
 
 fn wait(limit: &LimitKey, priority: i32, seconds: u64) -> SlotWait {
@@ -47,15 +47,21 @@ fn held() -> Run {
 pub async fn limits_are_defined_and_listed(store: Arc<dyn RunStore>) {
     let (own, db, gpu) = (Namespace::default(), key("db"), key("gpu's \"one\""));
     let other = LimitKey { namespace: elsewhere(), ..db.clone() };
-    let first = store.put_limit(&db, 3, after(1)).await.unwrap();
-    assert_eq!((first.max_slots, first.created_at, first.updated_at), (3, after(1), after(1)));
-    store.put_limit(&gpu, 0, after(2)).await.unwrap();
-    store.put_limit(&other, 9, after(3)).await.unwrap();
-    let changed = store.put_limit(&db, 1_000_000, after(4)).await.unwrap();
-    assert_eq!((changed.max_slots, changed.created_at, changed.updated_at), (1_000_000, after(1), after(4)));
+    let first = store.put_limit(&db, &3.into(), after(1)).await.unwrap();
+    assert_eq!((first.settings.clone(), first.created_at, first.updated_at), (3.into(), after(1), after(1)));
+    store.put_limit(&gpu, &0.into(), after(2)).await.unwrap();
+    store.put_limit(&other, &9.into(), after(3)).await.unwrap();
+    let changed = store.put_limit(&db, &1_000_000.into(), after(4)).await.unwrap();
+    assert_eq!(
+        (changed.settings.clone(), changed.created_at, changed.updated_at),
+        (1_000_000.into(), after(1), after(4))
+    );
 
     let listed = store.list_limits(&own, None, T0, 10).await.unwrap();
-    assert_eq!(listed[0], LimitUse { limit: changed.clone(), n_used: 0 });
+    assert_eq!(
+        listed[0],
+        LimitUse { key: db.clone(), limit: changed.clone(), n_used: 0, arrival: Arrival::default() }
+    );
     let keys: Vec<_> = listed.iter().map(|used| used.limit.key.clone()).collect();
     assert_eq!(keys, [db.clone(), gpu.clone()]);
     let page = store.list_limits(&own, None, T0, 1).await.unwrap();
@@ -66,7 +72,10 @@ pub async fn limits_are_defined_and_listed(store: Arc<dyn RunStore>) {
     let asked = [gpu.clone(), key("unknown"), other.clone()];
     let mut found = store.get_limits(&asked, T0).await.unwrap();
     found.sort_by(|a, b| a.limit.key.cmp(&b.limit.key));
-    assert_eq!(found.iter().map(|used| used.limit.max_slots).collect::<Vec<_>>(), [0, 9]);
+    assert_eq!(
+        found.iter().map(|used| used.limit.settings.max_slots).collect::<Vec<_>>(),
+        [Some(0), Some(9)]
+    );
 
     assert!(store.delete_limit(&db).await.unwrap());
     assert!(!store.delete_limit(&db).await.unwrap(), "it was gone");
@@ -83,7 +92,7 @@ pub async fn slots_are_taken_and_freed(store: Arc<dyn RunStore>) {
     let lease = Slot { owner: RunId::new(), expires_at: Some(after(20)), ..slot(&db, &a) };
     take(&store, &[later.clone(), slot(&db, &a), slot(&gpu, &a)]).await;
     assert_eq!(n_used(&store, &db, 0).await, None);
-    store.put_limit(&db, 2, T0).await.unwrap();
+    store.put_limit(&db, &2.into(), T0).await.unwrap();
     assert_eq!(n_used(&store, &db, 0).await, Some(2), "what was taken before it was defined");
 
     take(&store, std::slice::from_ref(&lease)).await;
@@ -108,7 +117,7 @@ pub async fn slots_are_taken_and_freed(store: Arc<dyn RunStore>) {
 /// Who locks a limit second sees what the first has taken of it.
 pub async fn a_locked_limit_makes_the_second_wait(store: Arc<dyn RunStore>) {
     let db = key("db");
-    store.put_limit(&db, 1, T0).await.unwrap();
+    store.put_limit(&db, &1.into(), T0).await.unwrap();
     let run = held();
     insert(&store, &[&run]).await;
     let keys = [key("aaa"), db.clone()];
@@ -126,7 +135,8 @@ pub async fn a_locked_limit_makes_the_second_wait(store: Arc<dyn RunStore>) {
 
     let mut first = store.begin().await.unwrap();
     first.lock_limits(&keys, T0).await.unwrap();
-    let mut change = Box::pin(store.put_limit(&db, 5, after(1)));
+    let five = 5.into();
+    let mut change = Box::pin(store.put_limit(&db, &five, after(1)));
     assert!(is_waiting(&mut change).await, "a change of the limit waits as well");
     drop(first);
     within(change).await.unwrap();
@@ -139,7 +149,7 @@ pub async fn waits_are_handed_out_in_order(store: Arc<dyn RunStore>) {
     put_waits(&store, &waits).await;
     assert_eq!(store.count_waits(&[gpu.clone(), key("none"), db.clone()]).await.unwrap(), [1, 0, 3]);
     let hand_out = async |before: Option<u64>, seconds: u64, limit: usize| {
-        store.hand_out(&db, before.map(after), after(seconds), limit).await.unwrap()
+        store.hand_out(&db, before.map(after), None, after(seconds), limit).await.unwrap()
     };
     assert_eq!(hand_out(None, 10, 1).await, [waits[2].run_id], "the larger priority");
     assert_eq!(hand_out(None, 11, 1).await, [waits[1].run_id], "the earlier due time");
@@ -174,7 +184,7 @@ pub async fn a_waiting_run_is_handed_out_to_one(store: Arc<dyn RunStore>) {
     let hand_out = || async {
         let mut handed = Vec::new();
         while handed.len() < 40 {
-            let more = store.hand_out(&db, None, T0 + Duration::from_secs(100), 3).await.unwrap();
+            let more = store.hand_out(&db, None, None, T0 + Duration::from_secs(100), 3).await.unwrap();
             if more.is_empty() {
                 break;
             }
@@ -192,7 +202,7 @@ pub async fn a_waiting_run_is_handed_out_to_one(store: Arc<dyn RunStore>) {
 /// Slots of runs that nobody holds, and leases that have ended, are found; others stay.
 pub async fn stray_slots_are_cleared(store: Arc<dyn RunStore>) {
     let db = key("db");
-    store.put_limit(&db, 10, T0).await.unwrap();
+    store.put_limit(&db, &10.into(), T0).await.unwrap();
     let (holding, ended, unknown) = (held(), held(), held());
     let ended = Run { id: ended.id, ..entered(&ended, Phase::Completed, T0) };
     let paused = entered(&queued(), Phase::Paused { holder: Some(worker()), expires_at: None }, T0);
@@ -223,4 +233,236 @@ pub async fn a_waiting_run_is_no_lost_delivery(store: Arc<dyn RunStore>) {
     let sweep = Sweep::EnqueuedBefore { due_before: after(9), enqueued_before: after(9) };
     let mut tx = store.begin().await.unwrap();
     assert_eq!(ids(&tx.sweep(&sweep, 10).await.unwrap()), [lost.id]);
+}
+
+fn rate(max_starts: u32, seconds: u64) -> Rate {
+    let max_starts = NonZeroU32::new(max_starts).unwrap();
+    Rate { max_starts, period: Duration::from_secs(seconds), burst: max_starts }
+}
+
+fn rated(rate: Rate) -> LimitSettings {
+    LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Skip }
+}
+
+async fn get(store: &Arc<dyn RunStore>, key: &LimitKey) -> LimitUse {
+    store.get_limits(std::slice::from_ref(key), T0).await.unwrap().remove(0)
+}
+
+async fn put_arrival(store: &Arc<dyn RunStore>, key: &LimitKey, arrival: Arrival) {
+    let mut tx = store.begin().await.unwrap();
+    tx.put_arrivals(&[(key.clone(), arrival)]).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A template binds the names of its key that have no limit of their own, each with slots of its own, and tells of all
+/// together.
+pub async fn a_template_binds_each_value(store: Arc<dyn RunStore>) {
+    let (template, a, b) = (key("customer=*"), key("customer=a"), key("customer=b=c"));
+    let unbound = [key("customer"), key("customer>"), key("customers=a"), key("customer=")];
+    store.put_limit(&template, &2.into(), T0).await.unwrap();
+    let (first, second) = (held(), held());
+    insert(&store, &[&first, &second]).await;
+    take(&store, &[slot(&a, &first), slot(&b, &first), slot(&b, &second), slot(&unbound[1], &first)]).await;
+    let asked = [&[a.clone(), b.clone()][..], &unbound].concat();
+    let mut found = store.get_limits(&asked, T0).await.unwrap();
+    found.sort_by(|x, y| x.key.cmp(&y.key));
+    let told: Vec<_> = found.iter().map(|used| (&used.key, &used.limit.key, used.n_free())).collect();
+    assert_eq!(told, [(&a, &template, 1), (&b, &template, 0)]);
+    put_waits(&store, &[wait(&a, 0, 1), wait(&b, 0, 1), wait(&unbound[2], 0, 1)]).await;
+    assert_eq!(store.template_use(&template, T0).await.unwrap(), (3, 2));
+    assert_eq!(store.list_slots(&template, T0, 10).await.unwrap().len(), 3);
+
+    store.put_limit(&b, &7.into(), T0).await.unwrap();
+    assert_eq!(get(&store, &b).await.n_free(), 5, "its own limit comes first");
+    assert_eq!(store.template_use(&template, T0).await.unwrap(), (1, 1), "what has its own is left out");
+    assert_eq!(store.list_slots(&template, T0, 10).await.unwrap(), [slot(&a, &first)]);
+    assert_eq!(store.list_slots(&b, T0, 10).await.unwrap().len(), 2);
+    assert!(store.delete_limit(&template).await.unwrap());
+    assert_eq!(n_used(&store, &a, 0).await, None);
+}
+
+/// Who claims for a value waits for who claims for it, or for another value of the same template.
+pub async fn a_locked_template_makes_the_second_wait(store: Arc<dyn RunStore>) {
+    store.put_limit(&key("customer=*"), &1.into(), T0).await.unwrap();
+    let run = held();
+    insert(&store, &[&run]).await;
+    let a = [key("customer=a")];
+    let mut first = store.begin().await.unwrap();
+    assert_eq!(first.lock_limits(&a, T0).await.unwrap()[0].n_free(), 1);
+    let mut second = Box::pin(async {
+        let mut tx = store.begin().await.unwrap();
+        tx.lock_limits(&a, T0).await.unwrap()
+    });
+    assert!(is_waiting(&mut second).await);
+    first.take_slots(&[slot(&a[0], &run)]).await.unwrap();
+    first.commit().await.unwrap();
+    assert_eq!(within(second).await[0].n_free(), 0);
+}
+
+/// What a rate has left is kept by name, no longer than it matters, and no more of it than a changed rate can leave.
+pub async fn rates_are_kept_by_name(store: Arc<dyn RunStore>) {
+    let (template, a, own) = (key("customer=*"), key("customer=a"), key("customer=own"));
+    let slow = rated(rate(1, 1_000));
+    for limit in [&template, &own] {
+        let put = store.put_limit(limit, &slow, T0).await.unwrap();
+        assert_eq!(put.settings, slow);
+    }
+    let found = get(&store, &a).await;
+    assert_eq!((&found.limit.settings, found.arrival, found.n_free()), (&slow, Arrival::default(), u64::MAX));
+    assert_eq!((found.n_tokens(T0), get(&store, &own).await.n_tokens(T0)), (1, 1));
+    let full = Arrival::at(after(1_000));
+    for limit in [&a, &own] {
+        put_arrival(&store, limit, full).await;
+        assert_eq!(get(&store, limit).await.n_tokens(T0), 0);
+    }
+    let mut undone = store.begin().await.unwrap();
+    undone.put_arrivals(&[(a.clone(), Arrival::at(after(2_000)))]).await.unwrap();
+    drop(undone);
+    assert_eq!(get(&store, &a).await.arrival, full);
+
+    store.put_limit(&template, &rated(rate(10, 10)), T0).await.unwrap();
+    assert_eq!(get(&store, &a).await.arrival, Arrival::at(after(10)), "an empty bucket of the new rate");
+    assert_eq!(get(&store, &own).await.arrival, full, "it has a limit of its own");
+    store.put_limit(&template, &rated(rate(10, 10)), T0).await.unwrap();
+    assert_eq!(get(&store, &a).await.arrival, Arrival::at(after(10)), "a repeat gives nothing");
+
+    assert_eq!(store.purge_rates(after(9), 10).await.unwrap(), 0);
+    assert_eq!(store.purge_rates(after(10), 10).await.unwrap(), 1);
+    assert_eq!((get(&store, &a).await.arrival, get(&store, &own).await.arrival), (Arrival::default(), full));
+    assert_eq!(store.purge_rates(after(1_000), 0).await.unwrap(), 0);
+    assert_eq!(store.purge_rates(after(1_000), 1).await.unwrap(), 1);
+}
+
+/// Those who have a slot are found in the order in which they give way, are asked once, and no longer once they have it
+/// no more.
+pub async fn holders_are_asked_once(store: Arc<dyn RunStore>) {
+    let (db, gpu) = (key("db"), key("gpu"));
+    let mut runs = [held(), held(), held()];
+    runs.sort_by_key(|run| run.id);
+    let [a, b, c] = runs;
+    insert(&store, &[&a, &b, &c]).await;
+    let at = |run: &Run, seconds| Slot { acquired_at: after(seconds), ..slot(&db, run) };
+    let lease = Slot { owner: RunId::new(), expires_at: Some(after(99)), ..slot(&db, &a) };
+    take(&store, &[at(&a, 3), at(&b, 1), at(&c, 2), slot(&gpu, &a), lease]).await;
+    put_waits(&store, &[wait(&db, 0, 1)]).await;
+    let mut tx = store.begin().await.unwrap();
+    let oldest = tx.find_holders(&db, false, 10).await.unwrap();
+    assert_eq!(oldest, Holders { unasked: vec![b.id, c.id, a.id], n_asked: 0, n_waiting: 1 });
+    assert_eq!(tx.find_holders(&db, true, 2).await.unwrap().unasked, [c.id, b.id], "no lease is asked");
+    tx.ask_slots(&[(db.clone(), b.id), (db.clone(), RunId::new())]).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let asked = store.slots_to_ask(10).await.unwrap();
+    assert_eq!(asked, [at(&b, 1)]);
+    assert_eq!(store.slots_to_ask(0).await.unwrap(), []);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.find_holders(&db, false, 10).await.unwrap().n_asked, 1);
+    drop(tx);
+    store.note_asked(&asked).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    tx.ask_slots(&[(db.clone(), b.id)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.slots_to_ask(10).await.unwrap(), [], "it is not asked again");
+    let mut tx = store.begin().await.unwrap();
+    let left = tx.find_holders(&db, false, 10).await.unwrap();
+    assert_eq!(left, Holders { unasked: vec![c.id, a.id], n_asked: 1, n_waiting: 1 });
+    tx.free_slots(&[b.id]).await.unwrap();
+    tx.take_slots(&[at(&b, 5)]).await.unwrap();
+    assert_eq!(tx.find_holders(&db, false, 10).await.unwrap().unasked, [c.id, a.id, b.id], "had anew");
+}
+
+/// Those that were handed out a moment ago and wait still take the place of others; who ends a wait learns for what it
+/// was.
+pub async fn those_on_their_way_count(store: Arc<dyn RunStore>) {
+    let db = key("db");
+    let waits: Vec<_> = (0..6).map(|n| wait(&db, 0, n)).collect();
+    put_waits(&store, &waits).await;
+    let hand_out = async |since: u64, seconds: u64, limit: usize| {
+        store.hand_out(&db, None, Some(after(since)), after(seconds), limit).await.unwrap().len()
+    };
+    assert_eq!(hand_out(5, 10, 2).await, 2);
+    assert_eq!(hand_out(5, 11, 2).await, 0, "both are on their way");
+    assert_eq!(hand_out(5, 11, 3).await, 1);
+    let mut tx = store.begin().await.unwrap();
+    let ended = tx.end_waits(&[waits[0].run_id, RunId::new()]).await.unwrap();
+    assert_eq!(ended, std::slice::from_ref(&db));
+    tx.commit().await.unwrap();
+    assert_eq!(hand_out(5, 12, 3).await, 1, "one waits no longer");
+    assert_eq!(hand_out(12, 13, 2).await, 1, "only one of them is new");
+    assert_eq!(hand_out(99, 14, 5).await, 1, "all are handed out");
+}
+
+/// What an owner has by a lease is found, renewed while it lasts, and not after.
+pub async fn leases_are_renewed_while_they_last(store: Arc<dyn RunStore>) {
+    let (own, db, gpu) = (Namespace::default(), key("db"), key("gpu"));
+    let (owner, run) = (RunId::new(), held());
+    insert(&store, &[&run]).await;
+    let lease = Slot { owner, expires_at: Some(after(10)), for_run: Some(run.id), ..slot(&db, &run) };
+    take(&store, &[lease.clone(), Slot { limit: gpu, ..lease.clone() }, slot(&db, &run)]).await;
+    let mut tx = store.begin().await.unwrap();
+    let (slots, wait) = tx.lock_owner(owner).await.unwrap();
+    assert_eq!((slots.len(), &slots[0], wait), (2, &lease, None));
+    assert_eq!(tx.lock_owner(RunId::new()).await.unwrap(), (Vec::new(), None));
+    drop(tx);
+    assert!(!store.renew_leases(&elsewhere(), owner, after(9), after(30)).await.unwrap(), "another's");
+    assert!(store.renew_leases(&own, owner, after(9), after(20)).await.unwrap());
+    assert_eq!(n_used(&store, &db, 15).await, None);
+    assert_eq!(store.list_slots(&db, after(19), 10).await.unwrap().len(), 2);
+    assert!(!store.renew_leases(&own, owner, after(20), after(40)).await.unwrap(), "it has ended");
+    assert!(!store.renew_leases(&own, run.id, after(9), after(40)).await.unwrap(), "a run has no lease");
+    assert_eq!(store.list_slots(&db, after(20), 10).await.unwrap(), [slot(&db, &run)]);
+}
+
+/// Who waits for a lease is in one line with runs, is told when it is its turn, and is forgotten when it is not heard of.
+pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
+    let db = key("db");
+    let (early, late) = (wait(&db, 0, 1), wait(&db, 0, 5));
+    put_waits(&store, &[early.clone(), late.clone()]).await;
+    let lease = |seconds| LeaseWait {
+        owner: RunId::new(),
+        limit: db.clone(),
+        since: after(seconds),
+        was_handed: false,
+        expires_at: after(60),
+    };
+    let (first, second) = (lease(2), lease(3));
+    let mut tx = store.begin().await.unwrap();
+    for one in [&second, &first, &first] {
+        tx.put_lease_wait(one).await.unwrap();
+    }
+    assert_eq!(tx.lock_owner(first.owner).await.unwrap(), (Vec::new(), Some(first.clone())));
+    assert_eq!(tx.lock_owner(early.run_id).await.unwrap(), (Vec::new(), None), "a run waits for no lease");
+    let before = |owner, since, seconds| (owner, after(since), after(9), after(seconds));
+    for ((owner, since, handed_since, now), expected) in
+        [(before(first.owner, 2, 9), 0), (before(second.owner, 3, 9), 1), (before(second.owner, 3, 60), 0)]
+    {
+        assert_eq!(tx.count_before(&db, owner, since, handed_since, now).await.unwrap(), expected);
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(store.count_waits(std::slice::from_ref(&db)).await.unwrap(), [2], "runs only");
+
+    let hand_out = async |seconds: u64| store.hand_out(&db, None, None, after(seconds), 1).await.unwrap();
+    assert_eq!(hand_out(10).await, [early.run_id]);
+    assert_eq!(store.handed_leases(&[first.owner, second.owner]).await.unwrap(), []);
+    assert_eq!(hand_out(10).await, [first.owner]);
+    assert_eq!(store.handed_leases(&[first.owner, second.owner]).await.unwrap(), [first.owner]);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed);
+    let n_before = tx.count_before(&db, second.owner, second.since, after(9), after(11)).await.unwrap();
+    assert_eq!(n_before, 2, "whose turn it is: the run and the lease");
+    tx.put_lease_wait(&first).await.unwrap();
+    assert!(!tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed, "it begins anew");
+    tx.commit().await.unwrap();
+    assert_eq!(hand_out(60).await, [late.run_id], "the others were not heard of");
+
+    assert_eq!(store.purge_lease_waits(after(59), 10).await.unwrap(), 0);
+    assert_eq!(store.purge_lease_waits(after(60), 1).await.unwrap(), 1);
+    assert_eq!(store.purge_lease_waits(after(60), 10).await.unwrap(), 1);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.end_waits(&[early.run_id]).await.unwrap(), std::slice::from_ref(&db), "runs stay");
+    drop(tx);
+    let mut commits = store.commits();
+    commits.mark_unchanged();
+    store.tell_leases().await;
+    within(commits.changed()).await.unwrap();
 }

@@ -2,7 +2,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidegate_proto::v1::{ConcurrencyLimit, ConcurrencySlot};
+use tidegate_proto::v1::{CollisionPolicy, ConcurrencyLimit, ConcurrencySlot, RateLimit};
 
 use super::{
     json::time_json,
@@ -12,12 +12,16 @@ use super::{
 
 /// `concurrency ls`.
 pub fn limit_table(limits: &[ConcurrencyLimit]) -> String {
-    let mut table = Table::new(&["NAME", "SLOTS", "TAKEN", "WAITING", "CHANGED"]);
+    let mut table =
+        Table::new(&["NAME", "SLOTS", "TAKEN", "RATE", "TOKENS", "ON COLLISION", "WAITING", "CHANGED"]);
     for limit in limits {
         table.row(vec![
             printable(&limit.name),
-            limit.max_slots.to_string(),
+            number_text(limit.max_slots),
             limit.used_slots.to_string(),
+            limit.rate.as_ref().map_or_else(|| "-".to_owned(), rate_text),
+            number_text(limit.free_tokens),
+            collision_text(limit.on_collision()).to_owned(),
             limit.waiting_runs.to_string(),
             time_text(limit.updated_at),
         ]);
@@ -25,17 +29,44 @@ pub fn limit_table(limits: &[ConcurrencyLimit]) -> String {
     table.text()
 }
 
+fn number_text(number: Option<u32>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// As it is set, with the burst where that is another: `10 in 1.0 s burst 20`.
+fn rate_text(rate: &RateLimit) -> String {
+    let period = rate.period.and_then(|period| Duration::try_from(period).ok()).unwrap_or_default();
+    let burst = if rate.burst == rate.max_starts { String::new() } else { format!(" burst {}", rate.burst) };
+    format!("{} in {}{burst}", rate.max_starts, duration_text(period))
+}
+
+const fn collision_text(policy: CollisionPolicy) -> &'static str {
+    match policy {
+        CollisionPolicy::Unspecified | CollisionPolicy::Wait => "wait",
+        CollisionPolicy::Skip => "skip",
+        CollisionPolicy::CancelOldest => "cancel-oldest",
+        CollisionPolicy::CancelNewest => "cancel-newest",
+    }
+}
+
 /// `concurrency get`: the limit, and below it who has its slots.
 pub fn limit_detail(limit: &ConcurrencyLimit, slots: &[ConcurrencySlot], now: Timestamp) -> String {
     let mut text = limit_table(std::slice::from_ref(limit));
+    if !limit.template.is_empty() {
+        let _ = writeln!(text, "bound by {}", printable(&limit.template));
+    }
+    if limit.next_token_at.is_some() {
+        let _ = writeln!(text, "the next token comes at {}", time_text(limit.next_token_at));
+    }
     if !slots.is_empty() {
-        let mut table = Table::new(&["RUN", "SINCE", "FOR"]);
+        let mut table = Table::new(&["LIMIT", "RUN", "SINCE", "FOR"]);
         for slot in slots {
             let since = slot.acquired_at.and_then(instant);
             let held_for =
                 since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
             table.row(vec![
-                slot.run_id.clone(),
+                printable(&slot.limit),
+                if slot.run_id.is_empty() { format!("code {}", slot.owner_id) } else { slot.run_id.clone() },
                 time_text(slot.acquired_at),
                 held_for.map(duration_text).unwrap_or_default(),
             ]);
@@ -58,10 +89,27 @@ pub fn limit_json(limit: &ConcurrencyLimit) -> Value {
         "waiting_runs": limit.waiting_runs,
         "created_at": time_json(limit.created_at),
         "updated_at": time_json(limit.updated_at),
+        "rate": limit.rate.as_ref().map(rate_json),
+        "free_tokens": limit.free_tokens,
+        "next_token_at": time_json(limit.next_token_at),
+        "on_collision": limit.on_collision().as_str_name(),
+        "template": limit.template,
     })
+}
+
+/// A rate for programs.
+pub fn rate_json(rate: &RateLimit) -> Value {
+    let period = rate.period.and_then(|period| Duration::try_from(period).ok()).unwrap_or_default();
+    json!({ "max_starts": rate.max_starts, "period_seconds": period.as_secs_f64(), "burst": rate.burst })
 }
 
 /// A slot for programs.
 pub fn slot_json(slot: &ConcurrencySlot) -> Value {
-    json!({ "run_id": slot.run_id, "acquired_at": time_json(slot.acquired_at) })
+    json!({
+        "limit": slot.limit,
+        "run_id": slot.run_id,
+        "acquired_at": time_json(slot.acquired_at),
+        "owner_id": slot.owner_id,
+        "lease_expires_at": time_json(slot.lease_expires_at),
+    })
 }

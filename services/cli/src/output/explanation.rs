@@ -7,6 +7,7 @@ use tidegate_proto::v1::{
 };
 
 use super::{
+    concurrency::rate_json,
     json::{event_json, failure_json, run_json, time_json},
     table::Table,
     text::{printable, state_text, time_text},
@@ -53,6 +54,9 @@ fn limit_json(limit: &wait::Limit) -> Value {
         "max_slots": limit.max_slots,
         "used_slots": limit.used_slots,
         "run_ids": limit.run_ids,
+        "bound_by": limit.bound_by,
+        "rate": limit.rate.as_ref().map(rate_json),
+        "next_token_at": time_json(limit.next_token_at),
     })
 }
 

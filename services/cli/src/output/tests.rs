@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidegate_proto::v1::{
-    ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, Explanation, Failure, LogEntry,
-    LogLevel, Payload, PayloadReference, Run, RunEvent, RunInput, RunKind, State, StateType, Wait,
+    CollisionPolicy, ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, Explanation,
+    Failure, LogEntry, LogLevel, Payload, PayloadReference, RateLimit, Run, RunEvent, RunInput, RunKind,
+    State, StateType, Wait,
     wait::{self, Subject},
 };
 use tidegate_sdk_core::payload;
@@ -269,6 +270,7 @@ fn slot_wait() -> wait::Slot {
         max_slots,
         used_slots: run_ids.len() as u64,
         run_ids,
+        ..Default::default()
     };
     wait::Slot {
         concurrency_limits: vec!["db".into(), "gpu".into()],
@@ -285,11 +287,39 @@ fn concurrency_limits() {
         waiting_runs,
         created_at: at(0),
         updated_at: at(9),
+        ..Default::default()
     };
-    let limits = [limit("db", 3, 3, 27), limit("night\u{1b}ly", 0, 0, 0)];
+    let rate = |burst| RateLimit {
+        max_starts: 10,
+        period: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        burst,
+    };
+    let limits = [
+        limit("db", Some(3), 3, 27),
+        limit("night\u{1b}ly", Some(0), 0, 0),
+        ConcurrencyLimit {
+            rate: Some(rate(20)),
+            free_tokens: Some(0),
+            next_token_at: at(10),
+            ..limit("api", None, 7, 400)
+        },
+        ConcurrencyLimit {
+            rate: Some(rate(10)),
+            on_collision: CollisionPolicy::CancelOldest.into(),
+            ..limit("customer=*", Some(2), 5, 6)
+        },
+    ];
     insta::assert_snapshot!(limit_table(&limits));
-    let slots = [2, 3].map(|n| ConcurrencySlot { run_id: id(n), acquired_at: at(i64::from(n)) });
+    let slots = [2, 3].map(|n| ConcurrencySlot {
+        run_id: id(n),
+        acquired_at: at(i64::from(n)),
+        limit: "db".into(),
+        ..Default::default()
+    });
     insta::assert_snapshot!(limit_detail(&limits[0], &slots, now()));
+    let of_template =
+        ConcurrencyLimit { name: "customer=a".into(), template: "customer=*".into(), ..limits[2].clone() };
+    insta::assert_snapshot!(limit_detail(&of_template, &[], now()));
     let mut value = limit_json(&limits[0]);
     value["slots"] = slots.iter().map(slot_json).collect();
     insta::assert_snapshot!(format!("{value:#}"));

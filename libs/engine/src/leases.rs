@@ -1,0 +1,278 @@
+//! Slots that code takes by a lease, outside of the claim of a run: all of those that it names, or none.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::Arrival;
+use tidegate_store::{LeaseWait, LimitKey, LimitUse, Slot, StoreError};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Engine, EngineError, dispatch::Outbound, lane::with_retries, limits::ON_ITS_WAY, slots::Freed};
+
+/// How long who waits trusts to be woken before it looks for itself.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long who waits keeps its place without being heard of.
+const WAIT_GRACE: Duration = Duration::from_secs(15);
+/// How often it is looked whose turn it is, at most, and at least.
+const TURN_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+/// How long it is remembered that an owner has a token of a limit without slots, so that a repeat takes no other.
+const TOKEN_MEMORY: Duration = Duration::from_secs(10);
+
+/// What code asks for.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// The limits of which it needs a slot, a token, or both.
+    pub limits: BTreeSet<LimitKey>,
+    /// Who is to have them. The same again changes nothing but the end of the lease.
+    pub owner: RunId,
+    /// How long it has them unless it renews the lease.
+    pub duration: Duration,
+    /// The run whose code it is, as it says.
+    pub for_run: Option<RunId>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leased {
+    /// It has all.
+    Held {
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// It has none.
+    Waiting {
+        /// The limit that had none for it.
+        limit: LimitKey,
+        /// When the rate of that limit allows a start; `None`: it lacks a slot, or others come first.
+        next_token_at: Option<Timestamp>,
+    },
+}
+
+/// Who waits for a lease in this process.
+#[derive(Default)]
+pub(crate) struct LeaseWaits {
+    by_owner: Mutex<HashMap<RunId, (usize, Arc<Notify>)>>,
+    /// Somebody has begun to wait.
+    begun: Notify,
+}
+
+impl LeaseWaits {
+    fn by_owner(&self) -> MutexGuard<'_, HashMap<RunId, (usize, Arc<Notify>)>> {
+        self.by_owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among [`LeaseWaits`], given up when it is dropped.
+struct Waiter<'a> {
+    waits: &'a LeaseWaits,
+    owner: RunId,
+    turn: Arc<Notify>,
+}
+
+impl<'a> Waiter<'a> {
+    fn of(waits: &'a LeaseWaits, owner: RunId) -> Self {
+        let turn = {
+            let mut by_owner = waits.by_owner();
+            let (n_waiting, turn) = by_owner.entry(owner).or_default();
+            *n_waiting += 1;
+            Arc::clone(turn)
+        };
+        waits.begun.notify_one();
+        Self { waits, owner, turn }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut by_owner = self.waits.by_owner();
+        if let Some((n_waiting, _)) = by_owner.get_mut(&self.owner) {
+            *n_waiting -= 1;
+            if *n_waiting == 0 {
+                by_owner.remove(&self.owner);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Takes all that is asked for, or nothing, waiting for up to `wait`. Who has waited in vain keeps its place for a
+    /// while: until it asks again, or gives it up by [`Self::release_lease`].
+    ///
+    /// Those who wait for leases and runs are one line: by priority, where a lease has 0, then by the time since which
+    /// they are due or wait. Whose turn it is has what came free for a while; a lease that is new lets all those go first
+    /// whose turn it is, and all leases that wait.
+    pub async fn take_lease(&self, request: &LeaseRequest, wait: Duration) -> Result<Leased, EngineError> {
+        let deadline = Instant::now() + wait;
+        let waiter = Waiter::of(&self.inner.leases, request.owner);
+        loop {
+            let may_wait = !wait.is_zero();
+            let leased = with_retries(|| self.try_lease(request, may_wait)).await??;
+            if matches!(leased, Leased::Held { .. }) || Instant::now() >= deadline {
+                return Ok(leased);
+            }
+            // A turn that came since the look is kept by the notification.
+            let _ = timeout_at(deadline.min(Instant::now() + POLL_INTERVAL), waiter.turn.notified()).await;
+        }
+    }
+
+    async fn try_lease(
+        &self,
+        request: &LeaseRequest,
+        may_wait: bool,
+    ) -> Result<Result<Leased, EngineError>, StoreError> {
+        let (now, owner) = (self.inner.clock.now(), request.owner);
+        let expires_at = now + request.duration;
+        let mut tx = self.inner.store.begin().await?;
+        let (slots, wait) = tx.lock_owner(owner).await?;
+        let is_held = |slot: &&Slot| slot.expires_at.is_none_or(|expires_at| expires_at > now);
+        let held: BTreeMap<LimitKey, Slot> =
+            slots.iter().filter(is_held).map(|slot| (slot.limit.clone(), slot.clone())).collect();
+        if held.values().any(|slot| slot.expires_at.is_none())
+            || held.keys().any(|limit| !request.limits.contains(limit))
+        {
+            return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
+        }
+        let keys: Vec<LimitKey> = request.limits.iter().cloned().collect();
+        let locked = tx.lock_limits(&keys, now).await?;
+        let mut freed = Freed::new();
+        let mut arrivals: Vec<(LimitKey, Arrival)> = Vec::new();
+        let since = wait.as_ref().map_or(now, |wait| wait.since);
+        for used in locked.iter().filter(|used| !held.contains_key(&used.key)) {
+            let is_its_turn = wait.as_ref().is_some_and(|wait| wait.was_handed && wait.limit == used.key);
+            let n_before = if is_its_turn {
+                0
+            } else {
+                tx.count_before(&used.key, owner, since, now - ON_ITS_WAY, now).await?
+            };
+            let n_free = used.n_free().min(used.n_tokens(now));
+            if n_free <= n_before {
+                let limit = used.key.clone();
+                // What it was its turn for, and it cannot use, is another's.
+                if let Some(wait) = wait.filter(|wait| wait.was_handed) {
+                    freed.insert(wait.limit, 1);
+                }
+                if may_wait {
+                    let expires_at = now + WAIT_GRACE;
+                    let wait =
+                        LeaseWait { owner, limit: limit.clone(), since, was_handed: false, expires_at };
+                    tx.put_lease_wait(&wait).await?;
+                    if n_free == 0 {
+                        // It may have come free since it was looked for, and who gave it up has not seen this one wait.
+                        freed.insert(limit.clone(), 1);
+                    }
+                } else {
+                    tx.end_waits(&[owner]).await?;
+                }
+                tx.commit().await?;
+                self.send(Outbound { freed, ..Outbound::default() });
+                return Ok(Ok(Leased::Waiting { limit, next_token_at: next_token_at(used, now) }));
+            }
+            if let Some(rate) = used.limit.settings.rate
+                && let Some(arrival) = rate.take(used.arrival, now)
+            {
+                arrivals.push((used.key.clone(), arrival));
+            }
+        }
+        let memory = now + request.duration.min(TOKEN_MEMORY);
+        let has_slots = |key: &LimitKey| {
+            let used = locked.iter().find(|used| used.key == *key);
+            used.is_none_or(|used| used.limit.settings.max_slots.is_some())
+        };
+        let slot = |limit: &LimitKey| Slot {
+            limit: limit.clone(),
+            owner,
+            acquired_at: held.get(limit).map_or(now, |slot| slot.acquired_at),
+            expires_at: Some(if has_slots(limit) { expires_at } else { memory }),
+            for_run: request.for_run,
+        };
+        tx.take_slots(&keys.iter().map(slot).collect::<Vec<_>>()).await?;
+        if !arrivals.is_empty() {
+            tx.put_arrivals(&arrivals).await?;
+        }
+        if let Some(wait) = wait {
+            tx.end_waits(&[owner]).await?;
+            // Those behind it may have a token as well.
+            freed.insert(wait.limit, 1);
+        }
+        tx.commit().await?;
+        self.send(Outbound { freed, ..Outbound::default() });
+        Ok(Ok(Leased::Held { expires_at }))
+    }
+
+    /// Extends the lease of an owner, which must not have ended. Gives until when.
+    pub async fn renew_lease(
+        &self,
+        namespace: &Namespace,
+        owner: RunId,
+        duration: Duration,
+    ) -> Result<Timestamp, EngineError> {
+        let now = self.inner.clock.now();
+        let expires_at = now + duration;
+        let renewed = self.inner.store.renew_leases(namespace, owner, now, expires_at);
+        if renewed.await? { Ok(expires_at) } else { Err(EngineError::LeaseLost { owner }) }
+    }
+
+    /// Gives up what an owner has by a lease, or waits for. Of no effect where it has nothing.
+    pub async fn release_lease(&self, namespace: &Namespace, owner: RunId) -> Result<(), EngineError> {
+        let freed = with_retries(|| self.try_release(namespace, owner)).await?;
+        self.send(Outbound { freed, ..Outbound::default() });
+        Ok(())
+    }
+
+    async fn try_release(&self, namespace: &Namespace, owner: RunId) -> Result<Freed, StoreError> {
+        let mut tx = self.inner.store.begin().await?;
+        let (slots, wait) = tx.lock_owner(owner).await?;
+        let is_its_own = |slot: &Slot| slot.expires_at.is_some() && slot.limit.namespace == *namespace;
+        let mut freed = Freed::new();
+        if !slots.is_empty() && slots.iter().all(is_its_own) {
+            freed.extend(tx.free_slots(&[owner]).await?.into_iter().map(|limit| (limit, 1)));
+        }
+        if wait.is_some_and(|wait| wait.limit.namespace == *namespace) {
+            freed.extend(tx.end_waits(&[owner]).await?.into_iter().map(|limit| (limit, 1)));
+        }
+        tx.commit().await?;
+        Ok(freed)
+    }
+
+    /// Wakes those in this process whose turn it is to take a lease, until `stop`. Without it they look now and then.
+    pub async fn run_leases(self, stop: CancellationToken) {
+        let mut commits = self.inner.store.commits();
+        loop {
+            let owners: Vec<RunId> = self.inner.leases.by_owner().keys().copied().collect();
+            let next = async {
+                if owners.is_empty() {
+                    return self.inner.leases.begun.notified().await;
+                }
+                commits.mark_unchanged();
+                match self.inner.store.handed_leases(&owners).await {
+                    Ok(handed) => {
+                        let by_owner = self.inner.leases.by_owner();
+                        let turns = handed.iter().filter_map(|owner| by_owner.get(owner));
+                        turns.for_each(|(_, turn)| turn.notify_one());
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "whose turn it is cannot be read; each looks for itself")
+                    }
+                }
+                sleep(TURN_INTERVALS.0).await;
+                let _ = timeout(TURN_INTERVALS.1, commits.changed()).await;
+            };
+            if stop.run_until_cancelled(next).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+fn next_token_at(used: &LimitUse, now: Timestamp) -> Option<Timestamp> {
+    let rate = used.limit.settings.rate?;
+    Some(rate.free_at(used.arrival)).filter(|free_at| *free_at > now)
+}

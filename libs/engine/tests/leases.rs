@@ -1,0 +1,198 @@
+//! Slots that code takes by a lease: all or none, in turn with runs, and not for longer than the lease.
+
+mod common;
+
+use std::{num::NonZeroU32, time::Duration};
+
+use common::{Fixture, task};
+use tidegate_engine::{EngineError, LeaseRequest, Leased};
+use tidegate_model::{Clock as _, Namespace, RunId};
+use tidegate_orchestration::{Collision, Event, Rate, Run};
+use tidegate_store::{LimitKey, LimitSettings};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+const LEASE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn key(name: &str) -> LimitKey {
+    LimitKey { namespace: Namespace::default(), name: name.to_owned() }
+}
+
+fn request(limits: &[&str]) -> LeaseRequest {
+    let limits = limits.iter().map(|name| key(name)).collect();
+    LeaseRequest { limits, owner: RunId::new(), duration: LEASE, for_run: None }
+}
+
+async fn take(fixture: &Fixture, request: &LeaseRequest) -> Leased {
+    fixture.engine.take_lease(request, Duration::ZERO).await.expect("is answered")
+}
+
+fn is_held(leased: &Leased) -> bool {
+    matches!(leased, Leased::Held { .. })
+}
+
+/// Waits for it in a task of its own, and until the store knows that it waits.
+async fn waiting(fixture: &Fixture, tasks: &mut JoinSet<RunId>, request: &LeaseRequest) {
+    let (engine, request) = (fixture.engine.clone(), request.clone());
+    let owner = request.owner;
+    tasks.spawn(async move {
+        let leased = engine.take_lease(&request, PATIENCE).await.expect("is answered");
+        assert!(is_held(&leased), "{leased:?}");
+        owner
+    });
+    let is_in_line = async {
+        loop {
+            let mut tx = fixture.store.begin().await.expect("begins");
+            if tx.lock_owner(owner).await.expect("reads").1.is_some() {
+                return;
+            }
+            drop(tx);
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, is_in_line).await.expect("it is in line");
+}
+
+/// Who of those that wait has got what it waited for.
+async fn served(tasks: &mut JoinSet<RunId>) -> RunId {
+    tasks.join_next().await.expect("one waits").expect("no panic")
+}
+
+async fn n_used(fixture: &Fixture, name: &str) -> u64 {
+    fixture.engine.get_limit(key(name), 0).await.expect("is defined").0.used.n_used
+}
+
+async fn limited(fixture: &Fixture, name: &str) -> Run {
+    let mut create = task();
+    create.draft.concurrency_limits = vec![name.to_owned()];
+    fixture.create(create).await.expect("is created").run
+}
+
+/// With what wakes those whose turn it is, until the set is dropped.
+async fn fixture() -> (Fixture, JoinSet<()>) {
+    let (fixture, mut wakes) = (Fixture::new().await, JoinSet::new());
+    wakes.spawn(fixture.engine.clone().run_leases(CancellationToken::new()));
+    (fixture, wakes)
+}
+
+#[tokio::test]
+async fn all_slots_are_taken_or_none_and_repeats_take_nothing_more() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    fixture.engine.put_limit(key("gpu"), 1).await.expect("is defined");
+    let gpu = request(&["gpu"]);
+    assert!(is_held(&take(&fixture, &gpu).await));
+    let both = request(&["db", "gpu", "not defined"]);
+    let refused = take(&fixture, &both).await;
+    assert_eq!(refused, Leased::Waiting { limit: key("gpu"), next_token_at: None });
+    assert_eq!((n_used(&fixture, "db").await, n_used(&fixture, "gpu").await), (0, 1), "all or none");
+    fixture.engine.release_lease(&Namespace::default(), gpu.owner).await.expect("is released");
+    for _ in 0..3 {
+        assert!(is_held(&take(&fixture, &both).await));
+    }
+    assert_eq!((n_used(&fixture, "db").await, n_used(&fixture, "gpu").await), (1, 1));
+    let other = LeaseRequest { owner: both.owner, ..request(&["db"]) };
+    let used = fixture.engine.take_lease(&other, Duration::ZERO).await;
+    assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { owner }) if owner == both.owner), "{used:?}");
+
+    let run = limited(&fixture, "db").await;
+    assert!(fixture.claim(&run, "w").await.expect("is answered").is_waiting(), "a run shares the slots");
+    fixture.engine.release_lease(&Namespace::default(), both.owner).await.expect("is released");
+    let epoch = fixture.get(&run).await.epoch;
+    fixture.until_noted(|notes| notes.enqueued.lock().expect("no panic").contains(&(run.id, epoch))).await;
+    let held = fixture.claim(&fixture.get(&run).await, "w").await.expect("is answered");
+    assert!(held.is_granted());
+    fixture.engine.release_lease(&Namespace::default(), run.id).await.expect("is answered");
+    assert_eq!(n_used(&fixture, "db").await, 1, "nobody takes the slot of a run away");
+    let of_run = LeaseRequest { owner: run.id, ..request(&["db"]) };
+    let used = fixture.engine.take_lease(&of_run, Duration::ZERO).await;
+    assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { .. })), "{used:?}");
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_it_lasts_and_is_another_s_after_that() {
+    let (fixture, _wakes) = fixture().await;
+    let namespace = Namespace::default();
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    let (first, second) = (request(&["db"]), request(&["db"]));
+    assert!(is_held(&take(&fixture, &first).await));
+    fixture.advance(20);
+    fixture.engine.renew_lease(&namespace, first.owner, LEASE).await.expect("is renewed");
+    fixture.advance(20);
+    assert!(!is_held(&take(&fixture, &second).await));
+    fixture.advance(10);
+    let lost = fixture.engine.renew_lease(&namespace, first.owner, LEASE).await;
+    assert!(matches!(lost, Err(EngineError::LeaseLost { owner }) if owner == first.owner), "{lost:?}");
+    assert!(is_held(&take(&fixture, &second).await), "also before the sweep");
+    assert_eq!(fixture.engine.clear_slots(10).await.expect("sweeps"), 1);
+    assert_eq!(n_used(&fixture, "db").await, 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_are_served_in_the_order_in_which_they_came() {
+    let (fixture, _wakes) = fixture().await;
+    let namespace = Namespace::default();
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    let holder = request(&["db"]);
+    assert!(is_held(&take(&fixture, &holder).await));
+    let (first, second) = (request(&["db"]), request(&["db"]));
+    let mut tasks = JoinSet::new();
+    waiting(&fixture, &mut tasks, &first).await;
+    fixture.advance(1);
+    let run = limited(&fixture, "db").await;
+    assert!(fixture.claim(&run, "w").await.expect("is answered").is_waiting());
+    fixture.advance(1);
+    waiting(&fixture, &mut tasks, &second).await;
+    fixture.engine.release_lease(&namespace, holder.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, first.owner);
+    assert!(!is_held(&take(&fixture, &request(&["db"])).await));
+
+    fixture.engine.release_lease(&namespace, first.owner).await.expect("is released");
+    let epoch = fixture.get(&run).await.epoch;
+    fixture.until_noted(|notes| notes.enqueued.lock().expect("no panic").contains(&(run.id, epoch))).await;
+    assert!(!is_held(&take(&fixture, &request(&["db"])).await), "it is the turn of the run");
+    let held = fixture.claim(&fixture.get(&run).await, "w").await.expect("is answered");
+    assert!(held.is_granted(), "it was due before the second lease was asked for");
+    fixture.report(&held.run, Event::Released).await.expect("is given back");
+    assert_eq!(served(&mut tasks).await, second.owner);
+}
+
+#[tokio::test]
+async fn a_lapsed_lease_goes_to_who_waits() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    let holder = request(&["db"]);
+    assert!(is_held(&take(&fixture, &holder).await));
+    fixture.advance(25);
+    let (mut tasks, next) = (JoinSet::new(), request(&["db"]));
+    waiting(&fixture, &mut tasks, &next).await;
+    fixture.advance(5);
+    assert_eq!(fixture.engine.clear_slots(10).await.expect("sweeps"), 1);
+    assert_eq!(served(&mut tasks).await, next.owner);
+}
+
+#[tokio::test]
+async fn a_rate_gives_code_a_token_once_and_holds_nothing() {
+    let (fixture, _wakes) = fixture().await;
+    let one = NonZeroU32::MIN;
+    let rate = Rate { max_starts: one, period: Duration::from_secs(60), burst: one };
+    let settings = LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Skip };
+    fixture.engine.put_limit(key("api"), settings).await.expect("is defined");
+    let first = request(&["api"]);
+    for _ in 0..2 {
+        assert!(is_held(&take(&fixture, &first).await), "a repeat takes no other");
+    }
+    let Leased::Waiting { next_token_at, .. } = take(&fixture, &request(&["api"])).await else {
+        panic!("there was one token")
+    };
+    assert_eq!(next_token_at, Some(fixture.clock.now() + Duration::from_secs(60)));
+    fixture.advance(59);
+    // Code waits, whatever the policy for runs.
+    let (mut tasks, next) = (JoinSet::new(), request(&["api"]));
+    waiting(&fixture, &mut tasks, &next).await;
+    fixture.advance(1);
+    assert_eq!(served(&mut tasks).await, next.owner);
+    let run = limited(&fixture, "api").await;
+    assert!(!fixture.claim(&run, "w").await.expect("is answered").is_granted(), "runs take of the same");
+}

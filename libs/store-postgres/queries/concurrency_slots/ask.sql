@@ -1,0 +1,6 @@
+-- Of limits that this transaction has locked.
+UPDATE concurrency_slots AS slots
+SET asked = 1
+FROM UNNEST($1::text[], $2::text[], $3::uuid[]) AS one (namespace, limit_name, owner)
+WHERE (slots.namespace, slots.limit_name, slots.owner) = (one.namespace, one.limit_name, one.owner)
+    AND slots.asked = 0

@@ -1,0 +1,9 @@
+-- The order of ids is that of the times in them.
+SELECT owner
+FROM concurrency_slots
+WHERE namespace = $1
+    AND limit_name = $2
+    AND expires_at IS NULL
+    AND asked = 0
+ORDER BY owner DESC
+LIMIT $3

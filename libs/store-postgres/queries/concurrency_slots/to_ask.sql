@@ -1,0 +1,5 @@
+SELECT namespace, limit_name, owner, acquired_at, expires_at, for_run
+FROM concurrency_slots
+WHERE asked = 1
+ORDER BY owner
+LIMIT $1

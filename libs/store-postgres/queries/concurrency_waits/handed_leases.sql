@@ -1,0 +1,4 @@
+SELECT run_id
+FROM concurrency_waits
+WHERE run_id = ANY($1)
+    AND handed_at > 0

@@ -1,0 +1,8 @@
+DELETE FROM concurrency_waits
+WHERE run_id IN (
+    SELECT run_id
+    FROM concurrency_waits
+    WHERE expires_at <= ?1
+    ORDER BY expires_at
+    LIMIT ?2
+)
