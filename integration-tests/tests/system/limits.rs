@@ -4,7 +4,7 @@ use std::{collections::VecDeque, path::Path, time::Duration};
 
 use tidegate_integration_tests::{Process, Suite, eventually, within};
 use tidegate_sdk::{
-    Client, RunHandle,
+    Client, RunHandle, SlotOptions,
     core::ConcurrencySettings,
     proto::{CollisionPolicy, ConcurrencyLimit},
 };
@@ -18,6 +18,7 @@ crate::on_both_forms!(
     three_slots_are_never_more_than_three_runs,
     each_customer_of_a_template_has_slots_of_its_own,
     who_collides_gives_way_as_its_limit_says,
+    code_shares_slots_with_runs,
 );
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -130,6 +131,41 @@ async fn who_collides_gives_way_as_its_limit_says(suite: &Suite) {
     assert!(cancelled.is_run_cancelled(), "{cancelled}");
     observer.end_one().await;
     within("the end of the second", DEADLINE, second.result::<()>()).await.unwrap();
+    worker.stop().await;
+}
+
+async fn code_shares_slots_with_runs(suite: &Suite) {
+    let client = suite.client();
+    client.core().put_concurrency_limit("shared", 1).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observer").to_str().unwrap().to_owned();
+    let mut observer = Observer { listener: UnixListener::bind(&path).unwrap(), seen: VecDeque::new() };
+    let worker = suite.worker("shared");
+    let slots = client.acquire_slots(["shared"], SlotOptions::default()).await.unwrap();
+    let run =
+        client.task("occupy").queue("shared").concurrency_limits(["shared"]).delay(&path).await.unwrap();
+    eventually("the run waits", DEADLINE, async || {
+        let found = client.core().get_concurrency_limit("shared").await.unwrap();
+        let limit = found.limit.unwrap();
+        assert_eq!(found.slots[0].owner_id, slots.owner_id());
+        ((limit.used_slots, limit.waiting_runs) == (1, 1)).then_some(())
+    })
+    .await;
+    observer.see_no_more().await;
+    let timeout = Some(Duration::from_millis(100));
+    let refused = client.acquire_slots(["shared"], SlotOptions { timeout, ..SlotOptions::default() }).await;
+    assert!(refused.unwrap_err().is_deadline_exceeded());
+    assert!(slots.release().await, "they were held all the time");
+    observer.see(1).await;
+    let waiting = client.acquire_slots(["shared"], SlotOptions::default());
+    let ((), slots) = tokio::join!(observer.end_one(), waiting);
+    drop(slots.unwrap());
+    within("the end of the run", DEADLINE, run.result::<()>()).await.unwrap();
+    eventually("what was dropped is given up", DEADLINE, async || {
+        let limit = client.core().get_concurrency_limit("shared").await.unwrap().limit.unwrap();
+        (limit.used_slots == 0).then_some(())
+    })
+    .await;
     worker.stop().await;
 }
 

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyValueError, prelude::*};
 use tidegate_sdk_core::{self as core, LogLine, Options, proto, wall_clock};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     new_run::{NewRun, duration},
     op::Op,
     run::Run,
+    slots,
 };
 
 /// Speaks to one Tidegate.
@@ -133,6 +134,32 @@ impl Client {
         Op::start(self.core.runtime(), retrying, |py, _| Ok(py.None()))
     }
 
+    /// Takes slots and tokens of all these limits, held while the process is heard of every `lease` seconds; the result is
+    /// `Slots`, or None when `timeout` passed first. Dropped, it waits no longer.
+    #[pyo3(signature = (limits, *, lease, timeout, run_id))]
+    fn acquire_slots(
+        &self,
+        limits: Vec<String>,
+        lease: f64,
+        timeout: Option<f64>,
+        run_id: String,
+    ) -> PyResult<Op> {
+        let lease = span("lease", lease)?;
+        let timeout = timeout.map(|timeout| span("timeout", timeout)).transpose()?;
+        let options = core::SlotOptions { lease, timeout, run_id };
+        let (core, runtime) = (self.core.clone(), self.core.runtime().clone());
+        let acquiring = async move {
+            match core.acquire_slots(limits, options).await {
+                Err(error) if error.is_deadline_exceeded() => Ok(None),
+                held => held.map(Some),
+            }
+        };
+        Ok(Op::start_droppable(self.core.runtime(), acquiring, move |py, held| match held {
+            Some(held) => Ok(Py::new(py, slots::Slots::new(held, runtime))?.into_any()),
+            None => Ok(py.None()),
+        }))
+    }
+
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.
     fn list_runs(&self, filter: String, page_size: i32, page_token: String) -> Op {
         let core = self.core.clone();
@@ -209,4 +236,10 @@ impl Client {
         };
         Op::start(self.core.runtime(), closing, |py, ()| Ok(py.None()))
     }
+}
+
+/// Seconds as a span of time.
+fn span(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("{name}={seconds} is no number of seconds: {error}")))
 }

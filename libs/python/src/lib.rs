@@ -12,6 +12,7 @@ mod new_run;
 mod op;
 mod pauser;
 mod run;
+mod slots;
 mod span;
 mod worker;
 
@@ -28,6 +29,7 @@ mod _core {
         op::Op,
         pauser::Pauser,
         run::Run,
+        slots::Slots,
         span::{Exporter, Span},
         worker::{Attempt, Worker},
     };

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from tidegate import NonRetryable, current_run, flow, get_run_logger, pause, serve, suspend, task
+from tidegate import NonRetryable, concurrency, current_run, flow, get_run_logger, pause, serve, suspend, task
 
 
 @task
@@ -247,13 +247,29 @@ async def suspends_async(path: str) -> list:
     return [await suspend("first", request="how many?"), await suspend("second", timeout=60)]
 
 
+@task
+def holds(limit: str, entered: str, told: str) -> None:
+    with concurrency(limit):
+        note(entered, "entered")
+        while not os.path.exists(told):
+            time.sleep(0.02)
+
+
+@task
+async def holds_async(limit: str, entered: str, told: str) -> None:
+    async with concurrency(limit):
+        note(entered, "entered")
+        while not os.path.exists(told):
+            await asyncio.sleep(0.02)
+
+
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
         fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
-        leaves_its_child, asks, asks_async, suspends, suspends_async,
+        leaves_its_child, asks, asks_async, suspends, suspends_async, holds, holds_async,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_sdk_core::{self as core, Error, Options, proto::RunKind};
+use tidegate_sdk_core::{self as core, Error, Options, SlotOptions, Slots, proto::RunKind};
 
 use crate::{Call, RunHandle};
 
@@ -55,6 +55,19 @@ impl Client {
     /// The whole public API: lists, watches, cancels, history, logs.
     pub fn core(&self) -> &core::Client {
         &self.core
+    }
+
+    /// Takes a slot and a token of each of these concurrency limits, all or none. They are held until what this gives is
+    /// released or dropped; its lease is renewed meanwhile.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.
+    pub async fn acquire_slots<S: Into<String>>(
+        &self,
+        limits: impl IntoIterator<Item = S>,
+        options: SlotOptions,
+    ) -> Result<Slots, Error> {
+        self.core.acquire_slots(limits, options).await
     }
 
     /// Flushes logs and reports within `deadline`. Call it before the process ends.

@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use tidegate_sdk_core::{
-    self as core, ChildCalls, LogLine, Pauser,
+    self as core, ChildCalls, Error, LogLine, Pauser, SlotOptions, Slots,
     proto::{self, Assign, RunKind},
 };
 use tokio_util::sync::CancellationToken;
@@ -165,6 +165,20 @@ impl Context {
     /// Numbers the calls of this attempt, for runs that are created by the core's client.
     pub fn child_calls(&self) -> &ChildCalls {
         &self.shared.calls
+    }
+
+    /// Takes a slot and a token of each of these concurrency limits for a block of the code, as
+    /// [`Client::acquire_slots`]; they are shown as this run's.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.
+    pub async fn acquire_slots<S: Into<String>>(
+        &self,
+        limits: impl IntoIterator<Item = S>,
+        options: SlotOptions,
+    ) -> Result<Slots, Error> {
+        let options = SlotOptions { run_id: self.run_id().to_owned(), ..options };
+        self.shared.client.acquire_slots(limits, options).await
     }
 
     /// The worker's client.

@@ -39,7 +39,7 @@ pub use client::Client;
 pub use context::{Context, Level};
 pub use failure::NonRetryable;
 pub use handle::{RunHandle, gather, gather_all};
-pub use tidegate_sdk_core::{self as core, Error, ErrorKind, WorkerStatus, proto};
+pub use tidegate_sdk_core::{self as core, Error, ErrorKind, SlotOptions, Slots, WorkerStatus, proto};
 pub use tokio_util::sync::CancellationToken;
 pub use wait::Wait;
 pub use worker::{Worker, WorkerBuilder};

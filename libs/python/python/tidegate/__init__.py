@@ -15,6 +15,7 @@
 from ._core import __version__
 from ._logging import get_run_logger
 from ._runtime import current_run
+from .blocks import concurrency, rate_limit
 from .errors import (
     AlreadyExists,
     InvalidArgument,
@@ -26,6 +27,7 @@ from .errors import (
     RunError,
     RunFailed,
     ServerUnavailable,
+    SlotsLost,
     TidegateError,
     UpstreamFailed,
     WaitTimeout,
@@ -52,6 +54,7 @@ __all__ = [
     "RunFailed",
     "RunHandle",
     "ServerUnavailable",
+    "SlotsLost",
     "State",
     "Task",
     "TidegateError",
@@ -59,12 +62,14 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "as_completed",
+    "concurrency",
     "current_run",
     "flow",
     "gather",
     "get_run",
     "get_run_logger",
     "pause",
+    "rate_limit",
     "serve",
     "suspend",
     "task",

@@ -38,6 +38,11 @@ class WaitTimeout(TidegateError, TimeoutError):
     """The run did not end within the given time. It goes on."""
 
 
+class SlotsLost(TidegateError):
+    """Others may have had the slots of a block before it ended: no server heard of this process for as long as its lease
+    lasts."""
+
+
 class NonRetryable(TidegateError):
     """Raise it in a task or flow when a further attempt cannot succeed: no retry is made."""
 

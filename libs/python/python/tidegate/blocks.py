@@ -1,0 +1,130 @@
+"""Blocks of code that share slots with other code and with runs, and code that keeps to a rate."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Optional
+
+from . import _core
+from ._connection import awaited, block, client
+from ._runtime import current_run
+from .errors import InvalidArgument, SlotsLost, WaitTimeout
+
+#: How long slots are held after the process was heard of last, in seconds.
+DEFAULT_LEASE = 30.0
+#: The least that a lease can be, in seconds.
+_MIN_LEASE = 1.0
+
+
+class concurrency:  # noqa: N801 - it reads as a statement
+    """Holds a slot of each of some concurrency limits while a block runs, inside and outside of runs.
+
+        with concurrency("db", timeout=60):
+            ...
+
+    In async code `async with`. All of the slots are taken, or none; those who wait are served in the order in which they
+    came, in one line with runs that name the limits. A limit with a rate also takes a token of it. A process that dies
+    gives its slots up when its lease ends. What is raised when the lease ended while the block still ran, as no server
+    could be reached: :class:`SlotsLost`, at the end of the block, unless the block itself raised; `lost` tells before.
+
+    :param names: the limits. One that is not defined does not bind.
+    :param lease: how long the slots are held after the process was heard of last, in seconds: 1 to 3,600. It is heard of
+        every third of that, by a thread of its own.
+    :param timeout: how long to wait for the slots, in seconds, before :class:`WaitTimeout` is raised. Default: for as
+        long as it takes.
+    """
+
+    def __init__(self, *names: str, lease: float = DEFAULT_LEASE, timeout: Optional[float] = None) -> None:
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InvalidArgument("concurrency() needs the names of the limits: concurrency(\"db\")")
+        self._names = list(names)
+        self._lease = lease
+        self._timeout = timeout
+        self._slots: list[_core.Slots] = []
+
+    @property
+    def lost(self) -> bool:
+        """True where others may have the slots of the block by now."""
+        return any(slots.is_lost for slots in self._slots)
+
+    def __enter__(self) -> concurrency:
+        self._slots.append(self._got(block(self._acquire())))
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._check(block(self._slots.pop().release()), error)
+
+    async def __aenter__(self) -> concurrency:
+        self._slots.append(self._got(await awaited(self._acquire())))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._check(await awaited(self._slots.pop().release()), error)
+
+    def _acquire(self) -> _core.Op:
+        run = current_run()
+        return client().acquire_slots(
+            self._names, lease=self._lease, timeout=self._timeout, run_id=run.run_id if run else ""
+        )
+
+    def _got(self, slots: Optional[_core.Slots]) -> _core.Slots:
+        if slots is None:
+            raise WaitTimeout(f"{self._what()} had nothing left for {self._timeout or 0:g} s")
+        return slots
+
+    def _what(self) -> str:
+        names = ", ".join(f"`{name}`" for name in self._names)
+        return f"the concurrency limit{'s' if len(self._names) > 1 else ''} {names}"
+
+    def _check(self, had: bool, error: Optional[BaseException]) -> None:
+        if not had and error is None:
+            raise SlotsLost(
+                f"the lease of the slots of {self._what()} ended before the block did: no server heard of this process "
+                f"for {self._lease:g} s, and others may have had the slots meanwhile"
+            )
+
+
+def rate_limit(*names: str, timeout: Optional[float] = None) -> Any:
+    """Waits until each of these concurrency limits allows a start by its rate, and takes a token of each. Nothing is held.
+
+    In async code await it.
+
+    :param timeout: how long to wait, in seconds, before :class:`WaitTimeout` is raised. Default: for as long as it takes.
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InvalidArgument("rate_limit() needs the names of the limits: rate_limit(\"api\")")
+    held = concurrency(*names, lease=_MIN_LEASE, timeout=timeout)
+    # The tokens are gone when they are taken; what becomes of slots is of no interest.
+    return _take_async(held) if _is_async() else _take(held)
+
+
+def _take(held: concurrency) -> None:
+    with held:
+        pass
+
+
+async def _take_async(held: concurrency) -> None:
+    async with held:
+        pass
+
+
+def _is_async() -> bool:
+    run = current_run()
+    if run is not None:
+        return run._is_async
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
