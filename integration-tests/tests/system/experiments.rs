@@ -96,7 +96,8 @@ async fn a_hundred_thousand_tasks_that_nobody_serves_hold_up_neither_creates_nor
         let queue = client.core().get_queue("crowded").await.unwrap();
         let depth = queue.queue.unwrap().depth.unwrap();
         assert_eq!(queue.held_runs, 0, "{depth:?}");
-        (depth.ready_runs == N_TASKS).then_some(())
+        // What came due since a worker of theirs looked last counts as delayed: nobody has looked.
+        (depth.ready_runs + depth.delayed_runs == N_TASKS).then_some(())
     })
     .await;
 
@@ -122,7 +123,9 @@ async fn a_hundred_thousand_tasks_that_nobody_serves_hold_up_neither_creates_nor
     eventually("those that ran are gone from the queue, and no others", DEADLINE, async || {
         let queue = client.core().get_queue("crowded").await.unwrap();
         let depth = queue.queue.unwrap().depth.unwrap();
-        (queue.held_runs == 0 && depth.ready_runs == N_TASKS - n_done && depth.claimed_runs == 0)
+        (queue.held_runs == 0
+            && depth.ready_runs + depth.delayed_runs == N_TASKS - n_done
+            && depth.claimed_runs == 0)
             .then_some(())
     })
     .await;

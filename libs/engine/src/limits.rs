@@ -268,8 +268,9 @@ pub(crate) async fn hand_out(
             done.n_handed_over += hand_over(dispatch, store, &runs).await;
             n_given += ids.len();
             // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
-            // many of them, so more are asked for each time.
-            let n_paused = paused_among(store, &runs).await?;
+            // many of them, so more are asked for each time. The slots of a queue's own limit are of no use to others.
+            let is_of_queue = key.name.starts_with(tidegate_model::limits::QUEUE_LIMIT_PREFIX);
+            let n_paused = if is_of_queue { 0 } else { paused_among(store, &runs).await? };
             // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
             n_left = n_left.saturating_sub(n_asked as u64 - n_paused.min(n_asked as u64));
             let is_last = ids.len() < n_asked;

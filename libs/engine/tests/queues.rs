@@ -209,6 +209,41 @@ async fn a_slot_that_a_paused_queue_cannot_use_goes_to_another() {
 }
 
 #[tokio::test]
+async fn a_slot_of_a_paused_queue_is_offered_to_one_of_its_runs() {
+    let fixture = Fixture::new().await;
+    for name in ["q", "p"] {
+        fixture.engine.put_queue(&ask(name), Some(1)).await.expect("is put");
+    }
+    let mut held = Vec::new();
+    let mut waiting = Vec::new();
+    for name in ["q", "p"] {
+        let first = created(&fixture, name).await;
+        held.push(fixture.start(&first).await);
+        for _ in 0..5 {
+            let run = created(&fixture, name).await;
+            assert!(fixture.claim(&run, "w").await.expect("is answered").is_waiting());
+            waiting.push(run);
+        }
+    }
+    fixture.engine.pause_queue(&ask("q"), "").await.expect("is paused");
+    for run in &held {
+        fixture.report(run, Event::Completed).await.expect("completes");
+    }
+    until_handed_over(&fixture, &waiting[0]).await;
+    // Hand-outs go one after the other: with a later one, that of the paused queue is over.
+    until_handed_over(&fixture, &waiting[5]).await;
+    let next = fixture.start(&fixture.get(&waiting[5]).await).await;
+    fixture.report(&next, Event::Completed).await.expect("completes");
+    until_handed_over(&fixture, &waiting[6]).await;
+    let handed = fixture.notes.enqueued.lock().expect("no test panicked with it").clone();
+    let n_handed =
+        waiting[..5].iter().filter(|run| handed.iter().any(|(id, epoch)| *id == run.id && epoch.0 > 0));
+    assert_eq!(n_handed.count(), 1);
+    fixture.engine.resume_queue(&ask("q")).await.expect("is resumed");
+    assert!(fixture.claim(&fixture.get(&waiting[0]).await, "w").await.expect("is answered").is_granted());
+}
+
+#[tokio::test]
 async fn queues_with_settings_and_queues_in_use_are_listed() {
     let fixture = Fixture::new().await;
     fixture.engine.put_queue(&ask("b"), Some(1)).await.expect("is put");
