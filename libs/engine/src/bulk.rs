@@ -212,7 +212,7 @@ impl Engine {
                 with_retries(|| self.inner.store.select_runs(&selection, cursor, TURN - n_seen)).await?;
             if page.is_empty() {
                 if let (true, BulkTarget::Tree(root)) = (is_tree_cancel(operation), &operation.target) {
-                    self.cancel_rest(*root).await?;
+                    self.cancel_rest(operation.id, *root).await?;
                 }
                 with_retries(|| self.finish_bulk(operation.id)).await?;
                 return Ok(n_seen.max(1));
@@ -227,7 +227,7 @@ impl Engine {
             for chunk in page.chunks(STEP) {
                 let ids: Vec<RunId> = chunk.iter().map(|place| place.run).collect();
                 let clear = match operation.action {
-                    BulkAction::Delete => self.clear_below(&ids).await?,
+                    BulkAction::Delete => self.clear_below(&operation.namespace, &ids).await?,
                     _ => Clear::default(),
                 };
                 let until = chunk.last().copied();
@@ -333,22 +333,28 @@ impl Engine {
 
     /// Cancels what is still open below the uppermost run of a tree: started meanwhile by runs that ended by themselves, so that
     /// no cancelled run leads to it. Where someone has tried that uppermost run again, all is left to the new attempt.
-    async fn cancel_rest(&self, root: RunId) -> Result<(), EngineError> {
+    async fn cancel_rest(&self, id: BulkOperationId, root: RunId) -> Result<(), EngineError> {
         let above = [root];
         if with_retries(|| self.inner.store.open_below(&above, 1)).await?.is_empty() {
             return Ok(());
         }
         let flag = async || {
             let mut tx = self.inner.store.begin().await?;
+            let operation = tx.lock_bulk_operation(id).await?;
+            if operation.is_none_or(|operation| operation.state != BulkState::Running) {
+                return Ok(false);
+            }
             let mut changes = Changes::new(Vec::new());
             let locked = tx.lock_runs(&[root]).await?;
             for run in locked.into_iter().filter(|run| !is_open(run)) {
                 changes.note(Run { cascade_pending: true, ..run });
             }
-            changes.commit(&*self.inner.store, tx, self.inner.clock.now()).await
+            changes.commit(&*self.inner.store, tx, self.inner.clock.now()).await?;
+            Ok(true)
         };
-        with_retries(flag).await?;
-        self.cascade_from(root).await?;
+        if with_retries(flag).await? {
+            self.cascade_from(root).await?;
+        }
         Ok(())
     }
 

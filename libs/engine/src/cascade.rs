@@ -13,7 +13,7 @@ const N_ABOVE: usize = 1_000;
 /// Runs that are found at a time, and cancelled before it is looked again.
 const N_BELOW: usize = 100_000;
 /// Cascades that are gone through at a time where they failed together.
-const N_BY_THEMSELVES: usize = 2;
+pub(crate) const N_BY_THEMSELVES: usize = 2;
 /// Runs of one transaction.
 const CHUNK: usize = 1_000;
 

@@ -1,20 +1,21 @@
 use std::collections::HashMap;
 
-use tidegate_model::{Epoch, RunId, Timestamp};
+use futures::{StreamExt as _, stream};
+use tidegate_model::{Epoch, Namespace, RunId, Timestamp};
 use tidegate_orchestration::Run;
-use tidegate_store::{RunTx, StoreError};
+use tidegate_store::{Below, RunTx, StoreError};
 
-use crate::{Ask, Engine, EngineError, ask::reservation, lane::with_retries};
+use crate::{Ask, Engine, EngineError, ask::reservation, cascade::N_BY_THEMSELVES, lane::with_retries};
 
 impl Engine {
     /// Deletes a run that has ended, with all that belongs to it. Runs below it stay; those that are to end with it are
     /// cancelled before. Between others it stays while something below is open that is to end with what is above.
     pub async fn delete(&self, ask: &Ask) -> Result<(), EngineError> {
-        let clear = self.clear_below(&[ask.run_id]).await?;
+        let clear = self.clear_below(&ask.namespace, &[ask.run_id]).await?;
         let mut deleted = with_retries(|| self.try_delete(ask, &clear)).await?;
         if matches!(deleted, Err(EngineError::CascadePending { .. })) {
             self.cascade_from(ask.run_id).await?;
-            let clear = self.clear_below(&[ask.run_id]).await?;
+            let clear = self.clear_below(&ask.namespace, &[ask.run_id]).await?;
             deleted = with_retries(|| self.try_delete(ask, &clear)).await?;
         }
         deleted?;
@@ -26,23 +27,41 @@ impl Engine {
     /// Of runs, those that have ended and from which nothing leads down to an open run that is to end with what is above: where
     /// nothing is above them, it does not matter. Each with the epoch of which that is true: no ended run gets a child, and one
     /// that is tried again takes it on.
-    pub(crate) async fn clear_below(&self, ids: &[RunId]) -> Result<Clear, EngineError> {
-        let found = with_retries(|| self.inner.store.get_runs(None, ids)).await?;
-        let mut clear = Clear::default();
+    pub(crate) async fn clear_below(
+        &self,
+        namespace: &Namespace,
+        ids: &[RunId],
+    ) -> Result<Clear, EngineError> {
+        let found = with_retries(|| self.inner.store.get_runs(Some(namespace), ids)).await?;
         let ended = found.iter().filter(|run| run.state.state_type().is_terminal());
-        let mut between: Vec<RunId> =
-            ended.clone().filter(|run| run.parent.is_some()).map(|run| run.id).collect();
-        while !between.is_empty() {
-            let below = with_retries(|| self.inner.store.open_below(&between, between.len())).await?;
-            if below.is_empty() {
-                break;
+        let mut clear = Clear { epochs: ended.map(|run| (run.id, run.epoch)).collect(), ..Clear::default() };
+        let between = found.iter().filter(|run| clear.has(run) && run.parent.is_some());
+        let between: Vec<RunId> = between.map(|run| run.id).collect();
+        match (between.as_slice(), with_retries(|| self.inner.store.open_below(&between, 1)).await) {
+            ([], _) => {}
+            (_, Ok(below)) if below.is_empty() => {}
+            ([run_id], outcome) => clear.note(*run_id, outcome?),
+            // Some of them, or there is too much below all of them: each by itself.
+            (between, _) => {
+                let mut looks = stream::iter(between.to_vec())
+                    .map(|run_id| async move {
+                        let above = [run_id];
+                        (run_id, with_retries(|| self.inner.store.open_below(&above, 1)).await)
+                    })
+                    .buffer_unordered(N_BY_THEMSELVES);
+                while let Some((run_id, outcome)) = looks.next().await {
+                    match outcome {
+                        Ok(below) => clear.note(run_id, below),
+                        Err(error) => {
+                            // It is of no use to go on where the store does not answer at all.
+                            self.inner.store.feed_end().await?;
+                            tracing::warn!(run.id = %run_id, %error, "it could not be looked below run {run_id}: it stays");
+                            clear.epochs.remove(&run_id);
+                        }
+                    }
+                }
             }
-            clear.open.extend(below.iter().map(|below| (below.above, below.id)));
-            // What is open below two of them was told of the lower one.
-            between.retain(|id| !clear.open.contains_key(id));
         }
-        let is_clear = |run: &&Run| !clear.open.contains_key(&run.id);
-        clear.epochs = ended.filter(is_clear).map(|run| (run.id, run.epoch)).collect();
         Ok(clear)
     }
 
@@ -103,11 +122,18 @@ impl Engine {
 #[derive(Default)]
 pub(crate) struct Clear {
     epochs: HashMap<RunId, Epoch>,
-    /// Of the others that have ended, one that is open below.
+    /// Of others that have ended, one that is open below.
     open: HashMap<RunId, RunId>,
 }
 
 impl Clear {
+    fn note(&mut self, run_id: RunId, below: Vec<Below>) {
+        if let Some(open) = below.first() {
+            self.epochs.remove(&run_id);
+            self.open.insert(run_id, open.id);
+        }
+    }
+
     /// True where the run has not changed since.
     pub fn has(&self, run: &Run) -> bool {
         self.epochs.get(&run.id) == Some(&run.epoch)

@@ -212,7 +212,7 @@ async fn a_run_that_is_retried_while_its_tree_is_cancelled_keeps_its_new_childre
 
 #[tokio::test]
 async fn what_leads_down_to_an_open_run_is_not_deleted() {
-    let (fixture, _) = fixture().await;
+    let (fixture, store) = fixture().await;
     let top = fixture.start(&fixture.queued().await).await;
     let middle = fixture.start(&fixture.child_of(&top).await).await;
     let open = fixture.child_of(&middle).await;
@@ -220,11 +220,19 @@ async fn what_leads_down_to_an_open_run_is_not_deleted() {
     let kept =
         fixture.engine.delete(&ask(middle.id)).await.expect_err("the cancel of the top would not find it");
     assert!(matches!(kept, EngineError::OpenBelow { open: below, .. } if below == open.id), "{kept:?}");
-    let delete = bulk(BulkAction::Delete, BulkTarget::Filter("state = COMPLETED".to_owned()));
-    fixture.engine.start_bulk(&delete).await.expect("starts");
-    while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
-    let operation = fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there");
-    assert_eq!(operation.skipped, [("OPEN_RUNS_BELOW".to_owned(), 1)].into());
+    // With one that has nothing below it; also where the look below one of them breaks off, say as it takes too long.
+    for broken in [None, Some(middle.id)] {
+        let beside = fixture.start(&fixture.child_of(&top).await).await;
+        fixture.report(&beside, Event::Completed).await.expect("completes");
+        store.break_walks_below(broken);
+        let delete = bulk(BulkAction::Delete, BulkTarget::Filter("state = COMPLETED".to_owned()));
+        fixture.engine.start_bulk(&delete).await.expect("starts");
+        while fixture.engine.carry_on_bulk().await.expect("goes on") > 0 {}
+        let operation = fixture.engine.bulk_operation(&delete.namespace, delete.id).await.expect("is there");
+        assert_eq!((operation.state, operation.n_done), (BulkState::Completed, 1));
+        assert_eq!(operation.skipped, [("OPEN_RUNS_BELOW".to_owned(), 1)].into());
+    }
+    store.break_walks_below(None);
 
     fixture.cancel(&open).await;
     fixture.engine.delete(&ask(middle.id)).await.expect("is deleted");
