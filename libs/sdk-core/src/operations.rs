@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// How long the server may count what a bulk operation is about, and some.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long the server may look through a tree or a namespace, and some.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(150);
 
 impl Client {
     /// Has a queued run wait until it is resumed; `timeout` is how long it may (`None`: for ever).
@@ -115,7 +115,7 @@ impl Client {
             request_id: new_run_id(),
         };
         let send = async |channel, request| Runs::new(channel).delete_run(request).await;
-        self.ask(request, send).await.map(drop)
+        self.ask_within(LOOK_TIMEOUT, request, send).await.map(drop)
     }
 
     /// Starts something that is done to many runs, or only counts them; the namespace and, where there is none, the
@@ -132,7 +132,7 @@ impl Client {
             request.request_id = new_run_id();
         }
         let send = async |channel, request| Bulk::new(channel).start_bulk_operation(request).await;
-        answered(self.ask_within(COUNT_TIMEOUT, request, send).await?.operation, "bulk operation")
+        answered(self.ask_within(LOOK_TIMEOUT, request, send).await?.operation, "bulk operation")
     }
 
     /// How far a bulk operation has come.

@@ -1,6 +1,6 @@
 //! Bulk operations, and the runs that they are about.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use sqlx::{Postgres, QueryBuilder, Row, Transaction, postgres::PgRow, query};
 use tidegate_model::{BulkOperationId, Namespace, RunId, Timestamp};
@@ -49,7 +49,7 @@ impl PgStore {
     }
 
     pub(crate) async fn n_selected(&self, selection: &Selection) -> Result<u64, StoreError> {
-        let turn = Arc::clone(&self.counts).acquire_owned().await;
+        let turn = self.counts.take(&selection.namespace).await;
         let (this, selection) = (self.clone(), selection.clone());
         // It keeps its turn when the caller has left: the server goes on with the statement.
         #[expect(clippy::disallowed_methods, reason = "its caller waits for it and tells of its failure")]

@@ -17,6 +17,7 @@ mod slots;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turns;
 mod tx;
 
 pub use error::OpenError;

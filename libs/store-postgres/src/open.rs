@@ -7,7 +7,7 @@ use sqlx::{
 };
 use tidegate_model::{Clock as _, SystemClock};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinSet,
 };
 use tracing::warn;
@@ -16,6 +16,7 @@ use crate::{
     OpenError, follow,
     logs::{LogWrites, PgLogs},
     partitions,
+    turns::Turns,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -80,8 +81,7 @@ pub struct PgStore {
     pub(crate) signals: Arc<Signals>,
     pub(crate) logs: PgLogs,
     pub(crate) partition_width: Duration,
-    /// What may be counted for bulk operations at a time.
-    pub(crate) counts: Arc<Semaphore>,
+    pub(crate) counts: Arc<Turns>,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -166,7 +166,7 @@ impl PgStore {
         let mut tasks = JoinSet::new();
         follow::spawn(&mut tasks, &pool, listening, &signals);
         let partition_width = options.partition_width;
-        let counts = Arc::new(Semaphore::new(N_COUNTS));
+        let counts = Arc::new(Turns::new(N_COUNTS));
         Ok(Self { pool, signals, logs, partition_width, counts, _tasks: Arc::new(tasks) })
     }
 }
