@@ -316,6 +316,7 @@ mod tests {
             "holder = \"worker:host-1:4711\"".to_owned(),
             "deployment = etl/nightly".to_owned(),
             "cache_key = *".to_owned(),
+            "fairness_key = customer-7".to_owned(),
             "depth >= 1".to_owned(),
             "crashes != 0".to_owned(),
             "retries < 3".to_owned(),

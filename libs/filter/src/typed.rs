@@ -40,6 +40,7 @@ const FIELDS: &[(&str, Field, Type)] = &[
     ("holder", Field::Holder, Type::Text),
     ("deployment", Field::Deployment, Type::Text),
     ("cache_key", Field::CacheKey, Type::Text),
+    ("fairness_key", Field::FairnessKey, Type::Text),
     ("tags", Field::Tags, Type::List),
     ("labels", Field::Labels, Type::Map),
     ("parent_run_id", Field::Parent, Type::Run),

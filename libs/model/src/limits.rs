@@ -30,6 +30,10 @@ pub const MAX_LABELS: usize = 50;
 pub const MAX_LABEL_KEY_SIZE: usize = 64;
 /// Bytes of a label's value.
 pub const MAX_LABEL_VALUE_SIZE: usize = 256;
+/// Labels that a worker must have to take a run.
+pub const MAX_REQUIRED_LABELS: usize = 8;
+/// Labels of one worker.
+pub const MAX_WORKER_LABELS: usize = 50;
 /// Concurrency limits of one run.
 pub const MAX_CONCURRENCY_LIMITS: usize = 10;
 /// Bytes of a concurrency limit's name.

@@ -81,6 +81,11 @@ name! {
     WorkerId, "worker id", is_text, TEXT_RULE
 }
 
+name! {
+    /// What runs take turns by, such as a customer: 1 to 256 bytes, no control characters.
+    FairnessKey, "fairness key", is_text, TEXT_RULE
+}
+
 impl Default for Namespace {
     fn default() -> Self {
         Self("default".into())

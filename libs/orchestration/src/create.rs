@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidegate_model::{Epoch, FunctionName, Namespace, RunId, RunKind, Timestamp, limits};
+use tidegate_model::{Epoch, FairnessKey, FunctionName, Namespace, RunId, RunKind, Timestamp, limits};
 
 use crate::{
     CachePolicy, Effect, Holder, Phase, Placement, Policies, Rejection, Run, State, StateType, Step,
@@ -34,6 +34,10 @@ pub struct Draft {
     /// The run whose result serves for this one, which is then not executed.
     pub cached_from: Option<RunId>,
     pub concurrency_limits: Vec<String>,
+    pub fairness_key: Option<FairnessKey>,
+    pub required_labels: BTreeMap<String, String>,
+    /// The worker that holds the parent now gets it if that has room.
+    pub prefer_parent_worker: bool,
 }
 
 impl Draft {
@@ -59,6 +63,9 @@ impl Draft {
             cache: None,
             cached_from: None,
             concurrency_limits: Vec::new(),
+            fairness_key: None,
+            required_labels: BTreeMap::new(),
+            prefer_parent_worker: false,
         }
     }
 }
@@ -80,6 +87,10 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
             }
             (parent.root, parent.depth + 1)
         }
+    };
+    let preferred_worker = match parent.and_then(Run::holder) {
+        Some(Holder::Worker(worker)) if draft.prefer_parent_worker => Some(worker.clone()),
+        _ => None,
     };
     let mut labels = draft.labels;
     if draft.inherit_labels {
@@ -115,6 +126,9 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         cache: draft.cache,
         concurrency_limits: draft.concurrency_limits,
         queue_slot: false,
+        fairness_key: draft.fairness_key,
+        required_labels: draft.required_labels,
+        preferred_worker,
         traceparent: draft.traceparent,
         created_at: now,
         due_at: draft.due_at.unwrap_or(now).max(now),

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use tidegate_model::{
-    Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp, WorkerId,
+    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp, WorkerId,
 };
 
 use crate::{Phase, Policies, State, StateName};
@@ -43,6 +43,12 @@ pub struct Run {
     pub concurrency_limits: Vec<String>,
     /// True where its last claim needed a slot of its queue's own limit: it has one while it is held.
     pub queue_slot: bool,
+    /// With whom it takes turns in its queue; `None`: with all runs that have none.
+    pub fairness_key: Option<FairnessKey>,
+    /// The labels that a worker must have to get it.
+    pub required_labels: BTreeMap<String, String>,
+    /// The worker that gets it if that has room.
+    pub preferred_worker: Option<WorkerId>,
     /// W3C trace context of the call that created it.
     pub traceparent: Option<String>,
     /// When it was created.

@@ -372,6 +372,22 @@ fn a_child_inherits_labels_on_request_and_its_own_stand() {
 }
 
 #[test]
+fn the_worker_that_holds_the_parent_is_preferred_on_request() {
+    let queue = || Placement::Queue(tidegate_model::QueueName::default());
+    let preferred = |parent: &Run, prefer_parent_worker| {
+        let child = Draft { parent: Some(parent.id), prefer_parent_worker, ..draft(queue()) };
+        create(child, Some(parent), NOW).expect("is made").run.preferred_worker
+    };
+    let held = queued_run(phase("RUNNING"));
+    let Some(Holder::Worker(worker)) = held.holder() else { panic!("a worker holds it") };
+    assert_eq!(preferred(&held, true).as_ref(), Some(worker));
+    assert_eq!(preferred(&held, false), None);
+    assert_eq!(preferred(&queued_run(phase("PAUSED without a process")), true), None);
+    let local = create(draft(Placement::Session(SessionId::new())), None, NOW).expect("is made").run;
+    assert_eq!(preferred(&local, true), None, "a session is no worker");
+}
+
+#[test]
 fn a_cached_result_completes_a_run_as_it_is_made() {
     for placement in
         [Placement::Queue(tidegate_model::QueueName::default()), Placement::Session(SessionId::new())]

@@ -94,12 +94,11 @@ pub(crate) fn run_id(row: &PgRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 52;
+const N_RUN_COLUMNS: usize = 55;
 
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
     let delays: Vec<i64> = column(row, 31)?;
-    let labels: &str = column(row, 36)?;
     let policies = Policies {
         retry: RetryPolicy {
             max_retries: count(row, 16, "max_retries")?,
@@ -131,10 +130,7 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
         policies,
         priority: column(row, 3)?,
         tags: column(row, 30)?,
-        labels: match labels {
-            "{}" => BTreeMap::new(),
-            _ => serde_json::from_str(labels).map_err(|_| unreadable("labels", labels))?,
-        },
+        labels: labels(column(row, 36)?, "labels")?,
         deployment: column(row, 47)?,
         cache: cache_policy(column(row, 48)?, column(row, 49)?)?,
         concurrency_limits: column(row, 34)?,
@@ -157,8 +153,20 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
         event_seq: count(row, 11, "event_seq")?,
         cascade_pending: column(row, 12)?,
         pause_key: column(row, 50)?,
+        fairness_key: column::<Option<&str>>(row, 52)?.map(|key| parse("fairness_key", key)).transpose()?,
+        required_labels: labels(column::<Option<&str>>(row, 53)?.unwrap_or("{}"), "required_labels")?,
+        preferred_worker: column::<Option<&str>>(row, 54)?
+            .map(|worker| parse("preferred_worker", worker))
+            .transpose()?,
         resumed_keys: column(row, 35)?,
     })
+}
+
+fn labels(text: &str, name: &'static str) -> Result<BTreeMap<String, String>, StoreError> {
+    match text {
+        "{}" => Ok(BTreeMap::new()),
+        _ => serde_json::from_str(text).map_err(|_| unreadable(name, text)),
+    }
 }
 
 /// Reads a row of `runs/get_details.sql`.

@@ -252,6 +252,9 @@ impl RunTx for PgTx {
             .bind(shared!(rows, run => optional_text(run.pause_key.as_deref())))
             .bind(shared!(rows, run => ended_at(run).map(at)))
             .bind(shared!(first, new => new.enqueued_at.map(at)))
+            .bind(shared!(rows, run => run.fairness_key.as_ref().map(|key| key.as_str())))
+            .bind(shared!(rows, run => (!run.required_labels.is_empty()).then(|| labels_json(&run.required_labels))))
+            .bind(shared!(rows, run => run.preferred_worker.as_ref().map(|worker| worker.as_str())))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

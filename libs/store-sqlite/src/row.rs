@@ -163,6 +163,9 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
             texts(&run.resumed_keys),
             ended_at(run).map(at).into(),
             enqueued_at.map(at).into(),
+            run.fairness_key.as_ref().map(|key| key.as_str()).into(),
+            if run.required_labels.is_empty() { Json::Null } else { labels(&run.required_labels) },
+            run.preferred_worker.as_ref().map(|worker| worker.as_str()).into(),
         ])
     };
     Json::from_iter(runs.iter().map(|run| row(run))).to_string()
@@ -278,7 +281,7 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 38;
+const N_RUN_COLUMNS: usize = 41;
 
 /// A column with a JSON document.
 fn document<T: DeserializeOwned>(row: &SqliteRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
@@ -327,6 +330,14 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         pause_key: column(row, 35)?,
         resumed_keys: document(row, 36, "resumed_keys")?,
         queue_slot: column(row, 37)?,
+        fairness_key: column::<Option<&str>>(row, 38)?.map(|key| parse("fairness_key", key)).transpose()?,
+        required_labels: match column::<Option<&str>>(row, 39)? {
+            None => BTreeMap::new(),
+            Some(_) => document(row, 39, "required_labels")?,
+        },
+        preferred_worker: column::<Option<&str>>(row, 40)?
+            .map(|worker| parse("preferred_worker", worker))
+            .transpose()?,
     })
 }
 

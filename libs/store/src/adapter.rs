@@ -335,6 +335,7 @@ pub fn column(field: Field) -> &'static str {
         Field::Holder => "runs.holder",
         Field::Deployment => "runs.deployment",
         Field::CacheKey => "runs.cache_key",
+        Field::FairnessKey => "runs.fairness_key",
         Field::Tags => "runs.tags",
         Field::Labels => "runs.labels",
         Field::Parent => "runs.parent_id",

@@ -43,6 +43,8 @@ pub enum Field {
     Deployment,
     /// `Value::Text`.
     CacheKey,
+    /// `Value::Text`.
+    FairnessKey,
     /// `Value::Text`; `Has` only.
     Tags,
     /// `Has` with `Value::Text`: there is a label of this key. Else `Value::Label`: the value of that key, and a run
@@ -108,6 +110,7 @@ impl Field {
         Self::Holder,
         Self::Deployment,
         Self::CacheKey,
+        Self::FairnessKey,
         Self::Tags,
         Self::Labels,
         Self::Parent,

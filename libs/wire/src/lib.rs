@@ -11,7 +11,9 @@ mod time;
 mod violations;
 
 pub use error::{invalid, invalid_field, to_status};
-pub use parse::{check_bound_name, check_deployment, is_traceparent, namespace, page_size, parse_draft};
+pub use parse::{
+    check_bound_name, check_deployment, check_label_map, is_traceparent, namespace, page_size, parse_draft,
+};
 pub use payload::{payload_from_proto, payload_to_proto, reference_to_proto, sha256};
 pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_report, pause_timeout};
 pub use run::{

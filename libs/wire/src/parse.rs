@@ -109,6 +109,11 @@ pub fn parse_draft(
             "are set for a local run, which its process starts when it likes: use a queue",
         );
     }
+    let fairness_key = match new.fairness_key.as_str() {
+        "" => None,
+        key => violations.parse("fairness_key", key),
+    };
+    check_routing(new, is_local, violations);
     violations.text("idempotency_key", &new.idempotency_key, 0, limits::MAX_IDEMPOTENCY_KEY_SIZE);
     if new.child_call > 0 && new.parent_run_id.is_empty() {
         violations
@@ -148,6 +153,9 @@ pub fn parse_draft(
         cache,
         cached_from: None,
         concurrency_limits: new.concurrency_limits.clone(),
+        fairness_key,
+        required_labels: new.required_worker_labels.clone(),
+        prefer_parent_worker: new.prefer_parent_worker,
     };
     Some((draft, parameters))
 }
@@ -228,20 +236,33 @@ fn check_list(
 }
 
 fn check_labels(new: &v1::NewRun, violations: &mut Violations) {
-    violations.count("labels", new.labels.len(), limits::MAX_LABELS);
+    check_label_map("labels", &new.labels, limits::MAX_LABELS, violations);
+    if new.inherit_labels && new.parent_run_id.is_empty() {
+        violations.add("inherit_labels", "is set for a run without a parent: set parent_run_id");
+    }
+}
+
+/// Notes labels that are too many, or break the rules of keys and values.
+pub fn check_label_map(
+    field: &str,
+    labels: &BTreeMap<String, String>,
+    max_labels: usize,
+    violations: &mut Violations,
+) {
+    violations.count(field, labels.len(), max_labels);
     let is_key = |key: &str| {
         (1..=limits::MAX_LABEL_KEY_SIZE).contains(&key.len())
             && key
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-'))
     };
-    for (key, value) in new.labels.iter().collect::<BTreeMap<_, _>>() {
+    for (key, value) in labels {
         if is_key(key) {
-            violations.text(&format!("labels[{key}]"), value, 0, limits::MAX_LABEL_VALUE_SIZE);
+            violations.text(&format!("{field}[{key}]"), value, 0, limits::MAX_LABEL_VALUE_SIZE);
         } else {
             let shown: String = key.chars().take(80).collect();
             violations.add(
-                "labels",
+                field,
                 format!(
                     "{shown:?} is no key: 1 to {} characters of A-Z a-z 0-9 . _ / - are allowed",
                     limits::MAX_LABEL_KEY_SIZE
@@ -249,8 +270,22 @@ fn check_labels(new: &v1::NewRun, violations: &mut Violations) {
             );
         }
     }
-    if new.inherit_labels && new.parent_run_id.is_empty() {
-        violations.add("inherit_labels", "is set for a run without a parent: set parent_run_id");
+}
+
+/// Who is to get a run, and with whom it takes turns.
+fn check_routing(new: &v1::NewRun, is_local: bool, violations: &mut Violations) {
+    let (field, labels) = ("required_worker_labels", &new.required_worker_labels);
+    check_label_map(field, labels, limits::MAX_REQUIRED_LABELS, violations);
+    if new.prefer_parent_worker && new.parent_run_id.is_empty() {
+        violations.add("prefer_parent_worker", "is set for a run without a parent: set parent_run_id");
+    }
+    let set = [
+        ("fairness_key", !new.fairness_key.is_empty()),
+        (field, !labels.is_empty()),
+        ("prefer_parent_worker", new.prefer_parent_worker),
+    ];
+    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set && is_local) {
+        violations.add(field, "is set for a local run, which its own process executes: use a queue");
     }
 }
 

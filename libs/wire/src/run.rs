@@ -51,6 +51,9 @@ pub fn run_to_proto(run: &Run) -> v1::Run {
         concurrency_limits: run.concurrency_limits.clone(),
         pause_key: run.pause_key.clone().unwrap_or_default(),
         pause_expires_at,
+        fairness_key: run.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        required_worker_labels: run.required_labels.clone(),
+        preferred_worker: run.preferred_worker.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

@@ -84,6 +84,9 @@ impl SystemService for Service {
             max_pause_key_size_bytes: size(limits::MAX_PAUSE_KEY_SIZE),
             max_concurrency_slots: limits::MAX_CONCURRENCY_SLOTS,
             max_concurrency_limit_size_bytes: size(limits::MAX_CONCURRENCY_LIMIT_SIZE),
+            max_required_worker_labels: size(limits::MAX_REQUIRED_LABELS),
+            max_fairness_key_size_bytes: size(limits::MAX_NAME_SIZE),
+            max_worker_labels: size(limits::MAX_WORKER_LABELS),
         }))
     }
 }

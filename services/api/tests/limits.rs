@@ -63,6 +63,22 @@ fn bounds(limits: &v1::GetLimitsResponse) -> Vec<Bound> {
             labels: labels([("k".to_owned(), "v".repeat(size))]),
             ..task()
         }),
+        bound("run.fairness_key", limits.max_fairness_key_size_bytes, |size| NewRun {
+            fairness_key: "f".repeat(size),
+            ..task()
+        }),
+        bound("run.required_worker_labels", limits.max_required_worker_labels, |n| NewRun {
+            required_worker_labels: labels(words(n).into_iter().map(|word| (word, String::new()))),
+            ..task()
+        }),
+        bound("run.required_worker_labels", limits.max_label_key_size_bytes, |size| NewRun {
+            required_worker_labels: labels([("k".repeat(size), String::new())]),
+            ..task()
+        }),
+        bound("run.required_worker_labels[k]", limits.max_label_value_size_bytes, |size| NewRun {
+            required_worker_labels: labels([("k".to_owned(), "v".repeat(size))]),
+            ..task()
+        }),
         bound("run.concurrency_limits", limits.max_concurrency_limits, |n| NewRun {
             concurrency_limits: words(n),
             ..task()

@@ -51,6 +51,9 @@ async fn every_wrong_field_is_named_at_once_and_nothing_is_created() {
         priority: 101,
         tags: vec![String::new()],
         idempotency_key: "k".repeat(600),
+        fairness_key: "a\nb".to_owned(),
+        required_worker_labels: [("no key".to_owned(), String::new())].into(),
+        prefer_parent_worker: true,
         policies: Some(v1::Policies {
             retry: Some(v1::RetryPolicy { jitter_factor: 2.0, ..Default::default() }),
             run_timeout: Some(prost_types(-1)),
@@ -71,6 +74,9 @@ async fn every_wrong_field_is_named_at_once_and_nothing_is_created() {
             "run.policies.run_timeout",
             "run.priority",
             "run.tags[0]",
+            "run.fairness_key",
+            "run.required_worker_labels",
+            "run.prefer_parent_worker",
             "run.idempotency_key"
         ]
     );

@@ -4,7 +4,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Api, payload, reason, report, silent_storage, task};
+use common::{Api, fields, payload, reason, report, silent_storage, task};
 use tidegate_proto::v1::{self, session_request, session_response};
 use tidegate_service_kit::{HumanDuration, config};
 use tidegate_store_sqlite::SqliteStore;
@@ -83,6 +83,23 @@ async fn a_process_reports_its_local_runs_in_batches() {
     // A repeat after a broken stream is answered alike.
     let again = session.report(vec![report(&run.id, 1, completed())]).await;
     assert!(again[0].accepted);
+}
+
+#[tokio::test]
+async fn what_chooses_a_worker_is_refused_for_a_local_run() {
+    let api = Api::start().await;
+    let _session = Session::open(&api).await;
+    let parent = api.created(local()).await;
+    let new = v1::NewRun {
+        parent_run_id: parent.id,
+        fairness_key: "customer".to_owned(),
+        required_worker_labels: [("gpu".to_owned(), "true".to_owned())].into(),
+        prefer_parent_worker: true,
+        ..local()
+    };
+    let refused = api.create(new).await.expect_err("is refused");
+    let named = ["run.fairness_key", "run.required_worker_labels", "run.prefer_parent_worker"];
+    assert_eq!(fields(&refused), named);
 }
 
 #[tokio::test]

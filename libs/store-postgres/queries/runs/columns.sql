@@ -8,4 +8,5 @@ SELECT
     runs.retry_on, runs.never_retry_on, runs.concurrency_limits, runs.resumed_keys, runs.labels::text,
     runs.queue, runs.session_id, runs.parent_id, runs.run_timeout, runs.late_after, runs.started_at,
     runs.timer_at, runs.expires_at, runs.holder, runs.traceparent, runs.deployment, runs.cache_key,
-    runs.cache_expires_after, runs.pause_key, runs.queue_slot
+    runs.cache_expires_after, runs.pause_key, runs.queue_slot, runs.fairness_key,
+    runs.required_labels::text, runs.preferred_worker

@@ -81,6 +81,7 @@ fn values_of(run: &Run, field: Field) -> Vec<Value> {
         Field::Holder => run.holder().map(|holder| text(&holder.to_string())).unwrap_or_default(),
         Field::Deployment => run.deployment.as_deref().map(text).unwrap_or_default(),
         Field::CacheKey => run.cache.as_ref().map(|cache| text(&cache.key)).unwrap_or_default(),
+        Field::FairnessKey => run.fairness_key.as_ref().map(|key| text(key.as_str())).unwrap_or_default(),
         Field::Tags => run.tags.iter().map(|tag| Value::Text(tag.clone())).collect(),
         Field::Labels => run.labels.iter().flat_map(|(key, value)| label_values(key, value)).collect(),
         Field::Parent => run.parent.map(Value::Run).into_iter().collect(),
@@ -128,7 +129,7 @@ pub(super) fn random_run(chance: &mut Chance, parent: Option<&Run>) -> Run {
     let mut word = || (*chance.one_of(&WORDS).unwrap()).to_owned();
     let (name, run_name, tags) = (word(), word(), [word(), word(), word()]);
     let labels = [("team", word()), ("a.b/c-d_1", word()), ("7", String::new())];
-    let (deployment, cache_key) = (word(), word());
+    let (deployment, cache_key, fairness_key) = (word(), word(), word());
     let placement = if chance.below(3) == 0 {
         Placement::Session(SessionId::new())
     } else {
@@ -149,6 +150,7 @@ pub(super) fn random_run(chance: &mut Chance, parent: Option<&Run>) -> Run {
             .collect(),
         deployment: (chance.below(2) == 0).then_some(deployment),
         cache: (chance.below(2) == 0).then_some(CachePolicy { key: cache_key, expires_after: None }),
+        fairness_key: fairness_key.parse().ok().filter(|_| chance.below(2) == 0),
         ..draft()
     };
     // Whatever became of the parent since: a parent that has ended gets no child.

@@ -55,12 +55,17 @@ fn full() -> Run {
                 expires_after: Some(Duration::from_secs(600)),
             }),
             concurrency_limits: vec!["gpu".to_owned(), "with, comma".to_owned()],
+            fairness_key: Some("customer {7}, \"größe\"".parse().unwrap()),
+            required_labels: [("gpu", "true"), ("zone", "a=b, \"c\"")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             ..draft()
         },
         Some(&parent),
         T0,
     );
     Run {
+        preferred_worker: Some("host 2:4712".parse().unwrap()),
         started_at: Some(after(1)),
         state: State::new(Phase::Running { holder: worker(), deadline: Some(after(100)) }, after(2))
             .described(StateName::Retrying, "the second attempt's \"message\""),

@@ -51,7 +51,9 @@ fn is_set(run: &Run, field: Field) -> bool {
         Field::Labels => !run.labels.is_empty(),
         Field::Parent => run.parent.is_some(),
         Field::Session => run.is_local(),
-        Field::Queue | Field::Holder | Field::Deployment | Field::CacheKey => text(run, field).is_some(),
+        Field::Queue | Field::Holder | Field::Deployment | Field::CacheKey | Field::FairnessKey => {
+            text(run, field).is_some()
+        }
         Field::ExpiresAt | Field::StartedAt | Field::EndedAt => time(run, field).is_some(),
         Field::Id
         | Field::State
@@ -82,6 +84,7 @@ fn text(run: &Run, field: Field) -> Option<Cow<'_, str>> {
         Field::Holder => return run.holder().map(|holder| holder.to_string().into()),
         Field::Deployment => run.deployment.as_deref()?,
         Field::CacheKey => &run.cache.as_ref()?.key,
+        Field::FairnessKey => run.fairness_key.as_ref()?.as_str(),
         _ => return None,
     };
     Some(text.into())

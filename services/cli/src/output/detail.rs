@@ -1,4 +1,4 @@
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 use tidegate_proto::v1::{LogEntry, LogLevel, Payload, Run, RunEvent, RunInput};
@@ -30,9 +30,12 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("holder", printable(&run.holder)),
         ("priority", if run.priority == 0 { String::new() } else { run.priority.to_string() }),
         ("tags", printable(&run.tags.join(", "))),
-        ("labels", printable(&pairs(run).join(", "))),
+        ("labels", printable(&pairs(&run.labels).join(", "))),
         ("deployment", printable(&run.deployment)),
         ("limits", printable(&run.concurrency_limits.join(", "))),
+        ("fair by", printable(&run.fairness_key)),
+        ("requires", printable(&pairs(&run.required_worker_labels).join(", "))),
+        ("prefers", printable(&run.preferred_worker)),
         ("cache key", printable(&run.cache_key)),
         ("parent", run.parent_run_id.clone()),
         ("root", if run.root_run_id == run.id { String::new() } else { run.root_run_id.clone() }),
@@ -124,8 +127,8 @@ pub fn input_table(inputs: &[RunInput]) -> String {
     table.text()
 }
 
-fn pairs(run: &Run) -> Vec<String> {
-    run.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
+fn pairs(labels: &BTreeMap<String, String>) -> Vec<String> {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 fn nonzero(count: u32) -> String {
