@@ -162,7 +162,7 @@ impl Dispatch for Nowhere {
     }
 
     async fn describe(&self, _run: &Run) -> Result<DeliveryFacts, DispatchError> {
-        Ok(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 })
+        Ok(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0, n_serving: 0 })
     }
 
     async fn describe_queue(

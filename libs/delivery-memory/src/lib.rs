@@ -1,8 +1,10 @@
 //! Delivery state in the memory of one process: for `tidegate dev`, and for tests. A restart loses it, as
 //! losing Redis would, and the scheduler fills it again from the store.
 
+mod lane;
 mod leases;
 mod queue;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -13,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    QueueDepth, QueueId, ReadyHint, Serving, Standing, Stop, Taken, Want, hint_channel,
+    QueueDepth, QueueId, ReadyHint, Requirements, Serving, Standing, Stop, Taken, Takers, Want, hint_channel,
 };
 use tidegate_model::{Clock, Namespace, QueueName, Timestamp};
 use tokio::{sync::broadcast, time::Instant};
@@ -208,12 +210,16 @@ impl Delivery for MemoryDelivery {
         Ok(())
     }
 
-    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error> {
+    async fn takers(
+        &self,
+        queue: &QueueId,
+        function: &Function,
+        requires: &Requirements,
+    ) -> Result<Takers, Error> {
         let state = self.state();
         let now = Instant::now();
         let announced = state.servings.values().filter(|(_, until)| *until > now);
-        let serving = announced.flat_map(|(servings, _)| servings);
-        Ok(serving.filter(|serving| serving.serves(queue, function)).map(|serving| serving.capacity).sum())
+        Ok(Takers::among(announced.flat_map(|(servings, _)| servings), queue, function, requires))
     }
 
     async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error> {

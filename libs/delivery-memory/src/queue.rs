@@ -1,14 +1,20 @@
 use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
-use tidegate_delivery::{Entry, EntryId, Function, Held, QueueDepth, QueueId, Standing, Taken, Want};
+use tidegate_delivery::{
+    Entry, EntryId, Function, Held, QueueDepth, QueueId, Requirements, Standing, Taken, Want, label_line,
+};
 use tidegate_model::{Epoch, RunId, Timestamp};
 use tokio::time::Instant;
 
-/// Of one function, at most so many entries become ready in one take.
+use crate::{
+    lane::{Known, Lane, LaneId, State},
+    turns::Turns,
+};
+
+/// Of one lane, at most so many entries become ready in one take.
 const MOVED_PER_TAKE: usize = 1_000;
 
 /// What a placement does to an entry that is known under the same epoch.
@@ -20,47 +26,85 @@ pub(crate) enum OnEqualEpoch {
 
 /// The entries of one queue.
 pub(crate) struct Queue {
-    lanes: HashMap<Function, Lane>,
+    lanes: Lanes,
+    turns: Turns,
     entries: HashMap<RunId, Known>,
     used_at: Timestamp,
 }
 
-/// The entries of one function in the orders in which they are looked for.
+/// The lanes that have entries.
 #[derive(Default)]
-struct Lane {
-    ready: BTreeSet<Rank>,
-    delayed: BTreeSet<(i64, RunId)>,
-    claimed: BTreeSet<(Instant, RunId)>,
-}
-
-/// Larger priority first, then earlier due, then smaller id.
-type Rank = (Reverse<i32>, i64, RunId);
-
-struct Known {
-    function: Function,
-    epoch: Epoch,
-    priority: i32,
-    due_at_millis: i64,
-    place: Place,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Ready,
-    Delayed,
-    Claimed { until: Instant },
-}
+struct Lanes(HashMap<Function, BTreeMap<Requirements, Lane>>);
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { lanes: HashMap::new(), entries: HashMap::new(), used_at: Timestamp::UNIX_EPOCH }
+        Self {
+            lanes: Lanes::default(),
+            turns: Turns::default(),
+            entries: HashMap::new(),
+            used_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
+impl Lanes {
+    fn get(&self, id: &LaneId) -> Option<&Lane> {
+        self.0.get(&id.function)?.get(&id.requires)
+    }
+
+    /// The lane of an entry that is known.
+    fn of(&mut self, id: &LaneId) -> &mut Lane {
+        let lane = self.0.get_mut(&id.function).and_then(|lanes| lanes.get_mut(&id.requires));
+        lane.expect("the lane of an entry exists")
+    }
+
+    fn entry(&mut self, id: &LaneId) -> &mut Lane {
+        self.0.entry(id.function.clone()).or_default().entry(id.requires.clone()).or_default()
+    }
+
+    fn remove_if_empty(&mut self, id: &LaneId) {
+        let Some(lanes) = self.0.get_mut(&id.function) else { return };
+        if lanes.get(&id.requires).is_some_and(Lane::is_empty) {
+            lanes.remove(&id.requires);
+        }
+        if lanes.is_empty() {
+            self.0.remove(&id.function);
+        }
+    }
+
+    /// Those that may be taken from: without requirements first.
+    fn of_taker(&self, want: &Want<'_>) -> Vec<LaneId> {
+        let mut found = Vec::new();
+        let mut with_labels = Vec::new();
+        // A worker may serve thousands of functions of which few have work.
+        for function in want.functions {
+            let Some(lanes) = self.0.get(function) else { continue };
+            let id =
+                |requires: &Requirements| LaneId { function: function.clone(), requires: requires.clone() };
+            if lanes.contains_key(&Requirements::default()) {
+                found.push(id(&Requirements::default()));
+            }
+            for (key, value) in want.labels {
+                let line = label_line(key, value);
+                let from_there = lanes.range(Requirements::from_text(&line)..).map(|(requires, _)| requires);
+                let that_begin_so = from_there.take_while(|requires| requires.first_line() == Some(&line));
+                with_labels.extend(that_begin_so.filter(|requires| requires.are_met_by(want.labels)).map(id));
+            }
+        }
+        with_labels.sort();
+        found.extend(with_labels);
+        found
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.0.values().flat_map(BTreeMap::values)
     }
 }
 
 impl Queue {
     /// True where the entry was placed.
     pub(crate) fn place(&mut self, entry: &Entry, now: Timestamp, on_equal: OnEqualEpoch) -> bool {
-        let EntryId { function, run_id, epoch, .. } = &entry.id;
+        let EntryId { function, requires, fairness_key, run_id, epoch, .. } = &entry.id;
         if let Some(known) = self.entries.get(run_id) {
             let kept = known.epoch > *epoch || (known.epoch == *epoch && on_equal == OnEqualEpoch::Keep);
             if kept {
@@ -69,38 +113,36 @@ impl Queue {
             self.remove(*run_id);
         }
         let due_at_millis = entry.due_at_millis();
-        let place = if due_at_millis <= millis(now) { Place::Ready } else { Place::Delayed };
+        let lane = LaneId { function: function.clone(), requires: requires.clone() };
         let known = Known {
-            function: function.clone(),
+            lane: lane.clone(),
+            fairness_key: fairness_key.clone(),
             epoch: *epoch,
             priority: entry.bounded_priority(),
             due_at_millis,
-            place,
+            prefers: entry.prefers.clone(),
+            state: if due_at_millis <= millis(now) { State::Ready } else { State::Delayed },
         };
-        self.lanes.entry(function.clone()).or_default().insert(*run_id, &known);
+        self.lanes.entry(&lane).insert(*run_id, &known, &mut self.turns);
         self.entries.insert(*run_id, known);
         true
     }
 
     pub(crate) fn take(&mut self, want: Want<'_>) -> Taken {
         let clock = Instant::now();
-        // A worker may serve thousands of functions of which few have work.
-        let mut served = Vec::new();
-        for function in want.functions {
-            if let Some(lane) = self.lanes.get_mut(function) {
-                lane.wake(&mut self.entries, millis(want.now), clock);
-                served.push(function);
-            }
+        let lanes = self.lanes.of_taker(&want);
+        for lane in &lanes {
+            self.wake(lane, millis(want.now), clock);
         }
         let until = clock + want.claim_lease;
         let mut taken = Taken::default();
         while taken.entries.len() < want.limit {
-            let heads = served.iter().filter_map(|function| self.lanes.get(*function)?.ready.first());
-            let Some(&(.., run_id)) = heads.min() else { break };
+            let heads = lanes.iter().filter_map(|lane| self.lanes.get(lane)?.head(&self.turns));
+            let Some((.., run_id)) = heads.min() else { break };
             let entry = self.claim(run_id, until, want.queue);
             taken.entries.push(entry);
         }
-        let delayed = served.iter().filter_map(|function| self.lanes.get(*function)?.delayed.first());
+        let delayed = lanes.iter().filter_map(|lane| self.lanes.get(lane)?.delayed.first());
         taken.next_in = delayed.min().map(|(due_at_millis, _)| {
             let wait = due_at_millis.saturating_sub(millis(want.now));
             Duration::from_millis(u64::try_from(wait).unwrap_or(0))
@@ -110,15 +152,53 @@ impl Queue {
 
     fn claim(&mut self, run_id: RunId, until: Instant, queue: &QueueId) -> Entry {
         let known = self.entries.get_mut(&run_id).expect("what a lane holds is among the entries");
-        let lane = self.lanes.get_mut(&known.function).expect("the lane of an entry exists");
-        lane.remove(run_id, known);
-        known.place = Place::Claimed { until };
-        lane.insert(run_id, known);
-        let (function, epoch) = (known.function.clone(), known.epoch);
+        match &known.fairness_key {
+            None => self.turns.serve_keyless(),
+            Some(key) => {
+                let (turn, lanes) = self.turns.serve(key);
+                lanes.for_each(|lane| self.lanes.of(lane).move_group(key, turn));
+            }
+        }
+        let lane = self.lanes.of(&known.lane);
+        lane.remove(run_id, known, &mut self.turns);
+        known.state = State::Claimed { until };
+        lane.insert(run_id, known, &mut self.turns);
         Entry {
-            id: EntryId { queue: queue.clone(), function, run_id, epoch },
+            id: EntryId {
+                queue: queue.clone(),
+                function: known.lane.function.clone(),
+                requires: known.lane.requires.clone(),
+                fairness_key: known.fairness_key.clone(),
+                run_id,
+                epoch: known.epoch,
+            },
             priority: known.priority,
             due_at: Timestamp::from_micros(known.due_at_millis.saturating_mul(1_000)),
+            prefers: known.prefers.clone(),
+        }
+    }
+
+    /// Makes ready what has become due, and the claims that have expired.
+    fn wake(&mut self, id: &LaneId, now_millis: i64, clock: Instant) {
+        let lane = self.lanes.of(id);
+        let mut woken = Vec::new();
+        while let Some(&(due, run_id)) = lane.delayed.first()
+            && due <= now_millis
+            && woken.len() < MOVED_PER_TAKE
+        {
+            lane.delayed.pop_first();
+            woken.push(run_id);
+        }
+        while let Some(&(until, run_id)) = lane.claimed.first()
+            && until <= clock
+        {
+            lane.claimed.pop_first();
+            woken.push(run_id);
+        }
+        for run_id in woken {
+            let known = self.entries.get_mut(&run_id).expect("what a lane holds is among the entries");
+            known.state = State::Ready;
+            lane.insert(run_id, known, &mut self.turns);
         }
     }
 
@@ -130,37 +210,32 @@ impl Queue {
 
     fn remove(&mut self, run_id: RunId) {
         let Some(known) = self.entries.remove(&run_id) else { return };
-        let lane = self.lanes.get_mut(&known.function).expect("the lane of an entry exists");
-        lane.remove(run_id, &known);
-        if lane.is_empty() {
-            self.lanes.remove(&known.function);
-        }
+        self.lanes.of(&known.lane).remove(run_id, &known, &mut self.turns);
+        self.lanes.remove_if_empty(&known.lane);
     }
 
     /// True while a claim is under way that may have led to the epoch.
     pub(crate) fn is_claimed(&self, held: Held) -> bool {
         let claimed =
-            |known: &Known| matches!(known.place, Place::Claimed { .. }) && known.epoch <= held.epoch;
+            |known: &Known| matches!(known.state, State::Claimed { .. }) && known.epoch <= held.epoch;
         self.entries.get(&held.run_id).is_some_and(claimed)
     }
 
     /// Where an entry waits; `None`: there is none.
     pub(crate) fn standing(&self, run_id: RunId, now: Timestamp) -> Option<Standing> {
         let known = self.entries.get(&run_id)?;
-        let lane = self.lanes.get(&known.function).expect("the lane of an entry exists");
-        Some(match known.place {
-            Place::Ready => {
-                Standing::Ready { n_ahead: lane.ready.range(..known.rank(run_id)).count() as u64 }
-            }
-            Place::Delayed if known.due_at_millis <= millis(now) => {
+        let lane = self.lanes.get(&known.lane)?;
+        Some(match known.state {
+            State::Ready => Standing::Ready { n_ahead: lane.n_ahead(run_id, known) },
+            State::Delayed if known.due_at_millis <= millis(now) => {
                 let n_delayed = lane.delayed.range(..(known.due_at_millis, run_id)).count();
-                Standing::Ready { n_ahead: (lane.ready.len() + n_delayed) as u64 }
+                Standing::Ready { n_ahead: (lane.n_ready() + n_delayed) as u64 }
             }
-            Place::Delayed => {
+            State::Delayed => {
                 let due_at = Timestamp::from_micros(known.due_at_millis.saturating_mul(1_000));
                 Standing::Delayed { due_at }
             }
-            Place::Claimed { .. } => Standing::Claimed,
+            State::Claimed { .. } => Standing::Claimed,
         })
     }
 
@@ -173,68 +248,17 @@ impl Queue {
     }
 
     pub(crate) fn footprint(&self) -> usize {
-        self.entries.len() + self.lanes.len()
+        self.entries.len() + self.lanes.all().count() + self.turns.len()
     }
 
     pub(crate) fn depth(&self, queue: QueueId) -> QueueDepth {
-        let count = |of: fn(&Lane) -> usize| self.lanes.values().map(of).sum::<usize>() as u64;
+        let count = |of: fn(&Lane) -> usize| self.lanes.all().map(of).sum::<usize>() as u64;
         QueueDepth {
             queue,
-            ready: count(|lane| lane.ready.len()),
+            ready: count(Lane::n_ready),
             delayed: count(|lane| lane.delayed.len()),
             claimed: count(|lane| lane.claimed.len()),
         }
-    }
-}
-
-impl Lane {
-    fn insert(&mut self, run_id: RunId, known: &Known) {
-        match known.place {
-            Place::Ready => self.ready.insert(known.rank(run_id)),
-            Place::Delayed => self.delayed.insert((known.due_at_millis, run_id)),
-            Place::Claimed { until } => self.claimed.insert((until, run_id)),
-        };
-    }
-
-    fn remove(&mut self, run_id: RunId, known: &Known) {
-        match known.place {
-            Place::Ready => self.ready.remove(&known.rank(run_id)),
-            Place::Delayed => self.delayed.remove(&(known.due_at_millis, run_id)),
-            Place::Claimed { until } => self.claimed.remove(&(until, run_id)),
-        };
-    }
-
-    /// Makes ready what has become due, and the claims that have expired.
-    fn wake(&mut self, entries: &mut HashMap<RunId, Known>, now_millis: i64, clock: Instant) {
-        let mut woken = Vec::new();
-        while let Some(&(due, run_id)) = self.delayed.first()
-            && due <= now_millis
-            && woken.len() < MOVED_PER_TAKE
-        {
-            self.delayed.pop_first();
-            woken.push(run_id);
-        }
-        while let Some(&(until, run_id)) = self.claimed.first()
-            && until <= clock
-        {
-            self.claimed.pop_first();
-            woken.push(run_id);
-        }
-        for run_id in woken {
-            let known = entries.get_mut(&run_id).expect("what a lane holds is among the entries");
-            known.place = Place::Ready;
-            self.insert(run_id, known);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.delayed.is_empty() && self.claimed.is_empty()
-    }
-}
-
-impl Known {
-    fn rank(&self, run_id: RunId) -> Rank {
-        (Reverse(self.priority), self.due_at_millis, run_id)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! holder    epoch LF namespace LF worker        (none of them can contain a line feed)
-//! serving   { workers SP free task slots SP free flow slots SP queues SP functions LF,
-//!             a line for each queue, a line for each function }…
+//! lane      function, and where labels are required: LF key=value, for each in the order of the keys
+//! serving   { workers SP free task slots SP free flow slots SP queues SP functions SP labels LF,
+//!             a line for each queue, each function, and each label: key=value }…
 //! message   'r' { length u16, queue, due_at i64 µs }…
 //!           'c' queue                          (it is not paused any more)
 //!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
@@ -11,7 +12,10 @@
 
 use std::time::Duration;
 
-use tidegate_delivery::{Capacity, Function, Held, Hint, Lease, QueueId, ReadyHint, Serving, Stop};
+use tidegate_delivery::{
+    Capacity, EntryId, Function, Held, Hint, Lease, QueueId, ReadyHint, Requirements, Serving, Stop,
+    label_line,
+};
 use tidegate_model::{Epoch, RunId, RunKind, Timestamp};
 use uuid::Uuid;
 
@@ -34,6 +38,24 @@ pub(crate) fn function(text: &str) -> Option<Function> {
     Some(Function { kind: kind.parse::<RunKind>().ok()?, name: name.parse().ok()? })
 }
 
+/// The lane of a function and requirements.
+pub(crate) fn lane(function: &Function, requires: &Requirements) -> String {
+    match requires.as_str() {
+        "" => function.to_string(),
+        lines => format!("{function}\n{lines}"),
+    }
+}
+
+/// The lane in which an entry waits.
+pub(crate) fn lane_of(entry: &EntryId) -> String {
+    lane(&entry.function, &entry.requires)
+}
+
+pub(crate) fn parse_lane(text: &str) -> Option<(Function, Requirements)> {
+    let (function_text, lines) = text.split_once('\n').unwrap_or((text, ""));
+    Some((function(function_text)?, Requirements::from_text(lines)))
+}
+
 pub(crate) fn holder(lease: &Lease) -> String {
     format!("{}\n{}\n{}", lease.held.epoch, lease.namespace, lease.worker_id)
 }
@@ -53,12 +75,13 @@ pub(crate) fn epoch(value: &[u8]) -> Option<Epoch> {
 
 pub(crate) fn encode_servings(servings: &[Serving]) -> String {
     let mut text = String::new();
-    for Serving { queues, functions, capacity } in servings {
+    for Serving { queues, functions, labels, capacity } in servings {
         let Capacity { n_workers, n_free_task_slots, n_free_flow_slots } = capacity;
-        let (n_queues, n_functions) = (queues.len(), functions.len());
-        let head = format!("{n_workers} {n_free_task_slots} {n_free_flow_slots} {n_queues} {n_functions}\n");
-        text.push_str(&head);
-        for line in queues.iter().map(ToString::to_string).chain(functions.iter().map(ToString::to_string)) {
+        let (n_queues, n_functions, n_labels) = (queues.len(), functions.len(), labels.len());
+        text.push_str(&format!("{n_workers} {n_free_task_slots} {n_free_flow_slots} "));
+        text.push_str(&format!("{n_queues} {n_functions} {n_labels}\n"));
+        let lines = queues.iter().map(ToString::to_string).chain(functions.iter().map(ToString::to_string));
+        for line in lines.chain(labels.iter().map(|(key, value)| label_line(key, value))) {
             text.push_str(&line);
             text.push('\n');
         }
@@ -72,13 +95,16 @@ pub(crate) fn decode_servings(text: &str) -> Option<Vec<Serving>> {
     let mut servings = Vec::new();
     while let Some(head) = lines.next() {
         let numbers: Vec<u32> = head.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
-        let [n_workers, n_free_task_slots, n_free_flow_slots, n_queues, n_functions] = numbers[..] else {
+        let [n_workers, n_free_task_slots, n_free_flow_slots, n_queues, n_functions, n_labels] = numbers[..]
+        else {
             return None;
         };
         let queues = (0..n_queues).map(|_| queue(lines.next()?)).collect::<Option<_>>()?;
         let functions = (0..n_functions).map(|_| function(lines.next()?)).collect::<Option<_>>()?;
+        let label = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let labels = (0..n_labels).map(|_| label(lines.next()?)).collect::<Option<_>>()?;
         let capacity = Capacity { n_workers, n_free_task_slots, n_free_flow_slots };
-        servings.push(Serving { queues, functions, capacity });
+        servings.push(Serving { queues, functions, labels, capacity });
     }
     Some(servings)
 }

@@ -1,12 +1,17 @@
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::{Client, Pipeline, ScriptInvocation};
 use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    QueueDepth, QueueId, Serving, Standing, Stop, Taken, Want, hint_channel,
+    QueueDepth, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Turns, Want, hint_channel,
+    label_line,
 };
-use tidegate_model::{Epoch, Namespace, QueueName, RunId, Timestamp};
+use tidegate_model::{Epoch, FairnessKey, Namespace, QueueName, RunId, Timestamp};
 use tokio::{sync::broadcast, task::JoinSet};
 
 use crate::{
@@ -19,10 +24,12 @@ use crate::{
 
 /// The most entries that one call of a script is given, so that Redis is never busy for long.
 const ENTRIES_PER_CALL: usize = 500;
-/// Of one function, at most so many entries become ready in one take.
+/// Of one lane, at most so many entries become ready in one take.
 const MOVED_PER_TAKE: usize = 1_000;
 /// From so many functions on, a take asks first which of them have entries.
 const MANY_FUNCTIONS: usize = 16;
+/// Of the lanes that require the same first label, at most so many are looked at in one take.
+const LANES_PER_LABEL: usize = 256;
 /// For how long a drained queue is still counted.
 const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
 
@@ -62,10 +69,11 @@ impl RedisDelivery {
         if entries.is_empty() {
             return Ok(());
         }
-        let mut lanes: HashMap<(&QueueId, &Function), Vec<&Entry>> = HashMap::new();
+        let mut lanes: HashMap<(&QueueId, &Function, &Requirements), Vec<&Entry>> = HashMap::new();
         let mut queues: HashMap<&QueueId, Timestamp> = HashMap::new();
         for entry in entries {
-            lanes.entry((&entry.id.queue, &entry.id.function)).or_default().push(entry);
+            let EntryId { queue, function, requires, .. } = &entry.id;
+            lanes.entry((queue, function, requires)).or_default().push(entry);
             let due_at = queues.entry(&entry.id.queue).or_insert(entry.due_at);
             *due_at = entry.due_at.min(*due_at);
         }
@@ -74,19 +82,30 @@ impl RedisDelivery {
             pipeline.cmd("ZADD").arg(self.keys.queues()).arg("GT").arg(millis(now)).arg(queue.to_string());
             pipeline.ignore();
         }
-        for ((queue, function), entries) in lanes {
+        for ((queue, function, requires), entries) in lanes {
+            let lane = codec::lane(function, requires);
             for entries in entries.chunks(ENTRIES_PER_CALL) {
-                let mut call = self.lane_call(&self.scripts.place, queue, function);
+                let mut call = self.lane_call(&self.scripts.place, queue, &lane);
                 call.arg(match mode {
                     Mode::New => "new",
                     Mode::Back => "back",
                 });
-                call.arg(millis(now)).arg(function.to_string());
+                let is_plain = |entry: &&Entry| entry.id.fairness_key.is_none() && entry.prefers.is_none();
+                let are_plain = entries.iter().all(is_plain);
+                call.arg(millis(now)).arg(self.keys.base(queue)).arg(&lane).arg(if are_plain {
+                    5
+                } else {
+                    7
+                });
                 for entry in entries {
                     let (priority, due) = (entry.bounded_priority(), entry.due_at_millis());
                     let rank = i64::from(100 - priority) * RANK_OF_PRIORITY + due;
                     call.arg(&entry.id.run_id.as_uuid().as_bytes()[..]);
                     call.arg(entry.id.epoch.0).arg(priority).arg(due).arg(rank);
+                    if !are_plain {
+                        call.arg(fairness_key(&entry.id));
+                        call.arg(entry.prefers.as_ref().map_or("", |worker_id| worker_id.as_str()));
+                    }
                 }
                 pipeline.invoke_script(&call).ignore();
             }
@@ -97,35 +116,54 @@ impl RedisDelivery {
     }
 
     /// A call with the keys that `place` and `forget` take.
-    fn lane_call<'a>(
-        &self,
-        script: &'a redis::Script,
-        queue: &QueueId,
-        function: &Function,
-    ) -> ScriptInvocation<'a> {
-        let lane = self.keys.lane(queue, function);
+    fn lane_call<'a>(&self, script: &'a redis::Script, queue: &QueueId, lane: &str) -> ScriptInvocation<'a> {
+        let lane = self.keys.lane(queue, lane);
         let mut call = script.prepare_invoke();
         call.key(lane.ready).key(lane.delayed).key(lane.taken).key(lane.facts);
         call.key(self.keys.claims(queue)).key(self.keys.active(queue));
         call
     }
 
-    /// The functions that may have entries. One that is missed was empty a moment ago.
-    async fn with_entries<'a>(
-        &self,
-        queue: &QueueId,
-        functions: &'a [Function],
-    ) -> Result<Vec<&'a Function>, Error> {
-        if functions.len() < MANY_FUNCTIONS {
-            return Ok(functions.iter().collect());
+    /// The lanes that the taker may take from and that may have entries. One that is missed was empty a moment ago.
+    async fn lanes(&self, want: &Want<'_>) -> Result<Vec<(Function, Requirements)>, Error> {
+        let plain = |function: &Function| (function.clone(), Requirements::default());
+        let asks_which = want.functions.len() >= MANY_FUNCTIONS;
+        if !asks_which && want.labels.is_empty() {
+            return Ok(want.functions.iter().map(plain).collect());
         }
         let mut pipeline = Pipeline::new();
-        pipeline.cmd("SMISMEMBER").arg(self.keys.active(queue));
-        for function in functions {
-            pipeline.arg(function.to_string());
+        let mut call = self.scripts.lanes.prepare_invoke();
+        call.key(self.keys.needed(want.queue)).arg(self.keys.base(want.queue)).arg(LANES_PER_LABEL);
+        for (key, value) in want.labels {
+            call.arg(label_line(key, value));
         }
-        let (active,): (Vec<bool>,) = self.connection.run("look for entries", None, &pipeline).await?;
-        Ok(functions.iter().zip(active).filter(|(_, active)| *active).map(|(function, _)| function).collect())
+        pipeline.invoke_script(&call);
+        if asks_which {
+            pipeline.cmd("SMISMEMBER").arg(self.keys.active(want.queue));
+            for function in want.functions {
+                pipeline.arg(function.to_string());
+            }
+        }
+        let answers: Vec<redis::Value> =
+            self.connection.run("look for entries", Some(&self.scripts.lanes), &pipeline).await?;
+        let mut answers = answers.into_iter();
+        let found: Vec<String> = read_next(&mut answers).ok_or_else(|| unreadable("look for entries"))?;
+        let mut lanes: Vec<_> = if asks_which {
+            let active: Vec<bool> = read_next(&mut answers).ok_or_else(|| unreadable("look for entries"))?;
+            let functions = want.functions.iter().zip(active).filter(|(_, is_active)| *is_active);
+            functions.map(|(function, _)| plain(function)).collect()
+        } else {
+            want.functions.iter().map(plain).collect()
+        };
+        let mut with_labels: Vec<_> = found.iter().filter_map(|lane| codec::parse_lane(lane)).collect();
+        if !with_labels.is_empty() {
+            let served: HashSet<&Function> = want.functions.iter().collect();
+            with_labels
+                .retain(|(function, requires)| served.contains(function) && requires.are_met_by(want.labels));
+            with_labels.sort();
+            lanes.extend(with_labels);
+        }
+        Ok(lanes)
     }
 
     /// Calls `script` once for each part of the leases that `runs` are in. Answers, per part, the positions
@@ -167,24 +205,28 @@ impl Delivery for RedisDelivery {
     }
 
     async fn take(&self, want: Want<'_>) -> Result<Taken, Error> {
-        let functions = self.with_entries(want.queue, want.functions).await?;
-        if functions.is_empty() || want.limit == 0 {
+        if want.limit == 0 || want.functions.is_empty() {
+            return Ok(Taken::default());
+        }
+        let lanes = self.lanes(&want).await?;
+        if lanes.is_empty() {
             return Ok(Taken::default());
         }
         let mut call = self.scripts.take.prepare_invoke();
         call.key(self.keys.claims(want.queue)).key(self.keys.active(want.queue));
         call.arg(want.limit).arg(millis(want.now)).arg(duration_millis(want.claim_lease));
-        call.arg(MOVED_PER_TAKE).arg(RANK_OF_PRIORITY);
-        for function in &functions {
-            let lane = self.keys.lane(want.queue, function);
-            call.key(lane.ready).key(lane.delayed).key(lane.taken).key(lane.facts);
-            call.arg(function.to_string());
+        call.arg(MOVED_PER_TAKE).arg(self.keys.base(want.queue));
+        for (function, requires) in &lanes {
+            let lane = codec::lane(function, requires);
+            let keys = self.keys.lane(want.queue, &lane);
+            call.key(keys.ready).key(keys.delayed).key(keys.taken).key(keys.facts);
+            call.arg(lane);
         }
         let mut pipeline = Pipeline::new();
         pipeline.invoke_script(&call);
         let (answer,): (Vec<redis::Value>,) =
             self.connection.run("take entries", Some(&self.scripts.take), &pipeline).await?;
-        read_taken(want.queue, &functions, answer).ok_or_else(|| unreadable("take entries"))
+        read_taken(want.queue, &lanes, answer).ok_or_else(|| unreadable("take entries"))
     }
 
     async fn put_back(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
@@ -192,17 +234,19 @@ impl Delivery for RedisDelivery {
     }
 
     async fn forget(&self, entries: &[EntryId]) -> Result<(), Error> {
-        let mut lanes: HashMap<(&QueueId, &Function), Vec<&EntryId>> = HashMap::new();
+        let mut lanes: HashMap<(&QueueId, &Function, &Requirements), Vec<&EntryId>> = HashMap::new();
         for entry in entries {
-            lanes.entry((&entry.queue, &entry.function)).or_default().push(entry);
+            lanes.entry((&entry.queue, &entry.function, &entry.requires)).or_default().push(entry);
         }
         let mut pipeline = Pipeline::new();
-        for ((queue, function), entries) in lanes {
+        for ((queue, function, requires), entries) in lanes {
+            let lane = codec::lane(function, requires);
             for entries in entries.chunks(ENTRIES_PER_CALL) {
-                let mut call = self.lane_call(&self.scripts.forget, queue, function);
-                call.arg(function.to_string());
+                let mut call = self.lane_call(&self.scripts.forget, queue, &lane);
+                call.arg(self.keys.base(queue)).arg(&lane);
                 for entry in entries {
                     call.arg(&entry.run_id.as_uuid().as_bytes()[..]).arg(entry.epoch.0);
+                    call.arg(fairness_key(entry));
                 }
                 pipeline.invoke_script(&call).ignore();
             }
@@ -327,36 +371,41 @@ impl Delivery for RedisDelivery {
         let run_id = entry.run_id.as_uuid();
         let member = &run_id.as_bytes()[..];
         let part = Keys::lease_part(entry.run_id);
-        let lane = self.keys.lane(&entry.queue, &entry.function);
         let mut pipeline = Pipeline::new();
         pipeline.cmd("TIME");
         pipeline.hget(self.keys.holders(part), member).zscore(self.keys.expiry(part), member);
         pipeline.hexists(self.keys.claims(&entry.queue), member);
-        pipeline.zrank(&lane.ready, member).zscore(&lane.delayed, member);
-        pipeline.zcard(lane.ready).zrank(lane.delayed, member);
-        type Answer =
-            ((i64, i64), Option<Vec<u8>>, Option<f64>, bool, Option<u64>, Option<f64>, u64, Option<u64>);
-        let ((seconds, micros), holder, expiry, is_claimed, n_ahead, due, n_ready, n_delayed): Answer =
-            self.connection.run("look for a run", None, &pipeline).await?;
-        if let (Some(holder), Some(expiry)) = (holder, expiry) {
-            let lease = codec::lease(member, &holder).ok_or_else(|| unreadable("look for a run"))?;
-            let clock = seconds.saturating_mul(1_000) + micros / 1_000;
+        let (lane, key) = (codec::lane_of(entry), fairness_key(entry));
+        let keys = self.keys.lane(&entry.queue, &lane);
+        let group = match key {
+            "" => keys.ready.clone(),
+            key => self.keys.group(&entry.queue, &lane, key),
+        };
+        let (ring, delayed) = (self.keys.ring(&entry.queue, &lane), [member, key.as_bytes()].concat());
+        pipeline.zrank(&group, member).zscore(&keys.delayed, &delayed).zrank(&keys.delayed, &delayed);
+        pipeline.zcard(&keys.ready).hget(self.keys.keyed(&entry.queue), &lane).zcard(&group);
+        pipeline.zcard(&ring).zrank(&ring, key);
+        let answers: Vec<redis::Value> = self.connection.run("look for a run", None, &pipeline).await?;
+        let found = Found::read(answers).ok_or_else(|| unreadable("look for a run"))?;
+        if let (Some(holder), Some(expiry)) = (&found.holder, found.expiry) {
+            let lease = codec::lease(member, holder).ok_or_else(|| unreadable("look for a run"))?;
+            let clock = found.time.0.saturating_mul(1_000) + found.time.1 / 1_000;
             let left = u64::try_from((expiry as i64).saturating_sub(clock)).unwrap_or(0);
             return Ok(Standing::Leased {
                 worker_id: lease.worker_id,
                 expires_in: Duration::from_millis(left),
             });
         }
-        Ok(match (is_claimed, n_ahead, due) {
-            (true, ..) => Standing::Claimed,
-            (_, Some(n_ahead), _) => Standing::Ready { n_ahead },
-            (.., Some(due)) if due as i64 <= millis(now) => {
-                Standing::Ready { n_ahead: n_ready + n_delayed.unwrap_or(0) }
+        Ok(match found.due {
+            _ if found.is_claimed => Standing::Claimed,
+            _ if found.n_before.is_some() => Standing::Ready { n_ahead: found.lane().n_ahead() },
+            Some(due) if due as i64 <= millis(now) => {
+                Standing::Ready { n_ahead: found.n_ready() + found.n_delayed_before.unwrap_or(0) }
             }
-            (.., Some(due)) => {
+            Some(due) => {
                 Standing::Delayed { due_at: Timestamp::from_micros((due as i64).saturating_mul(1_000)) }
             }
-            _ => Standing::Unknown,
+            None => Standing::Unknown,
         })
     }
 
@@ -379,10 +428,13 @@ impl Delivery for RedisDelivery {
         self.connection.run("announce workers", None, &pipeline).await
     }
 
-    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error> {
-        let servings = self.servings().await?;
-        let serving = servings.iter().filter(|serving| serving.serves(queue, function));
-        Ok(serving.map(|serving| serving.capacity).sum())
+    async fn takers(
+        &self,
+        queue: &QueueId,
+        function: &Function,
+        requires: &Requirements,
+    ) -> Result<Takers, Error> {
+        Ok(Takers::among(self.servings().await?.iter(), queue, function, requires))
     }
 
     async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error> {
@@ -469,13 +521,15 @@ impl RedisDelivery {
     async fn count(&self, queue: QueueId) -> Result<QueueDepth, Error> {
         let mut pipeline = Pipeline::new();
         pipeline.smembers(self.keys.active(&queue));
-        let (active,): (Vec<String>,) = self.connection.run("list functions", None, &pipeline).await?;
+        pipeline.hvals(self.keys.keyed(&queue));
+        let (active, keyed): (Vec<String>, Vec<u64>) =
+            self.connection.run("list lanes", None, &pipeline).await?;
         let mut pipeline = Pipeline::new();
-        for function in active.iter().filter_map(|text| codec::function(text)) {
-            let lane = self.keys.lane(&queue, &function);
+        for lane in &active {
+            let lane = self.keys.lane(&queue, lane);
             pipeline.zcard(lane.ready).zcard(lane.delayed).zcard(lane.taken);
         }
-        let mut depth = QueueDepth { queue, ready: 0, delayed: 0, claimed: 0 };
+        let mut depth = QueueDepth { queue, ready: keyed.iter().sum(), delayed: 0, claimed: 0 };
         if pipeline.is_empty() {
             return Ok(depth);
         }
@@ -489,28 +543,102 @@ impl RedisDelivery {
     }
 }
 
+/// What is found of a run.
+struct Found {
+    time: (i64, i64),
+    holder: Option<Vec<u8>>,
+    expiry: Option<f64>,
+    is_claimed: bool,
+    /// Of its group, for a ready one.
+    n_before: Option<u64>,
+    due: Option<f64>,
+    n_delayed_before: Option<u64>,
+    n_keyless: u64,
+    n_keyed: Option<u64>,
+    n_in_group: u64,
+    n_groups: u64,
+    n_groups_before: Option<u64>,
+}
+
+impl Found {
+    /// From the answers in the order of the questions.
+    fn read(answers: Vec<redis::Value>) -> Option<Self> {
+        let mut answers = answers.into_iter();
+        Some(Self {
+            time: read_next(&mut answers)?,
+            holder: read_next(&mut answers)?,
+            expiry: read_next(&mut answers)?,
+            is_claimed: read_next(&mut answers)?,
+            n_before: read_next(&mut answers)?,
+            due: read_next(&mut answers)?,
+            n_delayed_before: read_next(&mut answers)?,
+            n_keyless: read_next(&mut answers)?,
+            n_keyed: read_next(&mut answers)?,
+            n_in_group: read_next(&mut answers)?,
+            n_groups: read_next(&mut answers)?,
+            n_groups_before: read_next(&mut answers)?,
+        })
+    }
+
+    fn n_ready(&self) -> u64 {
+        self.n_keyless + self.n_keyed.unwrap_or(0)
+    }
+
+    fn lane(&self) -> Turns {
+        Turns {
+            n_before: self.n_before.unwrap_or(0),
+            n_of_others: self.n_ready().saturating_sub(self.n_in_group),
+            n_groups: self.n_groups + u64::from(self.n_keyless > 0),
+            n_groups_before: self.n_groups_before.unwrap_or(0),
+        }
+    }
+}
+
 /// Reads the answer of `take.lua`. None where it does not hold what it must.
-fn read_taken(queue: &QueueId, functions: &[&Function], answer: Vec<redis::Value>) -> Option<Taken> {
+fn read_taken(
+    queue: &QueueId,
+    lanes: &[(Function, Requirements)],
+    answer: Vec<redis::Value>,
+) -> Option<Taken> {
     let mut values = answer.into_iter();
-    let wait: i64 = redis::from_redis_value(values.next()?).ok()?;
+    let wait: i64 = read_next(&mut values)?;
     let mut taken =
         Taken { entries: Vec::new(), next_in: u64::try_from(wait).ok().map(Duration::from_millis) };
     while let Some(number) = values.next() {
         let number: usize = redis::from_redis_value(number).ok()?;
-        let run_id: Vec<u8> = redis::from_redis_value(values.next()?).ok()?;
-        let epoch: u64 = redis::from_redis_value(values.next()?).ok()?;
-        let priority: i32 = redis::from_redis_value(values.next()?).ok()?;
-        let due_at_millis: i64 = redis::from_redis_value(values.next()?).ok()?;
+        let (function, requires) = lanes.get(number.checked_sub(1)?)?;
+        let run_id: Vec<u8> = read_next(&mut values)?;
+        let epoch: u64 = read_next(&mut values)?;
+        let priority: i32 = read_next(&mut values)?;
+        let due_at_millis: i64 = read_next(&mut values)?;
+        let fairness_key: String = read_next(&mut values)?;
+        let prefers: String = read_next(&mut values)?;
         let id = EntryId {
             queue: queue.clone(),
-            function: Function::clone(functions.get(number.checked_sub(1)?)?),
+            function: function.clone(),
+            requires: requires.clone(),
+            fairness_key: unless_empty(&fairness_key)?,
             run_id: codec::run_id(&run_id)?,
             epoch: Epoch(epoch),
         };
         let due_at = Timestamp::from_micros(due_at_millis.saturating_mul(1_000));
-        taken.entries.push(Entry { id, priority, due_at });
+        taken.entries.push(Entry { id, priority, due_at, prefers: unless_empty(&prefers)? });
     }
     Some(taken)
+}
+
+fn read_next<T: redis::FromRedisValue>(values: &mut impl Iterator<Item = redis::Value>) -> Option<T> {
+    redis::from_redis_value(values.next()?).ok()
+}
+
+/// A name that may be missing. None: it is no name.
+fn unless_empty<T: std::str::FromStr>(text: &str) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+/// As scripts take it: empty for none.
+fn fairness_key(entry: &EntryId) -> &str {
+    entry.fairness_key.as_ref().map_or("", FairnessKey::as_str)
 }
 
 fn unreadable(operation: &'static str) -> Error {

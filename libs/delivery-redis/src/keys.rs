@@ -3,12 +3,18 @@
 //!
 //! | key | type | what | lives |
 //! |---|---|---|---|
-//! | `{tg:<ns>/<queue>}:v1:ready:<kind>:<name>` | sorted set | run ids by rank (priority, then due time) | while entries are ready |
-//! | `{tg:<ns>/<queue>}:v1:delayed:<kind>:<name>` | sorted set | run ids by due time in ms | while entries wait for their time |
-//! | `{tg:<ns>/<queue>}:v1:taken:<kind>:<name>` | sorted set | run ids by the end of their claim in ms | while claims are under way |
-//! | `{tg:<ns>/<queue>}:v1:facts:<kind>:<name>` | hash | run id → `epoch priority`, where not both are 0 | as ready and delayed |
-//! | `{tg:<ns>/<queue>}:v1:claims` | hash | run id → `epoch priority due` | as taken |
-//! | `{tg:<ns>/<queue>}:v1:active` | set | `<kind>:<name>` that may have entries | until a take or forget finds none |
+//! | `{tg:<ns>/<queue>}:v1:ready:<lane>` | sorted set | run ids by rank (priority, then due time) | while entries without a fairness key are ready |
+//! | `{tg:<ns>/<queue>}:v1:group:<lane> LF <fairness key>` | sorted set | the same of those with this key | while they are ready |
+//! | `{tg:<ns>/<queue>}:v1:ring:<lane>` | sorted set | fairness keys by the best priority and the turn of their group | as its groups |
+//! | `{tg:<ns>/<queue>}:v1:delayed:<lane>` | sorted set | run ids, each with its fairness key behind it, by due time in ms | while entries wait for their time |
+//! | `{tg:<ns>/<queue>}:v1:taken:<lane>` | sorted set | run ids by the end of their claim in ms | while claims are under way |
+//! | `{tg:<ns>/<queue>}:v1:facts:<lane>` | hash | run id → `epoch priority [preferred worker]`, unless that is `0 0` | as ready and delayed |
+//! | `{tg:<ns>/<queue>}:v1:claims` | hash | run id → `epoch priority due`, then a line each: fairness key, preferred worker | as taken |
+//! | `{tg:<ns>/<queue>}:v1:active` | set | lanes that may have entries | until a take or forget finds none |
+//! | `{tg:<ns>/<queue>}:v1:needed` | set | first labels that active lanes require | as active |
+//! | `{tg:<ns>/<queue>}:v1:needs:<label>` | set | active lanes of which this is the first label | as active |
+//! | `{tg:<ns>/<queue>}:v1:keyed` | hash | lane → its ready entries with a fairness key | while there are any |
+//! | `{tg:<ns>/<queue>}:v1:turns` | hash | fairness key → the turn of its group, in how many lanes it waits; the latest turn | as keyed |
 //! | `{tg:leases/<part>}:v1:expiry` | sorted set | run ids by the end of their lease in ms | while runs are held |
 //! | `{tg:leases/<part>}:v1:holders` | hash | run id → epoch, namespace, worker: a line each | as expiry |
 //! | `tg:v1:queues` | sorted set | `<ns>/<queue>` by last use in ms | an hour after the last use, for the gauges |
@@ -17,9 +23,11 @@
 //! | `tg:v1:born_at` | string | µs since the Unix epoch | until all is lost |
 //! | `tg:v1:hints` | channel | see `codec` | |
 //!
+//! A lane is `<kind>:<name>`, and where labels are required a line for each, `<key>=<value>`, in the order of the keys.
+//!
 //! task-queue owns all of them. Run ids are the 16 bytes of the UUID.
 
-use tidegate_delivery::{Function, QueueId};
+use tidegate_delivery::QueueId;
 use tidegate_model::RunId;
 
 /// How many parts the leases are split into, so that a cluster shares them. Changing it needs a new version
@@ -32,7 +40,7 @@ pub(crate) struct Keys {
     prefix: String,
 }
 
-/// The names of one function in one queue, in the order in which scripts take them.
+/// The names of one lane of one queue, in the order in which scripts take them.
 pub(crate) struct LaneKeys {
     pub(crate) ready: String,
     pub(crate) delayed: String,
@@ -49,13 +57,35 @@ impl Keys {
         format!("{{{}:{queue}}}:v1:{part}", self.prefix)
     }
 
-    pub(crate) fn lane(&self, queue: &QueueId, function: &Function) -> LaneKeys {
-        let key = |part: &str| self.of_queue(queue, &format!("{part}:{function}"));
+    /// What the names of a queue begin with, for scripts that make further ones.
+    pub(crate) fn base(&self, queue: &QueueId) -> String {
+        self.of_queue(queue, "")
+    }
+
+    pub(crate) fn lane(&self, queue: &QueueId, lane: &str) -> LaneKeys {
+        let key = |part: &str| self.of_queue(queue, &format!("{part}:{lane}"));
         LaneKeys { ready: key("ready"), delayed: key("delayed"), taken: key("taken"), facts: key("facts") }
     }
 
     pub(crate) fn claims(&self, queue: &QueueId) -> String {
         self.of_queue(queue, "claims")
+    }
+
+    /// The ready entries of a lane with a fairness key.
+    pub(crate) fn group(&self, queue: &QueueId, lane: &str, key: &str) -> String {
+        self.of_queue(queue, &format!("group:{lane}\n{key}"))
+    }
+
+    pub(crate) fn ring(&self, queue: &QueueId, lane: &str) -> String {
+        self.of_queue(queue, &format!("ring:{lane}"))
+    }
+
+    pub(crate) fn keyed(&self, queue: &QueueId) -> String {
+        self.of_queue(queue, "keyed")
+    }
+
+    pub(crate) fn needed(&self, queue: &QueueId) -> String {
+        self.of_queue(queue, "needed")
     }
 
     pub(crate) fn active(&self, queue: &QueueId) -> String {

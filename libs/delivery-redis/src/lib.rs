@@ -1,7 +1,7 @@
 //! Delivery state in Redis, shared by any number of task-queue replicas.
 //!
-//! The key names are in `keys`, the scripts in `scripts/`. Each script touches keys of one slot only and
-//! gets all of them as `KEYS`, so the layout suits a Redis Cluster. Time: whether an entry is due is judged
+//! The key names are in `keys`, the scripts in `scripts/`. Each script touches keys of one slot only: those that
+//! it gets as `KEYS`, and others of the same hash tag that it names itself. So the layout suits a Redis Cluster. Time: whether an entry is due is judged
 //! by the caller's clock, claims and leases by the server's.
 
 mod codec;

@@ -1,14 +1,22 @@
 use redis::Script;
 
-/// How much one step of priority weighs in a rank: more than any due time in ms until the year 2109. The
+/// How much one step of priority weighs in a rank (`STEP` of the scripts): more than any due time in ms until the year 2109. The
 /// largest rank is below 2^50, so it is exact in the double that a score is.
 pub(crate) const RANK_OF_PRIORITY: i64 = 1 << 42;
+
+/// A script that goes on after what scripts of entries have in common.
+macro_rules! of_entries {
+    ($path:literal) => {
+        Script::new(concat!(include_str!("scripts/common.lua"), include_str!($path)))
+    };
+}
 
 /// The moves; each file tells its keys, arguments and answer.
 pub(crate) struct Scripts {
     pub(crate) place: Script,
     pub(crate) take: Script,
     pub(crate) forget: Script,
+    pub(crate) lanes: Script,
     pub(crate) lease: Script,
     pub(crate) renew: Script,
     pub(crate) release: Script,
@@ -19,9 +27,10 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
-            place: Script::new(include_str!("scripts/place.lua")),
-            take: Script::new(include_str!("scripts/take.lua")),
-            forget: Script::new(include_str!("scripts/forget.lua")),
+            place: of_entries!("scripts/place.lua"),
+            take: of_entries!("scripts/take.lua"),
+            forget: of_entries!("scripts/forget.lua"),
+            lanes: Script::new(include_str!("scripts/lanes.lua")),
             lease: Script::new(include_str!("scripts/lease.lua")),
             renew: Script::new(include_str!("scripts/renew.lua")),
             release: Script::new(include_str!("scripts/release.lua")),

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use tidegate_delivery::{Delivery, Entry, EntryId, Function, Hint, QueueId, Want};
+use tidegate_delivery::{Delivery, Entry, EntryId, Function, Hint, Labels, QueueId, Requirements, Want};
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
 use tidegate_model::{Epoch, Namespace, QueueName, RunId, RunKind, Timestamp};
 use tokio::{
@@ -19,14 +19,22 @@ const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 fn entry() -> Entry {
     let queue = QueueId { namespace: Namespace::default(), queue: QueueName::default() };
     let function = Function { kind: RunKind::Task, name: "f".parse().unwrap() };
-    let id = EntryId { queue, function, run_id: RunId::new(), epoch: Epoch(0) };
-    Entry { id, priority: 0, due_at: NOW }
+    let id = EntryId {
+        queue,
+        function,
+        requires: Requirements::default(),
+        fairness_key: None,
+        run_id: RunId::new(),
+        epoch: Epoch(0),
+    };
+    Entry { id, priority: 0, due_at: NOW, prefers: None }
 }
 
 async fn take(delivery: &RedisDelivery, like: &Entry) -> Result<Vec<Entry>, tidegate_delivery::Error> {
     let functions = std::slice::from_ref(&like.id.function);
     let claim_lease = Duration::from_secs(60);
-    let want = Want { queue: &like.id.queue, functions, limit: 10, now: NOW, claim_lease };
+    let labels = Labels::new();
+    let want = Want { queue: &like.id.queue, functions, labels: &labels, limit: 10, now: NOW, claim_lease };
     Ok(delivery.take(want).await?.entries)
 }
 

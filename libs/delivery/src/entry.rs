@@ -1,6 +1,10 @@
 use std::{fmt, time::Duration};
 
-use tidegate_model::{Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_model::{
+    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp, WorkerId,
+};
+
+use crate::{Labels, Requirements};
 
 /// A queue of a tenant: entries of one never wait for entries of another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +45,10 @@ pub struct EntryId {
     pub queue: QueueId,
     /// What it executes. A run never changes its function.
     pub function: Function,
+    /// What it asks of a worker. A run never changes that.
+    pub requires: Requirements,
+    /// With whom it takes turns. A run never changes that; `None`: with all that have none.
+    pub fairness_key: Option<FairnessKey>,
     /// The run.
     pub run_id: RunId,
     /// The run's epoch when the entry was made.
@@ -56,6 +64,8 @@ pub struct Entry {
     pub priority: i32,
     /// Not delivered before. Kept to the millisecond, rounded up.
     pub due_at: Timestamp,
+    /// The worker that is to have it, if that has room when it is taken.
+    pub prefers: Option<WorkerId>,
 }
 
 impl Entry {
@@ -77,6 +87,8 @@ pub struct Want<'a> {
     pub queue: &'a QueueId,
     /// What the taker can execute. Entries of other functions are not touched and block nobody.
     pub functions: &'a [Function],
+    /// The labels of the taker. Entries that require others are not touched and block nobody.
+    pub labels: &'a Labels,
     /// At most so many.
     pub limit: usize,
     /// Entries that are due by then are ready.

@@ -21,6 +21,7 @@ mod error;
 mod hint;
 mod lease;
 mod port;
+mod requirements;
 mod standing;
 
 pub use entry::{Entry, EntryId, Function, QueueId, Taken, Want};
@@ -28,4 +29,5 @@ pub use error::Error;
 pub use hint::{HINT_BACKLOG, Hint, Hints, ReadyHint, Stop, hint_channel};
 pub use lease::{Generation, Held, Lease, LeaseQuestion};
 pub use port::{Delivery, QueueDepth};
-pub use standing::{Capacity, Serving, Standing};
+pub use requirements::{Labels, Requirements, line as label_line};
+pub use standing::{Capacity, Serving, Standing, Takers, Turns};

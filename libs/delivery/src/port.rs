@@ -5,7 +5,7 @@ use tidegate_model::{Namespace, QueueName, Timestamp};
 
 use crate::{
     Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, QueueId,
-    Serving, Standing, Stop, Taken, Want,
+    Requirements, Serving, Standing, Stop, Taken, Takers, Want,
 };
 
 /// Where deliveries are kept.
@@ -17,16 +17,22 @@ use crate::{
 /// **Clocks.** Whether an entry is due is judged by the caller's `now`: it is a hint, and the store
 /// judges it again. Claims and leases are judged by one clock for all replicas, the adapter's own, so
 /// callers give durations only.
+///
+/// **Turns.** Entries of a queue with a fairness key form a group, and so do all without one, whatever their functions.
+/// Among entries of the same priority, the groups take turns: a group whose entry was taken comes behind all other
+/// groups, and so does one that begins to have ready entries. A group of many thus keeps nobody waiting for longer than
+/// a round. What is known of turns follows what is ready; a queue in which no entry has a key knows of none.
 #[async_trait]
 pub trait Delivery: Send + Sync + 'static {
     /// Makes runs wait for workers. The same run and epoch twice is one entry, also while it is
     /// claimed; a higher epoch replaces a lower one; a lower one is ignored. Hints the listeners.
     async fn enqueue(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error>;
 
-    /// Takes the best entries: larger priority first, then earlier due, then smaller run id. Each is
-    /// claimed: it stays known and is ready again when `claim_lease` is over, unless it was forgotten
-    /// or put back before. Of more than 1,000 entries of a function that have become due since the
-    /// last take, the earliest 1,000 compete.
+    /// Takes the best entries: larger priority first, then the group whose turn it is, then earlier due, then
+    /// smaller run id. Each is claimed: it stays known and is ready again when `claim_lease` is over, unless
+    /// it was forgotten or put back before. Of more than 1,000 entries of a function that have become due
+    /// since the last take, the earliest 1,000 compete; and so do about 256 of the different requirements
+    /// that begin with the same label.
     async fn take(&self, want: Want<'_>) -> Result<Taken, Error>;
 
     /// Ends claims and makes the entries wait until their `due_at`; also rescores entries that wait, and
@@ -82,8 +88,14 @@ pub trait Delivery: Send + Sync + 'static {
     /// `replica` is a name that no other replica has.
     async fn announce(&self, replica: &str, servings: &[Serving], duration: Duration) -> Result<(), Error>;
 
-    /// The workers of all replicas that take runs of the function from the queue, as announced last.
-    async fn capacity(&self, queue: &QueueId, function: &Function) -> Result<Capacity, Error>;
+    /// The workers of all replicas that could take a run of the function with these requirements from the queue,
+    /// as announced last.
+    async fn takers(
+        &self,
+        queue: &QueueId,
+        function: &Function,
+        requires: &Requirements,
+    ) -> Result<Takers, Error>;
 
     /// The workers of all replicas that serve the queue, whatever they take from it, as announced last.
     async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error>;

@@ -90,7 +90,12 @@ impl Dispatch for GrpcDispatch {
                 Standing::Leased { expires_in: expires_in.unwrap_or_default() }
             }
         };
-        Ok(DeliveryFacts { standing, n_workers: answer.n_workers, n_free_slots: answer.n_free_slots })
+        Ok(DeliveryFacts {
+            standing,
+            n_workers: answer.n_workers,
+            n_free_slots: answer.n_free_slots,
+            n_serving: answer.n_serving,
+        })
     }
 
     async fn describe_queue(
@@ -163,6 +168,9 @@ fn delivery(run: &Run) -> Option<internal::Delivery> {
         epoch: run.epoch.0,
         priority: run.priority,
         due_at: Some(timestamp_to_proto(run.due_at)),
+        fairness_key: run.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        required_worker_labels: run.required_labels.clone(),
+        preferred_worker: run.preferred_worker.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
 }
 
@@ -180,6 +188,8 @@ fn cancelled_run(order: &StopOrder) -> internal::CancelledRun {
         message: order.message.clone(),
         kind: kind_to_proto(order.kind).into(),
         name: order.name.to_string(),
+        fairness_key: order.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        required_worker_labels: order.required_labels.clone(),
     }
 }
 

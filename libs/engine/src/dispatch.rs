@@ -5,7 +5,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tidegate_model::{Clock, Epoch, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_model::{
+    Clock, Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp,
+};
 use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::{LimitKey, RunStore};
 use tokio::sync::{Notify, mpsc};
@@ -55,10 +57,12 @@ pub trait Dispatch: Send + Sync + 'static {
 pub struct DeliveryFacts {
     /// Where it stands.
     pub standing: Standing,
-    /// Workers that take runs of its function from its queue.
+    /// Workers that take runs of its function from its queue and have the labels that it requires.
     pub n_workers: u32,
     /// Their free slots for runs of its kind.
     pub n_free_slots: u32,
+    /// Workers that take runs of its function from its queue, whatever their labels.
+    pub n_serving: u32,
 }
 
 /// How many runs of a queue delivery has.
@@ -125,6 +129,10 @@ pub struct StopOrder {
     pub kind: RunKind,
     /// The flow's or task's name.
     pub name: FunctionName,
+    /// With whom it takes turns.
+    pub fairness_key: Option<FairnessKey>,
+    /// The labels that a worker must have.
+    pub required_labels: BTreeMap<String, String>,
     /// The run.
     pub run_id: RunId,
     /// The epoch under which it is held or enqueued.
@@ -268,6 +276,8 @@ fn stop_order(run: &Run, epoch: Epoch, lost: bool) -> Option<StopOrder> {
         queue: queue.clone(),
         kind: run.kind,
         name: run.name.clone(),
+        fairness_key: run.fairness_key.clone(),
+        required_labels: run.required_labels.clone(),
         run_id: run.id,
         epoch,
         grace: (!lost).then_some(run.policies.cancel_grace),

@@ -31,10 +31,11 @@ fn wait_to_proto(wait: &Wait) -> v1::Wait {
         Wait::Handover { cause } => {
             Subject::Handover(v1::wait::Handover { cause: cause.clone().unwrap_or_default() })
         }
-        Wait::Worker { n_ahead, n_workers, n_free_slots } => Subject::Worker(v1::wait::Worker {
+        Wait::Worker { n_ahead, n_workers, n_free_slots, n_serving } => Subject::Worker(v1::wait::Worker {
             n_ahead: *n_ahead,
             n_workers: *n_workers,
             n_free_slots: *n_free_slots,
+            n_serving: *n_serving,
         }),
         Wait::Start { holder, start_by } => Subject::Start(v1::wait::Start {
             holder: holder.to_string(),

@@ -1,7 +1,9 @@
 use std::{collections::HashSet, sync::Arc};
 
-use tidegate_delivery::{Entry, EntryId, Function, Held, LeaseQuestion, QueueDepth, QueueId, Standing, Stop};
-use tidegate_model::{Epoch, RunKind, Timestamp, limits};
+use tidegate_delivery::{
+    Entry, EntryId, Function, Held, Labels, LeaseQuestion, QueueDepth, QueueId, Requirements, Standing, Stop,
+};
+use tidegate_model::{Epoch, FairnessKey, RunKind, Timestamp, limits};
 use tidegate_proto::internal::{
     self, CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse,
     Delivery, DescribeDeliveryRequest, DescribeDeliveryResponse, DescribeQueueRequest, DescribeQueueResponse,
@@ -10,8 +12,8 @@ use tidegate_proto::internal::{
     delivery_service_server::DeliveryService, describe_delivery_response,
 };
 use tidegate_wire::{
-    Violations, duration_from_proto, duration_to_proto, invalid, invalid_field, kind_from_proto,
-    timestamp_from_proto, timestamp_to_proto, to_status,
+    Violations, check_label_map, duration_from_proto, duration_to_proto, invalid, invalid_field,
+    kind_from_proto, timestamp_from_proto, timestamp_to_proto, to_status,
 };
 use tonic::{Request, Response, Status};
 
@@ -33,8 +35,11 @@ impl DeliveryService for DeliveryApi {
         })?;
         shared.delivery.enqueue(&entries, now).await.map_err(|error| to_status(&error))?;
         // The hint of the delivery state comes, too; a waiting credit is served without its way round.
-        let woken: HashSet<_> = entries.iter().map(|entry| (&entry.id.queue, &entry.id.function)).collect();
-        woken.into_iter().for_each(|(queue, function)| shared.pools.wake_for(queue, function));
+        let ids = entries.iter().map(|entry| &entry.id);
+        let woken: HashSet<_> = ids.map(|id| (&id.queue, &id.function, &id.requires)).collect();
+        woken.into_iter().for_each(|(queue, function, requires)| {
+            shared.pools.wake_for(queue, function, requires);
+        });
         Ok(Response::new(EnqueueRunsResponse {}))
     }
 
@@ -88,17 +93,18 @@ impl DeliveryService for DeliveryApi {
         };
         // Those of this replica as they are now; others announce theirs every few seconds.
         announce::announce(shared).await.map_err(|error| to_status(&error))?;
-        let capacity = shared.delivery.capacity(&entry.queue, &entry.function).await;
-        let capacity = capacity.map_err(|error| to_status(&error))?;
+        let takers = shared.delivery.takers(&entry.queue, &entry.function, &entry.requires).await;
+        let takers = takers.map_err(|error| to_status(&error))?;
         let standing = shared.delivery.standing(&entry, shared.clock.now()).await;
         let standing = standing.map_err(|error| to_status(&error))?;
         Ok(Response::new(DescribeDeliveryResponse {
             standing: standing_to_proto(standing),
-            n_workers: capacity.n_workers,
+            n_workers: takers.able.n_workers,
             n_free_slots: match entry.function.kind {
-                RunKind::Task => capacity.n_free_task_slots,
-                RunKind::Flow => capacity.n_free_flow_slots,
+                RunKind::Task => takers.able.n_free_task_slots,
+                RunKind::Flow => takers.able.n_free_flow_slots,
             },
+            n_serving: takers.n_serving,
         }))
     }
 
@@ -243,8 +249,34 @@ fn parse_delivery(delivery: &Delivery, now: Timestamp, violations: &mut Violatio
     if due_at.is_none() {
         violations.add("due_at", "is out of the range of a timestamp");
     }
-    let id = EntryId { queue: queue?, function: function?, run_id: run_id?, epoch: Epoch(delivery.epoch) };
-    Some(Entry { id, priority: delivery.priority, due_at: due_at? })
+    let (fairness_key, requires) =
+        parse_routing(&delivery.fairness_key, &delivery.required_worker_labels, violations);
+    let prefers = match delivery.preferred_worker.as_str() {
+        "" => None,
+        worker_id => violations.parse("preferred_worker", worker_id),
+    };
+    let id = EntryId {
+        queue: queue?,
+        function: function?,
+        requires,
+        fairness_key,
+        run_id: run_id?,
+        epoch: Epoch(delivery.epoch),
+    };
+    Some(Entry { id, priority: delivery.priority, due_at: due_at?, prefers })
+}
+
+fn parse_routing(
+    fairness_key: &str,
+    required: &Labels,
+    violations: &mut Violations,
+) -> (Option<FairnessKey>, Requirements) {
+    let fairness_key = match fairness_key {
+        "" => None,
+        key => violations.parse("fairness_key", key),
+    };
+    check_label_map("required_worker_labels", required, limits::MAX_REQUIRED_LABELS, violations);
+    (fairness_key, Requirements::new(required))
 }
 
 fn held(stop: &Stop) -> Held {
@@ -259,8 +291,10 @@ fn parse_cancelled(run: &CancelledRun, violations: &mut Violations) -> Option<(E
     if grace.is_none() && run.grace.is_some() {
         violations.add("grace", "is negative or malformed");
     }
+    let (fairness_key, requires) = parse_routing(&run.fairness_key, &run.required_worker_labels, violations);
     let epoch = Epoch(run.epoch);
     let run_id = run_id?;
     let stop = Stop { run_id, epoch, grace, message: run.message.clone() };
-    Some((EntryId { queue: queue?, function: function?, run_id, epoch }, stop))
+    let id = EntryId { queue: queue?, function: function?, requires, fairness_key, run_id, epoch };
+    Some((id, stop))
 }

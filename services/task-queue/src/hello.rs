@@ -1,9 +1,9 @@
 use std::fmt;
 
-use tidegate_delivery::{Function, QueueId};
+use tidegate_delivery::{Function, Labels, QueueId};
 use tidegate_model::{ErrorCode, Namespace, Reason, ServiceError, WorkerId, limits};
 use tidegate_proto::v1;
-use tidegate_wire::{Violations, invalid, kind_from_proto, to_status};
+use tidegate_wire::{Violations, check_label_map, invalid, kind_from_proto, to_status};
 use tonic::Status;
 
 /// The protocol that this service speaks.
@@ -27,6 +27,8 @@ pub(crate) struct Serves {
     pub(crate) queues: Vec<QueueId>,
     /// Sorted, without repetitions.
     pub(crate) functions: Vec<Function>,
+    /// What tells them from others.
+    pub(crate) labels: Labels,
 }
 
 /// The worker speaks another version of the protocol.
@@ -69,7 +71,9 @@ pub(crate) fn parse(hello: v1::Hello) -> Result<Hello, Status> {
     let serves = namespace.as_ref().map(|namespace| Serves {
         queues: parse_queues(namespace, &hello.queues, &mut violations),
         functions: parse_functions(&hello.functions, &mut violations),
+        labels: hello.labels.clone(),
     });
+    check_label_map("labels", &hello.labels, limits::MAX_WORKER_LABELS, &mut violations);
     if hello.sdk.len() > limits::MAX_NAME_SIZE || hello.sdk.chars().any(char::is_control) {
         let max = limits::MAX_NAME_SIZE;
         violations.add("sdk", format!("at most {max} bytes without control characters are allowed"));

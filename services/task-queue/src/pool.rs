@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use tidegate_delivery::{Capacity, Entry, Error, Function, QueueId, Serving, Want};
-use tidegate_model::RunKind;
+use tidegate_delivery::{Capacity, Entry, Error, Function, QueueId, Requirements, Serving, Want};
+use tidegate_model::{RunKind, WorkerId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -74,10 +74,11 @@ impl Pools {
     }
 
     /// A run of a function is ready in a queue.
-    pub(crate) fn wake_for(&self, queue: &QueueId, function: &Function) {
+    pub(crate) fn wake_for(&self, queue: &QueueId, function: &Function, requires: &Requirements) {
         self.wake_where(|pool| {
             pool.serves.queues.binary_search(queue).is_ok()
                 && pool.serves.functions.binary_search(function).is_ok()
+                && requires.are_met_by(&pool.serves.labels)
         });
     }
 
@@ -129,15 +130,15 @@ impl Pool {
         Serving {
             queues: self.serves.queues.clone(),
             functions: self.serves.functions.clone(),
+            labels: self.serves.labels.clone(),
             capacity: members.iter().map(capacity).sum(),
         }
     }
 
     fn free_slots(&self, kind: RunKind, patience: Duration) -> FreeSlots {
         let members = self.members();
-        let free = |member: &Arc<WorkerStream>| *member.credits(patience).of(kind);
-        let heap = members.iter().enumerate().map(|(member_idx, member)| (free(member), member_idx));
-        FreeSlots { by_free: heap.filter(|(free, _)| *free > 0).collect(), members: members.clone() }
+        let free: Vec<u32> = members.iter().map(|member| *member.credits(patience).of(kind)).collect();
+        FreeSlots::new(members.clone(), free)
     }
 
     /// Takes entries for the free slots of one kind and passes them on to be claimed. Answers how many there
@@ -179,15 +180,17 @@ impl Pool {
             };
             let now = shared.clock.now();
             let claim_lease = *shared.config.lease.claim;
-            let taken = shared.delivery.take(Want { queue, functions, limit, now, claim_lease }).await?;
+            let want = Want { queue, functions, labels: &self.serves.labels, limit, now, claim_lease };
+            let taken = shared.delivery.take(want).await?;
             next_in = next_in.into_iter().chain(taken.next_in).min();
             if allowance == Allowance::Probe && taken.entries.is_empty() {
                 shared.paused.probe_again(queue);
             }
             n_taken += taken.entries.len();
             wanted = wanted.saturating_sub(taken.entries.len());
-            for entry in taken.entries {
-                let (Some(stream), Some(permit)) = (slots.take(), room.next()) else {
+            let streams = slots.give_out(&taken.entries);
+            for (entry, stream) in taken.entries.into_iter().zip(streams) {
+                let (Some(stream), Some(permit)) = (stream, room.next()) else {
                     debug_assert!(false, "a take gives no more than was asked for");
                     continue; // its claim expires
                 };
@@ -199,23 +202,63 @@ impl Pool {
     }
 }
 
-/// The members of a pool by their free slots, most first, so that work spreads.
+/// The members of a pool and their free slots.
 struct FreeSlots {
-    by_free: BinaryHeap<(u32, usize)>,
     members: Vec<Arc<WorkerStream>>,
+    /// Of each member.
+    free: Vec<u32>,
+    /// Most free slots first, so that work spreads. A number that is not that of `free` any more is an old one.
+    by_free: BinaryHeap<(u32, usize)>,
 }
 
 impl FreeSlots {
-    fn sum(&self) -> usize {
-        self.by_free.iter().map(|(free, _)| *free as usize).sum()
+    fn new(members: Vec<Arc<WorkerStream>>, free: Vec<u32>) -> Self {
+        let by_free = free.iter().enumerate().map(|(member_idx, free)| (*free, member_idx)).collect();
+        Self { members, free, by_free }
     }
 
-    fn take(&mut self) -> Option<Arc<WorkerStream>> {
-        let (free, member_idx) = self.by_free.pop()?;
-        if free > 1 {
-            self.by_free.push((free - 1, member_idx));
+    fn sum(&self) -> usize {
+        self.free.iter().map(|free| *free as usize).sum()
+    }
+
+    /// A stream for each of the entries. Those with a preferred worker choose first, so that another entry does not get
+    /// its last slot.
+    fn give_out(&mut self, entries: &[Entry]) -> Vec<Option<Arc<WorkerStream>>> {
+        let mut streams = vec![None; entries.len()];
+        if entries.iter().any(|entry| entry.prefers.is_some()) {
+            let ids =
+                self.members.iter().enumerate().map(|(member_idx, member)| (&member.worker_id, member_idx));
+            let by_id: HashMap<&WorkerId, usize> = ids.collect();
+            for (stream, entry) in streams.iter_mut().zip(entries) {
+                let member_idx = entry.prefers.as_ref().and_then(|worker_id| by_id.get(worker_id)).copied();
+                if let Some(member_idx) = member_idx.filter(|member_idx| self.free[*member_idx] > 0) {
+                    self.free[member_idx] -= 1;
+                    *stream = Some(Arc::clone(&self.members[member_idx]));
+                }
+            }
         }
-        Some(Arc::clone(&self.members[member_idx]))
+        for stream in streams.iter_mut().filter(|stream| stream.is_none()) {
+            *stream = self.take();
+        }
+        streams
+    }
+
+    /// A slot of the member with the most.
+    fn take(&mut self) -> Option<Arc<WorkerStream>> {
+        loop {
+            let (known_free, member_idx) = self.by_free.pop()?;
+            let free = &mut self.free[member_idx];
+            let is_old = known_free != *free;
+            if !is_old && *free > 0 {
+                *free -= 1;
+            }
+            if *free > 0 {
+                self.by_free.push((*free, member_idx));
+            }
+            if !is_old && known_free > 0 {
+                return Some(Arc::clone(&self.members[member_idx]));
+            }
+        }
     }
 }
 

@@ -68,6 +68,14 @@ async fn a_wrong_hello_is_refused_with_all_its_faults() {
     assert_eq!(fields(&status), ["hello.functions[1].name", "hello.functions[2].name"]);
     let many = Hello { functions: vec![task("f"); 10_001], ..good.clone() };
     assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.functions"]);
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let wrong = Hello { labels: [label("no key", ""), label("k", "a\nb")].into(), ..good.clone() };
+    let status = refusal(&suite, Message::Hello(wrong)).await;
+    assert_eq!(fields(&status), ["hello.labels[k]", "hello.labels"]);
+    let labels = (0..51).map(|n| label(&format!("k{n}"), "")).collect();
+    let many = Hello { labels, ..good.clone() };
+    assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.labels"]);
+
     let many = Hello { queues: vec!["q".to_owned(); 65], ..good };
     assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.queues"]);
 

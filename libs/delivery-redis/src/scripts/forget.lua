@@ -1,10 +1,11 @@
--- Forgets entries and claims of one function, up to the given epochs.
+-- Forgets entries and claims of one lane, up to the given epochs.
 --
 -- KEYS  ready, delayed, taken, facts, claims, active
--- ARGV  function, then for each entry: id, epoch
+-- ARGV  base, lane, then for each entry: id, epoch, fairness key
 local ready, delayed, taken, facts, claims, active = unpack(KEYS)
-for i = 2, #ARGV, 2 do
-    local id, epoch = ARGV[i], tonumber(ARGV[i + 1])
+local base, lane = ARGV[1], ARGV[2]
+for i = 3, #ARGV, 3 do
+    local id, epoch, key = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
     local claim = redis.call('HGET', claims, id)
     if claim then
         if tonumber(string.match(claim, '^%d+')) <= epoch then
@@ -14,13 +15,17 @@ for i = 2, #ARGV, 2 do
     else
         local fact = redis.call('HGET', facts, id)
         if not fact or tonumber(string.match(fact, '^%d+')) <= epoch then
-            redis.call('ZREM', ready, id)
-            redis.call('ZREM', delayed, id)
+            if key == '' then
+                redis.call('ZREM', ready, id)
+            else
+                remove_from_group(base, lane, key, id)
+            end
+            redis.call('ZREM', delayed, delayed_name(id, key))
             redis.call('HDEL', facts, id)
         end
     end
 end
-if redis.call('EXISTS', ready, delayed, taken) == 0 then
-    redis.call('SREM', active, ARGV[1])
+if redis.call('EXISTS', ready, delayed, taken, base .. 'ring:' .. lane) == 0 then
+    note_emptied(base, active, lane)
 end
 return redis.status_reply('OK')

@@ -1,7 +1,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::support::{Fixture, SHORT, at, entry, eventually, queue, runs, take, task, with_epoch};
-use crate::Want;
+use crate::{Labels, Want};
 
 /// Many takers at two replicas at once.
 pub async fn each_entry_goes_to_one_taker(fixture: Fixture) {
@@ -32,9 +32,13 @@ pub async fn an_expired_claim_is_ready_again_as_it_was(fixture: Fixture) {
     let (q, f) = (queue("q"), task("f"));
     let mut lost = with_epoch(&entry(&q, &f), 7);
     (lost.priority, lost.due_at) = (-3, at(4));
+    lost.id.fairness_key = Some("a key".parse().expect("a fairness key"));
+    lost.prefers = Some("worker 1".parse().expect("a worker id"));
     fixture.delivery.enqueue(std::slice::from_ref(&lost), at(5)).await.expect("enqueue");
     let functions = [f];
-    let want = Want { queue: &q, functions: &functions, limit: 5, now: at(5), claim_lease: SHORT };
+    let labels = Labels::new();
+    let want =
+        Want { queue: &q, functions: &functions, labels: &labels, limit: 5, now: at(5), claim_lease: SHORT };
     let got = fixture.delivery.take(want).await.expect("take");
     assert_eq!(got.entries, [lost.clone()]);
     assert_eq!(take(&fixture.other, &q, &functions, 5, at(5)).await.entries, []);

@@ -4,16 +4,20 @@
 mod claims;
 mod entries;
 mod hints;
+mod labels;
 mod leases;
 mod standing;
 mod support;
+mod turns;
 
 pub use claims::*;
 pub use entries::*;
 pub use hints::*;
+pub use labels::*;
 pub use leases::*;
 pub use standing::*;
 pub use support::Fixture;
+pub use turns::*;
 
 /// Makes a test of each case. `$fixture` is an async function without arguments that gives a
 /// [`Fixture`](crate::conformance::Fixture) with a state of its own.
@@ -52,8 +56,22 @@ macro_rules! conformance {
             stops_reach_every_replica
             that_a_queue_is_resumed_reaches_every_replica
             a_run_stands_where_it_was_put
+            a_run_with_a_key_stands_behind_the_turns_of_others
             what_replicas_announce_adds_up_until_it_ends
             depths_of_a_tenant_are_paged_by_name
+            takers_have_the_labels_that_a_run_requires
+            requirements_are_met_by_all_of_their_labels
+            what_nobody_can_take_blocks_nobody
+            nothing_is_left_of_requirements
+            many_requirements_do_not_hide_the_one_that_is_met
+            groups_take_turns
+            a_group_that_comes_waits_for_one_round
+            priority_goes_before_turns
+            a_group_takes_its_turn_in_all_functions_at_once
+            entries_without_a_key_are_one_group
+            a_key_is_kept_by_delays_claims_and_epochs
+            nothing_is_left_of_turns
+            turns_are_those_of_a_simple_model
         );
     };
     (@tests $fixture:path; $($case:ident)*) => {

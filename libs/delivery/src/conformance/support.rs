@@ -3,7 +3,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use tidegate_model::{Epoch, Namespace, QueueName, RunId, RunKind, Timestamp};
 
-use crate::{Delivery, Entry, EntryId, Function, Held, QueueId, Taken, Want};
+use crate::{Delivery, Entry, EntryId, Function, Held, Labels, QueueId, Requirements, Taken, Want};
 
 /// What a case works on: a state that nothing else uses.
 pub struct Fixture {
@@ -42,12 +42,26 @@ pub(super) fn entry(queue: &QueueId, function: &Function) -> Entry {
         id: EntryId {
             queue: queue.clone(),
             function: function.clone(),
+            requires: Requirements::default(),
+            fairness_key: None,
             run_id: RunId::new(),
             epoch: Epoch(0),
         },
         priority: 0,
         due_at: at(0),
+        prefers: None,
     }
+}
+
+/// An entry with a fairness key; empty: none.
+pub(super) fn keyed(queue: &QueueId, function: &Function, key: &str) -> Entry {
+    let mut entry = entry(queue, function);
+    entry.id.fairness_key = (!key.is_empty()).then(|| key.parse().expect("a fairness key"));
+    entry
+}
+
+pub(super) fn labels(labels: &[(&str, &str)]) -> Labels {
+    labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(super) fn with_epoch(entry: &Entry, epoch: u64) -> Entry {
@@ -68,7 +82,19 @@ pub(super) async fn take(
     limit: usize,
     now: Timestamp,
 ) -> Taken {
-    let want = Want { queue, functions, limit, now, claim_lease: LONG };
+    take_with(delivery, queue, functions, &Labels::new(), limit, now).await
+}
+
+/// The same by a taker with labels.
+pub(super) async fn take_with(
+    delivery: &Arc<dyn Delivery>,
+    queue: &QueueId,
+    functions: &[Function],
+    labels: &Labels,
+    limit: usize,
+    now: Timestamp,
+) -> Taken {
+    let want = Want { queue, functions, labels, limit, now, claim_lease: LONG };
     delivery.take(want).await.expect("take")
 }
 

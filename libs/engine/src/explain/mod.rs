@@ -61,10 +61,12 @@ pub enum Wait {
     Worker {
         /// How many of its function in its queue come before it.
         n_ahead: u64,
-        /// Live workers that take runs of its function from its queue.
+        /// Live workers that take runs of its function from its queue and have the labels that it requires.
         n_workers: u32,
         /// Their free slots for runs of its kind.
         n_free_slots: u32,
+        /// Live workers that take runs of its function from its queue, whatever their labels.
+        n_serving: u32,
     },
     /// Its holder, to say that the code starts.
     Start {
@@ -247,7 +249,7 @@ fn waits_of_due(facts: &Facts) -> Vec<Wait> {
         None => waits.push(Wait::Time { until: run.due_at }),
         Some(Err(error)) => waits.push(Wait::Handover { cause: Some(error.to_string()) }),
         Some(Ok(delivery)) => {
-            let DeliveryFacts { standing, n_workers, n_free_slots } = delivery;
+            let DeliveryFacts { standing, n_workers, n_free_slots, n_serving } = delivery;
             let n_ahead = if let Standing::Ready { n_ahead } = standing { *n_ahead } else { 0 };
             // One that waits for a slot is handed over when that comes free.
             if *standing == Standing::Unknown && !is_waiting(run) {
@@ -256,7 +258,12 @@ fn waits_of_due(facts: &Facts) -> Vec<Wait> {
             if *standing == Standing::Unknown && is_waiting(run) && *n_workers > 0 {
                 return waits;
             }
-            waits.push(Wait::Worker { n_ahead, n_workers: *n_workers, n_free_slots: *n_free_slots });
+            waits.push(Wait::Worker {
+                n_ahead,
+                n_workers: *n_workers,
+                n_free_slots: *n_free_slots,
+                n_serving: *n_serving,
+            });
         }
     }
     waits

@@ -45,7 +45,7 @@ fn known(
     n_workers: u32,
     n_free_slots: u32,
 ) -> Option<Result<DeliveryFacts, DispatchError>> {
-    Some(Ok(DeliveryFacts { standing, n_workers, n_free_slots }))
+    Some(Ok(DeliveryFacts { standing, n_workers, n_free_slots, n_serving: n_workers }))
 }
 
 fn worker() -> Holder {
@@ -153,6 +153,23 @@ fn a_run_of_a_paused_queue_says_who_paused_it_and_since_when() {
     let later = Draft { due_at: Some(NOW + Duration::from_secs(10)), ..draft() };
     let later = explained(later, None, &by_nobody);
     assert!(matches!(later.waits[..], [Wait::Time { .. }, Wait::Queue { .. }]), "{later:?}");
+}
+
+#[test]
+fn a_run_that_no_worker_may_take_names_the_labels() {
+    let labels = [("gpu", "true"), ("zone", "a")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let needy = || after(Draft { required_labels: labels.clone().into(), ..draft() }, &[]);
+    let standing = Standing::Ready { n_ahead: 0 };
+    let facts = DeliveryFacts { standing: standing.clone(), n_workers: 0, n_free_slots: 0, n_serving: 2 };
+    assert_eq!(
+        explained(needy(), None, Some(Ok(facts))).summary,
+        "It requires a worker with the labels `gpu=true`, `zone=a`, and of the 2 live workers that serve task `resize` \
+         from queue `pictures` none has them: start one that has."
+    );
+    assert_eq!(
+        explained(needy(), None, known(standing, 0, 0)).summary,
+        "No live worker serves task `resize` from queue `pictures`: start one with the labels `gpu=true`, `zone=a`."
+    );
 }
 
 #[test]

@@ -103,17 +103,29 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
         Wait::Handover { cause: None } => {
             "It is not with task-queue yet: the scheduler hands over what is due within seconds.".to_owned()
         }
-        Wait::Worker { n_workers: 0, .. } => {
-            format!("No live worker serves {what} from queue `{}`: start one.", queue(run))
+        Wait::Worker { n_workers: 0, n_serving: 0, .. } => {
+            let with_labels = match required(run) {
+                labels if labels.is_empty() => String::new(),
+                labels => format!(" with the labels {labels}"),
+            };
+            format!("No live worker serves {what} from queue `{}`: start one{with_labels}.", queue(run))
         }
-        Wait::Worker { n_ahead, n_workers, n_free_slots: 0 } => format!(
+        Wait::Worker { n_workers: 0, n_serving, .. } => format!(
+            "It requires a worker with the labels {}, and of the {} that {} {what} from queue `{}` none has them: start \
+             one that has.",
+            required(run),
+            counted(u64::from(*n_serving), "live worker"),
+            if *n_serving == 1 { "serves" } else { "serve" },
+            queue(run),
+        ),
+        Wait::Worker { n_ahead, n_workers, n_free_slots: 0, .. } => format!(
             "All slots of the {} that {} {what} from queue `{}` are taken; {} ahead of it.",
             counted(u64::from(*n_workers), "worker"),
             if *n_workers == 1 { "serves" } else { "serve" },
             queue(run),
             are(*n_ahead, "run"),
         ),
-        Wait::Worker { n_ahead, n_workers, n_free_slots } => format!(
+        Wait::Worker { n_ahead, n_workers, n_free_slots, .. } => format!(
             "It is about to be given to a worker: {} with {} for {what} in queue `{}`; {} ahead of it.",
             are(u64::from(*n_workers), "worker"),
             counted(u64::from(*n_free_slots), "free slot"),
@@ -281,6 +293,12 @@ fn queue(run: &Run) -> &str {
         Placement::Queue(queue) => queue.as_str(),
         Placement::Session(_) => "",
     }
+}
+
+/// The labels that its worker must have.
+fn required(run: &Run) -> String {
+    let labels = run.required_labels.iter().map(|(key, value)| format!("`{key}={value}`"));
+    labels.collect::<Vec<_>>().join(", ")
 }
 
 /// The process that executes a local run.

@@ -75,7 +75,12 @@ impl Dispatch for Notes {
     async fn describe(&self, _run: &Run) -> Result<DeliveryFacts, DispatchError> {
         self.check()?;
         let facts = self.facts.lock().expect("no test panicked with it").clone();
-        Ok(facts.unwrap_or(DeliveryFacts { standing: Standing::Unknown, n_workers: 0, n_free_slots: 0 }))
+        Ok(facts.unwrap_or(DeliveryFacts {
+            standing: Standing::Unknown,
+            n_workers: 0,
+            n_free_slots: 0,
+            n_serving: 0,
+        }))
     }
 
     async fn describe_queue(

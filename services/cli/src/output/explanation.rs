@@ -73,6 +73,7 @@ fn wait_json(wait: &Wait) -> Value {
             "n_ahead": worker.n_ahead,
             "n_workers": worker.n_workers,
             "n_free_slots": worker.n_free_slots,
+            "n_serving": worker.n_serving,
         } }),
         Some(Subject::Start(start)) => {
             json!({ "start": { "holder": start.holder, "start_by": time_json(start.start_by) } })

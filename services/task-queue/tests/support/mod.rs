@@ -140,6 +140,7 @@ impl Suite {
             epoch: self.api.epoch(run_id),
             priority,
             due_at: Some(self.api.due_at(run_id)),
+            ..Delivery::default()
         }
     }
 
@@ -162,6 +163,7 @@ impl Suite {
             message: "asked by a test".to_owned(),
             kind: RunKind::Task.into(),
             name: name.to_owned(),
+            ..CancelledRun::default()
         };
         self.deliveries.cancel_runs(CancelRunsRequest { runs: vec![run] }).await.unwrap();
     }
@@ -240,6 +242,7 @@ pub fn hello(id: &str, tasks: &[&str]) -> Hello {
         queues: vec!["default".to_owned()],
         functions: tasks.iter().map(task).collect(),
         sdk: "test/0".to_owned(),
+        ..Hello::default()
     }
 }
 
