@@ -35,7 +35,7 @@ impl NewRun {
         delays=vec![], jitter=0.0, retry_on=vec![], never_retry_on=vec![], run_timeout=None, cancel_grace=None,
         max_crashes=None, detached=false, detached_on_failure=None, detached_on_crash=None, labels=BTreeMap::new(),
         inherit_labels=false, deployment="", expires_at=None, cache_key="", cache_expiration=None,
-        concurrency_limits=vec![]))]
+        concurrency_limits=vec![], fairness_key="", required_labels=BTreeMap::new(), sticky=false))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         kind: &str,
@@ -70,6 +70,9 @@ impl NewRun {
         cache_key: &str,
         cache_expiration: Option<f64>,
         concurrency_limits: Vec<String>,
+        fairness_key: &str,
+        required_labels: BTreeMap<String, String>,
+        sticky: bool,
     ) -> PyResult<Self> {
         let delays =
             delays.into_iter().map(|delay| duration("a retry delay", delay)).collect::<PyResult<_>>()?;
@@ -109,6 +112,9 @@ impl NewRun {
             cache_key: cache_key.into(),
             cache_expires_after: cache_expiration.map(|age| duration("cache_expiration", age)).transpose()?,
             concurrency_limits,
+            fairness_key: fairness_key.into(),
+            required_worker_labels: required_labels,
+            prefer_parent_worker: sticky && calls.is_some(),
             priority,
             tags,
             idempotency_key: key.into(),

@@ -86,6 +86,26 @@ impl Run {
         self.0.concurrency_limits.clone()
     }
 
+    #[getter]
+    fn fairness_key(&self) -> &str {
+        &self.0.fairness_key
+    }
+
+    #[getter]
+    fn required_labels(&self) -> BTreeMap<String, String> {
+        self.0.required_worker_labels.clone()
+    }
+
+    #[getter]
+    fn preferred_worker(&self) -> &str {
+        &self.0.preferred_worker
+    }
+
+    #[getter]
+    fn priority(&self) -> i32 {
+        self.0.priority
+    }
+
     /// `(type, name, message)`, such as `("FAILED", "TimedOut", "…")`.
     #[getter]
     fn state(&self) -> (&'static str, &str, &str) {

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -37,7 +38,8 @@ pub(crate) struct Worker {
 #[pymethods]
 impl Worker {
     #[new]
-    #[pyo3(signature = (client, *, queues, functions, task_slots, flow_slots, drain_grace))]
+    #[pyo3(signature = (client, *, queues, functions, task_slots, flow_slots, drain_grace, labels=BTreeMap::new()))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
         client: &Client,
@@ -46,13 +48,14 @@ impl Worker {
         task_slots: u32,
         flow_slots: u32,
         drain_grace: f64,
+        labels: BTreeMap<String, String>,
     ) -> PyResult<Self> {
         let functions = functions
             .into_iter()
             .map(|(kind, name)| proto::Function { kind: kind_of(&kind).into(), name })
             .collect();
         let drain_grace = Duration::from_secs_f64(drain_grace.clamp(0.0, 86_400.0));
-        let options = WorkerOptions { queues, functions, task_slots, flow_slots, drain_grace };
+        let options = WorkerOptions { queues, functions, labels, task_slots, flow_slots, drain_grace };
         let (worker, attempts) =
             core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
         Ok(Self { worker, attempts: Mutex::new(attempts), runtime: client.core.runtime().clone() })

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
@@ -298,6 +299,48 @@ def test_what_a_run_is_found_by(queue: str) -> None:
     assert (run.concurrency_limits, run.cache_key) == (["db"], queue)
     found, _ = block(client().list_runs(f'labels.team = "{queue}"', 10, ""))
     assert [each.id for each in found] == [run.id]
+
+
+def test_every_option_of_a_delay_reaches_the_run(queue: str) -> None:
+    eta = datetime.now(timezone.utc) + timedelta(hours=1)
+    options = {
+        "queue": queue,
+        "eta": eta,
+        "expires": eta + timedelta(hours=1),
+        "priority": 7,
+        "idempotency_key": f"once-{queue}",
+        "fairness_key": "customer 7",
+        "require_labels": {"gpu": "true"},
+        "labels": {"team": "blue"},
+    }
+    handle = work.add.with_options(**options).delay(1, 2)
+    run = handle.run()
+    assert (run.queue, run.priority, run.fairness_key) == (queue, 7, "customer 7")
+    assert (run.labels, run.required_labels, run.preferred_worker) == ({"team": "blue"}, {"gpu": "true"}, "")
+    assert work.add.with_options(**options).delay(1, 2) == handle
+    at = json.loads(subprocess.check_output([os.environ["TIDEGATE_BIN"], "run", "get", handle.id, "-o", "json"]))
+    assert datetime.fromisoformat(at["due_at"]) == eta
+    assert datetime.fromisoformat(at["expires_at"]) == eta + timedelta(hours=1)
+    found, _ = block(client().list_runs(f'queue = "{queue}" fairness_key = "customer*" due_at > +59m', 10, ""))
+    assert [each.id for each in found] == [handle.id]
+    counted = work.add.with_options(queue=queue, countdown=3600, expires=7200.0).delay(1, 2)
+    found, _ = block(client().list_runs(f'queue = "{queue}" due_at < +61m expires_at > +119m', 10, ""))
+    assert counted.id in [each.id for each in found]
+
+
+def test_a_run_goes_to_a_worker_with_the_labels_that_it_requires(processes: Processes, queue: str) -> None:
+    plain = processes.worker("work.py", queue)
+    needy = work.pid.with_options(queue=queue, require_labels={"gpu": "true"}).delay()
+    assert work.pid.with_options(queue=queue).delay().result(timeout=PATIENCE) == plain.pid
+    assert needy.state.type == "SCHEDULED"
+    able = processes.worker("work.py", queue, "gpu=true", "zone=a")
+    assert needy.result(timeout=PATIENCE) == able.pid
+
+
+def test_a_sticky_child_prefers_the_worker_of_its_parent(processes: Processes, queue: str) -> None:
+    processes.worker("work.py", queue)
+    parent, child, preferred = work.delays_sticky.with_options(queue=queue).delay().result(timeout=PATIENCE)
+    assert parent == child and f":{parent}:" in preferred
 
 
 def test_a_child_may_outlive_the_failure_of_its_parent(queue: str) -> None:

@@ -263,13 +263,20 @@ async def holds_async(limit: str, entered: str, told: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@flow
+def delays_sticky() -> list:
+    child = pid.with_options(queue=current_queue, sticky=True).delay()
+    return [os.getpid(), child.result(), child.run().preferred_worker]
+
+
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
         fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
-        leaves_its_child, asks, asks_async, suspends, suspends_async, holds, holds_async,
+        leaves_its_child, asks, asks_async, suspends, suspends_async, holds, holds_async, delays_sticky,
         queues=[current_queue],
         drain_seconds=5,
+        labels=dict(label.split("=", 1) for label in sys.argv[2:]),
     )

@@ -58,6 +58,7 @@ async fn completed(
     let options = WorkerOptions {
         queues: vec!["default".into()],
         functions: vec![Function { kind: RunKind::Task.into(), name: "count".into() }],
+        labels: std::collections::BTreeMap::new(),
         task_slots: 1,
         flow_slots: 0,
         drain_grace: std::time::Duration::from_secs(5),

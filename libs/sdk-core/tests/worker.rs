@@ -22,6 +22,7 @@ fn options(task_slots: u32) -> WorkerOptions {
     WorkerOptions {
         queues: vec!["default".into()],
         functions: vec![Function { kind: RunKind::Task.into(), name: "count".into() }],
+        labels: std::collections::BTreeMap::new(),
         task_slots,
         flow_slots: 0,
         drain_grace: Duration::from_secs(5),

@@ -58,6 +58,28 @@ impl Call {
         self
     }
 
+    /// With whom it takes turns in its queue: runs of the same priority are served by key in turn, however many each has.
+    pub fn fairness_key(mut self, key: impl Into<String>) -> Self {
+        self.run.fairness_key = key.into();
+        self
+    }
+
+    /// The labels that a worker must have to get it. At most 8.
+    pub fn require_labels<K: Into<String>, V: Into<String>>(
+        mut self,
+        labels: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.run.required_worker_labels =
+            labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self
+    }
+
+    /// The worker that executes its parent gets it, if that has a free slot then. Inside a run, or with a parent.
+    pub fn sticky(mut self) -> Self {
+        self.run.prefer_parent_worker = true;
+        self
+    }
+
     /// It starts not before then.
     pub fn due_at(mut self, time: SystemTime) -> Self {
         self.run.due_at = Some(core::timestamp_of(time));
@@ -322,7 +344,10 @@ mod tests {
             .retry_on(["io"])
             .never_retry_on(["TimedOut"])
             .on_parent_failure(ParentPolicy::Detach)
-            .on_parent_crash(ParentPolicy::Cancel);
+            .on_parent_crash(ParentPolicy::Cancel)
+            .fairness_key("customer-7")
+            .require_labels([("gpu", "true")])
+            .sticky();
         let run = call.new_run(&()).unwrap();
         let policies = run.policies.unwrap();
         let retry = RetryPolicy {
@@ -339,5 +364,7 @@ mod tests {
         assert_eq!(run.cache_expires_after, Some(prost_types::Duration { seconds: 60, nanos: 0 }));
         assert_eq!(run.expires_at, Some(prost_types::Timestamp { seconds: 7, nanos: 0 }));
         assert_eq!(run.deployment, "count/nightly");
+        assert_eq!((run.fairness_key.as_str(), run.prefer_parent_worker), ("customer-7", true));
+        assert_eq!(run.required_worker_labels, [("gpu".to_owned(), "true".to_owned())].into());
     }
 }

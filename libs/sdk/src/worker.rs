@@ -1,4 +1,8 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use opentelemetry::trace::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,6 +25,7 @@ pub struct WorkerBuilder {
     client: Client,
     functions: HashMap<(RunKind, String), Function>,
     queues: Vec<String>,
+    labels: BTreeMap<String, String>,
     task_slots: u32,
     flow_slots: u32,
     drain_grace: Duration,
@@ -41,6 +46,7 @@ impl Worker {
             client,
             functions: HashMap::new(),
             queues: vec!["default".into()],
+            labels: BTreeMap::new(),
             task_slots: 10,
             flow_slots: 100,
             drain_grace: Duration::from_secs(30),
@@ -129,6 +135,18 @@ impl WorkerBuilder {
         self
     }
 
+    /// What tells it from other workers: it gets the runs that require no label which it lacks ([`Call::require_labels`]).
+    /// At most 50. Default: none.
+    ///
+    /// [`Call::require_labels`]: crate::Call::require_labels
+    pub fn labels<K: Into<String>, V: Into<String>>(
+        mut self,
+        labels: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self
+    }
+
     /// Tasks at once. Default: 10; at most 10,000.
     pub fn task_slots(mut self, n: u32) -> Self {
         self.task_slots = n;
@@ -159,6 +177,7 @@ impl WorkerBuilder {
             functions: names
                 .map(|(kind, name)| proto::Function { kind: (*kind).into(), name: name.clone() })
                 .collect(),
+            labels: self.labels,
             // Slots of a kind that is not served would be credits that nothing can use.
             task_slots: if serves(RunKind::Task) { self.task_slots } else { 0 },
             flow_slots: if serves(RunKind::Flow) { self.flow_slots } else { 0 },

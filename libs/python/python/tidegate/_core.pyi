@@ -49,6 +49,9 @@ class NewRun:
         cache_key: str = "",
         cache_expiration: Optional[float] = None,
         concurrency_limits: list[str] = ...,
+        fairness_key: str = "",
+        required_labels: dict[str, str] = ...,
+        sticky: bool = False,
     ) -> None: ...
 
 class Run:
@@ -66,6 +69,10 @@ class Run:
     deployment: str
     cache_key: str
     concurrency_limits: list[str]
+    fairness_key: str
+    required_labels: dict[str, str]
+    preferred_worker: str
+    priority: int
     state: tuple[str, str, str]
     parameters: Optional[tuple[str, bytes]]
     result: Optional[tuple[str, bytes]]
@@ -144,6 +151,7 @@ class Worker:
         task_slots: int,
         flow_slots: int,
         drain_grace: float,
+        labels: dict[str, str] = ...,
     ) -> None: ...
     def next(self, seconds: float) -> Optional[list[Attempt]]: ...
     def drain(self) -> None: ...

@@ -80,6 +80,13 @@ class Options:
     expires: Union[datetime, float, None] = None
     #: For `.delay()`: the concurrency limits of which it needs a slot each to start; one that is not defined does not bind.
     concurrency_limits: Sequence[str] = ()
+    #: For `.delay()`: with whom the run takes turns in its queue, such as a customer: runs of the same priority are served
+    #: by key in turn, however many each has. Default: with all runs that have none.
+    fairness_key: str = ""
+    #: For `.delay()`: the labels that a worker must have to get it, see :func:`serve`. At most 8.
+    require_labels: Mapping[str, str] = field(default_factory=dict)
+    #: For `.delay()` inside a run: the worker that executes that run gets this one too, if it has a free slot then.
+    sticky: bool = False
     #: For `.delay()`: one key, one run; a second call with it gives the run of the first.
     idempotency_key: str = ""
     #: For `.delay()` with a used key and other parameters: take the run that is there instead of an error.
@@ -255,6 +262,9 @@ class Function(Generic[P, R]):
             cache_key=cache_key,
             cache_expiration=cache_expiration if cache_key else None,
             concurrency_limits=list(options.concurrency_limits) if queued else [],
+            fairness_key=options.fairness_key if queued else "",
+            required_labels=dict(options.require_labels) if queued else {},
+            sticky=options.sticky and queued,
         )
 
     def _cache_key(self, arguments: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from . import _connection, _core, _execution, _payload
 from ._connection import client
@@ -31,6 +31,7 @@ def serve(
     flow_limit: int = 100,
     queues: Sequence[str] = ("default",),
     drain_seconds: float = 30.0,
+    labels: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Executes queued runs of `functions` until SIGTERM or SIGINT; then takes no more and lets running ones end.
 
@@ -38,6 +39,8 @@ def serve(
     :param flow_limit: flows at once; they mostly wait for their children.
     :param queues: where to take runs from. 1 to 64.
     :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
+    :param labels: what tells this worker from others: it gets the runs that require no label which it lacks
+        (`require_labels` of :class:`Options`). At most 50.
     """
     served: dict[tuple[str, str], Function[Any, Any]] = {}
     for function in functions:
@@ -48,7 +51,7 @@ def serve(
             raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
     if not served:
         raise InvalidArgument("serve() needs at least one flow or task")
-    Serving(served, limit, flow_limit, list(queues), drain_seconds).run()
+    Serving(served, limit, flow_limit, list(queues), drain_seconds, dict(labels or {})).run()
 
 
 class Serving:
@@ -61,6 +64,7 @@ class Serving:
         flow_limit: int,
         queues: list[str],
         drain_seconds: float,
+        labels: dict[str, str],
     ) -> None:
         self._served = served
         self._queues = queues
@@ -74,6 +78,7 @@ class Serving:
             task_slots=task_slots,
             flow_slots=flow_slots,
             drain_grace=drain_seconds,
+            labels=labels,
         )
         # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
         self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")

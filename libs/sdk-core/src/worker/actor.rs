@@ -186,6 +186,7 @@ impl Actor {
             queues: self.options.queues.clone(),
             functions: self.options.functions.clone(),
             sdk: self.connection.options.sdk.clone(),
+            labels: self.options.labels.clone(),
         };
         let connection = Arc::clone(&self.connection);
         Link::new(move || Box::pin(dial::dial(Arc::clone(&connection), hello.clone())))

@@ -4,7 +4,7 @@ mod actor;
 mod attempt;
 mod dial;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ pub struct WorkerOptions {
     pub queues: Vec<String>,
     /// The flows and tasks. 1 to 10,000.
     pub functions: Vec<proto::Function>,
+    /// What tells it from other workers: it gets the runs that require no label which it lacks. At most 50.
+    pub labels: BTreeMap<String, String>,
     /// Tasks at once. At most 10,000.
     pub task_slots: u32,
     /// Flows at once; they mostly wait for their children. At most 10,000.
