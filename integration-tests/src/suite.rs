@@ -236,9 +236,16 @@ impl Suite {
 
     /// As [`Suite::worker`], for so many tasks at a time.
     pub fn worker_with_slots(&self, queue: &str, task_slots: u32) -> Process {
+        self.worker_with_labels(queue, task_slots, &[])
+    }
+
+    /// As [`Suite::worker_with_slots`], with labels: `key=value`.
+    pub fn worker_with_labels(&self, queue: &str, task_slots: u32, labels: &[&str]) -> Process {
         let address = ("TIDEGATE_ADDRESS".to_owned(), self.address.clone());
         let env = self.env.iter().cloned().chain([address]);
-        Process::start(&program("tidegate-test-worker"), ["serve", queue, &task_slots.to_string()], env)
+        let task_slots = task_slots.to_string();
+        let args = ["serve", queue, &task_slots].into_iter().chain(labels.iter().copied());
+        Process::start(&program("tidegate-test-worker"), args, env)
     }
 
     /// Waits until the run is in that state.

@@ -1,9 +1,9 @@
 //! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM.
 //!
-//! `tidegate-test-worker serve QUEUE [TASK_SLOTS]`; TIDEGATE_ADDRESS says where.
+//! `tidegate-test-worker serve QUEUE [TASK_SLOTS [KEY=VALUE…]]`, the last its labels; TIDEGATE_ADDRESS says where.
 //! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, prints its id, waits for its result and prints that.
 
-use std::{io::Write as _, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tidegate_sdk::{
@@ -26,8 +26,10 @@ async fn main() -> anyhow::Result<()> {
     let queue = args.next().context("the second argument is the queue")?;
     let task_slots =
         args.next().map_or(Ok(16), |slots| slots.parse()).context("the third is a number of slots")?;
+    let label = |label: String| label.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let labels = args.map(label).collect::<Option<_>>().context("a label has the form KEY=VALUE")?;
     match role.as_str() {
-        "serve" => serve(queue, task_slots).await,
+        "serve" => serve(queue, task_slots, labels).await,
         "call" => call(queue).await,
         other => bail!("`{other}` is neither `serve` nor `call`"),
     }
@@ -44,7 +46,7 @@ async fn call(queue: String) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
+async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>) -> anyhow::Result<()> {
     let guard = telemetry::init_from_env("tidegate-test-worker");
     let client = Client::connect_from_env()?;
     let worker = Worker::builder(client.clone())
@@ -59,9 +61,12 @@ async fn serve(queue: String, task_slots: u32) -> anyhow::Result<()> {
         .task("chatter", chatter)
         .task("note", note)
         .task("occupy", occupy)
+        .task("whoami", whoami)
         .flow("sum_of_squares", sum_of_squares)
         .flow("twenty_of_each", twenty_of_each)
+        .flow("stays", stays)
         .queues([queue])
+        .labels(labels)
         .task_slots(task_slots)
         .drain_grace(Duration::from_secs(5))
         .build()?;
@@ -152,6 +157,28 @@ async fn sum_of_squares(ctx: Context, numbers: Vec<i64>) -> anyhow::Result<i64> 
 async fn note(_: Context, (path, name): (String, String)) -> anyhow::Result<String> {
     write_line(&path, &name)?;
     Ok(name)
+}
+
+/// Fails until its attempt number is `attempt`, then returns the worker's process id.
+async fn whoami(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
+    if ctx.attempt() < attempt {
+        bail!("attempt {} fails", ctx.attempt());
+    }
+    Ok(std::process::id())
+}
+
+/// Once there is a file at `path`, has queued tasks ask one after the other where they are. Returns its own process id,
+/// and theirs.
+async fn stays(ctx: Context, path: String) -> anyhow::Result<(u32, Vec<u32>)> {
+    while !std::fs::exists(&path)? {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut pids = Vec::new();
+    for _ in 0..5 {
+        let call = ctx.task("whoami").queue(ctx.queue()).sticky();
+        pids.push(call.delay(&1).await?.result().await?);
+    }
+    Ok((std::process::id(), pids))
 }
 
 /// Tells whoever listens at the socket `path` which process this is, and ends when it is told so. The connection ends with

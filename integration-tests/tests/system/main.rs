@@ -24,6 +24,7 @@ mod raw_worker;
 mod reattach;
 mod reflection;
 mod retries;
+mod routing;
 mod traceable;
 mod way_of_a_run;
 mod whole_tree;
