@@ -91,7 +91,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("sqlx", &["store-postgres", "store-sqlite", "integration-tests", "bench"]),
     ("tokio-postgres", &["store-postgres", "integration-tests"]),
-    ("redis", &["delivery-redis", "integration-tests", "chaos"]),
+    ("redis", &["delivery-redis", "integration-tests", "bench", "chaos"]),
     ("pyo3", &["python"]),
     ("clap", &["cli", "service-kit", "integration-tests", "bench", "chaos"]),
     ("object_store", &["payload"]),

@@ -1,5 +1,6 @@
 //! The benches. To add one: a module with `run(settings)`, and a line in [`BENCHES`].
 
+mod backlog;
 mod cancel;
 mod engine;
 mod idle;
@@ -33,6 +34,12 @@ const BENCHES: &[Bench] = &[
         name: "cancel",
         about: "the cancel of a tree of which a tenth runs on live workers, through the services and their delivery",
         run: |settings| Box::pin(cancel::run(settings)),
+    },
+    Bench {
+        name: "backlog",
+        about: "memory of 1,000,000 queued tasks in Redis, which is to stay under 150 MiB, and a take of 100 beside plain \
+                commands that move as much",
+        run: |settings| Box::pin(backlog::run(settings)),
     },
     Bench {
         name: "idle",
