@@ -14,6 +14,7 @@ use crate::{
     leases::LeaseWaits,
     metrics,
     operate::run_operate_lane,
+    queues::QueueTurns,
     wait::{Waits, run_is_of},
 };
 
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub bulk: Notify,
     pub waits: Waits,
     pub leases: LeaseWaits,
+    pub queue_turns: QueueTurns,
 }
 
 impl Engine {
@@ -102,6 +104,7 @@ impl Engine {
             bulk: Notify::new(),
             waits: Waits::default(),
             leases: LeaseWaits::default(),
+            queue_turns: QueueTurns::default(),
         };
         (Self { inner: Arc::new(inner) }, tasks)
     }

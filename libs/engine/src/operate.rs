@@ -182,8 +182,10 @@ async fn write(
     options: &Options,
 ) -> Result<(Vec<Outcome>, Outbound), StoreError> {
     let ids: BTreeSet<RunId> = operations.iter().map(Operation::run_id).collect();
-    let has_claims = operations.iter().any(|operation| matches!(operation, Operation::Claim { .. }));
-    let mut tx = if has_claims { store.begin_claims().await? } else { store.begin().await? };
+    let claims = operations.iter().filter(|operation| matches!(operation, Operation::Claim { .. }));
+    let claimed_in: BTreeSet<Namespace> = claims.map(|operation| operation.namespace().clone()).collect();
+    let begun = if claimed_in.is_empty() { store.begin() } else { store.begin_claims(&claimed_in) };
+    let mut tx = begun.await?;
     let locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
     let payloads = operations.iter().filter_map(|one| Some((one.namespace(), one.payload()?)));
     let objects = Objects::of(&mut *tx, payloads, now).await?;

@@ -1,6 +1,9 @@
 //! Queues: their settings, what people do with them, and what they mean for a claim.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tidegate_model::{Namespace, QueueName, RunId, Timestamp, limits};
 use tidegate_orchestration::{Placement, Run, StateType};
@@ -8,11 +11,17 @@ use tidegate_store::{
     Comparison, Count, CountQuery, Field, Filter, Queue, QueueKey, QueuePause, RunStore, RunTx, StoreError,
     Value,
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     DispatchError, Engine, EngineError, QueueDepth, QueueTraffic, ask::reservation, commit::commit,
     dispatch::Outbound, lane::with_retries, slots::Freed,
 };
+
+/// Changes of queues that may wait in a process.
+const N_CHANGES_WAITING: usize = 16;
+/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
+const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
 
 /// Which queue is meant, and who asks.
 #[derive(Clone, Debug)]
@@ -45,8 +54,8 @@ pub struct QueueFacts {
     pub settings: Option<Queue>,
     /// What delivery knows of it.
     pub traffic: Result<QueueTraffic, DispatchError>,
-    /// Runs that are SCHEDULED in it.
-    pub waiting: Count,
+    /// Runs that are SCHEDULED in it; `None`: there are so many in the namespace that the count took too long.
+    pub waiting: Option<Count>,
     /// Of these, those that wait for a slot of the queue.
     pub n_awaiting_slot: u64,
     /// Runs that a worker has.
@@ -97,18 +106,38 @@ impl Change<'_> {
     }
 }
 
+/// Lets changes of queues through one by one: each keeps a connection while it waits for claims.
+pub(crate) struct QueueTurns {
+    places: Semaphore,
+    turn: Semaphore,
+}
+
+impl Default for QueueTurns {
+    fn default() -> Self {
+        Self { places: Semaphore::new(1 + N_CHANGES_WAITING), turn: Semaphore::new(1) }
+    }
+}
+
+impl QueueTurns {
+    async fn take(&self) -> Result<[SemaphorePermit<'_>; 2], EngineError> {
+        let place = self.places.try_acquire().map_err(|_| EngineError::Overloaded)?;
+        let turn = self.turn.acquire().await.map_err(|_| EngineError::Draining)?;
+        Ok([turn, place])
+    }
+}
+
 impl Engine {
     /// Sets how many runs of a queue may be held at once. What is held already counts.
     pub async fn put_queue(&self, ask: &QueueAsk, max_slots: Option<u32>) -> Result<QueueView, EngineError> {
         let put = Change::Put { max_slots };
-        let (_, settings) = with_retries(|| self.change_queue(ask, &put)).await?;
+        let (_, settings) = self.change_queue(ask, &put).await?;
         self.queue_slots_changed(&ask.key);
         Ok(view(ask, settings))
     }
 
     /// Takes the settings of a queue away. False: it had none.
     pub async fn delete_queue(&self, ask: &QueueAsk) -> Result<bool, EngineError> {
-        let (was_there, _) = with_retries(|| self.change_queue(ask, &Change::Delete)).await?;
+        let (was_there, _) = self.change_queue(ask, &Change::Delete).await?;
         self.queue_slots_changed(&ask.key);
         self.tell_resumed(&ask.key).await;
         Ok(was_there)
@@ -117,13 +146,13 @@ impl Engine {
     /// Has no run of a queue be claimed any more.
     pub async fn pause_queue(&self, ask: &QueueAsk, reason: &str) -> Result<QueueView, EngineError> {
         let pause = Change::Pause { by: ask.actor.as_deref(), reason };
-        let (_, settings) = with_retries(|| self.change_queue(ask, &pause)).await?;
+        let (_, settings) = self.change_queue(ask, &pause).await?;
         Ok(view(ask, settings))
     }
 
     /// Has the runs of a queue be claimed again.
     pub async fn resume_queue(&self, ask: &QueueAsk) -> Result<QueueView, EngineError> {
-        let (_, settings) = with_retries(|| self.change_queue(ask, &Change::Resume)).await?;
+        let (_, settings) = self.change_queue(ask, &Change::Resume).await?;
         self.tell_resumed(&ask.key).await;
         Ok(view(ask, settings))
     }
@@ -133,25 +162,27 @@ impl Engine {
         let store = self.store();
         let settings = store.get_queues(std::slice::from_ref(key)).await?.into_iter().next();
         let traffic = self.dispatch().describe_queue(&key.namespace, &key.name).await;
-        let waiting = self.count_in(key, &[StateType::Scheduled], limits::MAX_EXACT_COUNT).await?;
-        let held = [StateType::Pending, StateType::Running, StateType::Cancelling];
-        let (Count::Exact(n_held) | Count::About(n_held) | Count::AtLeast(n_held)) =
-            self.count_in(key, &held, u64::from(limits::MAX_CONCURRENCY_SLOTS)).await?;
+        let waiting = self.count_waiting(key).await?;
+        let n_held = store.count_held(key, limits::MAX_CONCURRENCY_SLOTS as usize).await?;
         let n_awaiting_slot = store.count_waits(&[key.limit()]).await?.into_iter().sum();
         Ok(QueueFacts { key: key.clone(), settings, traffic, waiting, n_awaiting_slot, n_held })
     }
 
-    async fn count_in(
-        &self,
-        key: &QueueKey,
-        states: &[StateType],
-        exact_up_to: u64,
-    ) -> Result<Count, EngineError> {
+    /// By state, which has an index: so all that wait in the namespace are looked at.
+    async fn count_waiting(&self, key: &QueueKey) -> Result<Option<Count>, EngineError> {
         let is_in = Filter::Compare(Field::Queue, Comparison::Equal, Value::Text(key.name.to_string()));
-        let is = |state: &StateType| Filter::Compare(Field::State, Comparison::Equal, Value::State(*state));
-        let filter = Filter::And(vec![is_in, Filter::Or(states.iter().map(is).collect())]);
-        let query = CountQuery { namespace: key.namespace.clone(), filter, exact_up_to };
-        Ok(self.store().count_runs(&query).await?)
+        let waits = Filter::Compare(Field::State, Comparison::Equal, Value::State(StateType::Scheduled));
+        let filter = Filter::And(vec![is_in, waits]);
+        let query =
+            CountQuery { namespace: key.namespace.clone(), filter, exact_up_to: limits::MAX_EXACT_COUNT };
+        match self.store().count_runs(&query).await {
+            Ok(count) => Ok(Some(count)),
+            Err(StoreError::TooSlow(cause)) => {
+                tracing::warn!(queue.name = %key.name, %cause, "queue {} is told without how many wait in it", key.name);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Up to `limit` queues of a namespace whose names come after `after`, by name: those with settings, and those in use.
@@ -185,20 +216,36 @@ impl Engine {
         &self,
         ask: &QueueAsk,
         change: &Change<'_>,
+    ) -> Result<(bool, Option<Queue>), EngineError> {
+        let _turn = self.inner.queue_turns.take().await?;
+        // One that is tried again, as nobody knows what became of its commit, is to find that it was made.
+        let (request_id, kept) = match ask.request_id {
+            Some(request_id) => (request_id, self.inner.options.key_retention),
+            None => (RunId::new(), OWN_ID_RETENTION),
+        };
+        with_retries(|| self.try_change_queue(&ask.key, change, request_id, kept)).await
+    }
+
+    async fn try_change_queue(
+        &self,
+        key: &QueueKey,
+        change: &Change<'_>,
+        request_id: RunId,
+        kept: Duration,
     ) -> Result<(bool, Option<Queue>), StoreError> {
         let (store, now) = (&*self.inner.store, self.inner.clock.now());
-        let key = &ask.key;
-        let mut tx = store.begin_queue_change().await?;
+        let mut tx = store.begin_queue_change(&key.namespace).await?;
         let before = tx.read_queues(std::slice::from_ref(key)).await?.into_iter().next();
-        if let Some(request_id) = ask.request_id {
-            let name = (format!("queue/{}:{}", change.verb(), key.name), request_id.to_string());
-            let expires_at = now + self.inner.options.key_retention;
-            let named = [reservation(&key.namespace, request_id, &name, expires_at)];
-            if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
-                return Ok((true, before));
-            }
-            tx.reserve_keys(&named, now).await?;
+        let name = (format!("queue/{}:{}", change.verb(), key.name), request_id.to_string());
+        let named = [reservation(&key.namespace, request_id, &name, now + kept)];
+        if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
+            return Ok((true, before));
         }
+        if before.is_none() && matches!(change, Change::Delete) {
+            // Told as an error, so that a repeat is to be told alike.
+            return Ok((false, None));
+        }
+        tx.reserve_keys(&named, now).await?;
         let had_limit = before.as_ref().is_some_and(|queue| queue.max_slots.is_some());
         let after = match change.apply(key, before.as_ref(), now) {
             Some((after, true)) => {

@@ -12,6 +12,7 @@ use tidegate_orchestration::{Event, Holder, Placement, Run};
 use tidegate_store::{Count, LimitKey, QueueKey, RunStore};
 use tidegate_store_postgres::{PgOptions, PgStore, testing::Database};
 use tidegate_store_sqlite::SqliteStore;
+use tidegate_testkit::FaultyStore;
 
 fn queue(name: &str) -> QueueKey {
     QueueKey { namespace: Namespace::default(), name: name.parse().expect("is a name") }
@@ -138,14 +139,14 @@ async fn a_queue_holds_no_more_runs_than_it_may_and_hands_each_slot_on() {
     }
     assert!(fixture.claim(&created(&fixture, "p").await, "w").await.expect("is answered").is_granted());
     let facts = fixture.engine.get_queue(&queue("q")).await.expect("is told");
-    assert_eq!((facts.waiting, facts.n_awaiting_slot, facts.n_held), (Count::Exact(2), 2, 2));
+    assert_eq!((facts.waiting, facts.n_awaiting_slot, facts.n_held), (Some(Count::Exact(2)), 2, 2));
 
     fixture.report(&early, Event::Completed).await.expect("completes");
     until_handed_over(&fixture, &runs[1]).await;
     assert!(fixture.claim(&fixture.get(&runs[1]).await, "w").await.expect("is answered").is_granted());
     fixture.cancel(&runs[2]).await;
     let facts = fixture.engine.get_queue(&queue("q")).await.expect("is told");
-    assert_eq!((facts.waiting, facts.n_awaiting_slot, facts.n_held), (Count::Exact(0), 0, 2));
+    assert_eq!((facts.waiting, facts.n_awaiting_slot, facts.n_held), (Some(Count::Exact(0)), 0, 2));
 
     // Lowered and taken away while runs are held: they keep their slots until they end, and nothing is left of them.
     fixture.engine.put_queue(&ask("q"), Some(0)).await.expect("is put");
@@ -241,6 +242,49 @@ async fn a_slot_of_a_paused_queue_is_offered_to_one_of_its_runs() {
     assert_eq!(n_handed.count(), 1);
     fixture.engine.resume_queue(&ask("q")).await.expect("is resumed");
     assert!(fixture.claim(&fixture.get(&waiting[0]).await, "w").await.expect("is answered").is_granted());
+}
+
+#[tokio::test]
+async fn a_change_whose_commit_went_unanswered_is_answered_as_it_was_made() {
+    let truth: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+    let faulty = Arc::new(FaultyStore::new(truth, 0.2));
+    let fixture = Fixture::over(Arc::clone(&faulty) as Arc<dyn RunStore>);
+    for _ in 0..100 {
+        fixture.engine.put_queue(&ask("q"), Some(1)).await.expect("is put");
+        assert!(fixture.engine.delete_queue(&ask("q")).await.expect("is deleted"));
+    }
+    assert!(faulty.n_faults() > 0, "so many commits make for a fault");
+    let missing = QueueAsk { request_id: Some(RunId::new()), ..ask("q") };
+    assert!(!fixture.engine.delete_queue(&missing).await.expect("is answered"));
+    assert!(!fixture.engine.delete_queue(&missing).await.expect("is answered"), "a repeat is answered alike");
+}
+
+#[tokio::test]
+async fn more_changes_than_can_wait_are_told_to_come_back() {
+    let inner: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+    let store = Arc::new(FaultyStore::new(inner, 0.0));
+    let fixture = Fixture::over(Arc::clone(&store) as Arc<dyn RunStore>);
+    store.hold_commits();
+    let asks: Vec<QueueAsk> = (0..17).map(|n| ask(&format!("q{n}"))).collect();
+    let mut waiting = Box::pin(join_all(asks.iter().map(|ask| fixture.engine.put_queue(ask, Some(1)))));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    let refused = fixture.engine.put_queue(&ask("q"), Some(1)).await;
+    assert!(matches!(refused, Err(EngineError::Overloaded)), "{refused:?}");
+    store.release_commits();
+    assert!(waiting.await.into_iter().all(|put| put.is_ok()));
+    fixture.engine.put_queue(&ask("q"), Some(1)).await.expect("is put");
+}
+
+#[tokio::test]
+async fn a_queue_is_told_without_how_many_wait_where_the_count_takes_too_long() {
+    let inner: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+    let store = Arc::new(FaultyStore::new(inner, 0.0));
+    let fixture = Fixture::over(Arc::clone(&store) as Arc<dyn RunStore>);
+    let held = created(&fixture, "q").await;
+    fixture.start(&held).await;
+    store.slow_counts();
+    let facts = fixture.engine.get_queue(&queue("q")).await.expect("is told");
+    assert_eq!((facts.waiting, facts.n_held), (None, 1));
 }
 
 #[tokio::test]

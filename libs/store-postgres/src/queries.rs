@@ -104,6 +104,9 @@ statements! {
     LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
     PUT_QUEUE = "queues/put.sql";
     DELETE_QUEUE = "queues/delete.sql";
+    DELETE_QUEUE_LIMIT = "queues/delete_limit.sql";
+    COUNT_HELD_IN_QUEUE = "queues/count_held.sql";
+    SHARE_QUEUES = "queues/share.sql";
     HOLD_QUEUE_SLOTS = "queues/hold_slots.sql";
     DELETE_KEYS_BETWEEN = "idempotency_keys/delete_between.sql";
     LIST_PARTITIONS = "partitions/list.sql";

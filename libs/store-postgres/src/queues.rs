@@ -33,6 +33,17 @@ impl QueueRows for PgStore {
             .map_err(store_error)?;
         rows.iter().map(queue).collect()
     }
+
+    async fn count_held(&self, key: &QueueKey, limit: usize) -> Result<u64, StoreError> {
+        let counted = query(queries::COUNT_HELD_IN_QUEUE.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .bind(adapter::limit(limit))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        adapter::number("count", row::column(&counted, 0)?)
+    }
 }
 
 #[async_trait]
@@ -49,6 +60,9 @@ impl QueueTx for PgTx {
 
     async fn put_queue(&mut self, queue: &Queue) -> Result<(), StoreError> {
         let (namespace, pause) = (queue.key.namespace.as_str(), queue.pause.as_ref());
+        if queue.max_slots.is_none() {
+            self.delete_queue_limit(&queue.key).await?;
+        }
         query(queries::PUT_QUEUE.sql())
             .bind(namespace)
             .bind(queue.key.name.as_str())
@@ -61,7 +75,7 @@ impl QueueTx for PgTx {
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let Some(max_slots) = queue.max_slots else { return self.delete_queue_limit(&queue.key).await };
+        let Some(max_slots) = queue.max_slots else { return Ok(()) };
         query(queries::PUT_LIMIT.sql())
             .bind(namespace)
             .bind(queue.key.limit().name)
@@ -105,8 +119,9 @@ impl QueueTx for PgTx {
 
 impl PgTx {
     async fn delete_queue_limit(&mut self, key: &QueueKey) -> Result<(), StoreError> {
-        query(queries::DELETE_LIMIT.sql())
+        query(queries::DELETE_QUEUE_LIMIT.sql())
             .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
             .bind(key.limit().name)
             .execute(&mut *self.tx)
             .await

@@ -1,7 +1,7 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use sqlx::{Executor as _, Postgres, Transaction, query, types::Json};
+use sqlx::{Executor as _, Postgres, Transaction, postgres::PgArguments, query, query::Query, types::Json};
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
@@ -26,12 +26,10 @@ use crate::{
 /// nothing. A walk below many has no more time than every other statement: who asked tries them by themselves then.
 const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
 
-/// Claims share a lock that a change of a queue has alone: else a claim that had read the queue before could start a run
-/// after it. The lock comes first, before those of runs, so that nobody who waits for it holds up anybody; it comes with
-/// the beginning, so that it costs no round trip. Any number that nothing else uses.
-const BEGIN_CLAIMS: &str = "BEGIN; SELECT pg_advisory_xact_lock_shared(8385278140513741173)";
-/// As [`BEGIN_CLAIMS`], alone.
-const BEGIN_QUEUE_CHANGE: &str = "BEGIN; SELECT pg_advisory_xact_lock(8385278140513741173)";
+/// Claims share a lock of their namespace that a change of a queue has alone: else a claim that had read the queue before
+/// could start a run after it. The lock comes first, before those of runs, so that nobody who waits for it keeps a run
+/// from others. Any number that no other locks of two numbers begin with.
+const QUEUE_LOCKS: i32 = 1_952_671_593;
 
 impl PgStore {
     /// A transaction for statements with [`WALK_TIMEOUT`].
@@ -39,6 +37,17 @@ impl PgStore {
         let mut tx = self.pool.begin().await.map_err(store_error)?;
         tx.execute(WALK_TIMEOUT).await.map_err(store_error)?;
         Ok(tx)
+    }
+
+    /// A transaction whose first statement takes a lock. It is begun before that, so that a lock that comes too late, or
+    /// for nobody, goes with it.
+    async fn begin_locked(
+        &self,
+        lock: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Box<dyn RunTx>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        lock.execute(&mut *tx).await.map_err(store_error)?;
+        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
     }
 }
 
@@ -49,14 +58,14 @@ impl RunStore for PgStore {
         Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
     }
 
-    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
-        let tx = self.pool.begin_with(BEGIN_CLAIMS).await.map_err(store_error)?;
-        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
+    async fn begin_claims(&self, namespaces: &BTreeSet<Namespace>) -> Result<Box<dyn RunTx>, StoreError> {
+        let namespaces = namespaces.iter().map(Namespace::as_str).collect::<Vec<_>>();
+        self.begin_locked(query(queries::SHARE_QUEUES.sql()).bind(QUEUE_LOCKS).bind(namespaces)).await
     }
 
-    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
-        let tx = self.pool.begin_with(BEGIN_QUEUE_CHANGE).await.map_err(store_error)?;
-        Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
+    async fn begin_queue_change(&self, namespace: &Namespace) -> Result<Box<dyn RunTx>, StoreError> {
+        let lock = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
+        self.begin_locked(query(lock).bind(QUEUE_LOCKS).bind(namespace.as_str())).await
     }
 
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError> {

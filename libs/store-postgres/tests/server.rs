@@ -1,11 +1,12 @@
 //! What becomes of a server that refuses, breaks off, or is shared.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection};
+use tidegate_model::Namespace;
 use tidegate_store::{
     RunStore, StoreError,
-    conformance::fixture::{T0, append, event, get, insert, queued, within},
+    conformance::fixture::{T0, append, event, get, insert, is_waiting, queued, within},
 };
 use tidegate_store_postgres::{OpenError, PgOptions, PgStore, testing::Database};
 use tokio::{
@@ -174,6 +175,45 @@ async fn a_lock_that_is_held_for_long_is_given_up() {
     first.update_runs(&[(run, Some(T0))]).await.unwrap();
     first.commit().await.unwrap();
     drop((second, store));
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_queue_that_nobody_waits_for_any_more_holds_up_no_claim() {
+    let database = Database::create().await;
+    let options = PgOptions { max_connections: 2, ..PgOptions::default() };
+    let store: Arc<dyn RunStore> = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
+    let own = BTreeSet::from([Namespace::default()]);
+    let claims = store.begin_claims(&own).await.unwrap();
+    let namespace = Namespace::default();
+    let mut change = Box::pin(store.begin_queue_change(&namespace));
+    assert!(is_waiting(&mut change).await);
+    drop((change, claims));
+    // On both connections, side by side.
+    let claims = within(store.begin_claims(&own)).await.unwrap();
+    let others = within(store.begin_claims(&own)).await.unwrap();
+    drop((claims, others, store));
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_queue_that_waited_in_vain_leaves_a_connection_that_works() {
+    let database = Database::create().await;
+    let options =
+        PgOptions { max_connections: 2, lock_timeout: Duration::from_millis(100), ..PgOptions::default() };
+    let store: Arc<dyn RunStore> = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
+    let run = queued();
+    insert(&store, &[&run]).await;
+    let own = BTreeSet::from([Namespace::default()]);
+    let claims = store.begin_claims(&own).await.unwrap();
+    let refused = store.begin_queue_change(&Namespace::default()).await.map(drop);
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    // The other connection has the claims.
+    assert_eq!(get(&store, run.id).await, run);
+    drop(within(store.begin_claims(&own)).await.unwrap());
+    drop(claims);
+    within(store.begin_queue_change(&Namespace::default())).await.unwrap().commit().await.unwrap();
+    drop(store);
     database.remove().await;
 }
 

@@ -100,6 +100,8 @@ statements! {
     LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
     PUT_QUEUE = "queues/put.sql";
     DELETE_QUEUE = "queues/delete.sql";
+    DELETE_QUEUE_LIMIT = "queues/delete_limit.sql";
+    COUNT_HELD_IN_QUEUE = "queues/count_held.sql";
     HOLD_QUEUE_SLOTS = "queues/hold_slots.sql";
     MARK_QUEUE_SLOTS = "queues/mark_slots.sql";
     PUT_SESSION = "sessions/put.sql";

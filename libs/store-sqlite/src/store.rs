@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::query;
@@ -22,11 +22,11 @@ impl RunStore for SqliteStore {
         Ok(Box::new(SqliteTx::new(tx, Arc::clone(&self.commits))))
     }
 
-    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
+    async fn begin_claims(&self, _namespaces: &BTreeSet<Namespace>) -> Result<Box<dyn RunTx>, StoreError> {
         self.begin().await
     }
 
-    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
+    async fn begin_queue_change(&self, _namespace: &Namespace) -> Result<Box<dyn RunTx>, StoreError> {
         self.begin().await
     }
 

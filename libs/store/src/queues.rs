@@ -60,6 +60,9 @@ pub trait QueueRows: Send + Sync {
         after: Option<&QueueName>,
         limit: usize,
     ) -> Result<Vec<Queue>, StoreError>;
+
+    /// How many runs of a queue workers have, counted up to `limit`.
+    async fn count_held(&self, key: &QueueKey, limit: usize) -> Result<u64, StoreError>;
 }
 
 /// What a transaction does to queues.
@@ -69,11 +72,11 @@ pub trait QueueTx: Send {
     /// [`begin_claims`](crate::RunStore::begin_claims) they stay so until its end.
     async fn read_queues(&mut self, keys: &[QueueKey]) -> Result<Vec<Queue>, StoreError>;
 
-    /// Writes the settings of a queue and defines its limit, or takes that away where it has none. Only in a transaction
-    /// of [`begin_queue_change`](crate::RunStore::begin_queue_change), as the other changes.
+    /// Writes the settings of a queue and defines its limit, or takes that away which the settings before had. Only in a
+    /// transaction of [`begin_queue_change`](crate::RunStore::begin_queue_change), as the other changes.
     async fn put_queue(&mut self, queue: &Queue) -> Result<(), StoreError>;
 
-    /// Takes the settings of a queue and its limit away. False: it had none.
+    /// Takes the settings of a queue away, and the limit that they had. False: it had none.
     async fn delete_queue(&mut self, key: &QueueKey) -> Result<bool, StoreError>;
 
     /// Gives each run of the queue that is held without a slot of the queue's limit one, taken at `now`. Gives how many.

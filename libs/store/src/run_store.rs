@@ -1,4 +1,4 @@
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 use async_trait::async_trait;
 use tidegate_model::{
@@ -300,11 +300,13 @@ pub trait RunStore: ObjectRows + LimitRows + QueueRows + Send + Sync + 'static {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
-    /// Begins a transaction that claims runs. Until its end no queue changes; it waits for a change under way.
-    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError>;
+    /// Begins a transaction that claims runs of these namespaces. Until its end no queue of theirs changes; it waits for
+    /// a change under way.
+    async fn begin_claims(&self, namespaces: &BTreeSet<Namespace>) -> Result<Box<dyn RunTx>, StoreError>;
 
-    /// Begins a transaction that changes a queue. It waits for the claims under way, and others wait for its end.
-    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError>;
+    /// Begins a transaction that changes a queue of a namespace. It waits for the claims under way there, and others wait
+    /// for its end. Whoever gives up the wait holds up nobody.
+    async fn begin_queue_change(&self, namespace: &Namespace) -> Result<Box<dyn RunTx>, StoreError>;
 
     /// The runs that exist of these ids, in any order; of one namespace, or of all for the system itself.
     async fn get_runs(&self, namespace: Option<&Namespace>, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -42,6 +43,8 @@ pub struct FaultyStore {
     n_walks: watch::Sender<u64>,
     /// How many of these looks may give what they have found.
     n_walks_allowed: watch::Sender<u64>,
+    /// True where counts of runs take too long.
+    are_counts_slow: AtomicBool,
     /// Looks below this run fail.
     broken_below: Mutex<Option<RunId>>,
 }
@@ -87,6 +90,7 @@ impl FaultyStore {
             are_histories_held: watch::Sender::new(false),
             n_walks: watch::Sender::new(0),
             n_walks_allowed: watch::Sender::new(u64::MAX),
+            are_counts_slow: AtomicBool::new(false),
             broken_below: Mutex::new(None),
         }
     }
@@ -94,6 +98,11 @@ impl FaultyStore {
     /// From now on `commits` gives a channel that says nothing.
     pub fn lose_wakeups(&self) {
         self.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on counts of runs take too long.
+    pub fn slow_counts(&self) {
+        self.are_counts_slow.store(true, Ordering::SeqCst);
     }
 
     /// From now on commits wait until they are let go.
@@ -180,12 +189,13 @@ impl RunStore for FaultyStore {
         Ok(Box::new(FaultyTx { inner: self.inner.begin().await?, faults: Arc::clone(&self.faults) }))
     }
 
-    async fn begin_claims(&self) -> Result<Box<dyn RunTx>, StoreError> {
-        Ok(Box::new(FaultyTx { inner: self.inner.begin_claims().await?, faults: Arc::clone(&self.faults) }))
+    async fn begin_claims(&self, namespaces: &BTreeSet<Namespace>) -> Result<Box<dyn RunTx>, StoreError> {
+        let inner = self.inner.begin_claims(namespaces).await?;
+        Ok(Box::new(FaultyTx { inner, faults: Arc::clone(&self.faults) }))
     }
 
-    async fn begin_queue_change(&self) -> Result<Box<dyn RunTx>, StoreError> {
-        let inner = self.inner.begin_queue_change().await?;
+    async fn begin_queue_change(&self, namespace: &Namespace) -> Result<Box<dyn RunTx>, StoreError> {
+        let inner = self.inner.begin_queue_change(namespace).await?;
         Ok(Box::new(FaultyTx { inner, faults: Arc::clone(&self.faults) }))
     }
 
@@ -209,6 +219,9 @@ impl RunStore for FaultyStore {
     }
 
     async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError> {
+        if self.are_counts_slow.load(Ordering::SeqCst) {
+            return Err(StoreError::TooSlow("the statement took too long, as the test wants it".into()));
+        }
         self.inner.count_runs(query).await
     }
 
@@ -729,6 +742,10 @@ impl QueueRows for FaultyStore {
         limit: usize,
     ) -> Result<Vec<Queue>, StoreError> {
         self.inner.list_queues(namespace, after, limit).await
+    }
+
+    async fn count_held(&self, key: &QueueKey, limit: usize) -> Result<u64, StoreError> {
+        self.inner.count_held(key, limit).await
     }
 }
 

@@ -47,9 +47,10 @@ impl QueueService for Service {
             tracing::warn!(queue.name = %key.name, %error, "queue {} is told without its depth", key.name);
         }
         let (waiting_runs, precision) = match facts.waiting {
-            Count::Exact(count) => (count, v1::CountPrecision::Exact),
-            Count::About(count) => (count, v1::CountPrecision::Estimated),
-            Count::AtLeast(count) => (count, v1::CountPrecision::AtLeast),
+            Some(Count::Exact(count)) => (count, v1::CountPrecision::Exact),
+            Some(Count::About(count)) => (count, v1::CountPrecision::Estimated),
+            Some(Count::AtLeast(count)) => (count, v1::CountPrecision::AtLeast),
+            None => (0, v1::CountPrecision::Unspecified),
         };
         let traffic = facts.traffic.ok();
         let view = QueueView { key, settings: facts.settings, depth: traffic.map(|traffic| traffic.depth) };

@@ -153,6 +153,7 @@ macro_rules! run_store_conformance {
             slots::a_waiting_run_is_no_lost_delivery,
             queues::settings_of_queues_are_kept_and_listed,
             queues::a_queues_limit_comes_and_goes_with_its_settings,
+            queues::a_limit_of_that_name_which_is_not_the_queues_stays,
             queues::what_a_queue_holds_gets_a_slot_once,
             queues::a_change_of_a_queue_waits_for_claims_and_they_for_it,
             slots::a_template_binds_each_value,

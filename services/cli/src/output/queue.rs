@@ -41,16 +41,17 @@ fn pause_text(pause: &QueuePause) -> String {
 /// `queue get`: the queue, and below it what goes on in it.
 pub fn queue_detail(found: &GetQueueResponse) -> String {
     let mut text = queue_table(found.queue.as_slice());
-    let about = match found.waiting_precision() {
-        CountPrecision::Estimated => "about ",
-        CountPrecision::AtLeast => "at least ",
-        CountPrecision::Exact | CountPrecision::Unspecified => "",
-    };
     let GetQueueResponse { waiting_runs, awaiting_slot_runs, held_runs, .. } = found;
+    let waiting = match found.waiting_precision() {
+        CountPrecision::Exact => waiting_runs.to_string(),
+        CountPrecision::Estimated => format!("about {waiting_runs}"),
+        CountPrecision::AtLeast => format!("at least {waiting_runs}"),
+        CountPrecision::Unspecified => "an unknown number of".to_owned(),
+    };
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\n{about}{waiting_runs} runs wait, {awaiting_slot_runs} of them for a slot; {held_runs} are held"
+        "\n{waiting} runs wait, {awaiting_slot_runs} of them for a slot; {held_runs} are held"
     );
     let _ = match &found.workers {
         Some(workers) => writeln!(
@@ -86,7 +87,8 @@ pub fn queue_json(queue: &Queue) -> Value {
 /// The same with what goes on in it.
 pub fn queue_detail_json(found: &GetQueueResponse) -> Value {
     let mut value = queue_json(&found.queue.clone().unwrap_or_default());
-    value["waiting_runs"] = found.waiting_runs.into();
+    let is_counted = found.waiting_precision() != CountPrecision::Unspecified;
+    value["waiting_runs"] = is_counted.then_some(found.waiting_runs).into();
     value["waiting_precision"] = found.waiting_precision().as_str_name().into();
     value["awaiting_slot_runs"] = found.awaiting_slot_runs.into();
     value["held_runs"] = found.held_runs.into();

@@ -357,6 +357,10 @@ fn queues() {
     };
     insta::assert_snapshot!(queue_detail(&found));
     insta::assert_snapshot!(queue_detail(&GetQueueResponse { workers: None, ..found.clone() }));
+    let uncounted =
+        GetQueueResponse { waiting_precision: CountPrecision::Unspecified.into(), ..found.clone() };
+    assert!(queue_detail(&uncounted).contains("\nan unknown number of runs wait, 0 of them for a slot"));
+    assert!(queue_detail_json(&uncounted)["waiting_runs"].is_null());
     let shown = [queue_json(&paused), queue_detail_json(&found)];
     insta::assert_snapshot!(format!("{:#}", json!(shown)));
 }
