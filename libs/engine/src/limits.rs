@@ -1,16 +1,22 @@
 //! Concurrency limits: what people do with them, and how a free slot comes to a run that waits for it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
-use tidegate_model::{Namespace, Timestamp};
-use tidegate_orchestration::Rate;
-use tidegate_store::{ConcurrencyLimit, LimitKey, LimitSettings, LimitUse, RunStore, Slot, StoreError};
+use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_orchestration::{Rate, Run};
+use tidegate_store::{
+    ConcurrencyLimit, LimitKey, LimitSettings, LimitUse, QueueKey, RunStore, Slot, StoreError,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dispatch, Engine, EngineError, Operation,
     cascade::Order,
+    commit::commit,
     dispatch::{Outbound, hand_over},
     lane::with_retries,
     metrics::STRAY_SLOTS,
@@ -22,6 +28,8 @@ use crate::{
 const BATCH: usize = tidegate_model::limits::MAX_BATCH_SIZE;
 /// Limits that are seen to at a time, so that a template with many values does not keep all others waiting.
 const N_LIMITS: usize = 100;
+/// Runs that cannot use a slot and are passed over for one limit in a turn: all others wait for that meanwhile.
+const MAX_PASSED_OVER: usize = 256;
 /// How often those who wait for a rate are looked at, at most: what comes free meanwhile goes to them together.
 const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// The same for a rate that could not save up what comes free in that time.
@@ -235,6 +243,9 @@ pub(crate) async fn hand_out(
     if let Some(first_left) = freed.keys().nth(N_LIMITS).cloned() {
         done.rest = freed.split_off(&first_left);
     }
+    // Who waits for a slot of a paused queue is in it, and could not use one. The resume hands them out.
+    let paused = paused_limits(store, freed.keys()).await?;
+    freed.retain(|key, _| !paused.contains(key));
     let keys: Vec<LimitKey> = freed.keys().cloned().collect();
     let found = store.get_limits(&keys, now).await?;
     for (key, n_freed) in freed {
@@ -256,26 +267,31 @@ pub(crate) async fn hand_out(
         let is_on_its_way_since = handed_before.unwrap_or(Timestamp::UNIX_EPOCH).max(now - ON_ITS_WAY);
         let counted_since = rate.map(|_| is_on_its_way_since);
         let (mut n_asked, mut n_given) = (usize::try_from(n_left).unwrap_or(BATCH).min(BATCH), 0);
+        let mut n_passed_over = 0;
         while n_asked > 0 && n_given < BATCH {
             let ids = store.hand_out(&key, handed_before, counted_since, now, n_asked).await?;
-            let mut runs = store.get_runs(None, &ids).await?;
-            if runs.len() < ids.len() {
+            if ids.is_empty() {
+                n_left = 0;
+                break;
+            }
+            let found = store.get_runs(None, &ids).await?;
+            if found.len() < ids.len() {
                 // The others are leases.
                 store.tell_leases().await;
             }
-            // What was claimed or cancelled meanwhile waits no longer.
-            runs.retain(is_waiting);
+            let (runs, ended): (Vec<Run>, Vec<Run>) = found.into_iter().partition(is_waiting);
             done.n_handed_over += hand_over(dispatch, store, &runs).await;
             n_given += ids.len();
+            end_waits(store, &ended).await?;
             // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
-            // many of them, so more are asked for each time. The slots of a queue's own limit are of no use to others.
-            let is_of_queue = key.name.starts_with(tidegate_model::limits::QUEUE_LIMIT_PREFIX);
-            let n_paused = if is_of_queue { 0 } else { paused_among(store, &runs).await? };
+            // many of them, so more are asked for each time.
+            let n_useless = paused_among(store, &runs).await? + ended.len() as u64;
+            n_passed_over += usize::try_from(n_useless).unwrap_or(MAX_PASSED_OVER);
             // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
-            n_left = n_left.saturating_sub(n_asked as u64 - n_paused.min(n_asked as u64));
+            n_left = n_left.saturating_sub(n_asked as u64 - n_useless.min(n_asked as u64));
             let is_last = ids.len() < n_asked;
-            n_asked =
-                if is_last || n_paused == 0 { 0 } else { (2 * n_asked).min(BATCH - n_given.min(BATCH)) };
+            let asks_again = !is_last && n_useless > 0 && n_passed_over < MAX_PASSED_OVER;
+            n_asked = if asks_again { (2 * n_asked).min(BATCH - n_given.min(BATCH)) } else { 0 };
             if is_last {
                 n_left = 0;
             }
@@ -293,6 +309,34 @@ pub(crate) async fn hand_out(
         }
     }
     Ok(done)
+}
+
+/// Those of these limits that are of paused queues.
+async fn paused_limits(
+    store: &dyn RunStore,
+    limits: impl Iterator<Item = &LimitKey>,
+) -> Result<BTreeSet<LimitKey>, StoreError> {
+    let queues: Vec<QueueKey> = limits.filter_map(LimitKey::queue).collect();
+    if queues.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let found = store.get_queues(&queues).await?;
+    Ok(found.into_iter().filter(|queue| queue.pause.is_some()).map(|queue| queue.key.limit()).collect())
+}
+
+/// Ends the waits of runs that wait no longer. A claim or a cancel ends that of its run; but a replica that knows nothing of
+/// queues' limits leaves those of runs that wait for nothing else, and each turn of a slot would be spent on them.
+async fn end_waits(store: &dyn RunStore, runs: &[Run]) -> Result<(), StoreError> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let ids: BTreeSet<RunId> = runs.iter().map(|run| run.id).collect();
+    let mut tx = store.begin().await?;
+    // One may have begun to wait again since it was read.
+    let mut locked = tx.lock_runs(&ids.into_iter().collect::<Vec<_>>()).await?;
+    locked.retain(|run| !is_waiting(run));
+    tx.end_waits(&locked.iter().map(|run| run.id).collect::<Vec<_>>()).await?;
+    commit(store, tx, &[]).await
 }
 
 fn rate_interval(rate: Rate) -> Duration {

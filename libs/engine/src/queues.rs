@@ -153,6 +153,7 @@ impl Engine {
     /// Has the runs of a queue be claimed again.
     pub async fn resume_queue(&self, ask: &QueueAsk) -> Result<QueueView, EngineError> {
         let (_, settings) = self.change_queue(ask, &Change::Resume).await?;
+        self.queue_slots_changed(&ask.key);
         self.tell_resumed(&ask.key).await;
         Ok(view(ask, settings))
     }

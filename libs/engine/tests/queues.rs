@@ -8,7 +8,7 @@ use common::{Fixture, task};
 use futures::future::join_all;
 use tidegate_engine::{Create, EngineError, Operation, QueueAsk, QueueDepth, QueueTraffic, Wait};
 use tidegate_model::{Clock, Namespace, RunId};
-use tidegate_orchestration::{Event, Holder, Placement, Run};
+use tidegate_orchestration::{Event, Holder, Placement, Run, apply};
 use tidegate_store::{Count, LimitKey, QueueKey, RunStore};
 use tidegate_store_postgres::{PgOptions, PgStore, testing::Database};
 use tidegate_store_sqlite::SqliteStore;
@@ -196,10 +196,13 @@ async fn a_slot_that_a_paused_queue_cannot_use_goes_to_another() {
     };
     let holder = fixture.create(limited("p")).await.expect("is created").run;
     let holder = fixture.start(&holder).await;
-    for _ in 0..5 {
-        let blocked = fixture.create(limited("q")).await.expect("is created").run;
+    // More than are passed over in a turn.
+    let blocked = join_all((0..600).map(|_| fixture.create(limited("q")))).await;
+    join_all(blocked.into_iter().map(async |blocked| {
+        let blocked = blocked.expect("is created").run;
         assert!(fixture.claim(&blocked, "w").await.expect("is answered").is_waiting());
-    }
+    }))
+    .await;
     fixture.advance(1);
     let behind = fixture.create(limited("p")).await.expect("is created").run;
     assert!(fixture.claim(&behind, "w").await.expect("is answered").is_waiting());
@@ -210,38 +213,47 @@ async fn a_slot_that_a_paused_queue_cannot_use_goes_to_another() {
 }
 
 #[tokio::test]
-async fn a_slot_of_a_paused_queue_is_offered_to_one_of_its_runs() {
+async fn nobody_is_handed_over_for_a_slot_of_a_paused_queue_before_it_is_resumed() {
     let fixture = Fixture::new().await;
-    for name in ["q", "p"] {
-        fixture.engine.put_queue(&ask(name), Some(1)).await.expect("is put");
-    }
-    let mut held = Vec::new();
-    let mut waiting = Vec::new();
-    for name in ["q", "p"] {
-        let first = created(&fixture, name).await;
-        held.push(fixture.start(&first).await);
-        for _ in 0..5 {
-            let run = created(&fixture, name).await;
-            assert!(fixture.claim(&run, "w").await.expect("is answered").is_waiting());
-            waiting.push(run);
-        }
+    fixture.engine.put_queue(&ask("q"), Some(1)).await.expect("is put");
+    let holder = created(&fixture, "q").await;
+    let holder = fixture.start(&holder).await;
+    let waiting = [created(&fixture, "q").await, created(&fixture, "q").await];
+    for run in &waiting {
+        assert!(fixture.claim(run, "w").await.expect("is answered").is_waiting());
     }
     fixture.engine.pause_queue(&ask("q"), "").await.expect("is paused");
-    for run in &held {
-        fixture.report(run, Event::Completed).await.expect("completes");
-    }
-    until_handed_over(&fixture, &waiting[0]).await;
-    // Hand-outs go one after the other: with a later one, that of the paused queue is over.
-    until_handed_over(&fixture, &waiting[5]).await;
-    let next = fixture.start(&fixture.get(&waiting[5]).await).await;
-    fixture.report(&next, Event::Completed).await.expect("completes");
-    until_handed_over(&fixture, &waiting[6]).await;
-    let handed = fixture.notes.enqueued.lock().expect("no test panicked with it").clone();
-    let n_handed =
-        waiting[..5].iter().filter(|run| handed.iter().any(|(id, epoch)| *id == run.id && epoch.0 > 0));
-    assert_eq!(n_handed.count(), 1);
+    fixture.report(&holder, Event::Completed).await.expect("completes");
+    fixture.advance(1);
+    assert_eq!(fixture.engine.hand_out_slots(fixture.clock.now()).await.expect("is swept"), 0);
+
     fixture.engine.resume_queue(&ask("q")).await.expect("is resumed");
+    until_handed_over(&fixture, &waiting[0]).await;
     assert!(fixture.claim(&fixture.get(&waiting[0]).await, "w").await.expect("is answered").is_granted());
+}
+
+#[tokio::test]
+async fn the_wait_of_a_run_that_a_replica_without_queue_limits_cancelled_takes_no_slot_from_others() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_queue(&ask("q"), Some(1)).await.expect("is put");
+    let holder = created(&fixture, "q").await;
+    let holder = fixture.start(&holder).await;
+    let waiting = [created(&fixture, "q").await, created(&fixture, "q").await];
+    for run in &waiting {
+        assert!(fixture.claim(run, "w").await.expect("is answered").is_waiting());
+    }
+    let cancel = Event::CancelRequested { reason: String::new(), actor: None };
+    let mut tx = fixture.store.begin().await.expect("begins");
+    let locked = tx.lock_runs(&[waiting[0].id]).await.expect("is locked");
+    let step = apply(&locked[0], None, &cancel, fixture.clock.now(), 0.0).expect("is cancelled");
+    tx.update_runs(&[(step.run, None)]).await.expect("is written");
+    tx.commit().await.expect("is committed");
+    assert_eq!(fixture.state(&waiting[0]).await, "CANCELLED/Cancelled");
+
+    fixture.report(&holder, Event::Completed).await.expect("completes");
+    until_handed_over(&fixture, &waiting[1]).await;
+    assert!(fixture.claim(&fixture.get(&waiting[1]).await, "w").await.expect("is answered").is_granted());
+    assert_eq!(fixture.store.count_waits(&[queue("q").limit()]).await.expect("reads"), [0]);
 }
 
 #[tokio::test]

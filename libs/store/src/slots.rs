@@ -1,8 +1,8 @@
 use async_trait::async_trait;
-use tidegate_model::{Namespace, RunId, Timestamp};
+use tidegate_model::{Namespace, RunId, Timestamp, limits::QUEUE_LIMIT_PREFIX};
 use tidegate_orchestration::{Arrival, Collision, Rate};
 
-use crate::StoreError;
+use crate::{QueueKey, StoreError};
 
 /// Which concurrency limit. Ordered as the adapters take the locks of limits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,12 @@ impl LimitKey {
         let (key, value) = self.name.split_once('=')?;
         let is_value = !key.is_empty() && !value.is_empty() && !self.is_template();
         is_value.then(|| Self { namespace: self.namespace.clone(), name: format!("{key}{TEMPLATE_END}") })
+    }
+
+    /// The queue whose limit it is; `None`: it is another.
+    pub fn queue(&self) -> Option<QueueKey> {
+        let name = self.name.strip_prefix(QUEUE_LIMIT_PREFIX)?.parse().ok()?;
+        Some(QueueKey { namespace: self.namespace.clone(), name })
     }
 
     /// From the first of the names that it is about to before the one after the last: of a template all values.

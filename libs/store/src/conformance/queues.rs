@@ -90,6 +90,7 @@ pub async fn a_queues_limit_comes_and_goes_with_its_settings(store: Arc<dyn RunS
 /// What somebody defined under the name of a queue's limit is theirs while the queue has no slots of its own.
 pub async fn a_limit_of_that_name_which_is_not_the_queues_stays(store: Arc<dyn RunStore>) {
     let queue = settings("q", None);
+    assert_eq!(queue.key.limit().queue(), Some(queue.key.clone()));
     store.put_limit(&queue.key.limit(), &4.into(), T0).await.unwrap();
     put(&store, &[queue.clone(), Queue { updated_at: after(1), ..queue.clone() }]).await;
     assert_eq!(max_slots(&store, &queue.key).await, Some(4));
