@@ -32,6 +32,8 @@ const MANY_FUNCTIONS: usize = 16;
 const LANES_PER_LABEL: usize = 256;
 /// For how long a drained queue is still counted.
 const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
+/// How many queues are counted by one pipeline: its answer keeps others on the connection waiting.
+const COUNTED_AT_ONCE: usize = 128;
 
 /// Delivery state in Redis.
 pub struct RedisDelivery {
@@ -444,7 +446,8 @@ impl Delivery for RedisDelivery {
     }
 
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {
-        self.count(queue.clone()).await
+        let counted = self.count(std::slice::from_ref(queue)).await?;
+        counted.into_iter().next().ok_or_else(|| unreadable("count entries"))
     }
 
     async fn depths_of(
@@ -462,30 +465,35 @@ impl Delivery for RedisDelivery {
         queues.sort_by(|(a, _), (b, _)| a.cmp(b));
         let oldest = millis(now - KEPT_IN_DEPTHS) as f64;
         let mut depths = Vec::new();
-        for (queue, used_at) in queues {
-            if depths.len() == limit {
+        let (names, used_at): (Vec<_>, Vec<_>) = queues.into_iter().unzip();
+        let n_at_once = limit.clamp(1, COUNTED_AT_ONCE);
+        for (names, used_at) in names.chunks(n_at_once).zip(used_at.chunks(n_at_once)) {
+            if depths.len() >= limit {
                 break;
             }
-            let depth = self.count(queue).await?;
-            if used_at >= oldest || depth.ready + depth.delayed + depth.claimed > 0 {
-                depths.push(depth);
-            }
+            let counted = self.count(names).await?.into_iter().zip(used_at);
+            let listed = counted.filter(|(depth, used_at)| **used_at >= oldest || !is_empty(depth));
+            depths.extend(listed.map(|(depth, _)| depth));
         }
+        depths.truncate(limit);
         Ok(depths)
     }
 
     async fn depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>, Error> {
         let oldest = millis(now - KEPT_IN_DEPTHS) as f64;
         let mut depths = Vec::new();
-        for (queue, used_at) in self.queues().await? {
-            let name = queue.to_string();
-            let depth = self.count(queue).await?;
-            if used_at < oldest && depth.ready + depth.delayed + depth.claimed == 0 {
-                let mut pipeline = Pipeline::new();
-                pipeline.zrem(self.keys.queues(), name).ignore();
-                self.connection.run::<()>("drop an unused queue", None, &pipeline).await?;
-            } else {
-                depths.push(depth);
+        let (names, used_at): (Vec<_>, Vec<_>) = self.queues().await?.into_iter().unzip();
+        for (names, used_at) in names.chunks(COUNTED_AT_ONCE).zip(used_at.chunks(COUNTED_AT_ONCE)) {
+            let mut pipeline = Pipeline::new();
+            for (depth, used_at) in self.count(names).await?.into_iter().zip(used_at) {
+                if *used_at < oldest && is_empty(&depth) {
+                    pipeline.zrem(self.keys.queues(), depth.queue.to_string()).ignore();
+                } else {
+                    depths.push(depth);
+                }
+            }
+            if !pipeline.is_empty() {
+                self.connection.run::<()>("drop unused queues", None, &pipeline).await?;
             }
         }
         Ok(depths)
@@ -518,28 +526,48 @@ impl RedisDelivery {
         Ok(announced.iter().flatten().filter_map(|text| codec::decode_servings(text)).flatten().collect())
     }
 
-    async fn count(&self, queue: QueueId) -> Result<QueueDepth, Error> {
+    /// How much is in each of these queues, in their order. Two round trips for all of them.
+    async fn count(&self, queues: &[QueueId]) -> Result<Vec<QueueDepth>, Error> {
         let mut pipeline = Pipeline::new();
-        pipeline.smembers(self.keys.active(&queue));
-        pipeline.hvals(self.keys.keyed(&queue));
-        let (active, keyed): (Vec<String>, Vec<u64>) =
-            self.connection.run("list lanes", None, &pipeline).await?;
-        let mut pipeline = Pipeline::new();
-        for lane in &active {
-            let lane = self.keys.lane(&queue, lane);
-            pipeline.zcard(lane.ready).zcard(lane.delayed).zcard(lane.taken);
+        for queue in queues {
+            pipeline.smembers(self.keys.active(queue)).hvals(self.keys.keyed(queue));
         }
-        let mut depth = QueueDepth { queue, ready: keyed.iter().sum(), delayed: 0, claimed: 0 };
         if pipeline.is_empty() {
-            return Ok(depth);
+            return Ok(Vec::new());
+        }
+        let answers: Vec<redis::Value> = self.connection.run("list lanes", None, &pipeline).await?;
+        let mut answers = answers.into_iter();
+        let mut pipeline = Pipeline::new();
+        let mut depths = Vec::with_capacity(queues.len());
+        // For each three counts, the index of its queue.
+        let mut counted = Vec::new();
+        for (idx, queue) in queues.iter().enumerate() {
+            let active: Option<Vec<String>> = read_next(&mut answers);
+            let keyed: Option<Vec<u64>> = read_next(&mut answers);
+            let (Some(active), Some(keyed)) = (active, keyed) else { return Err(unreadable("list lanes")) };
+            depths.push(QueueDepth {
+                queue: queue.clone(),
+                ready: keyed.iter().sum(),
+                delayed: 0,
+                claimed: 0,
+            });
+            for lane in &active {
+                let lane = self.keys.lane(queue, lane);
+                pipeline.zcard(lane.ready).zcard(lane.delayed).zcard(lane.taken);
+                counted.push(idx);
+            }
+        }
+        if pipeline.is_empty() {
+            return Ok(depths);
         }
         let counts: Vec<u64> = self.connection.run("count entries", None, &pipeline).await?;
-        for counts in counts.chunks_exact(3) {
+        for (idx, counts) in counted.into_iter().zip(counts.chunks_exact(3)) {
+            let depth = &mut depths[idx];
             depth.ready += counts[0];
             depth.delayed += counts[1];
             depth.claimed += counts[2];
         }
-        Ok(depth)
+        Ok(depths)
     }
 }
 
@@ -592,6 +620,10 @@ impl Found {
             n_groups_before: self.n_groups_before.unwrap_or(0),
         }
     }
+}
+
+const fn is_empty(depth: &QueueDepth) -> bool {
+    depth.ready + depth.delayed + depth.claimed == 0
 }
 
 /// Reads the answer of `take.lua`. None where it does not hold what it must.
