@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tidegate_integration_tests::{Suite, eventually, within};
-use tidegate_sdk::gather;
+use tidegate_sdk::{gather, proto::StateType};
 
 const N_TASKS: i64 = 1_000;
+const N_SLOTS: u32 = 16;
 
 #[tokio::test]
 async fn a_wiped_redis_loses_none_of_a_thousand_queued_tasks() {
@@ -36,7 +37,7 @@ async fn a_wiped_redis_takes_nothing_from_a_worker_that_lives() {
     let client = suite.client();
     let worker = suite.worker("wiped");
     let handle = client.task("hold").queue("wiped").delay(&()).await.unwrap();
-    suite.until_state(&handle, tidegate_sdk::proto::StateType::Running).await;
+    suite.until_state(&handle, StateType::Running).await;
     suite.redis().unwrap().flush_all().await;
     // Longer than a lease: the run goes on, and the cancel finds its way.
     let lease = suite.lease();
@@ -53,18 +54,28 @@ async fn a_wiped_redis_takes_nothing_from_a_worker_that_lives() {
 async fn a_redis_that_forgets_its_scripts_or_dies_with_tasks_in_flight_loses_none() {
     let mut suite = Suite::separate().await;
     let client = suite.client();
-    let _worker = suite.worker("in-flight");
+    let _worker = suite.worker_with_slots("in-flight", N_SLOTS);
     let params: Vec<_> = (0..N_TASKS).map(|n| (n, 1)).collect();
+    let folder = tempfile::tempdir().unwrap();
     for dies in [false, true] {
         let handles = client.task("add").queue("in-flight").delay_many(&params).await.unwrap();
         let (first, _) = handles.split_first().unwrap();
         // Some are on their way, or through.
         within("one result", Duration::from_secs(120), first.result::<i64>()).await.unwrap();
+        // More than the worker has slots, and none of them ends before there is a file: however fast the others are, some
+        // are held and some wait when it happens.
+        let file = folder.path().join(format!("dies: {dies}"));
+        let files = vec![file.to_str().unwrap(); N_SLOTS as usize + 4];
+        let late = client.task("first_is_late").queue("in-flight").delay_many(&files).await.unwrap();
+        suite.until_state(&late[0], StateType::Running).await;
         if dies {
             suite.redis_mut().unwrap().kill_and_restart().await;
         } else {
             suite.redis().unwrap().flush_scripts().await;
         }
+        std::fs::write(&file, "").unwrap();
+        let attempts = within("the late ones", Duration::from_secs(120), gather::<u32>(&late)).await.unwrap();
+        assert_eq!(attempts, vec![1; late.len()], "dies: {dies}");
         let sums = within("all results", Duration::from_secs(120), gather::<i64>(&handles)).await.unwrap();
         assert!(sums.into_iter().eq(1..=N_TASKS), "dies: {dies}");
     }

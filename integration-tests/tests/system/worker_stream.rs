@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 async fn a_run_that_its_worker_does_not_start_goes_back_at_no_cost(suite: &Suite) {
     let client = suite.client();
     let policies = Policies {
-        start_timeout: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        start_timeout: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
         ..Default::default()
     };
     let run = NewRun {
@@ -36,14 +36,17 @@ async fn a_run_that_its_worker_does_not_start_goes_back_at_no_cost(suite: &Suite
     let kept = first.assignment().await;
     // It lives, and says so, but not that the code starts.
     let _held = first.keep(&kept);
+    // Only then is there a second: one that is silent for so long gets nothing.
+    suite.until_state(&handle, StateType::Scheduled).await;
     let mut second = RawWorker::connect(&address, "second", "late", "slow-to-start").await;
     let assign = second.assignment().await;
     assert_eq!((assign.run_id.as_str(), assign.attempt), (handle.id(), 1), "no attempt was begun");
     assert!(assign.epoch > kept.epoch, "{assign:?}");
+    // At once: its own time to start has begun.
+    assert!(second.report(&assign, Event::Started(Started {})).await.accepted);
+    let _held = second.keep(&assign);
     let late = first.report(&kept, Event::Started(Started {})).await;
     assert_eq!((late.accepted, late.reason.as_str()), (false, "STALE_EPOCH"));
-    let _held = second.keep(&assign);
-    assert!(second.report(&assign, Event::Started(Started {})).await.accepted);
     let result = Some(payload::json(b"7".to_vec()));
     assert!(second.report(&assign, Event::Completed(Completed { result })).await.accepted);
     assert_eq!(within("the result", DEADLINE, handle.result::<i64>()).await.unwrap(), 7);

@@ -194,7 +194,8 @@ fn to_proto(claim: &PendingClaim) -> Claim {
 
 fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, asked_at: Resumes, sorted: &mut Sorted) {
     let queue = &claim.entry.id.queue;
-    // Whatever api says of a run, it says it of a queue that is not paused; of one that is over it says nothing.
+    // What api gives or has wait is of a queue that is not paused, but for a repeated claim of a run that its worker has
+    // already: then the next claim is told of the pause again. An answer about a run that is over says nothing of its queue.
     let is_open = matches!(outcome.outcome, Some(Outcome::Assign(_) | Outcome::Waiting(_)));
     if is_open && shared.paused.is_paused(queue) && shared.paused.forget(queue) {
         shared.pools.wake_queue(queue);
