@@ -14,7 +14,7 @@ use crate::{
     turns::Turns,
 };
 
-/// Of one lane, at most so many entries become ready in one take.
+/// At most so many entries become ready in one take.
 const MOVED_PER_TAKE: usize = 1_000;
 
 /// What a placement does to an entry that is known under the same epoch.
@@ -30,6 +30,7 @@ pub(crate) struct Queue {
     turns: Turns,
     entries: HashMap<RunId, Known>,
     used_at: Timestamp,
+    n_takes: usize,
 }
 
 /// The lanes that have entries.
@@ -43,6 +44,7 @@ impl Default for Queue {
             turns: Turns::default(),
             entries: HashMap::new(),
             used_at: Timestamp::UNIX_EPOCH,
+            n_takes: 0,
         }
     }
 }
@@ -131,8 +133,12 @@ impl Queue {
     pub(crate) fn take(&mut self, want: Want<'_>) -> Taken {
         let clock = Instant::now();
         let lanes = self.lanes.of_taker(&want);
-        for lane in &lanes {
-            self.wake(lane, millis(want.now), clock);
+        // Another lane first each time: where there is too much to move, each has its chance.
+        self.n_takes = self.n_takes.wrapping_add(1);
+        let (before, first) = lanes.split_at(self.n_takes % lanes.len().max(1));
+        let mut moves_left = MOVED_PER_TAKE;
+        for lane in first.iter().chain(before) {
+            moves_left -= self.wake(lane, millis(want.now), clock, moves_left);
         }
         let until = clock + want.claim_lease;
         let mut taken = Taken::default();
@@ -178,28 +184,31 @@ impl Queue {
         }
     }
 
-    /// Makes ready what has become due, and the claims that have expired.
-    fn wake(&mut self, id: &LaneId, now_millis: i64, clock: Instant) {
+    /// Makes the claims ready that have expired, and what has become due, `limit` of them at most. Answers how many.
+    fn wake(&mut self, id: &LaneId, now_millis: i64, clock: Instant, limit: usize) -> usize {
         let lane = self.lanes.of(id);
         let mut woken = Vec::new();
-        while let Some(&(due, run_id)) = lane.delayed.first()
-            && due <= now_millis
-            && woken.len() < MOVED_PER_TAKE
-        {
-            lane.delayed.pop_first();
-            woken.push(run_id);
-        }
-        while let Some(&(until, run_id)) = lane.claimed.first()
+        while woken.len() < limit
+            && let Some(&(until, run_id)) = lane.claimed.first()
             && until <= clock
         {
             lane.claimed.pop_first();
             woken.push(run_id);
         }
+        while woken.len() < limit
+            && let Some(&(due, run_id)) = lane.delayed.first()
+            && due <= now_millis
+        {
+            lane.delayed.pop_first();
+            woken.push(run_id);
+        }
+        let n_woken = woken.len();
         for run_id in woken {
             let known = self.entries.get_mut(&run_id).expect("what a lane holds is among the entries");
             known.state = State::Ready;
             lane.insert(run_id, known, &mut self.turns);
         }
+        n_woken
     }
 
     pub(crate) fn forget(&mut self, run_id: RunId, epoch: Epoch) {

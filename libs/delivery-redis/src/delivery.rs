@@ -1,8 +1,4 @@
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use redis::{Client, Pipeline, ScriptInvocation};
@@ -13,6 +9,7 @@ use tidegate_delivery::{
 };
 use tidegate_model::{Epoch, FairnessKey, Namespace, QueueName, RunId, Timestamp};
 use tokio::{sync::broadcast, task::JoinSet};
+use tracing::warn;
 
 use crate::{
     codec,
@@ -24,12 +21,16 @@ use crate::{
 
 /// The most entries that one call of a script is given, so that Redis is never busy for long.
 const ENTRIES_PER_CALL: usize = 500;
-/// Of one lane, at most so many entries become ready in one take.
+/// At most so many entries become ready in one take.
 const MOVED_PER_TAKE: usize = 1_000;
 /// From so many functions on, a take asks first which of them have entries.
 const MANY_FUNCTIONS: usize = 16;
-/// Of the lanes that require the same first label, at most so many are looked at in one take.
+/// Of the lanes of a function that require the same first label, at most so many are looked at in one take.
 const LANES_PER_LABEL: usize = 256;
+/// Of all lanes that require labels, at most so many are looked at in one take.
+const LANES_WITH_LABELS: usize = 512;
+/// How soon to look again where lanes were left out: when their entries are due is not known.
+const LOOK_AGAIN_IN: Duration = Duration::from_secs(1);
 /// For how long a drained queue is still counted.
 const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
 /// How many queues are counted by one pipeline: its answer keeps others on the connection waiting.
@@ -127,15 +128,19 @@ impl RedisDelivery {
     }
 
     /// The lanes that the taker may take from and that may have entries. One that is missed was empty a moment ago.
-    async fn lanes(&self, want: &Want<'_>) -> Result<Vec<(Function, Requirements)>, Error> {
+    async fn lanes(&self, want: &Want<'_>) -> Result<Lanes, Error> {
         let plain = |function: &Function| (function.clone(), Requirements::default());
         let asks_which = want.functions.len() >= MANY_FUNCTIONS;
         if !asks_which && want.labels.is_empty() {
-            return Ok(want.functions.iter().map(plain).collect());
+            return Ok(Lanes { found: want.functions.iter().map(plain).collect(), left_some_out: false });
         }
         let mut pipeline = Pipeline::new();
         let mut call = self.scripts.lanes.prepare_invoke();
-        call.key(self.keys.needed(want.queue)).arg(self.keys.base(want.queue)).arg(LANES_PER_LABEL);
+        call.key(self.keys.needed(want.queue)).arg(self.keys.base(want.queue));
+        call.arg(LANES_PER_LABEL).arg(LANES_WITH_LABELS).arg(want.functions.len());
+        for function in want.functions {
+            call.arg(function.to_string());
+        }
         for (key, value) in want.labels {
             call.arg(label_line(key, value));
         }
@@ -149,23 +154,24 @@ impl RedisDelivery {
         let answers: Vec<redis::Value> =
             self.connection.run("look for entries", Some(&self.scripts.lanes), &pipeline).await?;
         let mut answers = answers.into_iter();
-        let found: Vec<String> = read_next(&mut answers).ok_or_else(|| unreadable("look for entries"))?;
-        let mut lanes: Vec<_> = if asks_which {
+        let with_labels: Vec<String> =
+            read_next(&mut answers).ok_or_else(|| unreadable("look for entries"))?;
+        let mut found: Vec<_> = if asks_which {
             let active: Vec<bool> = read_next(&mut answers).ok_or_else(|| unreadable("look for entries"))?;
             let functions = want.functions.iter().zip(active).filter(|(_, is_active)| *is_active);
             functions.map(|(function, _)| plain(function)).collect()
         } else {
             want.functions.iter().map(plain).collect()
         };
-        let mut with_labels: Vec<_> = found.iter().filter_map(|lane| codec::parse_lane(lane)).collect();
-        if !with_labels.is_empty() {
-            let served: HashSet<&Function> = want.functions.iter().collect();
-            with_labels
-                .retain(|(function, requires)| served.contains(function) && requires.are_met_by(want.labels));
-            with_labels.sort();
-            lanes.extend(with_labels);
-        }
-        Ok(lanes)
+        let Some((left_some_out, with_labels)) = with_labels.split_first() else {
+            return Err(unreadable("look for entries"));
+        };
+        let with_labels = with_labels.iter().filter_map(|lane| codec::parse_lane(lane));
+        let mut with_labels: Vec<_> =
+            with_labels.filter(|(_, requires)| requires.are_met_by(want.labels)).collect();
+        with_labels.sort();
+        found.extend(with_labels);
+        Ok(Lanes { found, left_some_out: left_some_out != "0" })
     }
 
     /// Calls `script` once for each part of the leases that `runs` are in. Answers, per part, the positions
@@ -210,9 +216,10 @@ impl Delivery for RedisDelivery {
         if want.limit == 0 || want.functions.is_empty() {
             return Ok(Taken::default());
         }
-        let lanes = self.lanes(&want).await?;
+        let Lanes { found: lanes, left_some_out } = self.lanes(&want).await?;
+        let look_again_in = left_some_out.then_some(LOOK_AGAIN_IN);
         if lanes.is_empty() {
-            return Ok(Taken::default());
+            return Ok(Taken { entries: Vec::new(), next_in: look_again_in });
         }
         let mut call = self.scripts.take.prepare_invoke();
         call.key(self.keys.claims(want.queue)).key(self.keys.active(want.queue));
@@ -228,7 +235,9 @@ impl Delivery for RedisDelivery {
         pipeline.invoke_script(&call);
         let (answer,): (Vec<redis::Value>,) =
             self.connection.run("take entries", Some(&self.scripts.take), &pipeline).await?;
-        read_taken(want.queue, &lanes, answer).ok_or_else(|| unreadable("take entries"))
+        let mut taken = read_taken(want.queue, &lanes, answer).ok_or_else(|| unreadable("take entries"))?;
+        taken.next_in = taken.next_in.into_iter().chain(look_again_in).min();
+        Ok(taken)
     }
 
     async fn put_back(&self, entries: &[Entry], now: Timestamp) -> Result<(), Error> {
@@ -571,6 +580,13 @@ impl RedisDelivery {
     }
 }
 
+/// Lanes to take from.
+struct Lanes {
+    found: Vec<(Function, Requirements)>,
+    /// There are more than one take looks at.
+    left_some_out: bool,
+}
+
 /// What is found of a run.
 struct Found {
     time: (i64, i64),
@@ -632,31 +648,50 @@ fn read_taken(
     lanes: &[(Function, Requirements)],
     answer: Vec<redis::Value>,
 ) -> Option<Taken> {
+    const VALUES_PER_ENTRY: usize = 7;
     let mut values = answer.into_iter();
     let wait: i64 = read_next(&mut values)?;
     let mut taken =
         Taken { entries: Vec::new(), next_in: u64::try_from(wait).ok().map(Duration::from_millis) };
-    while let Some(number) = values.next() {
-        let number: usize = redis::from_redis_value(number).ok()?;
-        let (function, requires) = lanes.get(number.checked_sub(1)?)?;
-        let run_id: Vec<u8> = read_next(&mut values)?;
-        let epoch: u64 = read_next(&mut values)?;
-        let priority: i32 = read_next(&mut values)?;
-        let due_at_millis: i64 = read_next(&mut values)?;
-        let fairness_key: String = read_next(&mut values)?;
-        let prefers: String = read_next(&mut values)?;
-        let id = EntryId {
-            queue: queue.clone(),
-            function: function.clone(),
-            requires: requires.clone(),
-            fairness_key: unless_empty(&fairness_key)?,
-            run_id: codec::run_id(&run_id)?,
-            epoch: Epoch(epoch),
-        };
-        let due_at = Timestamp::from_micros(due_at_millis.saturating_mul(1_000));
-        taken.entries.push(Entry { id, priority, due_at, prefers: unless_empty(&prefers)? });
+    while values.len() > 0 {
+        if values.len() < VALUES_PER_ENTRY {
+            return None;
+        }
+        match read_entry(queue, lanes, values.by_ref().take(VALUES_PER_ENTRY)) {
+            Some(entry) => taken.entries.push(entry),
+            None => warn!(
+                queue.name = %queue,
+                "an entry of queue {queue} in Redis is none that this version reads, it is dropped: the store has its \
+                 run delivered again",
+            ),
+        }
     }
     Some(taken)
+}
+
+fn read_entry(
+    queue: &QueueId,
+    lanes: &[(Function, Requirements)],
+    mut values: impl Iterator<Item = redis::Value>,
+) -> Option<Entry> {
+    let number: usize = read_next(&mut values)?;
+    let (function, requires) = lanes.get(number.checked_sub(1)?)?;
+    let run_id: Vec<u8> = read_next(&mut values)?;
+    let epoch: u64 = read_next(&mut values)?;
+    let priority: i32 = read_next(&mut values)?;
+    let due_at_millis: i64 = read_next(&mut values)?;
+    let fairness_key: String = read_next(&mut values)?;
+    let prefers: String = read_next(&mut values)?;
+    let id = EntryId {
+        queue: queue.clone(),
+        function: function.clone(),
+        requires: requires.clone(),
+        fairness_key: unless_empty(&fairness_key)?,
+        run_id: codec::run_id(&run_id)?,
+        epoch: Epoch(epoch),
+    };
+    let due_at = Timestamp::from_micros(due_at_millis.saturating_mul(1_000));
+    Some(Entry { id, priority, due_at, prefers: unless_empty(&prefers)? })
 }
 
 fn read_next<T: redis::FromRedisValue>(values: &mut impl Iterator<Item = redis::Value>) -> Option<T> {

@@ -11,8 +11,9 @@
 //! | `{tg:<ns>/<queue>}:v1:facts:<lane>` | hash | run id → `epoch priority [preferred worker]`, unless that is `0 0` | as ready and delayed |
 //! | `{tg:<ns>/<queue>}:v1:claims` | hash | run id → `epoch priority due`, then a line each: fairness key, preferred worker | as taken |
 //! | `{tg:<ns>/<queue>}:v1:active` | set | lanes that may have entries | until a take or forget finds none |
-//! | `{tg:<ns>/<queue>}:v1:needed` | set | first labels that active lanes require | as active |
-//! | `{tg:<ns>/<queue>}:v1:needs:<label>` | set | active lanes of which this is the first label | as active |
+//! | `{tg:<ns>/<queue>}:v1:needed` | set | functions with active lanes that require labels | as active |
+//! | `{tg:<ns>/<queue>}:v1:needed:<function>` | set | first labels that its active lanes require | as active |
+//! | `{tg:<ns>/<queue>}:v1:needs:<function> LF <label>` | set | its active lanes of which this is the first label | as active |
 //! | `{tg:<ns>/<queue>}:v1:keyed` | hash | lane → its ready entries with a fairness key | while there are any |
 //! | `{tg:<ns>/<queue>}:v1:turns` | hash | fairness key → the turn of its group, in how many lanes it waits; the latest turn | as keyed |
 //! | `{tg:leases/<part>}:v1:expiry` | sorted set | run ids by the end of their lease in ms | while runs are held |

@@ -1,7 +1,7 @@
 use redis::Script;
 
-/// How much one step of priority weighs in a rank (`STEP` of the scripts): more than any due time in ms until the year 2109. The
-/// largest rank is below 2^50, so it is exact in the double that a score is.
+/// How much one step of priority weighs in a rank (`STEP` of the scripts): more than any due time in ms until the year
+/// 2109. The largest rank is below 2^50, so it is exact in the double that a score is.
 pub(crate) const RANK_OF_PRIORITY: i64 = 1 << 42;
 
 /// A script that goes on after what scripts of entries have in common.

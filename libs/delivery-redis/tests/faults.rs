@@ -1,9 +1,10 @@
-//! What the adapter does when Redis forgets its scripts, goes away, or was never there.
+//! What the adapter does when Redis forgets its scripts, goes away, was never there, holds what we have not written, or
+//! holds too much to look at.
 #![allow(clippy::unwrap_used, reason = "tests only")]
 
 mod support;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use tidegate_delivery::{Delivery, Entry, EntryId, Function, Hint, Labels, QueueId, Requirements, Want};
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
@@ -116,4 +117,85 @@ async fn a_server_that_is_not_there_is_an_error_at_once() {
         let refused = RedisDelivery::connect(&RedisOptions::new(&url)).await;
         assert!(refused.is_err(), "{url}");
     }
+}
+
+/// One of our keys of the queue of [`entry`].
+fn key(options: &RedisOptions, like: &Entry, part: &str) -> String {
+    format!("{{{}:{}}}:v1:{part}", options.prefix, like.id.queue)
+}
+
+#[tokio::test]
+async fn turns_that_are_gone_are_made_again() {
+    let options = support::options();
+    let delivery = RedisDelivery::connect(&options).await.unwrap();
+    let client = redis::Client::open(options.url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut entries = Vec::new();
+    for fairness_key in ["a", "b", "a", "b", "lost"] {
+        let mut entry = entry();
+        entry.id.fairness_key = Some(fairness_key.parse().unwrap());
+        entries.push(entry);
+    }
+    delivery.enqueue(&entries, NOW).await.unwrap();
+    let mut remove = async |part: &str| {
+        redis::cmd("DEL").arg(key(&options, &entries[0], part)).exec_async(&mut connection).await.unwrap();
+    };
+    remove("turns").await;
+    remove("group:task:f\nlost").await;
+    delivery.forget(&[entries[0].id.clone()]).await.unwrap();
+    remove("turns").await;
+    let taken = take(&delivery, &entries[0]).await.unwrap();
+    let taken: HashSet<RunId> = taken.iter().map(|entry| entry.id.run_id).collect();
+    assert_eq!(taken, entries[1..4].iter().map(|entry| entry.id.run_id).collect());
+
+    let mut again = entry();
+    again.id.fairness_key = Some("lost".parse().unwrap());
+    delivery.enqueue(std::slice::from_ref(&again), NOW).await.unwrap();
+    assert_eq!(take(&delivery, &again).await.unwrap(), [again]);
+}
+
+#[tokio::test]
+async fn what_is_no_entry_is_dropped() {
+    let options = support::options();
+    let delivery = RedisDelivery::connect(&options).await.unwrap();
+    let client = redis::Client::open(options.url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let entry = entry();
+    delivery.enqueue(std::slice::from_ref(&entry), NOW).await.unwrap();
+    for part in ["ready:task:f", "delayed:task:f"] {
+        let mut add = redis::cmd("ZADD");
+        add.arg(key(&options, &entry, part)).arg(0).arg("no run id").arg(1).arg(&b"no \xff"[..]);
+        add.exec_async(&mut connection).await.unwrap();
+    }
+    assert_eq!(take(&delivery, &entry).await.unwrap(), std::slice::from_ref(&entry));
+    delivery.forget(std::slice::from_ref(&entry.id)).await.unwrap();
+    assert_eq!(take(&delivery, &entry).await.unwrap(), []);
+    assert_eq!(support::footprint(options).await, 0);
+}
+
+#[tokio::test]
+async fn where_requirements_are_left_out_one_looks_again_soon() {
+    let delivery = RedisDelivery::connect(&support::options()).await.unwrap();
+    let like = entry();
+    let labels =
+        |host: &str| Labels::from([("gpu", "true"), ("host", host)].map(|(k, v)| (k.into(), v.into())));
+    let mut entries = Vec::new();
+    for n in 0..300 {
+        let mut entry = entry();
+        entry.id.requires = Requirements::new(&labels(&format!("h{n}")));
+        entries.push(entry);
+    }
+    delivery.enqueue(&entries, NOW).await.unwrap();
+    let (functions, labels) = ([like.id.function.clone()], labels("mine"));
+    let claim_lease = Duration::from_secs(60);
+    let want = Want {
+        queue: &like.id.queue,
+        functions: &functions,
+        labels: &labels,
+        limit: 10,
+        now: NOW,
+        claim_lease,
+    };
+    let taken = delivery.take(want).await.unwrap();
+    assert_eq!((taken.entries, taken.next_in), (Vec::new(), Some(Duration::from_secs(1))));
 }

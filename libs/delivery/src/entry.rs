@@ -102,6 +102,6 @@ pub struct Want<'a> {
 pub struct Taken {
     /// The best entries, best first.
     pub entries: Vec<Entry>,
-    /// How long until the next delayed entry of these functions is due. None: there is none.
+    /// How long until the next delayed entry of these functions may be due. None: there is none.
     pub next_in: Option<Duration>,
 }

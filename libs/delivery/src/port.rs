@@ -21,7 +21,9 @@ use crate::{
 /// **Turns.** Entries of a queue with a fairness key form a group, and so do all without one, whatever their functions.
 /// Among entries of the same priority, the groups take turns: a group whose entry was taken comes behind all other
 /// groups, and so does one that begins to have ready entries. A group of many thus keeps nobody waiting for longer than
-/// a round. What is known of turns follows what is ready; a queue in which no entry has a key knows of none.
+/// a round. What is known of turns follows what is ready; a queue in which no entry has a key knows of none. Until then
+/// the group without a key keeps its turn, also where none of its entries is ready. And where more than 500 groups have
+/// had their turn through other functions, a take may go by some of their older turns.
 #[async_trait]
 pub trait Delivery: Send + Sync + 'static {
     /// Makes runs wait for workers. The same run and epoch twice is one entry, also while it is
@@ -30,9 +32,12 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// Takes the best entries: larger priority first, then the group whose turn it is, then earlier due, then
     /// smaller run id. Each is claimed: it stays known and is ready again when `claim_lease` is over, unless
-    /// it was forgotten or put back before. Of more than 1,000 entries of a function that have become due
-    /// since the last take, the earliest 1,000 compete; and so do about 256 of the different requirements
-    /// that begin with the same label.
+    /// it was forgotten or put back before.
+    ///
+    /// The work of a call is bounded. It makes up to 1,000 entries ready that have become due or were claimed for too
+    /// long, beginning with those of any function and requirements: where there are more, the others compete in the takes
+    /// that follow. And it looks for at least any 256 of the different requirements of a function that begin with the
+    /// same label, and any 512 in all: where there are more, `next_in` is a second at most.
     async fn take(&self, want: Want<'_>) -> Result<Taken, Error>;
 
     /// Ends claims and makes the entries wait until their `due_at`; also rescores entries that wait, and

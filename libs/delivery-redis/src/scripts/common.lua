@@ -43,23 +43,26 @@ end
 
 -- An entry has left its group: the group keeps its turn, or gets the one that is given. False: no entry of the queue
 -- that has a key is ready any more.
+--
+-- What is missing, because someone else has touched the keys, is made again rather than an error: that would come with
+-- every take from the queue.
 local function settle_group(base, lane, key, turn)
     local ring, turns = base .. 'ring:' .. lane, base .. 'turns'
     local best = redis.call('ZRANGE', group_of(base, lane, key), 0, 0, 'WITHSCORES')[2]
     local known, n_lanes = turn_of(base, key)
+    turn, n_lanes = turn or known or next_turn(base), n_lanes or 1
     if best then
-        turn = turn or known
         redis.call('ZADD', ring, math.floor(tonumber(best) / STEP) * STEP + turn, key)
         redis.call('HSET', turns, key, turn .. ' ' .. n_lanes)
     else
         redis.call('ZREM', ring, key)
         if n_lanes > 1 then
-            redis.call('HSET', turns, key, (turn or known) .. ' ' .. n_lanes - 1)
+            redis.call('HSET', turns, key, turn .. ' ' .. n_lanes - 1)
         else
             redis.call('HDEL', turns, key)
         end
     end
-    if redis.call('HINCRBY', base .. 'keyed', lane, -1) == 0 then
+    if redis.call('HINCRBY', base .. 'keyed', lane, -1) <= 0 then
         redis.call('HDEL', base .. 'keyed', lane)
         if redis.call('EXISTS', base .. 'keyed') == 0 then
             redis.call('DEL', turns)
@@ -97,24 +100,33 @@ local function put_facts(facts, id, epoch, priority, prefers)
     end
 end
 
+-- The function of a lane and the first label that it requires. Nil: it requires none.
+local function first_need(lane)
+    return string.match(lane, '^([^\n]*)\n([^\n]*)')
+end
+
 local function note_filled(base, active, lane)
     if redis.call('SADD', active, lane) == 1 then
-        local line = string.match(lane, '\n([^\n]*)')
-        if line then
-            redis.call('SADD', base .. 'needs:' .. line, lane)
-            redis.call('SADD', base .. 'needed', line)
+        local name, line = first_need(lane)
+        if name then
+            redis.call('SADD', base .. 'needs:' .. name .. '\n' .. line, lane)
+            redis.call('SADD', base .. 'needed:' .. name, line)
+            redis.call('SADD', base .. 'needed', name)
         end
     end
 end
 
 local function note_emptied(base, active, lane)
     if redis.call('SREM', active, lane) == 1 then
-        local line = string.match(lane, '\n([^\n]*)')
-        if line then
-            local needs = base .. 'needs:' .. line
+        local name, line = first_need(lane)
+        if name then
+            local needs, lines = base .. 'needs:' .. name .. '\n' .. line, base .. 'needed:' .. name
             redis.call('SREM', needs, lane)
             if redis.call('EXISTS', needs) == 0 then
-                redis.call('SREM', base .. 'needed', line)
+                redis.call('SREM', lines, line)
+            end
+            if redis.call('EXISTS', lines) == 0 then
+                redis.call('SREM', base .. 'needed', name)
             end
         end
     end

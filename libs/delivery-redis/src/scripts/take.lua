@@ -1,14 +1,14 @@
 -- Takes the best entries of some lanes of a queue and claims them.
 --
 -- KEYS  claims, active, then for each lane: ready, delayed, taken, facts
--- ARGV  limit, now (ms), claim lease (ms), bound of moves per lane, base, then the lanes
+-- ARGV  limit, now (ms), claim lease (ms), bound of moves, base, then the lanes
 --
--- First, what has become due and what was claimed for too long becomes ready. Answers the wait until the next
--- delayed entry is due (ms, or -1), then for each entry: number of its lane, id, epoch, priority, due (ms), fairness
--- key, preferred worker.
+-- First, what was claimed for too long and what has become due becomes ready, up to the bound. Answers the wait until the
+-- next delayed entry is due (ms, or -1), then for each entry: number of its lane, id, epoch, priority, due (ms), fairness
+-- key, preferred worker. What is no run id is in the answer and nowhere else any more.
 local claims, active = KEYS[1], KEYS[2]
 local limit, now, claim_lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local max_moves, base = tonumber(ARGV[4]), ARGV[5]
+local moves_left, base = tonumber(ARGV[4]), ARGV[5]
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Heads are read in chunks, so that many lanes with a long backlog each stay cheap.
@@ -24,30 +24,39 @@ local function make_ready(ready, lane, key, id, rank)
     end
 end
 
-local lanes = {}
-for n = 1, (#KEYS - 2) / 4 do
+local lanes, n_lanes = {}, (#KEYS - 2) / 4
+-- Any lane first: where there is too much to move, each has its chance.
+local first = tonumber(time[2])
+for step = 1, n_lanes do
+    local n = (first + step) % n_lanes + 1
     local k = 4 * n - 1
     local ready, delayed, taken, facts, name = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[5 + n]
 
-    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, max_moves)
-    for i = 1, #due, 2 do
-        local id, key = string.sub(due[i], 1, 16), string.sub(due[i], 17)
-        local fact = redis.call('HGET', facts, id)
-        local priority = fact and tonumber(string.match(fact, '^%d+ (-?%d+)')) or 0
-        redis.call('ZREM', delayed, due[i])
-        make_ready(ready, name, key, id, (100 - priority) * STEP + tonumber(due[i + 1]))
+    if moves_left > 0 then
+        local expired = redis.call('ZRANGEBYSCORE', taken, '-inf', clock, 'LIMIT', 0, moves_left)
+        moves_left = moves_left - #expired
+        for _, id in ipairs(expired) do
+            local claim = redis.call('HGET', claims, id)
+            redis.call('ZREM', taken, id)
+            redis.call('HDEL', claims, id)
+            if claim then
+                local epoch, priority, due_at, key, prefers =
+                    string.match(claim, '^(%d+) (-?%d+) (%d+)\n?([^\n]*)\n?(.*)$')
+                put_facts(facts, id, epoch, priority, prefers)
+                make_ready(ready, name, key, id, (100 - tonumber(priority)) * STEP + tonumber(due_at))
+            end
+        end
     end
 
-    local expired = redis.call('ZRANGEBYSCORE', taken, '-inf', clock, 'LIMIT', 0, max_moves)
-    for _, id in ipairs(expired) do
-        local claim = redis.call('HGET', claims, id)
-        redis.call('ZREM', taken, id)
-        redis.call('HDEL', claims, id)
-        if claim then
-            local epoch, priority, due_at, key, prefers =
-                string.match(claim, '^(%d+) (-?%d+) (%d+)\n?([^\n]*)\n?(.*)$')
-            put_facts(facts, id, epoch, priority, prefers)
-            make_ready(ready, name, key, id, (100 - tonumber(priority)) * STEP + tonumber(due_at))
+    if moves_left > 0 then
+        local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, moves_left)
+        moves_left = moves_left - #due / 2
+        for i = 1, #due, 2 do
+            local id, key = string.sub(due[i], 1, 16), string.sub(due[i], 17)
+            local fact = redis.call('HGET', facts, id)
+            local priority = fact and tonumber(string.match(fact, '^%d+ (-?%d+)')) or 0
+            redis.call('ZREM', delayed, due[i])
+            make_ready(ready, name, key, id, (100 - priority) * STEP + tonumber(due[i + 1]))
         end
     end
 
@@ -112,14 +121,17 @@ local function set_group_head(lane)
         if not first[1] then
             return
         end
-        local key, place, turn = first[1], tonumber(first[2]), turn_of(base, first[1])
+        local key, place, turn = first[1], tonumber(first[2]), turn_of(base, first[1]) or 0
         if place % STEP < turn and turns_to_learn > 0 then
             turns_to_learn = turns_to_learn - 1
             redis.call('ZADD', ring, math.floor(place / STEP) * STEP + turn, key)
         else
             local best = redis.call('ZRANGE', group_of(base, lane.name, key), 0, 0, 'WITHSCORES')
-            lane.group_head = { id = best[1], rank = tonumber(best[2]), key = key, place = place }
-            return
+            if best[1] then
+                lane.group_head = { id = best[1], rank = tonumber(best[2]), key = key, place = place }
+                return
+            end
+            redis.call('ZREM', ring, key)
         end
     end
 end
@@ -159,8 +171,10 @@ while wanted > 0 do
         epoch, priority, prefers = string.match(fact, '^(%d+) (-?%d+) ?(.*)$')
         redis.call('HDEL', best_lane.facts, id)
     end
-    redis.call('ZADD', best_lane.taken, clock + claim_lease, id)
-    redis.call('HSET', claims, id, claim_text(epoch, priority, due_at, key, prefers))
+    if #id == 16 then
+        redis.call('ZADD', best_lane.taken, clock + claim_lease, id)
+        redis.call('HSET', claims, id, claim_text(epoch, priority, due_at, key, prefers))
+    end
     local last = #answer
     answer[last + 1], answer[last + 2], answer[last + 3] = best_lane.n, id, epoch
     answer[last + 4], answer[last + 5], answer[last + 6], answer[last + 7] = priority, due_at, key, prefers

@@ -49,6 +49,48 @@ pub async fn an_expired_claim_is_ready_again_as_it_was(fixture: Fixture) {
     assert_eq!(again.await, [lost]);
 }
 
+/// However many functions there are: what is beyond the bound comes with the takes that follow.
+pub async fn a_take_moves_no_more_than_its_bound(fixture: Fixture) {
+    const BOUND: u64 = 1_000;
+    let (q, functions) = (queue("q"), ["f", "g", "h"].map(task));
+    let mut entries = Vec::new();
+    for n in 0..2_400 {
+        let mut entry = entry(&q, &functions[n % 3]);
+        entry.due_at = at(10);
+        entries.push(entry);
+    }
+    fixture.delivery.enqueue(&entries, at(0)).await.expect("enqueue");
+    let mut got = take(&fixture.delivery, &q, &functions, 1, at(20)).await;
+    assert_eq!((got.entries.len(), got.next_in), (1, Some(Duration::ZERO)));
+    let depth = fixture.other.depth(&q).await.expect("depth");
+    assert_eq!((depth.ready, depth.delayed, depth.claimed), (BOUND - 1, 2_400 - BOUND, 1));
+    while got.entries.len() < entries.len() {
+        let more = take(&fixture.delivery, &q, &functions, 2_400, at(20)).await.entries;
+        assert_ne!(more, []);
+        got.entries.extend(more);
+    }
+    fixture.delivery.put_back(&got.entries, at(20)).await.expect("put back");
+
+    let labels = Labels::new();
+    let want = Want {
+        queue: &q,
+        functions: &functions,
+        labels: &labels,
+        limit: 2_400,
+        now: at(20),
+        claim_lease: SHORT,
+    };
+    assert_eq!(fixture.delivery.take(want).await.expect("take").entries.len(), 2_400);
+    // All of these claims expire at the same time.
+    eventually("the return of the claims", || async {
+        let taken = take(&fixture.other, &q, &functions, 1, at(20)).await.entries;
+        (!taken.is_empty()).then_some(())
+    })
+    .await;
+    let depth = fixture.other.depth(&q).await.expect("depth");
+    assert_eq!((depth.ready, depth.claimed), (BOUND - 1, 2_401 - BOUND));
+}
+
 /// Enqueueing what is being claimed changes nothing.
 pub async fn a_claimed_entry_is_known(fixture: Fixture) {
     let (q, f) = (queue("q"), task("f"));

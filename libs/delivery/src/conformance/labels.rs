@@ -86,3 +86,27 @@ pub async fn many_requirements_do_not_hide_the_one_that_is_met(fixture: Fixture)
     let got = take_with(&fixture.delivery, &q, &functions, &worker, 9, at(0)).await;
     assert_eq!(got.entries, [mine, mine_too]);
 }
+
+/// Thousands of them that require the same label.
+pub async fn requirements_of_other_functions_hide_nothing(fixture: Fixture) {
+    let q = queue("q");
+    let mut others = Vec::new();
+    for n in 0..5_000 {
+        let mut other = requiring(&q, &[("gpu", "true")]);
+        other.id.function = task(&format!("other-{n}"));
+        others.push(other);
+    }
+    fixture.delivery.enqueue(&others, at(0)).await.expect("enqueue");
+    let worker = labels(&[("gpu", "true")]);
+    let mut mine = requiring(&q, &[("gpu", "true")]);
+    mine.due_at = at(30);
+    fixture.delivery.enqueue(std::slice::from_ref(&mine), at(0)).await.expect("enqueue");
+    for _ in 0..3 {
+        let got = take_with(&fixture.delivery, &q, &[task("f")], &worker, 9, at(0)).await;
+        assert_eq!((got.entries, got.next_in), (Vec::new(), Some(std::time::Duration::from_secs(30))));
+    }
+    let got = take_with(&fixture.delivery, &q, &[task("f")], &worker, 9, at(30)).await;
+    assert_eq!(got.entries, [mine]);
+    let got = take_with(&fixture.delivery, &q, &[task("other-7")], &worker, 9, at(30)).await;
+    assert_eq!(got.entries, [others.swap_remove(7)]);
+}

@@ -40,6 +40,7 @@ macro_rules! conformance {
             depths_count_and_a_drained_queue_is_zero
             each_entry_goes_to_one_taker
             an_expired_claim_is_ready_again_as_it_was
+            a_take_moves_no_more_than_its_bound
             a_claimed_entry_is_known
             put_back_waits_for_its_new_time
             put_back_never_brings_back_an_old_epoch
@@ -64,6 +65,7 @@ macro_rules! conformance {
             what_nobody_can_take_blocks_nobody
             nothing_is_left_of_requirements
             many_requirements_do_not_hide_the_one_that_is_met
+            requirements_of_other_functions_hide_nothing
             groups_take_turns
             a_group_that_comes_waits_for_one_round
             priority_goes_before_turns
