@@ -13,7 +13,7 @@ use tidegate_store::{LimitKey, RunStore};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    limits::{HandedOut, hand_out},
+    limits::{Again, HandedOut, hand_out},
     metrics::DISPATCH_DROPPED,
     slots::Freed,
 };
@@ -348,35 +348,46 @@ pub(crate) async fn run_dispatcher(
 /// Rates that those who wait for are to be looked at again, and when.
 #[derive(Default)]
 struct Later {
-    by_limit: BTreeMap<LimitKey, Timestamp>,
+    by_limit: BTreeMap<LimitKey, Again>,
 }
 
 impl Later {
-    fn add(&mut self, more: BTreeMap<LimitKey, Timestamp>) {
-        for (limit, time) in more {
+    fn add(&mut self, more: BTreeMap<LimitKey, Again>) {
+        for (limit, again) in more {
             // Beyond that they are left to the sweep.
             if self.by_limit.len() < MAX_OVERFLOW {
-                self.by_limit.insert(limit, time);
+                self.by_limit.insert(limit, again);
             }
         }
     }
 
     /// Waits for the first of the times.
     async fn next(&self, clock: &dyn Clock) {
-        let Some(first) = self.by_limit.values().min() else { return std::future::pending().await };
+        let Some(first) = self.by_limit.values().map(|again| again.at).min() else {
+            return std::future::pending().await;
+        };
         // The clock may be set meanwhile.
         tokio::time::sleep(first.since(clock.now()).min(MAX_SLEEP)).await;
     }
 
-    /// Takes those out of `freed` whose time is still to come, and puts those in whose time has. A limit that was changed
-    /// is looked at in any case.
+    /// Takes those out of `freed` where a look is of no use yet, and puts those in whose time has come. A limit that was
+    /// changed is looked at in any case.
     fn put_off(&mut self, freed: &mut Freed, now: Timestamp) {
         freed.retain(|limit, n_freed| {
-            let is_to_come = self.by_limit.get(limit).is_some_and(|time| *time > now);
-            *n_freed == u64::MAX || !is_to_come
+            let Some(again) = self.by_limit.get_mut(limit) else { return true };
+            let is_quiet = *n_freed != u64::MAX && again.quiet_until > now;
+            if is_quiet {
+                again.at = again.at.min(again.quiet_until);
+            }
+            !is_quiet
         });
-        let due = self.by_limit.extract_if(.., |_, time| *time <= now);
-        due.for_each(|(limit, _)| _ = freed.entry(limit).or_insert(1));
+        // The look tells anew when the next one is to be.
+        self.by_limit.retain(|limit, again| {
+            if again.at <= now {
+                freed.entry(limit.clone()).or_insert(1);
+            }
+            !freed.contains_key(limit)
+        });
     }
 }
 

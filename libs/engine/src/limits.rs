@@ -34,8 +34,14 @@ const MAX_PASSED_OVER: usize = 256;
 const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// The same for a rate that could not save up what comes free in that time.
 const MIN_RATE_INTERVAL: Duration = Duration::from_millis(5);
+/// How often runs of paused queues are passed over for tokens in a turn.
+const MAX_ROUNDS: usize = 32;
+/// How long a limit without tokens is not read again at most, whoever gives something up: it may have been changed.
+const MAX_QUIET: Duration = Duration::from_secs(1);
 /// How long a run that was handed over for a token has it kept for itself.
 pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// How long after its hand-over a run does not count any more as being on its way.
+const UNCOUNTED_AFTER: Duration = ON_ITS_WAY.saturating_add(Duration::from_micros(1));
 
 /// A limit, what is taken of it, and who waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +137,8 @@ impl Engine {
     /// handed over before `handed_before` was lost. Gives how many.
     pub async fn hand_out_slots(&self, handed_before: Timestamp) -> Result<usize, EngineError> {
         let Self { inner } = self;
+        // What is passed over meanwhile is not to come again.
+        let handed_before = handed_before.min(inner.clock.now() - UNCOUNTED_AFTER);
         let (mut after, mut n_runs) = (None, 0);
         while let Some(key) = inner.store.next_awaited(after.as_ref()).await? {
             let mut freed = Freed::from([(key.clone(), u64::MAX)]);
@@ -221,7 +229,22 @@ pub(crate) struct HandedOut {
     /// What is left for the next turn.
     pub rest: Freed,
     /// Limits whose rates are to be looked at again, and when.
-    pub later: BTreeMap<LimitKey, Timestamp>,
+    pub later: BTreeMap<LimitKey, Again>,
+}
+
+/// When a rate is to be looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    /// At the latest.
+    pub at: Timestamp,
+    /// Until when a look is of no use, whatever came free.
+    pub quiet_until: Timestamp,
+}
+
+impl Again {
+    const fn at(at: Timestamp) -> Self {
+        Self { at, quiet_until: at }
+    }
 }
 
 /// Hands runs to delivery as slots came free and rates allow, those first that come first by priority and due time: of
@@ -261,13 +284,13 @@ pub(crate) async fn hand_out(
         if let Some((rate, arrival)) = rate
             && rate.n_free(arrival, now) == 0
         {
-            done.later.insert(key, rate.free_at(arrival).max(now + rate_interval(rate)));
+            let at = rate.free_at(arrival).max(now + rate_interval(rate));
+            done.later.insert(key, Again { at, quiet_until: at.min(now + MAX_QUIET) });
             continue;
         }
-        let is_on_its_way_since = handed_before.unwrap_or(Timestamp::UNIX_EPOCH).max(now - ON_ITS_WAY);
-        let counted_since = rate.map(|_| is_on_its_way_since);
+        let counted_since = rate.map(|_| now - ON_ITS_WAY);
         let (mut n_asked, mut n_given) = (usize::try_from(n_left).unwrap_or(BATCH).min(BATCH), 0);
-        let mut n_passed_over = 0;
+        let (has_any, mut n_rounds, mut n_passed_over) = (n_asked > 0, 0, 0);
         while n_asked > 0 && n_given < BATCH {
             let ids = store.hand_out(&key, handed_before, counted_since, now, n_asked).await?;
             if ids.is_empty() {
@@ -285,8 +308,21 @@ pub(crate) async fn hand_out(
             end_waits(store, &ended).await?;
             // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
             // many of them, so more are asked for each time.
-            let n_useless = paused_among(store, &runs).await? + ended.len() as u64;
-            n_passed_over += usize::try_from(n_useless).unwrap_or(MAX_PASSED_OVER);
+            let paused = paused_among(store, &runs).await?;
+            if !paused.is_empty() {
+                // Nobody takes them before the resume: they do not count as being on their way.
+                store.pass_over(&key, &paused, now, now - UNCOUNTED_AFTER).await?;
+            }
+            let n_useless = (paused.len() + ended.len()) as u64;
+            n_passed_over += paused.len() + ended.len();
+            n_rounds += 1;
+            if rate.is_some() {
+                // The same again gives as many tokens as the others have left.
+                if n_useless == 0 || n_rounds == MAX_ROUNDS {
+                    break;
+                }
+                continue;
+            }
             // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
             n_left = n_left.saturating_sub(n_asked as u64 - n_useless.min(n_asked as u64));
             let is_last = ids.len() < n_asked;
@@ -297,10 +333,16 @@ pub(crate) async fn hand_out(
             }
         }
         match rate {
-            // There is nobody else, or the claims of those on their way say when to look again.
-            Some(_) if n_given == 0 => {}
+            Some((rate, _)) if n_given == 0 => {
+                // There is nobody else, or those that are on their way have the tokens kept for them.
+                let oldest = if has_any { store.oldest_handed(&key, now - ON_ITS_WAY).await? } else { None };
+                if let Some(oldest) = oldest {
+                    let (at, quiet_until) = (oldest + UNCOUNTED_AFTER, now + rate_interval(rate));
+                    done.later.insert(key, Again { at: at.max(quiet_until), quiet_until });
+                }
+            }
             Some((rate, _)) => {
-                done.later.insert(key, now + rate_interval(rate));
+                done.later.insert(key, Again::at(now + rate_interval(rate)));
             }
             None if n_left > 0 => {
                 done.rest.insert(key, n_left);

@@ -289,17 +289,17 @@ pub(crate) fn queue_of(run: &Run) -> Option<QueueKey> {
     Some(QueueKey { namespace: run.namespace.clone(), name: name.clone() })
 }
 
-/// How many of these runs are in a paused queue.
-pub(crate) async fn paused_among(store: &dyn RunStore, runs: &[Run]) -> Result<u64, StoreError> {
+/// Those of these runs that are in a paused queue.
+pub(crate) async fn paused_among(store: &dyn RunStore, runs: &[Run]) -> Result<Vec<RunId>, StoreError> {
     let keys: BTreeSet<QueueKey> = runs.iter().filter_map(queue_of).collect();
     if keys.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let found = store.get_queues(&keys.into_iter().collect::<Vec<_>>()).await?;
     let paused: BTreeSet<QueueKey> =
         found.into_iter().filter(|queue| queue.pause.is_some()).map(|queue| queue.key).collect();
     let is_paused = |run: &&Run| queue_of(run).is_some_and(|key| paused.contains(&key));
-    Ok(runs.iter().filter(is_paused).count() as u64)
+    Ok(runs.iter().filter(is_paused).map(|run| run.id).collect())
 }
 
 /// The settings of the queues of the runs that a transaction claims. Nobody changes them before its end.

@@ -7,7 +7,7 @@ use tidegate_model::{RunId, Timestamp, limits};
 use tidegate_orchestration::{Arrival, Collision, Event, Lack, Rate, Run, StateName, StateType};
 use tidegate_store::{LimitKey, LimitUse, RunTx, Slot, SlotWait, StoreError};
 
-use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
+use crate::{limits::ON_ITS_WAY, metrics::SLOTS_REFUSED, queues::queue_of};
 
 /// What a transaction does to slots, and to who waits for one. Where none of its runs has limits it is empty, and costs
 /// no statement.
@@ -15,6 +15,8 @@ use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
 pub(crate) struct Slots {
     /// What is left of limits that bind. They are locked, so nobody else takes any of it before the commit.
     left: HashMap<LimitKey, Left>,
+    /// For which limits those wait that are to be claimed, where that matters.
+    awaited: HashMap<RunId, LimitKey>,
     /// Runs with limits that were changed, as they stood before.
     before: BTreeMap<RunId, Standing>,
     granted: BTreeSet<RunId>,
@@ -29,9 +31,13 @@ pub(crate) struct Slots {
 struct Left {
     n_free: u64,
     rate: Option<(Rate, Arrival)>,
+    /// Those who wait for a token and come before runs that are new: they have it kept for them.
+    n_first: u64,
     on_collision: Collision,
     /// Those that could give way, the first to be asked last; empty where none is to be asked.
     holders: Vec<RunId>,
+    /// The one of all runs with a slot that was created last.
+    newest: Option<RunId>,
     /// How many that were asked still have their slots.
     n_asked: u64,
     n_waiting: u64,
@@ -43,19 +49,23 @@ impl Left {
         Self {
             n_free: used.n_free(),
             rate: settings.rate.map(|rate| (rate, used.arrival)),
+            n_first: 0,
             on_collision: settings.on_collision,
             holders: Vec::new(),
+            newest: None,
             n_asked: 0,
             n_waiting: 0,
         }
     }
 
-    fn lack(&self, now: Timestamp) -> Option<Lack> {
+    /// What it has not for a run. One that is new lets those go first who wait.
+    fn lack(&self, is_new: bool, now: Timestamp) -> Option<Lack> {
         if self.n_free == 0 {
             return Some(Lack::Slot);
         }
         let (rate, arrival) = self.rate?;
-        (rate.n_free(arrival, now) == 0).then_some(Lack::Token)
+        let n_first = if is_new { self.n_first } else { 0 };
+        (rate.n_free(arrival, now) <= n_first).then_some(Lack::Token)
     }
 
     const fn may_ask(&self) -> bool {
@@ -129,14 +139,16 @@ impl Slots {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let mut n_claims = BTreeMap::<LimitKey, u64>::new();
-        for limit in runs.flat_map(limits_of) {
+        let runs: Vec<&Run> = runs.collect();
+        for limit in runs.iter().copied().flat_map(limits_of) {
             *n_claims.entry(limit).or_default() += 1;
         }
         if n_claims.is_empty() {
             return Ok(Self::default());
         }
         let keys: Vec<LimitKey> = n_claims.keys().cloned().collect();
-        let mut left = HashMap::new();
+        let (mut left, mut rated, mut needs_awaited) = (HashMap::new(), Vec::new(), false);
+        let has_new = runs.iter().any(|run| !is_waiting(run));
         for used in tx.lock_limits(&keys, now).await? {
             let mut one = Left::of(&used);
             let n_claims = n_claims.get(&used.key).copied().unwrap_or_default();
@@ -144,22 +156,42 @@ impl Slots {
                 let newest_first = one.on_collision == Collision::CancelNewest;
                 let found = tx.find_holders(&used.key, newest_first, limits::MAX_BATCH_SIZE).await?;
                 one.holders = found.unasked.into_iter().rev().collect();
-                (one.n_asked, one.n_waiting) = (found.n_asked, found.n_waiting);
+                (one.n_asked, one.n_waiting, one.newest) = (found.n_asked, found.n_waiting, found.newest);
+                needs_awaited = true;
+            }
+            if has_new && one.rate.is_some() && one.lack(true, now).is_none() {
+                rated.push(used.key.clone());
             }
             left.insert(used.key, one);
         }
-        Ok(Self { left, ..Self::default() })
+        if !rated.is_empty() {
+            let counts = tx.count_first(&rated, now - ON_ITS_WAY, now, limits::MAX_BATCH_SIZE).await?;
+            for (limit, n_first) in rated.iter().zip(counts) {
+                if let Some(one) = left.get_mut(limit) {
+                    one.n_first = n_first;
+                    needs_awaited |= n_first > 0;
+                }
+            }
+        }
+        let waiting: Vec<RunId> = runs.iter().filter(|run| is_waiting(run)).map(|run| run.id).collect();
+        let awaited = if needs_awaited && !waiting.is_empty() {
+            tx.awaited_by(&waiting).await?.into_iter().collect()
+        } else {
+            HashMap::new()
+        };
+        Ok(Self { left, awaited, ..Self::default() })
     }
 
     /// Takes a slot and a token of each of its limits for a run that is to be claimed, or says what one of them has not.
-    /// A limit that skips comes before those that wait.
+    /// A limit that skips comes before those that wait, and has a run wait that ran before: only what has not begun is
+    /// given up.
     pub fn grant(&mut self, run: &Run, now: Timestamp) -> Result<(), Refusal> {
         let limits = limits_of(run);
         let mut refusal: Option<Refusal> = None;
         for limit in &limits {
             let Some(left) = self.left.get(limit) else { continue };
-            let Some(lack) = left.lack(now) else { continue };
-            if left.on_collision == Collision::Skip {
+            let Some(lack) = left.lack(!is_waiting(run), now) else { continue };
+            if left.on_collision == Collision::Skip && run.attempt == 0 {
                 return Err(Refusal { limit: limit.clone(), lack, then: Then::Skip });
             }
             refusal.get_or_insert_with(|| Refusal { limit: limit.clone(), lack, then: Then::Wait });
@@ -176,7 +208,10 @@ impl Slots {
             if let Some((rate, arrival)) = &mut left.rate {
                 *arrival = rate.take(*arrival, now).unwrap_or(*arrival);
                 self.spent.insert(limit.clone());
+                let is_first = self.awaited.get(&run.id) == Some(limit);
+                left.n_first = left.n_first.saturating_sub(u64::from(is_first));
             }
+            left.newest = left.newest.max(Some(run.id));
             match left.on_collision {
                 // It has had its slot for the shortest time.
                 Collision::CancelOldest => left.holders.insert(0, run.id),
@@ -196,13 +231,16 @@ impl Slots {
     /// Has somebody give way, where the limit says so. Never more than wait.
     fn collide(&mut self, run: &Run, limit: &LimitKey) -> Then {
         let Some(left) = self.left.get_mut(limit) else { return Then::Wait };
-        let n_waiting = left.n_waiting + u64::from(!is_waiting(run));
+        // It may wait for another one by now.
+        let is_counted = self.refused.get(&run.id).or_else(|| self.awaited.get(&run.id)) == Some(limit);
+        let n_waiting = left.n_waiting + u64::from(!is_counted);
         if left.may_ask() && left.n_asked < n_waiting {
-            let is_newest = left.holders.last().is_none_or(|newest| *newest < run.id);
-            if left.on_collision == Collision::CancelNewest && is_newest {
+            let is_by_age = left.on_collision == Collision::CancelNewest;
+            if is_by_age && left.newest.is_none_or(|newest| newest < run.id) {
                 return Then::CancelIt;
             }
-            if let Some(holder) = left.holders.pop() {
+            // Where those that are newer were asked already, it waits for what they give up.
+            if let Some(holder) = left.holders.pop_if(|holder| !is_by_age || *holder > run.id) {
                 left.n_asked += 1;
                 self.asked.push((limit.clone(), holder));
             }

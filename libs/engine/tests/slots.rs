@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{Fixture, Notes, start_engine, task};
 use futures::future::join_all;
-use tidegate_engine::{Ask, Create, Engine, EngineError, Operated, Operation, Wait};
+use tidegate_engine::{Ask, Create, Engine, EngineError, Operated, Operation, QueueAsk, Wait};
 use tidegate_model::{Clock, Namespace, RunId};
-use tidegate_orchestration::{Collision, Event, Failure, Holder, Rate, Run, StateName, StateType};
-use tidegate_store::{LimitKey, LimitSettings, RunStore, Slot};
+use tidegate_orchestration::{Collision, Event, Failure, Holder, Placement, Rate, Run, StateName, StateType};
+use tidegate_store::{LimitKey, LimitSettings, QueueKey, RunStore, Slot};
 use tidegate_store_postgres::{PgOptions, PgStore, testing::Database};
 use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::{Draws, ManualClock};
@@ -355,6 +355,190 @@ async fn who_is_handed_over_for_a_token_and_is_not_taken_keeps_it_from_others_fo
     fixture.advance(6);
     fixture.engine.hand_out_slots(lost_before).await.expect("sweeps");
     until_handed_over(&fixture, &runs[2]).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_for_one_that_is_not_taken_goes_to_the_next_without_a_sweep() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("api"), rated(rate(1, 10))).await.expect("is defined");
+    fixture.engine.put_limit(key("other"), 0).await.expect("is defined");
+    let (first, second) = (created(&fixture, &["api"]).await, created(&fixture, &["api"]).await);
+    assert!(claimed(&fixture, &first).await.is_granted());
+    assert!(claimed(&fixture, &second).await.is_waiting());
+    fixture.advance(1);
+    let third = created(&fixture, &["api"]).await;
+    assert!(claimed(&fixture, &third).await.is_waiting());
+    fixture.advance(10);
+    until_handed_over(&fixture, &second).await;
+    fixture.advance(1);
+    // The token is looked at again with this one, and found to be on its way.
+    let other = created(&fixture, &["other"]).await;
+    assert!(claimed(&fixture, &other).await.is_waiting());
+    fixture.engine.put_limit(key("other"), 1).await.expect("is raised");
+    until_handed_over(&fixture, &other).await;
+    assert!(!is_handed_over(&fixture, &third));
+    fixture.advance(5);
+    until_handed_over(&fixture, &third).await;
+}
+
+#[tokio::test]
+async fn runs_of_a_paused_queue_keep_no_token_from_others() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("api"), rated(rate(2, 10))).await.expect("is defined");
+    for _ in 0..2 {
+        assert!(claimed(&fixture, &created(&fixture, &["api"]).await).await.is_granted());
+    }
+    for _ in 0..7 {
+        let mut create = limited(&["api"]);
+        create.draft.placement = Placement::Queue("idle".parse().expect("is a name"));
+        let run = fixture.create(create).await.expect("is created").run;
+        assert!(claimed(&fixture, &run).await.is_waiting());
+    }
+    fixture.clock.advance(Duration::from_millis(1));
+    let mut behind = Vec::new();
+    for _ in 0..3 {
+        behind.push(created(&fixture, &["api"]).await);
+        fixture.clock.advance(Duration::from_millis(1));
+    }
+    for run in &behind {
+        assert!(claimed(&fixture, run).await.is_waiting());
+    }
+    let idle = QueueKey { namespace: Namespace::default(), name: "idle".parse().expect("is a name") };
+    let ask = QueueAsk { key: idle, actor: None, request_id: None };
+    fixture.engine.pause_queue(&ask, "").await.expect("is paused");
+    fixture.advance(10);
+    for run in &behind[..2] {
+        until_handed_over(&fixture, run).await;
+    }
+    let lost_before = fixture.clock.now() - Duration::from_secs(60);
+    assert_eq!(fixture.engine.hand_out_slots(lost_before).await.expect("sweeps"), 0, "two tokens, two runs");
+    assert!(!is_handed_over(&fixture, &behind[2]));
+    for run in &behind[..2] {
+        assert!(claimed(&fixture, &fixture.get(run).await).await.is_granted());
+    }
+}
+
+#[tokio::test]
+async fn who_is_new_takes_no_token_of_those_who_wait() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("api"), rated(rate(2, 20))).await.expect("is defined");
+    for _ in 0..2 {
+        assert!(claimed(&fixture, &created(&fixture, &["api"]).await).await.is_granted());
+    }
+    let waiting = created(&fixture, &["api"]).await;
+    assert!(claimed(&fixture, &waiting).await.is_waiting());
+    fixture.advance(10);
+    until_handed_over(&fixture, &waiting).await;
+    let new = created(&fixture, &["api"]).await;
+    assert!(claimed(&fixture, &new).await.is_waiting(), "the token is that of the one before it");
+    assert!(claimed(&fixture, &fixture.get(&waiting).await).await.is_granted());
+    fixture.advance(20);
+    until_handed_over(&fixture, &new).await;
+    let newest = created(&fixture, &["api"]).await;
+    assert!(claimed(&fixture, &newest).await.is_granted(), "there is one for each");
+    assert!(claimed(&fixture, &fixture.get(&new).await).await.is_granted());
+}
+
+#[tokio::test]
+async fn what_comes_free_is_given_on_though_the_limit_had_a_slow_rate_before() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), rated(rate(1, 86_400))).await.expect("is defined");
+    let holder = fixture.start(&created(&fixture, &["db"]).await).await;
+    let waiting = created(&fixture, &["db"]).await;
+    assert!(claimed(&fixture, &waiting).await.is_waiting());
+    // That there is no token is known by now: hand-outs go one after the other.
+    fixture.engine.put_limit(key("other"), 0).await.expect("is defined");
+    let other = created(&fixture, &["other"]).await;
+    assert!(claimed(&fixture, &other).await.is_waiting());
+    fixture.engine.put_limit(key("other"), 1).await.expect("is raised");
+    until_handed_over(&fixture, &other).await;
+    // Another replica changes it.
+    fixture.store.put_limit(&key("db"), &1.into(), fixture.clock.now()).await.expect("is changed");
+    fixture.advance(2);
+    fixture.report(&holder, Event::Completed).await.expect("completes");
+    until_handed_over(&fixture, &waiting).await;
+    assert!(claimed(&fixture, &fixture.get(&waiting).await).await.is_granted());
+}
+
+#[tokio::test]
+async fn what_comes_free_soon_after_a_look_is_given_on_soon() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), rated(rate(1, 86_400))).await.expect("is defined");
+    let holder = fixture.start(&created(&fixture, &["db"]).await).await;
+    let waiting = created(&fixture, &["db"]).await;
+    assert!(claimed(&fixture, &waiting).await.is_waiting());
+    fixture.engine.put_limit(key("other"), 0).await.expect("is defined");
+    let others = [created(&fixture, &["other"]).await, created(&fixture, &["other"]).await];
+    for (other, n_slots) in others.iter().zip([1, 2]) {
+        assert!(claimed(&fixture, other).await.is_waiting());
+        fixture.engine.put_limit(key("other"), n_slots).await.expect("is raised");
+        until_handed_over(&fixture, other).await;
+        if n_slots == 1 {
+            assert!(claimed(&fixture, &fixture.get(other).await).await.is_granted());
+            fixture.store.put_limit(&key("db"), &1.into(), fixture.clock.now()).await.expect("is changed");
+            fixture.report(&holder, Event::Completed).await.expect("completes");
+        }
+    }
+    fixture.advance(2);
+    until_handed_over(&fixture, &waiting).await;
+}
+
+#[tokio::test]
+async fn a_run_that_ran_before_is_not_skipped() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(1, Collision::Skip)).await.expect("is defined");
+    let mut create = limited(&["db"]);
+    create.draft.policies.crash.max_crashes = 2;
+    let run = fixture.create(create).await.expect("is created").run;
+    let running = fixture.start(&run).await;
+    fixture.report(&running, Event::Crashed { cause: "killed".to_owned() }).await.expect("is told");
+    let holder = fixture.start(&created(&fixture, &["db"]).await).await;
+    fixture.advance(600);
+    assert!(claimed(&fixture, &fixture.get(&run).await).await.is_waiting());
+    let new = created(&fixture, &["db"]).await;
+    claimed(&fixture, &new).await;
+    assert_eq!(fixture.state(&new).await, "CANCELLED/Skipped");
+    fixture.report(&holder, Event::Completed).await.expect("completes");
+    until_handed_over(&fixture, &run).await;
+    assert!(claimed(&fixture, &fixture.get(&run).await).await.is_granted());
+}
+
+#[tokio::test]
+async fn who_waited_for_another_limit_first_has_somebody_give_way() {
+    let fixture = Fixture::new().await;
+    for on_collision in [Collision::CancelOldest, Collision::CancelNewest] {
+        fixture.engine.put_limit(key("a"), 1).await.expect("is defined");
+        fixture.engine.put_limit(key("db"), colliding(1, on_collision)).await.expect("is defined");
+        let first = created(&fixture, &["a", "db"]).await;
+        let of_a = fixture.start(&created(&fixture, &["a"]).await).await;
+        let of_db = fixture.start(&created(&fixture, &["db"]).await).await;
+        assert!(claimed(&fixture, &first).await.is_waiting());
+        assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 0, "it waits for the other one");
+        fixture.report(&of_a, Event::Completed).await.expect("completes");
+        until_handed_over(&fixture, &first).await;
+        for n_asked in [1, 0] {
+            assert!(claimed(&fixture, &fixture.get(&first).await).await.is_waiting());
+            assert_eq!(fixture.engine.ask_holders().await.expect("asks"), n_asked);
+        }
+        fixture.report(&fixture.get(&of_db).await, Event::Cancelled).await.expect("is stopped");
+        until_handed_over(&fixture, &first).await;
+        fixture.cancel(&first).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_the_newest_does_not_give_way_though_the_newest_was_asked() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(2, Collision::CancelNewest)).await.expect("is defined");
+    let oldest = fixture.start(&created(&fixture, &["db"]).await).await;
+    let (second, third) = (created(&fixture, &["db"]).await, created(&fixture, &["db"]).await);
+    let newest = fixture.start(&created(&fixture, &["db"]).await).await;
+    assert!(claimed(&fixture, &second).await.is_waiting());
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 1);
+    assert_eq!(fixture.state(&newest).await, "CANCELLING/Cancelling");
+    assert!(claimed(&fixture, &third).await.is_waiting(), "the newest one is that which was asked");
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 0);
+    assert_eq!(fixture.state(&oldest).await, "RUNNING/Running", "it came before both");
 }
 
 #[tokio::test]

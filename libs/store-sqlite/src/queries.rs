@@ -85,6 +85,10 @@ statements! {
     WAIT_OF_OWNER = "concurrency_waits/of_owner.sql";
     PUT_LEASE_WAIT = "concurrency_waits/put_lease.sql";
     COUNT_BEFORE = "concurrency_waits/count_before.sql";
+    COUNT_FIRST = "concurrency_waits/count_first.sql";
+    OLDEST_HANDED = "concurrency_waits/oldest_handed.sql";
+    PASS_OVER = "concurrency_waits/pass_over.sql";
+    WAITS_OF_RUNS = "concurrency_waits/of_runs.sql";
     HANDED_LEASES = "concurrency_waits/handed_leases.sql";
     PURGE_LEASE_WAITS = "concurrency_waits/purge_leases.sql";
     LIST_SLOTS = "concurrency_slots/list.sql";

@@ -163,6 +163,40 @@ impl LimitRows for SqliteStore {
         rows.iter().map(|row| row::run_id(row, 0)).collect()
     }
 
+    async fn oldest_handed(
+        &self,
+        key: &LimitKey,
+        counted_since: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let row = query(queries::OLDEST_HANDED.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(adapter::counted_since(Some(counted_since)))
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(store_error)?;
+        row.map(|row| Ok(Timestamp::from_micros(row::column(&row, 0)?))).transpose()
+    }
+
+    async fn pass_over(
+        &self,
+        key: &LimitKey,
+        runs: &[RunId],
+        handed_at: Timestamp,
+        passed_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        query(queries::PASS_OVER.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(row::ids(runs.iter().map(RunId::as_uuid)))
+            .bind(handed_at.as_micros())
+            .bind(passed_at.as_micros().max(1))
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError> {
         let rows = query(queries::CLEAR_SLOTS.sql())
             .bind(now.as_micros())
@@ -369,6 +403,33 @@ impl SlotTx for SqliteTx {
         adapter::number("count", row::column(&row, 0)?)
     }
 
+    async fn count_first(
+        &mut self,
+        keys: &[LimitKey],
+        counted_since: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let rows = query(queries::COUNT_FIRST.sql())
+            .bind(asked(keys))
+            .bind(adapter::counted_since(Some(counted_since)))
+            .bind(now.as_micros())
+            .bind(adapter::limit(limit))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| adapter::number("count", row::column(row, 0)?)).collect()
+    }
+
+    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
+        let rows = query(queries::WAITS_OF_RUNS.sql())
+            .bind(row::ids(runs.iter().map(RunId::as_uuid)))
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| Ok((row::run_id(row, 2)?, limit_key(row)?))).collect()
+    }
+
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
         let rows = arrivals.iter().map(|(key, arrival)| json!([key.namespace.as_str(), key.name, arrival.0]));
         query(queries::PUT_RATES.sql())
@@ -397,11 +458,14 @@ impl SlotTx for SqliteTx {
         let row = query(queries::COUNT_COLLISION.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
+            .bind(adapter::limit(limit))
             .fetch_one(&mut *self.tx)
             .await
             .map_err(store_error)?;
         let n_asked = adapter::number("n_asked", row::column(&row, 0)?)?;
-        Ok(Holders { unasked, n_asked, n_waiting: adapter::number("n_waiting", row::column(&row, 1)?)? })
+        let n_waiting = adapter::number("n_waiting", row::column(&row, 1)?)?;
+        let newest = row::column::<Option<Uuid>>(&row, 2)?.map(RunId::from_uuid);
+        Ok(Holders { unasked, n_asked, n_waiting, newest })
     }
 
     async fn ask_slots(&mut self, slots: &[(LimitKey, RunId)]) -> Result<(), StoreError> {

@@ -110,8 +110,10 @@ pub struct Holders {
     pub unasked: Vec<RunId>,
     /// How many that were asked still have theirs.
     pub n_asked: u64,
-    /// Runs that wait for a slot.
+    /// Runs that wait for a slot: no more than could have others asked are counted.
     pub n_waiting: u64,
+    /// Of all runs that have a slot, asked or not, the one that was created last.
+    pub newest: Option<RunId>,
 }
 
 /// A slot that is taken. One for each (limit, owner), whether or not the limit is defined.
@@ -213,6 +215,22 @@ pub trait LimitRows: Send + Sync {
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError>;
 
+    /// When the first of those was handed over that were since `counted_since` and wait still.
+    async fn oldest_handed(
+        &self,
+        key: &LimitKey,
+        counted_since: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Has those of these runs that were handed over at `handed_at` count as if that had been at `passed_at`.
+    async fn pass_over(
+        &self,
+        key: &LimitKey,
+        runs: &[RunId],
+        handed_at: Timestamp,
+        passed_at: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// Frees up to `limit` slots that nobody has: of runs that nobody holds, and those whose lease has ended by `now`.
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
 
@@ -281,6 +299,20 @@ pub trait SlotTx: Send {
         counted_since: Timestamp,
         now: Timestamp,
     ) -> Result<u64, StoreError>;
+
+    /// How many come before one that does not wait for these limits, which this transaction has locked: those that wait
+    /// and were not handed over, and those that were since `counted_since`. In the order of `keys`; of each kind up to
+    /// `limit` are counted.
+    async fn count_first(
+        &mut self,
+        keys: &[LimitKey],
+        counted_since: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError>;
+
+    /// For which limits these runs, which this transaction has locked, wait; those that do not are left out.
+    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError>;
 
     /// Keeps what was taken of the rates of limits that this transaction has locked.
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError>;

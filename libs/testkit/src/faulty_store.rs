@@ -627,6 +627,24 @@ impl LimitRows for FaultyStore {
         self.inner.hand_out(key, handed_before, counted_since, now, limit).await
     }
 
+    async fn oldest_handed(
+        &self,
+        key: &LimitKey,
+        counted_since: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.oldest_handed(key, counted_since).await
+    }
+
+    async fn pass_over(
+        &self,
+        key: &LimitKey,
+        runs: &[RunId],
+        handed_at: Timestamp,
+        passed_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.inner.pass_over(key, runs, handed_at, passed_at).await
+    }
+
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError> {
         self.inner.clear_slots(now, limit).await
     }
@@ -709,6 +727,20 @@ impl SlotTx for FaultyTx {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.inner.count_before(key, owner, since, counted_since, now).await
+    }
+
+    async fn count_first(
+        &mut self,
+        keys: &[LimitKey],
+        counted_since: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.inner.count_first(keys, counted_since, now, limit).await
+    }
+
+    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
+        self.inner.awaited_by(runs).await
     }
 
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {

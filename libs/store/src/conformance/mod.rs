@@ -161,6 +161,7 @@ macro_rules! run_store_conformance {
             slots::rates_are_kept_by_name,
             slots::holders_are_asked_once,
             slots::those_on_their_way_count,
+            slots::those_who_wait_come_before_new_ones,
             slots::leases_are_renewed_while_they_last,
             slots::waits_for_leases_are_in_line_with_runs,
         }

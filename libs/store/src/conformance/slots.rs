@@ -347,7 +347,8 @@ pub async fn holders_are_asked_once(store: Arc<dyn RunStore>) {
     put_waits(&store, &[wait(&db, 0, 1)]).await;
     let mut tx = store.begin().await.unwrap();
     let oldest = tx.find_holders(&db, false, 10).await.unwrap();
-    assert_eq!(oldest, Holders { unasked: vec![b.id, c.id, a.id], n_asked: 0, n_waiting: 1 });
+    let newest = Some(c.id);
+    assert_eq!(oldest, Holders { unasked: vec![b.id, c.id, a.id], n_asked: 0, n_waiting: 1, newest });
     assert_eq!(tx.find_holders(&db, true, 2).await.unwrap().unasked, [c.id, b.id], "no lease is asked");
     tx.ask_slots(&[(db.clone(), b.id), (db.clone(), RunId::new())]).await.unwrap();
     tx.commit().await.unwrap();
@@ -365,10 +366,15 @@ pub async fn holders_are_asked_once(store: Arc<dyn RunStore>) {
     assert_eq!(store.slots_to_ask(10).await.unwrap(), [], "it is not asked again");
     let mut tx = store.begin().await.unwrap();
     let left = tx.find_holders(&db, false, 10).await.unwrap();
-    assert_eq!(left, Holders { unasked: vec![c.id, a.id], n_asked: 1, n_waiting: 1 });
+    assert_eq!(left, Holders { unasked: vec![c.id, a.id], n_asked: 1, n_waiting: 1, newest });
+    tx.put_waits(&[wait(&db, 0, 2), wait(&db, 0, 3)]).await.unwrap();
+    let bounded = tx.find_holders(&db, false, 1).await.unwrap();
+    assert_eq!(bounded.n_waiting, 2, "as many as could have others asked");
+    tx.ask_slots(&[(db.clone(), c.id)]).await.unwrap();
+    assert_eq!(tx.find_holders(&db, true, 10).await.unwrap().newest, newest, "asked or not");
     tx.free_slots(&[b.id]).await.unwrap();
     tx.take_slots(&[at(&b, 5)]).await.unwrap();
-    assert_eq!(tx.find_holders(&db, false, 10).await.unwrap().unasked, [c.id, a.id, b.id], "had anew");
+    assert_eq!(tx.find_holders(&db, false, 10).await.unwrap().unasked, [a.id, b.id], "had anew");
 }
 
 /// Those that were handed out a moment ago and wait still take the place of others; who ends a wait learns for what it
@@ -390,6 +396,37 @@ pub async fn those_on_their_way_count(store: Arc<dyn RunStore>) {
     assert_eq!(hand_out(5, 12, 3).await, 1, "one waits no longer");
     assert_eq!(hand_out(12, 13, 2).await, 1, "only one of them is new");
     assert_eq!(hand_out(99, 14, 5).await, 1, "all are handed out");
+}
+
+/// Of a new run's competitors those count that wait and those that are on their way, not those that were passed over.
+pub async fn those_who_wait_come_before_new_ones(store: Arc<dyn RunStore>) {
+    let (db, gpu) = (key("db"), key("gpu"));
+    let waits: Vec<_> = (0..4).map(|n| wait(&db, 0, n)).collect();
+    put_waits(&store, &waits).await;
+    let keys = [gpu.clone(), db.clone()];
+    let count_first = async |limit: usize| {
+        let mut tx = store.begin().await.unwrap();
+        tx.count_first(&keys, after(5), after(10), limit).await.unwrap()
+    };
+    assert_eq!(count_first(9).await, [0, 4]);
+    assert_eq!(count_first(3).await, [0, 3], "no more are counted");
+    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), None);
+    for seconds in [4, 5, 6] {
+        assert_eq!(store.hand_out(&db, None, None, after(seconds), 1).await.unwrap().len(), 1);
+    }
+    assert_eq!(count_first(9).await, [0, 3], "the first was not taken in time");
+    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), Some(after(5)));
+    assert_eq!(store.oldest_handed(&gpu, after(5)).await.unwrap(), None);
+    let runs: Vec<RunId> = waits.iter().map(|wait| wait.run_id).collect();
+    store.pass_over(&gpu, &runs, after(5), after(4)).await.unwrap();
+    assert_eq!(count_first(9).await, [0, 3], "they wait for another limit");
+    store.pass_over(&db, &runs, after(5), after(4)).await.unwrap();
+    assert_eq!(count_first(9).await, [0, 2]);
+    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), Some(after(6)));
+
+    let mut tx = store.begin().await.unwrap();
+    let awaited = tx.awaited_by(&[waits[0].run_id, RunId::new()]).await.unwrap();
+    assert_eq!(awaited, [(waits[0].run_id, db.clone())]);
 }
 
 /// What an owner has by a lease is found, renewed while it lasts, and not after.

@@ -1,0 +1,7 @@
+-- Unless it has begun to wait anew since.
+UPDATE concurrency_waits
+SET handed_at = ?5
+WHERE namespace = ?1
+    AND limit_name = ?2
+    AND run_id IN (SELECT unhex(value) FROM json_each(?3))
+    AND handed_at = ?4
