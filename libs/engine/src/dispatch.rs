@@ -9,7 +9,7 @@ use tidegate_model::{
     Clock, Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp,
 };
 use tidegate_orchestration::{Effect, Placement, Run, Step};
-use tidegate_store::{LimitKey, RunStore};
+use tidegate_store::{LimitKey, RunStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
@@ -193,6 +193,8 @@ pub(crate) struct Inbox {
     overflow: Arc<Overflow>,
 }
 
+/// Values of a template that are looked for at a time.
+const N_VALUES: usize = 25;
 /// How long the dispatcher trusts a time without a look at the clock.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
@@ -301,6 +303,7 @@ pub(crate) async fn run_dispatcher(
     // Slots that a turn before has left: those who wait for one are not to keep all others waiting.
     let mut freed = Freed::new();
     let mut later = Later::default();
+    let mut templates = Templates::default();
     loop {
         tokio::select! {
             biased;
@@ -310,7 +313,7 @@ pub(crate) async fn run_dispatcher(
                 }
             }
             () = inbox.overflow.added.notified() => {}
-            () = std::future::ready(()), if !freed.is_empty() => {}
+            () = std::future::ready(()), if !freed.is_empty() || !templates.is_empty() => {}
             () = later.next(&*clock) => {}
         }
         let Left { marks, mut stop, freed: more } = inbox.overflow.take();
@@ -322,11 +325,16 @@ pub(crate) async fn run_dispatcher(
             add_freed(&mut freed, one.freed);
         }
         let now = clock.now();
+        templates.take_from(&mut freed);
         later.put_off(&mut freed, now);
         // What still executes is stopped first: the deliveries that are only to be forgotten harm nobody meanwhile.
         stop.sort_by_key(|order| order.grace.is_none());
         // Side by side: a cancel does not wait for a long batch of deliveries.
-        let handed_out = hand_out(&*dispatch, &*store, std::mem::take(&mut freed), None, now);
+        let handed_out = async {
+            let mut freed = std::mem::take(&mut freed);
+            templates.read(&*store, &mut freed).await?;
+            hand_out(&*dispatch, &*store, freed, None, now).await
+        };
         let (_, (), (), handed_out) = tokio::join!(
             hand_over(&*dispatch, &*store, &enqueue),
             leave_to_sweep(&*store, &marks),
@@ -342,6 +350,41 @@ pub(crate) async fn run_dispatcher(
                 tracing::warn!(%error, "free slots were not handed out; the scheduler's sweep will do it");
             }
         }
+    }
+}
+
+/// Templates that were changed, and after which of their values it is still to be looked who waits for one.
+#[derive(Default)]
+struct Templates {
+    after: BTreeMap<LimitKey, LimitKey>,
+}
+
+impl Templates {
+    fn is_empty(&self) -> bool {
+        self.after.is_empty()
+    }
+
+    fn take_from(&mut self, freed: &mut Freed) {
+        for (template, _) in freed.extract_if(.., |limit, _| limit.is_template()) {
+            let (first, _) = template.names();
+            let after = LimitKey { namespace: template.namespace.clone(), name: first };
+            self.after.insert(template, after);
+        }
+    }
+
+    /// Adds the next values of a template that somebody waits for to `freed`: a few, as all others wait meanwhile.
+    async fn read(&mut self, store: &dyn RunStore, freed: &mut Freed) -> Result<(), StoreError> {
+        let Some((template, mut after)) = self.after.pop_first() else { return Ok(()) };
+        let (_, end) = template.names();
+        for _ in 0..N_VALUES {
+            let awaited = store.next_awaited(Some(&after)).await?;
+            let is_bound = |key: &LimitKey| key.namespace == template.namespace && key.name < end;
+            let Some(awaited) = awaited.filter(is_bound) else { return Ok(()) };
+            freed.insert(awaited.clone(), u64::MAX);
+            after = awaited;
+        }
+        self.after.insert(template, after);
+        Ok(())
     }
 }
 

@@ -62,35 +62,20 @@ impl Engine {
     ) -> Result<ConcurrencyLimit, EngineError> {
         let (settings, now) = (settings.into(), self.inner.clock.now());
         let limit = with_retries(|| self.inner.store.put_limit(&key, &settings, now)).await?;
-        self.hand_out_all(&key).await?;
+        self.hand_out_all(key);
         Ok(limit)
     }
 
     /// Takes a limit away, so that it does not bind. False: there was none.
     pub async fn delete_limit(&self, key: LimitKey) -> Result<bool, EngineError> {
         let was_there = with_retries(|| self.inner.store.delete_limit(&key)).await?;
-        self.hand_out_all(&key).await?;
+        self.hand_out_all(key);
         Ok(was_there)
     }
 
     /// Has all be handed over that a limit leaves room for; of a template, those who wait for any of its values.
-    async fn hand_out_all(&self, key: &LimitKey) -> Result<(), EngineError> {
-        let mut freed = Freed::new();
-        if key.is_template() {
-            let (first, end) = key.names();
-            let mut after = LimitKey { namespace: key.namespace.clone(), name: first };
-            while let Some(awaited) = with_retries(|| self.inner.store.next_awaited(Some(&after))).await? {
-                if awaited.namespace != key.namespace || awaited.name >= end {
-                    break;
-                }
-                after = awaited.clone();
-                freed.insert(awaited, u64::MAX);
-            }
-        } else {
-            freed.insert(key.clone(), u64::MAX);
-        }
-        self.send(Outbound { freed, ..Outbound::default() });
-        Ok(())
+    fn hand_out_all(&self, key: LimitKey) {
+        self.send(Outbound { freed: Freed::from([(key, u64::MAX)]), ..Outbound::default() });
     }
 
     /// A limit with up to `n_slots` of the slots that are taken of it, the earliest first.

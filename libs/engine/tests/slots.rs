@@ -289,6 +289,22 @@ async fn each_value_of_a_template_has_slots_of_its_own() {
 }
 
 #[tokio::test]
+async fn raising_a_template_lets_those_go_who_wait_for_any_of_many_values() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("customer=*"), 0).await.expect("is defined");
+    let mut runs = Vec::new();
+    for customer in 0..60 {
+        let run = created(&fixture, &[&format!("customer={customer}")]).await;
+        assert!(claimed(&fixture, &run).await.is_waiting());
+        runs.push(run);
+    }
+    fixture.engine.put_limit(key("customer=*"), 1).await.expect("is raised");
+    for run in &runs {
+        until_handed_over(&fixture, run).await;
+    }
+}
+
+#[tokio::test]
 async fn a_rate_lets_so_many_start_and_hands_over_the_next_with_each_token() {
     let fixture = Fixture::new().await;
     fixture.engine.put_limit(key("api"), rated(rate(2, 10))).await.expect("is defined");
