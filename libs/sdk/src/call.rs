@@ -74,7 +74,9 @@ impl Call {
         self
     }
 
-    /// The worker that executes its parent gets it, if that has a free slot then. Inside a run, or with a parent.
+    /// Inside a run, or with a parent: the worker that executes the parent gets it rather than others like it, if that has
+    /// a free slot then. A hint, among workers of one replica of the task-queue with the same queues, functions and
+    /// labels; any other worker that is free before gets it at once.
     pub fn sticky(mut self) -> Self {
         self.run.prefer_parent_worker = true;
         self

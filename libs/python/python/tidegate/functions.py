@@ -85,7 +85,9 @@ class Options:
     fairness_key: str = ""
     #: For `.delay()`: the labels that a worker must have to get it, see :func:`serve`. At most 8.
     require_labels: Mapping[str, str] = field(default_factory=dict)
-    #: For `.delay()` inside a run: the worker that executes that run gets this one too, if it has a free slot then.
+    #: For `.delay()` inside a run: the worker that executes that run gets this one too rather than others like it, if it
+    #: has a free slot then. A hint, among workers of one replica of the task-queue with the same queues, functions and
+    #: labels; any other worker that is free before gets it at once. Of no effect outside of a run.
     sticky: bool = False
     #: For `.delay()`: one key, one run; a second call with it gives the run of the first.
     idempotency_key: str = ""
