@@ -31,6 +31,8 @@ const LANES_PER_LABEL: usize = 256;
 const LANES_WITH_LABELS: usize = 512;
 /// How soon to look again where lanes were left out: when their entries are due is not known.
 const LOOK_AGAIN_IN: Duration = Duration::from_secs(1);
+/// So many lanes are counted in one round trip.
+const LANES_COUNTED_AT_ONCE: usize = 1_000;
 /// For how long a drained queue is still counted.
 const KEPT_IN_DEPTHS: Duration = Duration::from_secs(3_600);
 /// How many queues are counted by one pipeline: its answer keeps others on the connection waiting.
@@ -535,7 +537,7 @@ impl RedisDelivery {
         Ok(announced.iter().flatten().filter_map(|text| codec::decode_servings(text)).flatten().collect())
     }
 
-    /// How much is in each of these queues, in their order. Two round trips for all of them.
+    /// How much is in each of these queues, in their order. Few round trips for all of them.
     async fn count(&self, queues: &[QueueId]) -> Result<Vec<QueueDepth>, Error> {
         let mut pipeline = Pipeline::new();
         for queue in queues {
@@ -546,10 +548,9 @@ impl RedisDelivery {
         }
         let answers: Vec<redis::Value> = self.connection.run("list lanes", None, &pipeline).await?;
         let mut answers = answers.into_iter();
-        let mut pipeline = Pipeline::new();
         let mut depths = Vec::with_capacity(queues.len());
-        // For each three counts, the index of its queue.
-        let mut counted = Vec::new();
+        // Each with the index of its queue.
+        let mut lanes = Vec::new();
         for (idx, queue) in queues.iter().enumerate() {
             let active: Option<Vec<String>> = read_next(&mut answers);
             let keyed: Option<Vec<u64>> = read_next(&mut answers);
@@ -560,21 +561,21 @@ impl RedisDelivery {
                 delayed: 0,
                 claimed: 0,
             });
-            for lane in &active {
-                let lane = self.keys.lane(queue, lane);
+            lanes.extend(active.into_iter().map(|lane| (idx, lane)));
+        }
+        for lanes in lanes.chunks(LANES_COUNTED_AT_ONCE) {
+            let mut pipeline = Pipeline::new();
+            for (idx, lane) in lanes {
+                let lane = self.keys.lane(&queues[*idx], lane);
                 pipeline.zcard(lane.ready).zcard(lane.delayed).zcard(lane.taken);
-                counted.push(idx);
             }
-        }
-        if pipeline.is_empty() {
-            return Ok(depths);
-        }
-        let counts: Vec<u64> = self.connection.run("count entries", None, &pipeline).await?;
-        for (idx, counts) in counted.into_iter().zip(counts.chunks_exact(3)) {
-            let depth = &mut depths[idx];
-            depth.ready += counts[0];
-            depth.delayed += counts[1];
-            depth.claimed += counts[2];
+            let counts: Vec<u64> = self.connection.run("count entries", None, &pipeline).await?;
+            for ((idx, _), counts) in lanes.iter().zip(counts.chunks_exact(3)) {
+                let depth = &mut depths[*idx];
+                depth.ready += counts[0];
+                depth.delayed += counts[1];
+                depth.claimed += counts[2];
+            }
         }
         Ok(depths)
     }

@@ -97,6 +97,8 @@ pub async fn requirements_of_other_functions_hide_nothing(fixture: Fixture) {
         others.push(other);
     }
     fixture.delivery.enqueue(&others, at(0)).await.expect("enqueue");
+    let depth = fixture.other.depth(&q).await.expect("depth");
+    assert_eq!((depth.ready, depth.delayed), (5_000, 0));
     let worker = labels(&[("gpu", "true")]);
     let mut mine = requiring(&q, &[("gpu", "true")]);
     mine.due_at = at(30);
