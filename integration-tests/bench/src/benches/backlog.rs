@@ -68,7 +68,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         let (mut plain, mut taken) = (Latencies::new(), Latencies::new());
         for _ in 0..n_takes {
             plain.record(take_plainly(&mut connection).await?);
-            taken.record(take(&delivery, now).await?);
+            taken.record(take(&delivery, TAKEN.min(n_entries), now).await?);
         }
         let ms = |latencies: &Latencies| [50.0, 99.0].map(|percentile| latencies.percentile_ms(percentile));
         let ([plain_50, plain_99], [taken_50, taken_99]) = (ms(&plain), ms(&taken));
@@ -113,7 +113,8 @@ async fn fill(
             run_id: RunId::new(),
             epoch: Epoch(0),
         };
-        anyhow::Ok(Entry { id, priority: 0, due_at: now, prefers: None })
+        // Due a moment ago: due times are rounded up, and what is due right now would only be delayed.
+        anyhow::Ok(Entry { id, priority: 0, due_at: now - Duration::from_secs(1), prefers: None })
     };
     for begin in (0..n_entries).step_by(limits::MAX_BATCH_SIZE) {
         let end = n_entries.min(begin + limits::MAX_BATCH_SIZE);
@@ -124,7 +125,7 @@ async fn fill(
 }
 
 /// Takes, and puts back what was taken, so that each take meets the same backlog; the second is not timed.
-async fn take(delivery: &RedisDelivery, now: Timestamp) -> anyhow::Result<Duration> {
+async fn take(delivery: &RedisDelivery, n_expected: usize, now: Timestamp) -> anyhow::Result<Duration> {
     let (queue, functions, labels) = (queue(), [function()?], Labels::new());
     let want = Want {
         queue: &queue,
@@ -137,6 +138,8 @@ async fn take(delivery: &RedisDelivery, now: Timestamp) -> anyhow::Result<Durati
     let started = Instant::now();
     let taken = delivery.take(want).await?;
     let took = started.elapsed();
+    let n_taken = taken.entries.len();
+    anyhow::ensure!(n_taken == n_expected, "a take gave {n_taken} entries, not {n_expected}");
     delivery.put_back(&taken.entries, now).await?;
     Ok(took)
 }
