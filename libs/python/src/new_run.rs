@@ -149,11 +149,12 @@ fn parent_policy(detached: bool) -> ParentPolicy {
     if detached { ParentPolicy::Detach } else { ParentPolicy::Cancel }
 }
 
-/// Of seconds since 1970.
+/// Of seconds since 1970, to the microsecond: in a double they are a little less or more than what a `datetime` holds.
 fn instant(what: &str, seconds: f64) -> PyResult<prost_types::Timestamp> {
     let since = Duration::try_from_secs_f64(seconds);
     let since = since.map_err(|_| PyValueError::new_err(format!("{what} is a time before 1970")))?;
-    Ok(core::timestamp_of(SystemTime::UNIX_EPOCH + since))
+    let micros = u64::try_from((since.as_nanos() + 500) / 1_000).unwrap_or(u64::MAX);
+    Ok(core::timestamp_of(SystemTime::UNIX_EPOCH + Duration::from_micros(micros)))
 }
 
 pub(crate) fn duration(what: &str, seconds: f64) -> PyResult<prost_types::Duration> {
