@@ -57,8 +57,8 @@ pub enum EngineError {
         /// The queue.
         name: String,
     },
-    /// Who asks for slots has others, or is a run.
-    #[error("owner_id: {owner} has slots of other limits, or is a run: make a new UUIDv7 for each lease")]
+    /// Who asks for slots has others, or is known as something else.
+    #[error("owner_id: {owner} is of a lease of other limits, or is a run: make a new UUIDv7 for each lease")]
     LeaseOwnerUsed {
         /// Who asks.
         owner: RunId,

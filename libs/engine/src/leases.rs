@@ -23,13 +23,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const WAIT_GRACE: Duration = Duration::from_secs(15);
 /// How often it is looked whose turn it is, at most, and at least.
 const TURN_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
-/// How long it is remembered that an owner has a token of a limit without slots, so that a repeat takes no other.
-const TOKEN_MEMORY: Duration = Duration::from_secs(10);
 
 /// What code asks for.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
-    /// The limits of which it needs a slot, a token, or both.
+    /// The limits of which it needs a slot, a token, or both. All of one namespace.
     pub limits: BTreeSet<LimitKey>,
     /// Who is to have them. The same again changes nothing but the end of the lease.
     pub owner: RunId,
@@ -131,12 +129,19 @@ impl Engine {
         let (now, owner) = (self.inner.clock.now(), request.owner);
         let expires_at = now + request.duration;
         let mut tx = self.inner.store.begin().await?;
+        // What a run has and waits for is found by its id, so nobody else may go by it.
+        if !tx.lock_runs(&[owner]).await?.is_empty() {
+            return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
+        }
         let (slots, wait) = tx.lock_owner(owner).await?;
+        let is_elsewhere =
+            |wait: &LeaseWait| request.limits.iter().any(|limit| limit.namespace != wait.limit.namespace);
         let is_held = |slot: &&Slot| slot.expires_at.is_none_or(|expires_at| expires_at > now);
         let held: BTreeMap<LimitKey, Slot> =
             slots.iter().filter(is_held).map(|slot| (slot.limit.clone(), slot.clone())).collect();
         if held.values().any(|slot| slot.expires_at.is_none())
             || held.keys().any(|limit| !request.limits.contains(limit))
+            || wait.as_ref().is_some_and(is_elsewhere)
         {
             return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
         }
@@ -163,13 +168,15 @@ impl Engine {
                     let expires_at = now + WAIT_GRACE;
                     let wait =
                         LeaseWait { owner, limit: limit.clone(), since, was_handed: false, expires_at };
-                    tx.put_lease_wait(&wait).await?;
+                    if !tx.put_lease_wait(&wait).await? {
+                        return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
+                    }
                     if n_free == 0 {
                         // It may have come free since it was looked for, and who gave it up has not seen this one wait.
                         freed.insert(limit.clone(), 1);
                     }
                 } else {
-                    tx.end_waits(&[owner]).await?;
+                    tx.end_lease_wait(&limit.namespace, owner).await?;
                 }
                 tx.commit().await?;
                 self.send(Outbound { freed, ..Outbound::default() });
@@ -181,16 +188,12 @@ impl Engine {
                 arrivals.push((used.key.clone(), arrival));
             }
         }
-        let memory = now + request.duration.min(TOKEN_MEMORY);
-        let has_slots = |key: &LimitKey| {
-            let used = locked.iter().find(|used| used.key == *key);
-            used.is_none_or(|used| used.limit.settings.max_slots.is_some())
-        };
+        // Of a limit without slots as well: by it the lease is known while it lasts, and a repeat takes no other token.
         let slot = |limit: &LimitKey| Slot {
             limit: limit.clone(),
             owner,
             acquired_at: held.get(limit).map_or(now, |slot| slot.acquired_at),
-            expires_at: Some(if has_slots(limit) { expires_at } else { memory }),
+            expires_at: Some(expires_at),
             for_run: request.for_run,
         };
         tx.take_slots(&keys.iter().map(slot).collect::<Vec<_>>()).await?;
@@ -198,7 +201,7 @@ impl Engine {
             tx.put_arrivals(&arrivals).await?;
         }
         if let Some(wait) = wait {
-            tx.end_waits(&[owner]).await?;
+            tx.end_lease_wait(&wait.limit.namespace, owner).await?;
             // Those behind it may have a token as well.
             freed.insert(wait.limit, 1);
         }
@@ -229,15 +232,13 @@ impl Engine {
 
     async fn try_release(&self, namespace: &Namespace, owner: RunId) -> Result<Freed, StoreError> {
         let mut tx = self.inner.store.begin().await?;
-        let (slots, wait) = tx.lock_owner(owner).await?;
+        let (slots, _) = tx.lock_owner(owner).await?;
         let is_its_own = |slot: &Slot| slot.expires_at.is_some() && slot.limit.namespace == *namespace;
         let mut freed = Freed::new();
         if !slots.is_empty() && slots.iter().all(is_its_own) {
             freed.extend(tx.free_slots(&[owner]).await?.into_iter().map(|limit| (limit, 1)));
         }
-        if wait.is_some_and(|wait| wait.limit.namespace == *namespace) {
-            freed.extend(tx.end_waits(&[owner]).await?.into_iter().map(|limit| (limit, 1)));
-        }
+        freed.extend(tx.end_lease_wait(namespace, owner).await?.map(|limit| (limit, 1)));
         tx.commit().await?;
         Ok(freed)
     }

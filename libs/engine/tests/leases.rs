@@ -32,6 +32,13 @@ fn is_held(leased: &Leased) -> bool {
     matches!(leased, Leased::Held { .. })
 }
 
+/// No slots, and a start each minute.
+fn once_a_minute() -> LimitSettings {
+    let one = NonZeroU32::MIN;
+    let rate = Rate { max_starts: one, period: Duration::from_secs(60), burst: one };
+    LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Skip }
+}
+
 /// Waits for it in a task of its own, and until the store knows that it waits.
 async fn waiting(fixture: &Fixture, tasks: &mut JoinSet<RunId>, request: &LeaseRequest) {
     let (engine, request) = (fixture.engine.clone(), request.clone());
@@ -175,10 +182,7 @@ async fn a_lapsed_lease_goes_to_who_waits() {
 #[tokio::test]
 async fn a_rate_gives_code_a_token_once_and_holds_nothing() {
     let (fixture, _wakes) = fixture().await;
-    let one = NonZeroU32::MIN;
-    let rate = Rate { max_starts: one, period: Duration::from_secs(60), burst: one };
-    let settings = LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Skip };
-    fixture.engine.put_limit(key("api"), settings).await.expect("is defined");
+    fixture.engine.put_limit(key("api"), once_a_minute()).await.expect("is defined");
     let first = request(&["api"]);
     for _ in 0..2 {
         assert!(is_held(&take(&fixture, &first).await), "a repeat takes no other");
@@ -195,4 +199,74 @@ async fn a_rate_gives_code_a_token_once_and_holds_nothing() {
     assert_eq!(served(&mut tasks).await, next.owner);
     let run = limited(&fixture, "api").await;
     assert!(!fixture.claim(&run, "w").await.expect("is answered").is_granted(), "runs take of the same");
+}
+
+#[tokio::test]
+async fn a_lease_of_a_limit_without_slots_lasts_as_long_as_it_says() {
+    let (fixture, _wakes) = fixture().await;
+    let namespace = Namespace::default();
+    fixture.engine.put_limit(key("api"), once_a_minute()).await.expect("is defined");
+    let lease = request(&["api"]);
+    assert!(is_held(&take(&fixture, &lease).await));
+    for _ in 0..3 {
+        fixture.advance(20);
+        fixture.engine.renew_lease(&namespace, lease.owner, LEASE).await.expect("is renewed");
+    }
+    assert!(is_held(&take(&fixture, &request(&["api"])).await), "it holds no slot");
+    fixture.engine.release_lease(&namespace, lease.owner).await.expect("is released");
+    let lost = fixture.engine.renew_lease(&namespace, lease.owner, LEASE).await;
+    assert!(matches!(lost, Err(EngineError::LeaseLost { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_waits_keeps_its_place_when_a_lease_is_asked_for_in_its_name() {
+    let (fixture, _wakes) = fixture().await;
+    let elsewhere: Namespace = "elsewhere".parse().expect("is a namespace");
+    let their_db = LimitKey { namespace: elsewhere.clone(), name: "db".to_owned() };
+    for limit in [key("db"), key("gpu"), their_db.clone()] {
+        fixture.engine.put_limit(limit, 1).await.expect("is defined");
+    }
+    let theirs = LeaseRequest { limits: [their_db].into(), ..request(&[]) };
+    let (db, gpu) = (request(&["db"]), request(&["gpu"]));
+    for holder in [&db, &gpu, &theirs] {
+        assert!(is_held(&take(&fixture, holder).await));
+    }
+    let run = limited(&fixture, "db").await;
+    assert!(fixture.claim(&run, "w").await.expect("is answered").is_waiting());
+    for asked in [&gpu, &theirs] {
+        let in_its_name = LeaseRequest { owner: run.id, ..asked.clone() };
+        for wait in [Duration::ZERO, PATIENCE] {
+            let used = fixture.engine.take_lease(&in_its_name, wait).await;
+            assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { owner }) if owner == run.id), "{used:?}");
+        }
+        let namespace = &in_its_name.limits.first().expect("names one").namespace;
+        fixture.engine.release_lease(namespace, run.id).await.expect("is answered");
+    }
+    fixture.engine.release_lease(&Namespace::default(), db.owner).await.expect("is released");
+    let epoch = fixture.get(&run).await.epoch;
+    fixture.until_noted(|notes| notes.enqueued.lock().expect("no panic").contains(&(run.id, epoch))).await;
+    assert!(fixture.claim(&fixture.get(&run).await, "w").await.expect("is answered").is_granted());
+}
+
+#[tokio::test]
+async fn who_waits_keeps_its_place_when_another_namespace_asks_in_its_name() {
+    let (fixture, _wakes) = fixture().await;
+    let elsewhere: Namespace = "elsewhere".parse().expect("is a namespace");
+    let their_db = LimitKey { namespace: elsewhere.clone(), name: "db".to_owned() };
+    for limit in [key("db"), their_db.clone()] {
+        fixture.engine.put_limit(limit, 1).await.expect("is defined");
+    }
+    let theirs = LeaseRequest { limits: [their_db].into(), ..request(&[]) };
+    let holder = request(&["db"]);
+    for holder in [&holder, &theirs] {
+        assert!(is_held(&take(&fixture, holder).await));
+    }
+    let (mut tasks, waiter) = (JoinSet::new(), request(&["db"]));
+    waiting(&fixture, &mut tasks, &waiter).await;
+    let in_its_name = LeaseRequest { owner: waiter.owner, ..theirs };
+    let used = fixture.engine.take_lease(&in_its_name, Duration::ZERO).await;
+    assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { .. })), "{used:?}");
+    fixture.engine.release_lease(&elsewhere, waiter.owner).await.expect("is answered");
+    fixture.engine.release_lease(&Namespace::default(), holder.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, waiter.owner);
 }

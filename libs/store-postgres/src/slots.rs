@@ -371,8 +371,8 @@ impl SlotTx for PgTx {
         Ok((slots, wait.transpose()?))
     }
 
-    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError> {
-        query(queries::PUT_LEASE_WAIT.sql())
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<bool, StoreError> {
+        let done = query(queries::PUT_LEASE_WAIT.sql())
             .bind(wait.owner.as_uuid())
             .bind(wait.limit.namespace.as_str())
             .bind(&wait.limit.name)
@@ -383,7 +383,21 @@ impl SlotTx for PgTx {
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn end_lease_wait(
+        &mut self,
+        namespace: &Namespace,
+        owner: RunId,
+    ) -> Result<Option<LimitKey>, StoreError> {
+        let row = query(queries::END_LEASE_WAIT.sql())
+            .bind(namespace.as_str())
+            .bind(owner.as_uuid())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(limit_key).transpose()
     }
 
     async fn count_before(

@@ -83,6 +83,7 @@ statements! {
     RENEW_LEASES = "concurrency_slots/renew.sql";
     SLOTS_OF_OWNER = "concurrency_slots/of_owner.sql";
     WAIT_OF_OWNER = "concurrency_waits/of_owner.sql";
+    END_LEASE_WAIT = "concurrency_waits/end_lease.sql";
     PUT_LEASE_WAIT = "concurrency_waits/put_lease.sql";
     COUNT_BEFORE = "concurrency_waits/count_before.sql";
     COUNT_FIRST = "concurrency_waits/count_first.sql";

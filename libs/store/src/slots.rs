@@ -287,7 +287,15 @@ pub trait SlotTx: Send {
     async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError>;
 
     /// Has an owner, which this transaction has locked, wait for a lease; one that waits already does so as it is given.
-    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError>;
+    /// False, and no change: a run waits under that id, or another namespace's owner.
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<bool, StoreError>;
+
+    /// An owner of this namespace waits for a lease no longer. Gives for which limit it did.
+    async fn end_lease_wait(
+        &mut self,
+        namespace: &Namespace,
+        owner: RunId,
+    ) -> Result<Option<LimitKey>, StoreError>;
 
     /// How many come before an owner that asks for a lease of a limit, which this transaction has locked: whose turn it
     /// has been since `counted_since`, and at `now` who waits for a lease since before `since`.

@@ -714,8 +714,16 @@ impl SlotTx for FaultyTx {
         self.inner.lock_owner(owner).await
     }
 
-    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<(), StoreError> {
+    async fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<bool, StoreError> {
         self.inner.put_lease_wait(wait).await
+    }
+
+    async fn end_lease_wait(
+        &mut self,
+        namespace: &Namespace,
+        owner: RunId,
+    ) -> Result<Option<LimitKey>, StoreError> {
+        self.inner.end_lease_wait(namespace, owner).await
     }
 
     async fn count_before(

@@ -7,4 +7,5 @@ SET namespace = EXCLUDED.namespace,
     limit_name = EXCLUDED.limit_name,
     priority = EXCLUDED.priority,
     due_at = EXCLUDED.due_at,
-    handed_at = EXCLUDED.handed_at
+    handed_at = EXCLUDED.handed_at,
+    expires_at = NULL

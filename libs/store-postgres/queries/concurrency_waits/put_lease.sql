@@ -6,3 +6,5 @@ SET namespace = EXCLUDED.namespace,
     due_at = EXCLUDED.due_at,
     handed_at = EXCLUDED.handed_at,
     expires_at = EXCLUDED.expires_at
+WHERE concurrency_waits.expires_at IS NOT NULL
+    AND concurrency_waits.namespace = EXCLUDED.namespace

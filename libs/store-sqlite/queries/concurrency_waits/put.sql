@@ -7,4 +7,5 @@ SET namespace = excluded.namespace,
     limit_name = excluded.limit_name,
     priority = excluded.priority,
     due_at = excluded.due_at,
-    handed_at = excluded.handed_at
+    handed_at = excluded.handed_at,
+    expires_at = NULL

@@ -6,3 +6,5 @@ SET namespace = excluded.namespace,
     due_at = excluded.due_at,
     handed_at = excluded.handed_at,
     expires_at = excluded.expires_at
+WHERE concurrency_waits.expires_at IS NOT NULL
+    AND concurrency_waits.namespace = excluded.namespace

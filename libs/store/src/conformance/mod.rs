@@ -164,6 +164,7 @@ macro_rules! run_store_conformance {
             slots::those_who_wait_come_before_new_ones,
             slots::leases_are_renewed_while_they_last,
             slots::waits_for_leases_are_in_line_with_runs,
+            slots::waits_for_leases_are_apart_from_those_of_runs,
         }
     };
     (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {

@@ -465,7 +465,7 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     let (first, second) = (lease(2), lease(3));
     let mut tx = store.begin().await.unwrap();
     for one in [&second, &first, &first] {
-        tx.put_lease_wait(one).await.unwrap();
+        assert!(tx.put_lease_wait(one).await.unwrap());
     }
     assert_eq!(tx.lock_owner(first.owner).await.unwrap(), (Vec::new(), Some(first.clone())));
     assert_eq!(tx.lock_owner(early.run_id).await.unwrap(), (Vec::new(), None), "a run waits for no lease");
@@ -487,7 +487,7 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     assert!(tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed);
     let n_before = tx.count_before(&db, second.owner, second.since, after(9), after(11)).await.unwrap();
     assert_eq!(n_before, 2, "whose turn it is: the run and the lease");
-    tx.put_lease_wait(&first).await.unwrap();
+    assert!(tx.put_lease_wait(&first).await.unwrap());
     assert!(!tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed, "it begins anew");
     tx.commit().await.unwrap();
     assert_eq!(hand_out(60).await, [late.run_id], "the others were not heard of");
@@ -502,4 +502,40 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     commits.mark_unchanged();
     store.tell_leases().await;
     within(commits.changed()).await.unwrap();
+}
+
+/// A wait for a lease never takes the place of a run's under the same id, nor of another namespace's; that of a run takes
+/// its place, and is no lease's any more.
+pub async fn waits_for_leases_are_apart_from_those_of_runs(store: Arc<dyn RunStore>) {
+    let (own, db) = (Namespace::default(), key("db"));
+    let run = wait(&db, 0, 1);
+    put_waits(&store, std::slice::from_ref(&run)).await;
+    let lease = LeaseWait {
+        owner: RunId::new(),
+        limit: key("gpu"),
+        since: after(2),
+        was_handed: false,
+        expires_at: after(60),
+    };
+    let theirs =
+        LeaseWait { limit: LimitKey { namespace: elsewhere(), ..lease.limit.clone() }, ..lease.clone() };
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.put_lease_wait(&lease).await.unwrap());
+    assert!(!tx.put_lease_wait(&theirs).await.unwrap(), "another's");
+    assert!(!tx.put_lease_wait(&LeaseWait { owner: run.run_id, ..lease.clone() }).await.unwrap(), "a run's");
+    assert_eq!(tx.lock_owner(lease.owner).await.unwrap().1, Some(lease.clone()));
+    assert_eq!(tx.end_lease_wait(&elsewhere(), lease.owner).await.unwrap(), None, "another's");
+    assert_eq!(tx.end_lease_wait(&own, run.run_id).await.unwrap(), None, "a run's");
+    assert_eq!(tx.end_waits(&[lease.owner]).await.unwrap(), [], "a lease's");
+    assert_eq!(tx.end_lease_wait(&own, lease.owner).await.unwrap(), Some(lease.limit.clone()));
+    assert_eq!(tx.end_lease_wait(&own, lease.owner).await.unwrap(), None, "it has ended");
+    assert!(tx.put_lease_wait(&lease).await.unwrap());
+    let of_its_id = SlotWait { run_id: lease.owner, ..run.clone() };
+    tx.put_waits(std::slice::from_ref(&of_its_id)).await.unwrap();
+    assert_eq!(tx.lock_owner(lease.owner).await.unwrap(), (Vec::new(), None), "it is a run's");
+    tx.commit().await.unwrap();
+    assert_eq!(store.count_waits(&[db.clone(), lease.limit]).await.unwrap(), [2, 0]);
+    assert_eq!(store.purge_lease_waits(after(60), 10).await.unwrap(), 0);
+    let handed = store.hand_out(&db, None, None, after(99), 10).await.unwrap();
+    assert_eq!(handed.len(), 2, "no run is forgotten");
 }
