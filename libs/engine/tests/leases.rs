@@ -237,7 +237,10 @@ async fn a_run_that_waits_keeps_its_place_when_a_lease_is_asked_for_in_its_name(
         let in_its_name = LeaseRequest { owner: run.id, ..asked.clone() };
         for wait in [Duration::ZERO, PATIENCE] {
             let used = fixture.engine.take_lease(&in_its_name, wait).await;
-            assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { owner }) if owner == run.id), "{used:?}");
+            assert!(
+                matches!(used, Err(EngineError::LeaseOwnerUsed { owner }) if owner == run.id),
+                "{used:?}"
+            );
         }
         let namespace = &in_its_name.limits.first().expect("names one").namespace;
         fixture.engine.release_lease(namespace, run.id).await.expect("is answered");

@@ -78,6 +78,7 @@ statements! {
     COUNT_COLLISION = "concurrency_limits/collision.sql";
     PUT_RATES = "concurrency_rates/put.sql";
     CLAMP_RATES = "concurrency_rates/clamp.sql";
+    DELETE_RATE = "concurrency_rates/delete.sql";
     PURGE_RATES = "concurrency_rates/purge.sql";
     OLDEST_SLOTS = "concurrency_slots/oldest.sql";
     NEWEST_SLOTS = "concurrency_slots/newest.sql";

@@ -20,6 +20,7 @@ impl LimitRows for PgStore {
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
         let columns = SettingsColumns::of(settings);
+        let mut tx = self.pool.begin().await.map_err(store_error)?;
         let row = query(queries::PUT_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
@@ -30,7 +31,7 @@ impl LimitRows for PgStore {
             .bind(columns.burst)
             .bind(settings.on_collision.as_str())
             .bind(now.as_micros())
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *tx)
             .await
             .map_err(store_error)?;
         let created_at = Timestamp::from_micros(row::column(&row, 0)?);
@@ -42,21 +43,34 @@ impl LimitRows for PgStore {
                 .bind(first)
                 .bind(end)
                 .bind(rate.latest(now).0)
-                .execute(&self.pool)
+                .execute(&mut *tx)
                 .await
                 .map_err(store_error)?;
         }
+        tx.commit().await.map_err(store_error)?;
         Ok(ConcurrencyLimit { key: key.clone(), settings: settings.clone(), created_at, updated_at: now })
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(store_error)?;
         let done = query(queries::DELETE_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .execute(&self.pool)
+            .execute(&mut *tx)
             .await
             .map_err(store_error)?;
-        Ok(done.rows_affected() == 1)
+        let was_there = done.rows_affected() == 1;
+        // What the limit left is not to count against a template that binds the name from now on.
+        if was_there {
+            query(queries::DELETE_RATE.sql())
+                .bind(key.namespace.as_str())
+                .bind(&key.name)
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+        }
+        tx.commit().await.map_err(store_error)?;
+        Ok(was_there)
     }
 
     async fn get_limits(&self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError> {

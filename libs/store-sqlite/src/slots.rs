@@ -21,6 +21,7 @@ impl LimitRows for SqliteStore {
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
         let columns = SettingsColumns::of(settings);
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
         let row = query(queries::PUT_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
@@ -31,7 +32,7 @@ impl LimitRows for SqliteStore {
             .bind(columns.burst)
             .bind(settings.on_collision.as_str())
             .bind(now.as_micros())
-            .fetch_one(&self.writer)
+            .fetch_one(&mut *tx)
             .await
             .map_err(store_error)?;
         let created_at = Timestamp::from_micros(row::column(&row, 0)?);
@@ -43,21 +44,34 @@ impl LimitRows for SqliteStore {
                 .bind(first)
                 .bind(end)
                 .bind(rate.latest(now).0)
-                .execute(&self.writer)
+                .execute(&mut *tx)
                 .await
                 .map_err(store_error)?;
         }
+        tx.commit().await.map_err(store_error)?;
         Ok(ConcurrencyLimit { key: key.clone(), settings: settings.clone(), created_at, updated_at: now })
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
         let done = query(queries::DELETE_LIMIT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await
             .map_err(store_error)?;
-        Ok(done.rows_affected() == 1)
+        let was_there = done.rows_affected() == 1;
+        // What the limit left is not to count against a template that binds the name from now on.
+        if was_there {
+            query(queries::DELETE_RATE.sql())
+                .bind(key.namespace.as_str())
+                .bind(&key.name)
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+        }
+        tx.commit().await.map_err(store_error)?;
+        Ok(was_there)
     }
 
     async fn get_limits(&self, keys: &[LimitKey], now: Timestamp) -> Result<Vec<LimitUse>, StoreError> {

@@ -173,7 +173,8 @@ pub trait LimitRows: Send + Sync {
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError>;
 
-    /// Takes a limit away; what is taken of it stays taken. False: there was none.
+    /// Takes a limit away; slots that are taken of it stay taken, and what its rate has left is forgotten: it does not
+    /// count against a template that binds the name from then on. Waits for claims under way. False: there was none.
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError>;
 
     /// Those of these limits that are defined, or bound by a template, in any order, with what is taken at `now`.

@@ -326,6 +326,15 @@ pub async fn rates_are_kept_by_name(store: Arc<dyn RunStore>) {
     store.put_limit(&template, &rated(rate(10, 10)), T0).await.unwrap();
     assert_eq!(get(&store, &a).await.arrival, Arrival::at(after(10)), "a repeat gives nothing");
 
+    store.put_limit(&a, &slow, T0).await.unwrap();
+    put_arrival(&store, &a, full).await;
+    assert_eq!(get(&store, &a).await.n_tokens(T0), 0);
+    assert!(store.delete_limit(&a).await.unwrap());
+    assert_eq!(get(&store, &a).await.n_tokens(T0), 10, "what its own limit had left binds it no more");
+    put_arrival(&store, &a, Arrival::at(after(10))).await;
+    assert!(!store.delete_limit(&a).await.unwrap());
+    assert_eq!(get(&store, &a).await.arrival, Arrival::at(after(10)), "there was no limit of its own");
+
     assert_eq!(store.purge_rates(after(9), 10).await.unwrap(), 0);
     assert_eq!(store.purge_rates(after(10), 10).await.unwrap(), 1);
     assert_eq!((get(&store, &a).await.arrival, get(&store, &own).await.arrival), (Arrival::default(), full));

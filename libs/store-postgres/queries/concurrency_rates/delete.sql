@@ -1,0 +1,3 @@
+DELETE FROM concurrency_rates
+WHERE namespace = $1
+    AND limit_name = $2
