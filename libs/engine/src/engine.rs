@@ -28,6 +28,11 @@ pub struct Options {
     pub lane_capacity: NonZeroUsize,
     /// How long an idempotency key is kept.
     pub key_retention: Duration,
+    /// How many calls may wait for slots at a time; beyond that callers get `TooManyWait`.
+    pub max_waiting_leases: usize,
+    /// How long who waits for slots trusts to be woken before it looks for itself. Less than the 15 s for which it keeps
+    /// its place.
+    pub lease_poll_interval: Duration,
 }
 
 impl Default for Options {
@@ -36,6 +41,8 @@ impl Default for Options {
             n_lanes: const { NonZeroUsize::new(4).expect("4 is not 0") },
             lane_capacity: const { NonZeroUsize::new(20_000).expect("20,000 is not 0") },
             key_retention: Duration::from_secs(30 * 86_400),
+            max_waiting_leases: 10_000,
+            lease_poll_interval: Duration::from_secs(5),
         }
     }
 }
@@ -103,7 +110,7 @@ impl Engine {
             wakes,
             bulk: Notify::new(),
             waits: Waits::default(),
-            leases: LeaseWaits::default(),
+            leases: LeaseWaits::new(options.max_waiting_leases),
             queue_turns: QueueTurns::default(),
         };
         (Self { inner: Arc::new(inner) }, tasks)

@@ -175,6 +175,14 @@ pub enum EngineError {
     /// The queue of requests is full.
     #[error("too many requests are waiting for the store; come back a little later")]
     Overloaded,
+    /// Nobody else may wait for slots here.
+    #[error(
+        "{most} calls wait for slots here, which is the most; come back a little later, or ask without `wait_timeout`"
+    )]
+    TooManyWait {
+        /// How many may.
+        most: usize,
+    },
     /// The process is shutting down.
     #[error("the service is shutting down; another replica will take the request")]
     Draining,
@@ -237,7 +245,7 @@ impl ServiceError for EngineError {
             }
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
-            Self::Overloaded => ErrorCode::Exhausted,
+            Self::Overloaded | Self::TooManyWait { .. } => ErrorCode::Exhausted,
             Self::Draining | Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
                 ErrorCode::Unavailable
             }
@@ -279,7 +287,7 @@ impl ServiceError for EngineError {
             Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
-            Self::Overloaded => Reason::Overloaded,
+            Self::Overloaded | Self::TooManyWait { .. } => Reason::Overloaded,
             Self::Draining => Reason::Draining,
             Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => Reason::DependencyUnavailable,
             Self::Internal { .. } => Reason::Internal,
@@ -288,7 +296,7 @@ impl ServiceError for EngineError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded => Some(Duration::from_millis(200)),
+            Self::Overloaded | Self::TooManyWait { .. } => Some(Duration::from_millis(200)),
             Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
                 Some(Duration::from_millis(500))
             }

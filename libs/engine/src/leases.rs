@@ -10,15 +10,13 @@ use tidegate_model::{Namespace, RunId, Timestamp};
 use tidegate_orchestration::Arrival;
 use tidegate_store::{LeaseWait, LimitKey, LimitUse, Slot, StoreError};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{Engine, EngineError, dispatch::Outbound, lane::with_retries, limits::ON_ITS_WAY, slots::Freed};
 
-/// How long who waits trusts to be woken before it looks for itself.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long who waits keeps its place without being heard of.
 const WAIT_GRACE: Duration = Duration::from_secs(15);
 /// How often it is looked whose turn it is, at most, and at least.
@@ -55,14 +53,20 @@ pub enum Leased {
 }
 
 /// Who waits for a lease in this process.
-#[derive(Default)]
 pub(crate) struct LeaseWaits {
+    /// One for each call that may wait.
+    places: Semaphore,
     by_owner: Mutex<HashMap<RunId, (usize, Arc<Notify>)>>,
     /// Somebody has begun to wait.
     begun: Notify,
 }
 
 impl LeaseWaits {
+    pub fn new(n_places: usize) -> Self {
+        let places = Semaphore::new(n_places.min(Semaphore::MAX_PERMITS));
+        Self { places, by_owner: Mutex::default(), begun: Notify::new() }
+    }
+
     fn by_owner(&self) -> MutexGuard<'_, HashMap<RunId, (usize, Arc<Notify>)>> {
         self.by_owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,15 +113,19 @@ impl Engine {
     /// whose turn it is, and all leases that wait.
     pub async fn take_lease(&self, request: &LeaseRequest, wait: Duration) -> Result<Leased, EngineError> {
         let deadline = Instant::now() + wait;
+        let may_wait = !wait.is_zero();
+        let most = self.inner.options.max_waiting_leases;
+        let place = may_wait.then(|| self.inner.leases.places.try_acquire());
+        let _place = place.transpose().map_err(|_| EngineError::TooManyWait { most })?;
         let waiter = Waiter::of(&self.inner.leases, request.owner);
         loop {
-            let may_wait = !wait.is_zero();
             let leased = with_retries(|| self.try_lease(request, may_wait)).await??;
             if matches!(leased, Leased::Held { .. }) || Instant::now() >= deadline {
                 return Ok(leased);
             }
             // A turn that came since the look is kept by the notification.
-            let _ = timeout_at(deadline.min(Instant::now() + POLL_INTERVAL), waiter.turn.notified()).await;
+            let look_at = Instant::now() + self.inner.options.lease_poll_interval;
+            let _ = timeout_at(deadline.min(look_at), waiter.turn.notified()).await;
         }
     }
 
@@ -152,12 +160,13 @@ impl Engine {
         let since = wait.as_ref().map_or(now, |wait| wait.since);
         for used in locked.iter().filter(|used| !held.contains_key(&used.key)) {
             let is_its_turn = wait.as_ref().is_some_and(|wait| wait.was_handed && wait.limit == used.key);
-            let n_before = if is_its_turn {
+            let n_free = used.n_free().min(used.n_tokens(now));
+            let n_before = if is_its_turn || n_free == 0 {
                 0
             } else {
-                tx.count_before(&used.key, owner, since, now - ON_ITS_WAY, now).await?
+                let limit = usize::try_from(n_free).unwrap_or(usize::MAX);
+                tx.count_before(&used.key, owner, since, now - ON_ITS_WAY, now, limit).await?
             };
-            let n_free = used.n_free().min(used.n_tokens(now));
             if n_free <= n_before {
                 let limit = used.key.clone();
                 // What it was its turn for, and it cannot use, is another's.

@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use common::{Fixture, task};
-use tidegate_engine::{EngineError, LeaseRequest, Leased};
+use common::{Fixture, options, task};
+use tidegate_engine::{EngineError, LeaseRequest, Leased, Options};
 use tidegate_model::{Clock as _, Namespace, RunId};
 use tidegate_orchestration::{Collision, Event, Rate, Run};
 use tidegate_store::{LimitKey, LimitSettings};
+use tidegate_store_sqlite::SqliteStore;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -76,11 +77,16 @@ async fn limited(fixture: &Fixture, name: &str) -> Run {
     fixture.create(create).await.expect("is created").run
 }
 
-/// With what wakes those whose turn it is, until the set is dropped.
-async fn fixture() -> (Fixture, JoinSet<()>) {
-    let (fixture, mut wakes) = (Fixture::new().await, JoinSet::new());
+/// An engine over a store in memory with these options, and what wakes those whose turn it is, until the set is dropped.
+async fn fixture_with(options: Options) -> (Fixture, JoinSet<()>) {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("a store opens"));
+    let (fixture, mut wakes) = (Fixture::with(store, options), JoinSet::new());
     wakes.spawn(fixture.engine.clone().run_leases(CancellationToken::new()));
     (fixture, wakes)
+}
+
+async fn fixture() -> (Fixture, JoinSet<()>) {
+    fixture_with(options()).await
 }
 
 #[tokio::test]
@@ -272,4 +278,22 @@ async fn who_waits_keeps_its_place_when_another_namespace_asks_in_its_name() {
     fixture.engine.release_lease(&elsewhere, waiter.owner).await.expect("is answered");
     fixture.engine.release_lease(&Namespace::default(), holder.owner).await.expect("is released");
     assert_eq!(served(&mut tasks).await, waiter.owner);
+}
+
+#[tokio::test]
+async fn no_more_calls_wait_than_may() {
+    let (fixture, _wakes) = fixture_with(Options { max_waiting_leases: 1, ..options() }).await;
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    let (holder, first, second) = (request(&["db"]), request(&["db"]), request(&["db"]));
+    assert!(is_held(&take(&fixture, &holder).await));
+    let mut tasks = JoinSet::new();
+    waiting(&fixture, &mut tasks, &first).await;
+    let refused = fixture.engine.take_lease(&second, PATIENCE).await;
+    assert!(matches!(refused, Err(EngineError::TooManyWait { most: 1 })), "{refused:?}");
+    assert!(!is_held(&take(&fixture, &second).await), "who does not wait needs no place");
+    fixture.engine.release_lease(&Namespace::default(), holder.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, first.owner);
+    waiting(&fixture, &mut tasks, &second).await;
+    fixture.engine.release_lease(&Namespace::default(), first.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, second.owner);
 }

@@ -421,6 +421,7 @@ impl SlotTx for PgTx {
         since: Timestamp,
         counted_since: Timestamp,
         now: Timestamp,
+        limit: usize,
     ) -> Result<u64, StoreError> {
         let row = query(queries::COUNT_BEFORE.sql())
             .bind(key.namespace.as_str())
@@ -429,6 +430,7 @@ impl SlotTx for PgTx {
             .bind(since.as_micros())
             .bind(counted_since.as_micros())
             .bind(now.as_micros())
+            .bind(adapter::limit(limit))
             .fetch_one(&mut *self.tx)
             .await
             .map_err(store_error)?;

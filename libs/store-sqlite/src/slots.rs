@@ -417,6 +417,7 @@ impl SlotTx for SqliteTx {
         since: Timestamp,
         counted_since: Timestamp,
         now: Timestamp,
+        limit: usize,
     ) -> Result<u64, StoreError> {
         let row = query(queries::COUNT_BEFORE.sql())
             .bind(key.namespace.as_str())
@@ -425,6 +426,7 @@ impl SlotTx for SqliteTx {
             .bind(since.as_micros())
             .bind(counted_since.as_micros())
             .bind(now.as_micros())
+            .bind(adapter::limit(limit))
             .fetch_one(&mut *self.tx)
             .await
             .map_err(store_error)?;

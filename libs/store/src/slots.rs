@@ -299,7 +299,7 @@ pub trait SlotTx: Send {
     ) -> Result<Option<LimitKey>, StoreError>;
 
     /// How many come before an owner that asks for a lease of a limit, which this transaction has locked: whose turn it
-    /// has been since `counted_since`, and at `now` who waits for a lease since before `since`.
+    /// has been since `counted_since`, and at `now` who waits for a lease since before `since`. Counts up to `limit`.
     async fn count_before(
         &mut self,
         key: &LimitKey,
@@ -307,6 +307,7 @@ pub trait SlotTx: Send {
         since: Timestamp,
         counted_since: Timestamp,
         now: Timestamp,
+        limit: usize,
     ) -> Result<u64, StoreError>;
 
     /// How many come before one that does not wait for these limits, which this transaction has locked: those that wait

@@ -733,8 +733,9 @@ impl SlotTx for FaultyTx {
         since: Timestamp,
         counted_since: Timestamp,
         now: Timestamp,
+        limit: usize,
     ) -> Result<u64, StoreError> {
-        self.inner.count_before(key, owner, since, counted_since, now).await
+        self.inner.count_before(key, owner, since, counted_since, now, limit).await
     }
 
     async fn count_first(

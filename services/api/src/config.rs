@@ -44,7 +44,12 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// As the engine takes them.
     pub fn options(&self) -> Options {
-        Options { n_lanes: self.lanes, lane_capacity: self.lane_capacity, key_retention: *self.key_retention }
+        Options {
+            n_lanes: self.lanes,
+            lane_capacity: self.lane_capacity,
+            key_retention: *self.key_retention,
+            ..Options::default()
+        }
     }
 }
 

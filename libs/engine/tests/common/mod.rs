@@ -140,12 +140,18 @@ impl Fixture {
 
     /// Over this store.
     pub fn over(store: Arc<dyn RunStore>) -> Self {
+        Self::with(store, options())
+    }
+
+    /// With these options.
+    pub fn with(store: Arc<dyn RunStore>, options: Options) -> Self {
         let (clock, notes) = (Arc::new(ManualClock::new()), Arc::new(Notes::default()));
         let mut tasks = JoinSet::new();
-        let engine = start_engine(
+        let engine = start_with(
             Arc::clone(&store),
             Arc::clone(&notes),
             Arc::clone(&clock) as Arc<dyn Clock>,
+            options,
             &mut tasks,
         );
         let stop = CancellationToken::new();
@@ -270,7 +276,22 @@ pub fn start_engine(
     clock: Arc<dyn Clock>,
     tasks: &mut JoinSet<()>,
 ) -> Engine {
-    let (engine, background) = Engine::new(store, notes, clock, Options::default());
+    start_with(store, notes, clock, options(), tasks)
+}
+
+/// In which nobody looks for itself before it is woken.
+pub fn options() -> Options {
+    Options { lease_poll_interval: Duration::from_secs(3_600), ..Options::default() }
+}
+
+fn start_with(
+    store: Arc<dyn RunStore>,
+    notes: Arc<Notes>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    tasks: &mut JoinSet<()>,
+) -> Engine {
+    let (engine, background) = Engine::new(store, notes, clock, options);
     for (_, task) in background {
         tasks.spawn(task);
     }

@@ -482,7 +482,7 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     for ((owner, since, handed_since, now), expected) in
         [(before(first.owner, 2, 9), 0), (before(second.owner, 3, 9), 1), (before(second.owner, 3, 60), 0)]
     {
-        assert_eq!(tx.count_before(&db, owner, since, handed_since, now).await.unwrap(), expected);
+        assert_eq!(tx.count_before(&db, owner, since, handed_since, now, 9).await.unwrap(), expected);
     }
     tx.commit().await.unwrap();
     assert_eq!(store.count_waits(std::slice::from_ref(&db)).await.unwrap(), [2], "runs only");
@@ -494,8 +494,16 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     assert_eq!(store.handed_leases(&[first.owner, second.owner]).await.unwrap(), [first.owner]);
     let mut tx = store.begin().await.unwrap();
     assert!(tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed);
-    let n_before = tx.count_before(&db, second.owner, second.since, after(9), after(11)).await.unwrap();
-    assert_eq!(n_before, 2, "whose turn it is: the run and the lease");
+    for (limit, expected) in [(9, 2), (2, 2), (1, 1), (0, 0)] {
+        let counting = tx.count_before(&db, second.owner, second.since, after(9), after(11), limit);
+        assert_eq!(
+            counting.await.unwrap(),
+            expected,
+            "whose turn it is: the run and the lease, which counts once"
+        );
+    }
+    let not_lately = tx.count_before(&db, second.owner, second.since, after(11), after(11), 9).await.unwrap();
+    assert_eq!(not_lately, 1, "the lease is before it, and not the run");
     assert!(tx.put_lease_wait(&first).await.unwrap());
     assert!(!tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed, "it begins anew");
     tx.commit().await.unwrap();
