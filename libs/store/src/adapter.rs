@@ -301,7 +301,8 @@ pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result
             | Field::Queue
             | Field::Holder
             | Field::Deployment
-            | Field::CacheKey,
+            | Field::CacheKey
+            | Field::FairnessKey,
             Value::Text(_),
         ) => comparison != Has,
         (

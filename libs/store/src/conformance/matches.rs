@@ -53,11 +53,12 @@ fn atoms(runs: &[Run]) -> Vec<Filter> {
             }
         }
         for value in values {
-            for comparison in Comparison::ALL {
-                if adapter::comparable(*field, *comparison, &value).is_ok() {
-                    atoms.push(Filter::Compare(*field, *comparison, value.clone()));
-                }
-            }
+            let is_comparable =
+                |comparison: &&Comparison| adapter::comparable(*field, **comparison, &value).is_ok();
+            let comparisons: Vec<&Comparison> = Comparison::ALL.iter().filter(is_comparable).collect();
+            assert!(!comparisons.is_empty(), "{field:?} compares with what runs have in it: {value:?}");
+            let atom = |comparison: &Comparison| Filter::Compare(*field, *comparison, value.clone());
+            atoms.extend(comparisons.into_iter().map(atom));
         }
     }
     atoms
