@@ -50,8 +50,8 @@ def _run_callbacks() -> None:
         for callback, arguments in _core.next_callbacks(3600.0):
             try:
                 callback(*arguments)
-            except Exception:  # one callback's fault is not the others'
-                sys.excepthook(*sys.exc_info())
+            except Exception as error:  # one callback's fault is not the others'
+                sys.excepthook(type(error), error, error.__traceback__)
 
 
 def block(op: _core.Op, timeout: Optional[float] = None, what: str = "") -> Any:

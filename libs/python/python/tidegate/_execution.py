@@ -172,7 +172,7 @@ class LocalCall:
     def __init__(self, function: Function[Any, Any], arguments: dict[str, Any]) -> None:
         self.function = function
         self.arguments = arguments
-        self.future: Optional[Future] = None
+        self.future: Optional[Future[Any]] = None
         self.parent = current_run()
         self._new_run: Optional[_core.NewRun] = None
         self._pending: Optional[_core.Op] = None
@@ -215,7 +215,7 @@ class LocalCall:
             try:
                 if isinstance(step, tuple):
                     answer = execute(self.function, self.arguments, *step)
-                elif isinstance(step, float):
+                elif isinstance(step, (float, int)):
                     answer = None
                     _pause(step)
                 else:
@@ -235,7 +235,7 @@ class LocalCall:
             try:
                 if isinstance(step, tuple):
                     answer = await execute_async(self.function, self.arguments, *step)
-                elif isinstance(step, float):
+                elif isinstance(step, (float, int)):
                     answer = None
                     await asyncio.sleep(step)
                 else:
@@ -344,10 +344,10 @@ class LocalCall:
         return error
 
 
-def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: list[Any]) -> Future:
+def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: list[Any]) -> Future[Any]:
     """Starts a call in the background of the current run."""
     parent = current_run()
-    future = Future(function.name)
+    future: Future[Any] = Future(function.name)
     call = LocalCall(function, arguments)
     call.future = future
     if parent is not None:
@@ -363,7 +363,7 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
 
 
 def _launch(
-    call: LocalCall, future: Future, context: contextvars.Context, needed: Optional[list[Dependency]] = None
+    call: LocalCall, future: Future[Any], context: contextvars.Context, needed: Optional[list[Dependency]] = None
 ) -> None:
     if call.function.is_async:
         asyncio.run_coroutine_threadsafe(_finish_async(call, future, context, needed), async_loop())
@@ -377,12 +377,12 @@ def _launch(
         call.parent._if_cancelled(begun, lambda: _never_began(call, future))
 
 
-def _never_began(call: LocalCall, future: Future) -> None:
+def _never_began(call: LocalCall, future: Future[Any]) -> None:
     call._pending = None  # a run that nobody executes is ended by the core
     future._finish(None, RunCancelled(f"`{call.function.name}` was not started: the run that submitted it has ended"))
 
 
-def _finish(call: LocalCall, future: Future, needed: Optional[list[Dependency]]) -> None:
+def _finish(call: LocalCall, future: Future[Any], needed: Optional[list[Dependency]]) -> None:
     try:
         if needed is not None:
             _resolve_arguments(call, needed)
@@ -392,7 +392,7 @@ def _finish(call: LocalCall, future: Future, needed: Optional[list[Dependency]])
 
 
 async def _finish_async(
-    call: LocalCall, future: Future, context: contextvars.Context, needed: Optional[list[Dependency]]
+    call: LocalCall, future: Future[Any], context: contextvars.Context, needed: Optional[list[Dependency]]
 ) -> None:
     async def run() -> Any:
         if needed is not None:

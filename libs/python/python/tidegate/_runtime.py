@@ -6,7 +6,7 @@ import concurrent.futures
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import _core
 
@@ -64,7 +64,7 @@ class RunContext:
         self._calls = _core.ChildCalls(run_id, epoch)
         self._pool: Optional[ThreadPoolExecutor] = None
         self._cancelled: list[Callable[[], None]] = []
-        self._children: list[Future] = []
+        self._children: list[Future[Any]] = []
 
     def _executor(self) -> ThreadPoolExecutor:
         """Of this run alone: runs that wait for their own children can so never take each other's threads."""
@@ -73,16 +73,16 @@ class RunContext:
                 self._pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix=f"tidegate-{self.name}")
             return self._pool
 
-    def _add_child(self, future: Future) -> None:
+    def _add_child(self, future: Future[Any]) -> None:
         with self._lock:
             self._children.append(future)
 
-    def _children_so_far(self) -> list[Future]:
+    def _children_so_far(self) -> list[Future[Any]]:
         """The children so far; they stay."""
         with self._lock:
             return list(self._children)
 
-    def _take_children(self) -> list[Future]:
+    def _take_children(self) -> list[Future[Any]]:
         with self._lock:
             children, self._children = self._children, []
             return children

@@ -7,7 +7,20 @@ import time
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import update_wrapper
-from typing import Any, Callable, Generic, Iterable, Mapping, Optional, ParamSpec, Sequence, TypeVar, Union, overload
+from typing import (
+    Any,
+    Callable,
+    Coroutine,
+    Generic,
+    Iterable,
+    Mapping,
+    Optional,
+    ParamSpec,
+    Sequence,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from . import _core, _logging, _payload
 from ._connection import block, client
@@ -18,6 +31,10 @@ from .handles import RunHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+#: What an async function gives once it is awaited: the runs of `async def f() -> int` have the result `int`.
+T = TypeVar("T")
+Self = TypeVar("Self", bound="Function[Any, Any]")
 
 #: Runs of one request, at most.
 _MAX_BATCH = 1_000
@@ -111,7 +128,7 @@ class Options:
 _OPTION_NAMES = frozenset(field.name for field in fields(Options))
 
 
-class Function(Generic[P, R]):
+class Function(Generic[P, R_co]):
     """A flow or task. Made by :func:`flow` and :func:`task`.
 
     Call it to execute it here, as a run that the server keeps; `.submit()` it to do so in the background; `.delay()`
@@ -121,7 +138,7 @@ class Function(Generic[P, R]):
     #: ``flow`` or ``task``.
     kind = "task"
 
-    def __init__(self, fn: Callable[P, R], options: Options) -> None:
+    def __init__(self, fn: Callable[P, R_co], options: Options) -> None:
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise InvalidArgument(
                 f"`{fn.__name__}` is a generator, which has no one result to keep: return a list instead"
@@ -138,11 +155,11 @@ class Function(Generic[P, R]):
             _logging.take_prints()
         update_wrapper(self, fn)
 
-    def with_options(self, **changes: Any) -> Function[P, R]:
+    def with_options(self: Self, **changes: Any) -> Self:
         """The same function with other options; see :class:`Options`."""
         return type(self)(self.fn, replace(self.options, **_checked(changes)))
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Executes it here and now, as a run of its own; below the current run, where there is one.
 
         When the current run is executed again, the n-th call of a function with the same arguments finds the run of the
@@ -153,10 +170,16 @@ class Function(Generic[P, R]):
         from . import _execution
 
         call = _execution.LocalCall(self, self.bind(args, kwargs))
-        result: R = call.coroutine() if self.is_async else call.run()  # type: ignore[assignment]
-        return result
+        result: Any = call.coroutine() if self.is_async else call.run()
+        return result  # type: ignore[no-any-return] # what the function itself gives
 
-    def submit(self, *args: Any, wait_for: Iterable[Any] = (), **kwargs: Any) -> Future:
+    @overload
+    def submit(
+        self: Function[P, Coroutine[Any, Any, T]], *args: Any, wait_for: Iterable[Any] = (), **kwargs: Any
+    ) -> Future[T]: ...
+    @overload
+    def submit(self, *args: Any, wait_for: Iterable[Any] = (), **kwargs: Any) -> Future[R_co]: ...
+    def submit(self, *args: Any, wait_for: Iterable[Any] = (), **kwargs: Any) -> Future[Any]:
         """Executes it in the background of this process and gives a future at once.
 
         Futures and run handles among the arguments, also inside lists and dicts, are waited for and replaced by their
@@ -167,11 +190,23 @@ class Function(Generic[P, R]):
 
         return _execution.submit(self, self.bind(args, kwargs), list(wait_for))
 
-    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future]:
+    @overload
+    def map(
+        self: Function[P, Coroutine[Any, Any, T]], *iterables: Iterable[Any], **constants: Any
+    ) -> list[Future[T]]: ...
+    @overload
+    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future[R_co]]: ...
+    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future[Any]]:
         """Submits it once for each item of `iterables`, taken in step; keyword arguments are the same for all."""
         return [self.submit(*items, **constants) for items in _in_step(iterables)]
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
+    @overload
+    def delay(
+        self: Function[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> RunHandle[T]: ...
+    @overload
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R_co]: ...
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[Any]:
         """Has a worker execute it. When this returns the run is durable.
 
         Inside a run the new one is its child. When that run is executed again, it finds its earlier calls as by
@@ -179,11 +214,17 @@ class Function(Generic[P, R]):
         """
         return self._delay([self.bind(args, kwargs)])[0]
 
-    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle]:
+    @overload
+    def delay_map(
+        self: Function[P, Coroutine[Any, Any, T]], *iterables: Iterable[Any], **constants: Any
+    ) -> list[RunHandle[T]]: ...
+    @overload
+    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[R_co]]: ...
+    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[Any]]:
         """As :meth:`delay` for each item of `iterables`, taken in step, in few requests."""
         return self._delay([self.bind(items, constants) for items in _in_step(iterables)])
 
-    def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle]:
+    def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle[Any]]:
         runs = [self._new_run(resolve(arguments), queued=True) for arguments in calls]
         ops = [client().create(runs[i : i + _MAX_BATCH]) for i in range(0, len(runs), _MAX_BATCH)]
         return [RunHandle(run_id) for op in ops for run_id in block(op)]
@@ -299,13 +340,13 @@ class Function(Generic[P, R]):
         return f"<{self.kind} {self.name}>"
 
 
-class Task(Function[P, R]):
+class Task(Function[P, R_co]):
     """A unit of work; see :class:`Function`."""
 
     kind = "task"
 
 
-class Flow(Function[P, R]):
+class Flow(Function[P, R_co]):
     """A function that may start other work; see :class:`Function`."""
 
     kind = "flow"

@@ -5,7 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Any, Callable, Generator, Iterable, Iterator, NamedTuple, Optional, Union
+from typing import (
+    Any,
+    Callable,
+    Generator,
+    Generic,
+    Iterable,
+    Iterator,
+    Literal,
+    NamedTuple,
+    Optional,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from ._connection import SLICE_SECONDS
 from .errors import RunCancelled, RunCrashed, WaitTimeout
@@ -13,7 +26,10 @@ from .handles import RunHandle
 from .states import State
 
 
-class Future:
+R = TypeVar("R")
+
+
+class Future(Generic[R]):
     """The outcome, to be, of a submitted run.
 
     Where its run has raised, `result()` raises the same exception. A future that failed and that nobody has looked at
@@ -27,13 +43,19 @@ class Future:
         self.id: Optional[str] = None
         self._lock = threading.Lock()
         self._finished = threading.Event()
-        self._callbacks: list[Callable[[Future], None]] = []
+        self._callbacks: list[Callable[[Future[R]], None]] = []
         self._value: Any = None
         self._error: Optional[BaseException] = None
         self._running = False
         self._seen = False
 
-    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+    @overload
+    def result(self, timeout: Optional[float] = None, raise_on_failure: Literal[True] = True) -> R: ...
+    @overload
+    def result(self, timeout: Optional[float] = None, *, raise_on_failure: bool) -> Union[R, BaseException]: ...
+    @overload
+    def result(self, timeout: Optional[float], raise_on_failure: bool) -> Union[R, BaseException]: ...
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Union[R, BaseException]:
         """What the run returned, once it has ended; `timeout` in seconds.
 
         With `raise_on_failure=False` an exception of the run is returned instead of raised.
@@ -42,7 +64,8 @@ class Future:
         if not self.wait(timeout):
             raise WaitTimeout(f"`{self.name}` has not ended within {timeout:g} s")
         if self._error is None:
-            return self._value
+            value: R = self._value
+            return value
         if raise_on_failure:
             raise self._error
         return self._error
@@ -81,7 +104,7 @@ class Future:
             return State("CRASHED", "Crashed", str(error))
         return State("FAILED", type(error).__name__, str(error))
 
-    def add_done_callback(self, callback: Callable[[Future], None]) -> None:
+    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
         """Has `callback` called with this future once it is done, in whatever thread; at once if it is done already."""
         with self._lock:
             if not self._finished.is_set():
@@ -89,10 +112,10 @@ class Future:
                 return
         callback(self)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         return self._await().__await__()
 
-    async def _await(self) -> Any:
+    async def _await(self) -> R:
         self._seen = True
         await self._ended()
         return self.result()
@@ -101,7 +124,7 @@ class Future:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        def wake(_: Future) -> None:
+        def wake(_: Future[R]) -> None:
             try:
                 loop.call_soon_threadsafe(ended.set)
             except RuntimeError:
@@ -110,7 +133,7 @@ class Future:
         self.add_done_callback(wake)
         await ended.wait()
 
-    def _finish(self, value: Any, error: Optional[BaseException]) -> None:
+    def _finish(self, value: Optional[R], error: Optional[BaseException]) -> None:
         with self._lock:
             self._value, self._error = value, error
             self._finished.set()
@@ -126,12 +149,12 @@ class DoneAndNotDone(NamedTuple):
     """What :func:`wait` gives."""
 
     #: Those that have ended.
-    done: set[Future]
+    done: set[Future[Any]]
     #: The others.
-    not_done: set[Future]
+    not_done: set[Future[Any]]
 
 
-def wait(futures: Iterable[Future], timeout: Optional[float] = None) -> DoneAndNotDone:
+def wait(futures: Iterable[Future[Any]], timeout: Optional[float] = None) -> DoneAndNotDone:
     """Waits until all `futures` have ended, or `timeout` seconds have passed."""
     futures = list(futures)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -142,14 +165,14 @@ def wait(futures: Iterable[Future], timeout: Optional[float] = None) -> DoneAndN
     return DoneAndNotDone(done, set(futures) - done)
 
 
-def as_completed(futures: Iterable[Future], timeout: Optional[float] = None) -> Iterator[Future]:
+def as_completed(futures: Iterable[Future[R]], timeout: Optional[float] = None) -> Iterator[Future[R]]:
     """Gives `futures` as they end. Raises :class:`WaitTimeout` when not all have within `timeout` seconds."""
     futures = list(futures)
     deadline = None if timeout is None else time.monotonic() + timeout
-    ended: list[Future] = []
+    ended: list[Future[R]] = []
     changed = threading.Condition()
 
-    def note(future: Future) -> None:
+    def note(future: Future[R]) -> None:
         with changed:
             ended.append(future)
             changed.notify()
@@ -168,7 +191,7 @@ def as_completed(futures: Iterable[Future], timeout: Optional[float] = None) -> 
         yield future
 
 
-Dependency = Union[Future, RunHandle]
+Dependency = Union[Future[Any], RunHandle[Any]]
 
 
 def dependencies(value: Any) -> list[Dependency]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Generator, Iterable, Optional
+from typing import Any, Generator, Generic, Iterable, Literal, Optional, TypeVar, Union, overload
 
 from . import _core, _payload
 from ._connection import awaited, block, client
@@ -11,7 +11,10 @@ from .errors import InvalidArgument, WaitTimeout, _of_ended_run
 from .states import State
 
 
-class RunHandle:
+R = TypeVar("R")
+
+
+class RunHandle(Generic[R]):
     """A run, by its id: valid in any process, at any time.
 
     ``handle.result()`` waits in plain code, ``await handle`` in async code.
@@ -24,13 +27,20 @@ class RunHandle:
         self.id = run_id
         self._ended: Optional[_core.Run] = None
 
-    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+    @overload
+    def result(self, timeout: Optional[float] = None, raise_on_failure: Literal[True] = True) -> R: ...
+    @overload
+    def result(self, timeout: Optional[float] = None, *, raise_on_failure: bool) -> Union[R, BaseException]: ...
+    @overload
+    def result(self, timeout: Optional[float], raise_on_failure: bool) -> Union[R, BaseException]: ...
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Union[R, BaseException]:
         """What the run returned, once it has ended; `timeout` in seconds.
 
         Raises :class:`RunFailed`, :class:`RunCrashed` or :class:`RunCancelled` when it ended so (with
         `raise_on_failure=False` that exception is returned instead), and :class:`WaitTimeout`.
         """
-        return _result(self._wait(timeout), raise_on_failure)
+        result: Union[R, BaseException] = _result(self._wait(timeout), raise_on_failure)
+        return result
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Waits for the run's end, however it ends; False when `timeout` seconds passed first."""
@@ -76,14 +86,15 @@ class RunHandle:
         """The stored lines of the run's log, oldest first; at most 1,000."""
         return [message for _, _, message, _, _ in block(client().query_logs(self.id))]
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         return self._await().__await__()
 
-    async def _await(self) -> Any:
+    async def _await(self) -> R:
         if self._ended is None:
             self._keep(await awaited(client().wait(self.id)))
         assert self._ended is not None
-        return _result(self._ended, True)
+        value: R = _result(self._ended, True)
+        return value
 
     def _wait(self, timeout: Optional[float]) -> _core.Run:
         if self._ended is None:
@@ -107,7 +118,7 @@ class RunHandle:
         return hash(self.id)
 
 
-def get_run(run_id: str) -> RunHandle:
+def get_run(run_id: str) -> RunHandle[Any]:
     """A run that is there already, started by whatever process. Its methods raise :class:`NotFound` if it is not."""
     try:
         return RunHandle(str(uuid.UUID(run_id)))
@@ -115,7 +126,21 @@ def get_run(run_id: str) -> RunHandle:
         raise InvalidArgument(f"`{run_id}` is not the id of a run, such as 0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b") from None
 
 
-def gather(handles: Iterable[RunHandle], timeout: Optional[float] = None, raise_on_failure: bool = True) -> list[Any]:
+@overload
+def gather(
+    handles: Iterable[RunHandle[R]], timeout: Optional[float] = None, raise_on_failure: Literal[True] = True
+) -> list[R]: ...
+@overload
+def gather(
+    handles: Iterable[RunHandle[R]], timeout: Optional[float] = None, *, raise_on_failure: bool
+) -> list[Union[R, BaseException]]: ...
+@overload
+def gather(
+    handles: Iterable[RunHandle[R]], timeout: Optional[float], raise_on_failure: bool
+) -> list[Union[R, BaseException]]: ...
+def gather(
+    handles: Iterable[RunHandle[R]], timeout: Optional[float] = None, raise_on_failure: bool = True
+) -> list[Any]:
     """The results of many runs in order, once all have ended: one wait for all of them, also for 10,000."""
     handles = list(handles)
     runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
