@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
@@ -41,6 +42,16 @@ def server() -> Iterator[str]:
         process.wait(PATIENCE)
     finally:
         process.kill()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Waits for something that only another process can tell."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
 
 
 class Processes:

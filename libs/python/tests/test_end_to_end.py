@@ -9,17 +9,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 import work
-from conftest import HERE, PATIENCE, Processes
+from conftest import HERE, PATIENCE, Processes, until
 from tidegate import NotFound, RunCancelled, RunFailed, WaitTimeout, flow, gather, get_run
 from tidegate._connection import block, client
 
@@ -30,16 +29,6 @@ pytestmark = pytest.mark.usefixtures("server")
 def queue() -> str:
     """A queue of this test alone, so that no worker of another test takes its runs."""
     return f"q-{uuid.uuid4().hex[:12]}"
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Waits for something that only another process can tell."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def lines_of(path: Path) -> list[str]:
@@ -338,9 +327,9 @@ def test_a_run_goes_to_a_worker_with_the_labels_that_it_requires(processes: Proc
 
 
 def test_a_sticky_child_prefers_the_worker_of_its_parent(processes: Processes, queue: str) -> None:
-    processes.worker("work.py", queue)
+    worker = processes.worker("work.py", queue)
     parent, child, preferred = work.delays_sticky.with_options(queue=queue).delay().result(timeout=PATIENCE)
-    assert parent == child and f":{parent}:" in preferred
+    assert parent == child == worker.pid and f":{worker.pid}:" in preferred
 
 
 def test_a_child_may_outlive_the_failure_of_its_parent(queue: str) -> None:

@@ -207,7 +207,7 @@ def is_deaf_at_first(path: str) -> int:
     return run.attempt
 
 
-@flow(timeout_seconds=4, retries=1)
+@flow(timeout_seconds=4, retries=1, execution="thread")
 def leaves_its_child(path: str) -> int:
     """Its second attempt begins while the code of the first one is deaf, which hears again later."""
     run = current_run()
@@ -266,7 +266,7 @@ async def holds_async(limit: str, entered: str, told: str) -> None:
 @flow
 def delays_sticky() -> list:
     child = pid.with_options(queue=current_queue, sticky=True).delay()
-    return [os.getpid(), child.result(), child.run().preferred_worker]
+    return [os.getppid(), child.result(), child.run().preferred_worker]
 
 
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"

@@ -10,10 +10,13 @@ import atexit
 import os
 import sys
 import threading
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import _core
 from .errors import WaitTimeout
+
+if TYPE_CHECKING:
+    from ._runtime import Answer
 
 #: How long the end of the process waits for the last logs and reports, in seconds.
 CLOSE_SECONDS = 5.0
@@ -54,7 +57,7 @@ def _run_callbacks() -> None:
                 sys.excepthook(type(error), error, error.__traceback__)
 
 
-def block(op: _core.Op, timeout: Optional[float] = None, what: str = "") -> Any:
+def block(op: Answer, timeout: Optional[float] = None, what: str = "") -> Any:
     """Waits for an operation of the core, with Python's lock released, and gives its result.
 
     It looks after signals and interrupts every tenth of a second.
@@ -71,7 +74,7 @@ def block(op: _core.Op, timeout: Optional[float] = None, what: str = "") -> Any:
     return op.result()
 
 
-async def awaited(op: _core.Op) -> Any:
+async def awaited(op: Answer) -> Any:
     """As :func:`block`, for async code: no thread waits."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

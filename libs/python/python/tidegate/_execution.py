@@ -101,6 +101,15 @@ async def execute_async(
         _current.reset(token)
 
 
+def arguments_of(function: Function[Any, Any], parameters: Optional[tuple[str, bytes]]) -> dict[str, Any]:
+    """What a queued run is called with."""
+    try:
+        decoded = _payload.decode(parameters, f"the arguments of `{function.name}`")
+        return function.arguments_of(decoded)
+    except TidegateError as error:  # it will not be readable at the next attempt either
+        raise NonRetryable(str(error)) from error
+
+
 def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> None:
     deadline = None if seconds is None else time.monotonic() + seconds
     for child in context._children_so_far():

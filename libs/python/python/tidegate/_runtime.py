@@ -6,15 +6,62 @@ import concurrent.futures
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 
 from . import _core
 
 if TYPE_CHECKING:
+    from .functions import Function
     from .futures import Future
 
 #: Submitted runs of one parent that execute at once, unless the function says otherwise.
 DEFAULT_MAX_WORKERS = 32
+
+
+class Answer(Protocol):
+    """What is waited for: an operation of the core, or one that another process asks of it."""
+
+    def wait(self, seconds: float) -> bool:
+        """Waits up to `seconds`; True when it is done."""
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called when it is done."""
+
+    def result(self) -> Any:
+        """What came of it."""
+
+
+class Pauser(Protocol):
+    """Has the code of a run wait; the core's, or that of a process which asks its parent."""
+
+    def pause(
+        self,
+        key: str,
+        *,
+        timeout: Optional[float] = None,
+        suspend: bool = False,
+        request: Optional[tuple[str, bytes]] = None,
+    ) -> Answer:
+        """Begins to wait; the result is what the run is resumed with, as `(encoding, data)`."""
+
+
+def facts_of(attempt: _core.Attempt, function: Function[Any, Any], traceparent: str) -> dict[str, Any]:
+    """What a :class:`RunContext` is made from for an attempt of a worker: plain data, that may go to another process."""
+    return {
+        "run_id": attempt.run_id,
+        "root_run_id": attempt.root_run_id,
+        "parent_run_id": attempt.parent_run_id,
+        "kind": attempt.kind,
+        "name": attempt.name,
+        "attempt": attempt.attempt,
+        "epoch": attempt.epoch,
+        "traceparent": traceparent,
+        "tags": tuple(attempt.tags),
+        "log_prints": function.options.log_prints,
+        "max_workers": function.options.max_workers,
+        "is_async": function.is_async,
+        "is_queued": True,
+    }
 
 
 class RunContext:
@@ -34,7 +81,7 @@ class RunContext:
         tags: tuple[str, ...] = (),
         log_prints: bool = False,
         max_workers: int = DEFAULT_MAX_WORKERS,
-        pauser: Optional[_core.Pauser] = None,
+        pauser: Optional[Pauser] = None,
         is_async: bool = False,
         is_queued: bool = False,
     ) -> None:

@@ -82,6 +82,10 @@ class Options:
     cache_expiration: Union[float, timedelta, None] = None
     #: What the code prints goes to the run's log as well.
     log_prints: bool = False
+    #: Where a worker executes it: ``"process"``, in a process of its own that is killed if it does not end when it should,
+    #: and whose death is that of this run alone; or ``"thread"``, a thread of the worker. Default: flows in a process, tasks
+    #: in a thread.
+    execution: Optional[str] = None
     #: Submitted children of one run that execute at once.
     max_workers: int = DEFAULT_MAX_WORKERS
     #: For `.delay()`: the queue that delivers the run.
@@ -154,6 +158,11 @@ class Function(Generic[P, R_co]):
         if options.log_prints:
             _logging.take_prints()
         update_wrapper(self, fn)
+
+    @property
+    def execution(self) -> str:
+        """``process`` or ``thread``: where a worker executes it."""
+        return self.options.execution or ("process" if self.kind == "flow" else "thread")
 
     def with_options(self: Self, **changes: Any) -> Self:
         """The same function with other options; see :class:`Options`."""
@@ -336,6 +345,12 @@ class Function(Generic[P, R_co]):
                 f"the {option} {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"
             ) from None
 
+    def __reduce__(self) -> Any:
+        """It travels by its name: who receives it imports it."""
+        from ._process.reference import reduce
+
+        return reduce(self)
+
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
 
@@ -383,6 +398,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(options.keys() - _OPTION_NAMES)
     if unknown:
         raise TypeError(f"unknown option `{unknown[0]}`; the options are {', '.join(sorted(_OPTION_NAMES))}")
+    if options.get("execution") not in (None, "process", "thread"):
+        raise InvalidArgument(f"execution={options['execution']!r}: it is \"process\" or \"thread\"")
     return options
 
 

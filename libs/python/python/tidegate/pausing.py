@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from . import _core, _payload
+from . import _payload
 from ._connection import awaited, block
-from ._runtime import current_run
+from ._runtime import Answer, current_run
 from .errors import InvalidArgument
 
 
@@ -49,5 +49,5 @@ def _wait(key: str, request: Any, timeout: Optional[float], suspend: bool) -> An
     return _awaited_input(op, what) if run._is_async else _payload.decode(block(op), what)
 
 
-async def _awaited_input(op: _core.Op, what: str) -> Any:
+async def _awaited_input(op: Answer, what: str) -> Any:
     return _payload.decode(await awaited(op), what)

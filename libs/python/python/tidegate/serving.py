@@ -1,4 +1,4 @@
-"""`serve`: a worker in this process."""
+"""`serve`: a worker. Tasks are executed in threads of this process, flows in processes of their own; see `execution`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Mapping, Optional, Sequence
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
-from . import _connection, _core, _execution, _payload
+from . import _connection, _core, _execution, _process
 from ._connection import client
 from ._interrupt import Control
-from ._runtime import RunContext
-from .errors import InvalidArgument, NonRetryable, TidegateError
+from ._runtime import RunContext, facts_of
+from .errors import InvalidArgument, NonRetryable
 from .functions import Function
+
+if TYPE_CHECKING:
+    from ._process.pool import Pool
 
 #: How long code that is out of time, and was interrupted, has before its end is reported without it, in seconds.
 _TIMEOUT_GRACE_SECONDS = 5.0
@@ -42,6 +46,11 @@ def serve(
     :param labels: what tells this worker from others: it gets the runs that require no label which it lacks
         (`require_labels` of :class:`Options`). At most 50.
     """
+    if _process.is_importing:
+        raise InvalidArgument(
+            "serve() is called while a process of this worker imports its script: put the call below "
+            '`if __name__ == "__main__":`, so that it is made by the worker alone'
+        )
     served: dict[tuple[str, str], Function[Any, Any]] = {}
     for function in functions:
         if not isinstance(function, Function):
@@ -68,6 +77,8 @@ class Serving:
     ) -> None:
         self._served = served
         self._queues = queues
+        # Before the worker takes runs: a process that cannot import what it needs is a mistake to be told at once.
+        self._processes = _warm_pool(served)
         kinds = {kind for kind, _ in served}
         task_slots = limit if "task" in kinds else 0
         flow_slots = flow_limit if "flow" in kinds else 0
@@ -120,6 +131,8 @@ class Serving:
         for number, handler in earlier.items():
             signal.signal(number, handler)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.close()
 
     def _tell_connection(self) -> None:
         """Says when the connection comes and goes, so that a worker that waits for its server does not look busy."""
@@ -148,10 +161,31 @@ class Serving:
         function = self._served.get((attempt.kind, attempt.name))
         if function is None:
             attempt.finish("crashed", f"this worker does not serve the {attempt.kind} `{attempt.name}`")
+        elif function.execution == "process":
+            from ._process.attempt import ProcessAttempt
+
+            assert self._processes is not None
+            self._pool.submit(ProcessAttempt(attempt, function, self._processes).run)
         elif function.is_async:
             asyncio.run_coroutine_threadsafe(_run_async(attempt, function), _execution.async_loop())
         else:
             self._pool.submit(_run, attempt, function)
+
+
+def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Pool]:
+    """Processes for those of `served` that are executed in one."""
+    functions = [function for function in served.values() if function.execution == "process"]
+    if not functions:
+        return None
+    from ._process.pool import Pool
+    from ._process.process import CannotStart
+
+    try:
+        pool = Pool(functions)
+        pool.warm()
+    except (CannotStart, PicklingError) as error:
+        raise InvalidArgument(str(error)) from None
+    return pool
 
 
 def _say(line: str) -> None:
@@ -193,31 +227,12 @@ class _Attempt:
         self._timer: Optional[threading.Timer] = None
         self._watch = attempt.on_stop(self.control.stop)
         self.span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
-        self.context = RunContext(
-            run_id=attempt.run_id,
-            root_run_id=attempt.root_run_id,
-            parent_run_id=attempt.parent_run_id,
-            kind=attempt.kind,
-            name=attempt.name,
-            attempt=attempt.attempt,
-            epoch=attempt.epoch,
-            traceparent=self.span.traceparent,
-            tags=tuple(attempt.tags),
-            log_prints=function.options.log_prints,
-            max_workers=function.options.max_workers,
-            pauser=attempt.pauser(),
-            is_async=function.is_async,
-            is_queued=True,
-        )
+        self.context = RunContext(**facts_of(attempt, function, self.span.traceparent), pauser=attempt.pauser())
         attempt.start()
 
     def arguments(self) -> dict[str, Any]:
         """What the function is called with."""
-        try:
-            decoded = _payload.decode(self.attempt.parameters, f"the arguments of `{self.function.name}`")
-            return self.function.arguments_of(decoded)
-        except TidegateError as error:  # it will not be readable at the next attempt either
-            raise NonRetryable(str(error)) from error
+        return _execution.arguments_of(self.function, self.attempt.parameters)
 
     def _on_stop(self, kind: str, _message: str, grace: float) -> None:
         """The code has been interrupted. Should it not end, say so without it."""

@@ -1,0 +1,100 @@
+"""One run in a child."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any, Optional, Union
+
+from .. import _core
+from .death import Death
+from .process import Process
+from .protocol import Assign, Done, Pause, Resumed, Stop
+
+#: How long code has to end, by the cause of its stop, in seconds; a cancel says it itself.
+GRACE_SECONDS = {"timed_out": 5.0, "lost": 5.0, "shutdown": 1.5}
+
+_numbers = itertools.count(1)
+
+
+def next_number() -> int:
+    """Tells a run from the others of its process."""
+    return next(_numbers)
+
+
+class Execution:
+    """A child executes a run; its parent listens to it, and stops it.
+
+    A stop comes in three steps: the child interrupts its code, also in a call that sleeps; after half of the grace the
+    whole process group gets SIGTERM, and at its end SIGKILL, which nothing withstands.
+    """
+
+    def __init__(self, process: Process, assign: Assign, pauser: Optional[_core.Pauser]) -> None:
+        self._process = process
+        self._assign = assign
+        self._pauser = pauser
+        self._lock = threading.Lock()
+        self._pauses: dict[int, _core.Op] = {}
+        self._timers: list[threading.Timer] = []
+        self._said: Optional[Stop] = None
+        self._is_assigned = False
+        self._has_ended = False
+
+    def run(self) -> Union[Done, Death]:
+        """Has the child execute the run, and waits for the end of either."""
+        with self._lock:
+            self._is_assigned = True
+            self._process.send(self._assign)
+            if self._said is not None:
+                self._process.send(self._said)
+        try:
+            while True:
+                word = self._process.receive()
+                if word is None:
+                    return self._process.death()
+                if isinstance(word, Pause):
+                    self._pause(word)
+                elif isinstance(word, Done):
+                    return word
+        finally:
+            with self._lock:
+                self._has_ended = True
+                for timer in self._timers:
+                    timer.cancel()
+                self._pauses.clear()
+
+    def stop(self, kind: str, message: str, grace: float) -> None:
+        """Ends the code. May be called again with a graver cause, before, during and after the run."""
+        grace = GRACE_SECONDS.get(kind, grace)
+        with self._lock:
+            if self._has_ended:
+                return
+            for timer in self._timers:
+                timer.cancel()
+            steps = ((grace / 2, self._process.terminate), (grace, self._process.kill))
+            self._timers = [threading.Timer(seconds, self._if_running, (step,)) for seconds, step in steps]
+            for timer in self._timers:
+                timer.daemon = True
+                timer.start()
+            self._said = Stop(self._assign.number, kind, message, grace)
+            if self._is_assigned:
+                self._process.send(self._said)
+
+    def _if_running(self, step: Any) -> None:
+        with self._lock:
+            if not self._has_ended:
+                step()
+
+    def _pause(self, word: Pause) -> None:
+        def answer() -> None:
+            try:
+                resumed = Resumed(word.number, word.pause, op.result(), None)
+            except Exception as error:
+                resumed = Resumed(word.number, word.pause, None, error)
+            self._process.send(resumed)
+
+        assert self._pauser is not None
+        op = self._pauser.pause(word.key, **word.options)
+        with self._lock:
+            self._pauses[word.pause] = op  # dropped, it would not wait any longer
+        op.subscribe(answer)
