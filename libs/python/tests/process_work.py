@@ -129,10 +129,16 @@ def waits_for_file(path: str) -> str:
     return "went on"
 
 
+@flow
+def fails() -> None:
+    raise ValueError("no")
+
+
 if __name__ == "__main__":
     serve(
         where, where_async, where_in_thread, where_task, where_process_task, dies, dies_as_task, dies_once, computes,
         sleeps_too_long, computes_too_long, does_not_end, ends_when_told, waits_for_file,
+        fails,
         queues=[queue],
         drain_seconds=20,
     )

@@ -233,6 +233,12 @@ class Function(Generic[P, R_co]):
         """As :meth:`delay` for each item of `iterables`, taken in step, in few requests."""
         return self._delay([self.bind(items, constants) for items in _in_step(iterables)])
 
+    def serve(self, **options: Any) -> Any:
+        """Executes its queued runs until SIGTERM or SIGINT; the options are those of :func:`tidegate.serve`."""
+        from .serving import serve
+
+        return serve(self, **options)
+
     def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle[Any]]:
         runs = [self._new_run(resolve(arguments), queued=True) for arguments in calls]
         ops = [client().create(runs[i : i + _MAX_BATCH]) for i in range(0, len(runs), _MAX_BATCH)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -11,10 +12,11 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 from . import _connection, _core, _execution, _process
 from ._connection import client
+from ._heartbeat_line import Tally, heartbeat_line_seconds
 from ._interrupt import Control
 from ._runtime import RunContext, facts_of
 from .errors import InvalidArgument, NonRetryable
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _TIMEOUT_GRACE_SECONDS = 5.0
 #: How long threads that have nothing more to do may take to end, in seconds.
 _IDLE_SECONDS = 1.0
+#: They have a worker take no more; a second one ends it.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
@@ -36,10 +40,15 @@ def serve(
     queues: Sequence[str] = ("default",),
     drain_seconds: float = 30.0,
     labels: Optional[Mapping[str, str]] = None,
-) -> None:
+    **unknown: Any,
+) -> Any:
     """Executes queued runs of `functions` until SIGTERM or SIGINT; then takes no more and lets running ones end.
 
-    :param limit: tasks at once, each on a thread; async ones share an event loop.
+    A flow is executed in a process of its own and a task in a thread, unless its `execution` says otherwise. In a thread
+    other than the main one, signals are not this function's. Where an event loop runs it gives an awaitable: to end it,
+    cancel that.
+
+    :param limit: tasks at once; async ones share an event loop.
     :param flow_limit: flows at once; they mostly wait for their children.
     :param queues: where to take runs from. 1 to 64.
     :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
@@ -51,6 +60,7 @@ def serve(
             "serve() is called while a process of this worker imports its script: put the call below "
             '`if __name__ == "__main__":`, so that it is made by the worker alone'
         )
+    _refuse(unknown)
     served: dict[tuple[str, str], Function[Any, Any]] = {}
     for function in functions:
         if not isinstance(function, Function):
@@ -60,7 +70,50 @@ def serve(
             raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
     if not served:
         raise InvalidArgument("serve() needs at least one flow or task")
-    Serving(served, limit, flow_limit, list(queues), drain_seconds, dict(labels or {})).run()
+    heartbeat_line_seconds()  # a wrong one is told here
+
+    def make() -> Serving:
+        return Serving(served, limit, flow_limit, list(queues), drain_seconds, dict(labels or {}))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return make().run()
+    return _serve_async(make)
+
+
+def _refuse(unknown: dict[str, Any]) -> None:
+    if not unknown:
+        return
+    name = next(iter(unknown))
+    if name == "webserver":
+        raise TypeError(
+            "serve() has no option `webserver` and needs none: any process starts a run by `.delay()`, and the server "
+            "delivers it"
+        )
+    options = inspect.signature(serve).parameters.values()
+    names = ", ".join(option.name for option in options if option.kind is option.KEYWORD_ONLY)
+    raise TypeError(f"serve() has no option `{name}`; its options are {names}")
+
+
+async def _serve_async(make: Callable[[], Serving]) -> None:
+    serving = await asyncio.to_thread(make)
+    loop = asyncio.get_running_loop()
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, serving.on_signal, number)
+            taken.append(number)
+    working = asyncio.ensure_future(asyncio.to_thread(serving.run))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        serving.drain()
+        await working
+        raise
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
 
 
 class Serving:
@@ -95,11 +148,14 @@ class Serving:
         self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
         self._signal: Optional[int] = None
         self._connected: Optional[bool] = None
+        self._tally = Tally()
+        functions = ", ".join(f"{kind} {name} ({served[kind, name].execution})" for kind, name in served)
+        slots = [f"{n} {kind}s" for kind, n in (("task", task_slots), ("flow", flow_slots)) if n]
+        self._offer = f"{functions} from {', '.join(queues)}, {' and '.join(slots)} at once,"
 
     def run(self) -> None:
         """Takes and executes runs until the worker is drained."""
-        names = ", ".join(f"{kind} {name}" for kind, name in self._served)
-        _say(f"worker {self._worker.id} serves {names} from {', '.join(self._queues)} at {client().address}")
+        _say(f"worker {self._worker.id} serves {self._offer} at {client().address}")
         earlier = self._take_signals()
         try:
             self._work()
@@ -115,10 +171,15 @@ class Serving:
             _leave(0)
 
     def _work(self) -> None:
+        every = heartbeat_line_seconds()
+        next_line = time.monotonic() + every
         while (attempts := self._worker.next(0.5)) is not None:
             for attempt in attempts:
                 self._start(attempt)
             self._tell_connection()
+            if every and time.monotonic() >= next_line:
+                next_line += every
+                self._tell_how_it_stands()
             if not attempts and self._worker.stopped(0.0):  # raises why it was refused
                 break
         if self._signal is not None:  # the handler itself may have come in the midst of a write
@@ -141,35 +202,40 @@ class Serving:
             _say("connected" if connected else f"not connected to {client().address}; trying again")
         self._connected = connected
 
+    def _tell_how_it_stands(self) -> None:
+        connected, running, _ = self._worker.status
+        _say(f"running {running}, {self._tally}, {'connected' if connected else 'not connected'}")
+
     def drain(self) -> None:
-        """Takes no more runs."""
+        """Takes no more runs, and lets running ones end."""
         self._worker.drain()
+
+    def on_signal(self, number: int, _: Any = None) -> None:
+        """Drains; the second time, ends the process."""
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = number
+        self.drain()
 
     def _take_signals(self) -> dict[signal.Signals, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}  # only the main thread can
-
-        def on_signal(number: int, _: Any) -> None:
-            if self._signal is not None:
-                os._exit(128 + number)
-            self._signal = number
-            self._worker.drain()
-
-        return {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        return {number: signal.signal(number, self.on_signal) for number in _SIGNALS}
 
     def _start(self, attempt: _core.Attempt) -> None:
         function = self._served.get((attempt.kind, attempt.name))
         if function is None:
             attempt.finish("crashed", f"this worker does not serve the {attempt.kind} `{attempt.name}`")
+            self._tally.add("crashed")
         elif function.execution == "process":
             from ._process.attempt import ProcessAttempt
 
             assert self._processes is not None
-            self._pool.submit(ProcessAttempt(attempt, function, self._processes).run)
+            self._pool.submit(ProcessAttempt(attempt, function, self._tally, self._processes).run)
         elif function.is_async:
-            asyncio.run_coroutine_threadsafe(_run_async(attempt, function), _execution.async_loop())
+            asyncio.run_coroutine_threadsafe(_run_async(attempt, function, self._tally), _execution.async_loop())
         else:
-            self._pool.submit(_run, attempt, function)
+            self._pool.submit(_run, attempt, function, self._tally)
 
 
 def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Pool]:
@@ -220,9 +286,10 @@ def _leave(code: int) -> None:
 class _Attempt:
     """One attempt on its way: what is the same for sync and async code."""
 
-    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any]) -> None:
+    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
         self.attempt = attempt
         self.function = function
+        self._tally = tally
         self.control = Control(self._on_stop)
         self._timer: Optional[threading.Timer] = None
         self._watch = attempt.on_stop(self.control.stop)
@@ -255,10 +322,11 @@ class _Attempt:
         end = _execution.end_of(outcome, self.control, self.function.name)
         self.span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
         self.attempt.finish(*end)
+        self._tally.add(end.end)
 
 
-def _run(attempt: _core.Attempt, function: Function[Any, Any]) -> None:
-    running = _Attempt(attempt, function)
+def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
+    running = _Attempt(attempt, function, tally)
     try:
         arguments = running.arguments()
     except NonRetryable as error:
@@ -266,8 +334,8 @@ def _run(attempt: _core.Attempt, function: Function[Any, Any]) -> None:
     running.finish(_execution.execute(function, arguments, running.context, running.control))
 
 
-async def _run_async(attempt: _core.Attempt, function: Function[Any, Any]) -> None:
-    running = _Attempt(attempt, function)
+async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
+    running = _Attempt(attempt, function, tally)
     try:
         arguments = running.arguments()
     except NonRetryable as error:

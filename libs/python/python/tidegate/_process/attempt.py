@@ -8,6 +8,7 @@ from typing import Any
 from .. import _core
 from .._connection import client
 from .._execution import End, Outcome, end_of
+from .._heartbeat_line import Tally
 from .._interrupt import Control
 from .._runtime import facts_of
 from ..functions import Function
@@ -24,9 +25,10 @@ _ERROR = 17
 class ProcessAttempt:
     """One attempt on its way. The lease and the reports are this process's, the code is the child's."""
 
-    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any], pool: Pool) -> None:
+    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any], tally: Tally, pool: Pool) -> None:
         self._attempt = attempt
         self._function = function
+        self._tally = tally
         self._pool = pool
         self._span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
 
@@ -75,3 +77,4 @@ class ProcessAttempt:
     def _finish(self, end: End) -> None:
         self._span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
         self._attempt.finish(*end)
+        self._tally.add(end.end)

@@ -1,0 +1,48 @@
+"""The line with which a worker says how it stands."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+
+from .errors import InvalidArgument
+
+#: How often it is written unless TIDEGATE_HEARTBEAT_LINE_SECONDS says otherwise.
+_DEFAULT_LINE_SECONDS = 30.0
+
+
+class Tally:
+    """How the attempts of a worker have ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[str, int] = {}
+
+    def add(self, end: str) -> None:
+        """One has ended so, in the words of the core."""
+        with self._lock:
+            self._ends[end] = self._ends.get(end, 0) + 1
+
+    def __str__(self) -> str:
+        with self._lock:
+            ends = dict(self._ends)
+        failed = ends.get("failed", 0) + ends.get("timed_out", 0)
+        parts = [f"done {ends.get('completed', 0)}", f"failed {failed}"]
+        parts += [f"{end} {ends[end]}" for end in ("crashed", "cancelled") if end in ends]
+        return ", ".join(parts)
+
+
+def heartbeat_line_seconds() -> float:
+    """How often it is written; 0: never."""
+    text = os.environ.get("TIDEGATE_HEARTBEAT_LINE_SECONDS", "")
+    try:
+        seconds = float(text) if text else _DEFAULT_LINE_SECONDS
+        if 0 <= seconds < math.inf:
+            return seconds
+    except ValueError:
+        pass
+    raise InvalidArgument(
+        f"TIDEGATE_HEARTBEAT_LINE_SECONDS={text} is no number of seconds: say how often a worker writes how it stands, "
+        "or 0 for never"
+    )
