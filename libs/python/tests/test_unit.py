@@ -44,7 +44,7 @@ def test_what_cannot_travel_is_named_with_a_mend() -> None:
 def test_arguments_are_bound_by_name() -> None:
     bound = count.bind(("p", 1, 2), {"flag": True, "x": 3})
     assert bound == {"path": "p", "rest": (1, 2), "flag": True, "more": {"x": 3}}
-    with pytest.raises(TypeError, match=r"count\(\): missing a required argument: 'path'"):
+    with pytest.raises(TypeError, match="`count` needs the parameter `path`"):
         count.bind((), {})
 
 

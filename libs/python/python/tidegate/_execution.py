@@ -201,7 +201,7 @@ class LocalCall:
         """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
         that cannot travel does not matter here."""
         try:
-            _payload.encode(self.arguments, "")
+            _payload.encode(self.function._parameters.plain(self.arguments), "")
             return self.arguments, True
         except PayloadError:
             return {name: repr(value)[:1_000] for name, value in self.arguments.items()}, False
@@ -353,6 +353,14 @@ class LocalCall:
         return error
 
 
+async def call_async(function: Function[Any, Any], arguments: dict[str, Any]) -> Any:
+    """Executes async code in the running event loop; futures among the arguments are awaited first."""
+    needed = dependencies(arguments)
+    for dependency in needed:
+        await dependency
+    return await LocalCall(function, function.resolved(arguments) if needed else arguments).coroutine()
+
+
 def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: list[Any]) -> Future[Any]:
     """Starts a call in the background of the current run."""
     parent = current_run()
@@ -430,7 +438,7 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
             local.start()
             block(local.finish("failed", "UpstreamFailed", message, "", b"", True))
             raise UpstreamFailed(message, local.id, "UpstreamFailed", message) from upstream
-    call.arguments = resolve(call.arguments)
+    call.arguments = call.function.checked(resolve(call.arguments))
 
 
 def _has_failed(dependency: Dependency) -> bool:

@@ -26,6 +26,10 @@ class InvalidArgument(TidegateError, ValueError):
     """An argument is wrong; the message says which, and how to mend it."""
 
 
+class ParameterError(InvalidArgument, TypeError):
+    """A function is called with what it does not take; the message names function, parameter, value and type."""
+
+
 class AlreadyExists(TidegateError):
     """The idempotency key was used before with other parameters."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from functools import update_wrapper
 from typing import (
     Any,
     Callable,
+    Concatenate,
     Coroutine,
     Generic,
     Iterable,
@@ -22,11 +24,11 @@ from typing import (
     overload,
 )
 
-from . import _core, _logging, _payload
+from . import _core, _logging, _payload, validation
 from ._connection import block, client
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, current_run
-from .errors import InvalidArgument, _type_name
-from .futures import Future, resolve
+from .errors import InvalidArgument, PayloadError, _type_name
+from .futures import Future, dependencies, resolve
 from .handles import RunHandle
 
 P = ParamSpec("P")
@@ -36,6 +38,10 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 Self = TypeVar("Self", bound="Function[Any, Any]")
 
+Q = ParamSpec("Q")
+
+#: In the place of what a method is called on, where there is none.
+_NOBODY: Any = object()
 #: Runs of one request, at most.
 _MAX_BATCH = 1_000
 
@@ -80,6 +86,9 @@ class Options:
     cache_key_fn: Optional[Callable[[Optional[RunContext], dict[str, Any]], Optional[str]]] = None
     #: How long after its completion a result may serve, in seconds or as a timedelta. Default: 365 days.
     cache_expiration: Union[float, timedelta, None] = None
+    #: Arguments are checked, and converted, by the type hints of the parameters before anything is created, and again
+    #: where a worker gets them. False: they are taken as they are.
+    validate_parameters: bool = True
     #: What the code prints goes to the run's log as well.
     log_prints: bool = False
     #: Where a worker executes it: ``"process"``, in a process of its own that is killed if it does not end when it should,
@@ -142,22 +151,50 @@ class Function(Generic[P, R_co]):
     #: ``flow`` or ``task``.
     kind = "task"
 
-    def __init__(self, fn: Callable[P, R_co], options: Options) -> None:
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise InvalidArgument(
-                f"`{fn.__name__}` is a generator, which has no one result to keep: return a list instead"
-            )
+    def __init__(
+        self,
+        fn: Callable[P, R_co],
+        options: Options,
+        *,
+        scope: Optional[Mapping[str, Any]] = None,
+        receiver: Any = _NOBODY,
+    ) -> None:
         #: The function as it was written.
-        self.fn = fn
+        self.fn: Callable[P, R_co] = _decorable(fn, self.kind, options.name)
         #: What was said of it.
         self.options = options
         #: What workers know it by.
-        self.name = options.name or fn.__name__
-        self.is_async = inspect.iscoroutinefunction(fn)
-        self._signature = inspect.signature(fn)
+        self.name = options.name or self.fn.__name__
+        self.is_async = inspect.iscoroutinefunction(self.fn)
+        #: How it was written in its class: `staticmethod`, `classmethod`, or neither.
+        self._binding: Any = type(fn) if isinstance(fn, (staticmethod, classmethod)) else None
+        #: What a method is called on.
+        self._receiver = receiver
+        #: What the hints may name, besides what the module has.
+        self._scope = validation.names_in_scope(self.fn, scope) if scope else {}
+        self._parameters = validation.Parameters(self.fn, self.name, self._scope)
+        self._signature = self._parameters.signature
         if options.log_prints:
             _logging.take_prints()
-        update_wrapper(self, fn)
+        update_wrapper(self, self.fn)
+
+    @overload
+    def __get__(self: Self, instance: None, owner: Any = None) -> Self: ...
+    @overload
+    def __get__(
+        self: Function[Concatenate[Any, Q], R_co], instance: object, owner: Any = None
+    ) -> Function[Q, R_co]: ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: of an instance, or of its class where it was written so."""
+        if self._binding is staticmethod:
+            return self
+        receiver = owner if self._binding is classmethod else instance
+        return self if receiver is None else self._again(self.options, receiver)
+
+    def _again(self: Self, options: Options, receiver: Any) -> Self:
+        again = type(self)(self.fn, options, scope=self._scope, receiver=receiver)
+        again._binding = self._binding
+        return again
 
     @property
     def execution(self) -> str:
@@ -166,7 +203,7 @@ class Function(Generic[P, R_co]):
 
     def with_options(self: Self, **changes: Any) -> Self:
         """The same function with other options; see :class:`Options`."""
-        return type(self)(self.fn, replace(self.options, **_checked(changes)))
+        return self._again(replace(self.options, **_checked(changes)), self._receiver)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Executes it here and now, as a run of its own; below the current run, where there is one.
@@ -178,8 +215,12 @@ class Function(Generic[P, R_co]):
         """
         from . import _execution
 
-        call = _execution.LocalCall(self, self.bind(args, kwargs))
-        result: Any = call.coroutine() if self.is_async else call.run()
+        arguments = self._arguments(args, kwargs)
+        result: Any
+        if self.is_async:
+            result = _execution.call_async(self, arguments)
+        else:
+            result = _execution.LocalCall(self, self.resolved(arguments)).run()
         return result  # type: ignore[no-any-return] # what the function itself gives
 
     @overload
@@ -197,7 +238,7 @@ class Function(Generic[P, R_co]):
         """
         from . import _execution
 
-        return _execution.submit(self, self.bind(args, kwargs), list(wait_for))
+        return _execution.submit(self, self._arguments(args, kwargs), list(wait_for))
 
     @overload
     def map(
@@ -221,7 +262,7 @@ class Function(Generic[P, R_co]):
         Inside a run the new one is its child. When that run is executed again, it finds its earlier calls as by
         :meth:`__call__`; those that did not complete are tried again.
         """
-        return self._delay([self.bind(args, kwargs)])[0]
+        return self._delay([self._arguments(args, kwargs)])[0]
 
     @overload
     def delay_map(
@@ -231,7 +272,7 @@ class Function(Generic[P, R_co]):
     def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[R_co]]: ...
     def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[Any]]:
         """As :meth:`delay` for each item of `iterables`, taken in step, in few requests."""
-        return self._delay([self.bind(items, constants) for items in _in_step(iterables)])
+        return self._delay([self._arguments(items, constants) for items in _in_step(iterables)])
 
     def serve(self, **options: Any) -> Any:
         """Executes its queued runs until SIGTERM or SIGINT; the options are those of :func:`tidegate.serve`."""
@@ -240,16 +281,41 @@ class Function(Generic[P, R_co]):
         return serve(self, **options)
 
     def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle[Any]]:
-        runs = [self._new_run(resolve(arguments), queued=True) for arguments in calls]
+        self._check_receiver()
+        runs = [self._new_run(self.resolved(arguments), queued=True) for arguments in calls]
         ops = [client().create(runs[i : i + _MAX_BATCH]) for i in range(0, len(runs), _MAX_BATCH)]
         return [RunHandle(run_id) for op in ops for run_id in block(op)]
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by the names of the parameters."""
+        return self._parameters.bind(args if self._receiver is _NOBODY else (self._receiver, *args), kwargs)
+
+    def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` as the type hints want them; raises :class:`ParameterError`."""
+        return self._parameters.checked(arguments) if self.options.validate_parameters else arguments
+
+    def resolved(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` with results in the place of futures, which are waited for."""
+        return self.checked(resolve(arguments)) if dependencies(arguments) else arguments
+
+    def _arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What a call is made with. Where futures are among it, it is checked once they have ended."""
+        arguments = self.bind(args, kwargs)
+        return arguments if dependencies(arguments) else self.checked(arguments)
+
+    def _check_receiver(self) -> None:
+        """A worker has nothing of this process: what a method is called on has to travel."""
+        if self._receiver is _NOBODY:
+            return
         try:
-            return dict(self._signature.bind(*args, **kwargs).arguments)
-        except TypeError as error:
-            raise TypeError(f"{self.name}(): {error}") from None
+            _payload.encode(self._receiver, "it")
+        except PayloadError as error:
+            kind = _type_name(self._receiver if isinstance(self._receiver, type) else type(self._receiver))
+            raise PayloadError(
+                f"`{self.fn.__qualname__}` is a method, and the `{kind}` that it is called on cannot travel to a worker "
+                f"({error.__cause__ or error}): have it pickled by what it is made from (`__reduce__`), or .delay() a "
+                f"function that makes the `{kind}` itself"
+            ) from error
 
     def call_with(self, arguments: dict[str, Any]) -> Any:
         """Calls the function as it was written, with arguments by the names of its parameters."""
@@ -257,24 +323,28 @@ class Function(Generic[P, R_co]):
         return self.fn(*bound.args, **bound.kwargs)
 
     def arguments_of(self, parameters: Any) -> dict[str, Any]:
-        """The arguments in decoded parameters, which any language may have written."""
-        if isinstance(parameters, dict) and parameters.keys() <= self._signature.parameters.keys():
-            return parameters
+        """The arguments in decoded parameters, which any language may have written, as the type hints want them."""
         names = list(self._signature.parameters)
         if parameters is None and not names:
             return {}
-        if len(names) == 1:  # another language's single parameter
-            return {names[0]: parameters}
-        raise InvalidArgument(
-            f"{self.name}({', '.join(names)}) was called with {_describe(parameters)}: send an object with these names"
-        )
+        if isinstance(parameters, dict) and (len(names) != 1 or names[0] in parameters):
+            arguments = self._parameters.named(parameters)
+        elif len(names) == 1 and parameters not in (None, {}):  # another language's single parameter
+            arguments = {names[0]: parameters}
+        elif parameters is None or parameters == {}:
+            arguments = self._parameters.named({})
+        else:
+            raise InvalidArgument(
+                f"{self.name}({', '.join(names)}) was called with {_describe(parameters)}: send an object with these names"
+            )
+        return self.checked(arguments)
 
     def _new_run(
         self, arguments: dict[str, Any], *, queued: bool, always_new: bool = False, cached: bool = True
     ) -> _core.NewRun:
         options = self.options
         parent = current_run()
-        encoding, data = _payload.encode(arguments, f"the arguments of `{self.name}`")
+        encoding, data = _payload.encode(self._parameters.plain(arguments), f"the arguments of `{self.name}`")
         due_at = options.eta.timestamp() if options.eta is not None else None
         if options.countdown is not None:
             due_at = time.time() + options.countdown
@@ -394,10 +464,33 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
 def _decorate(kind: Any, fn: Any, options: dict[str, Any]) -> Any:
     checked = Options(**_checked(options))
     if fn is None:
-        return lambda fn: kind(fn, checked)
+        return lambda fn: kind(fn, checked, scope=_scope_of(sys._getframe(1)))
+    return kind(fn, checked, scope=_scope_of(sys._getframe(2)))
+
+
+def _scope_of(frame: Any) -> Optional[Mapping[str, Any]]:
+    """What a function or class has that hints of a function in it may name; a module is asked when it is needed."""
+    return None if frame.f_locals is frame.f_globals else frame.f_locals
+
+
+def _decorable(fn: Any, kind: str, name: str) -> Any:
+    """The function to decorate; raises what is wrong with anything else."""
+    if isinstance(fn, (staticmethod, classmethod)):
+        fn = fn.__func__
+    if isinstance(fn, Function):
+        raise InvalidArgument(f"`{fn.name}` is a {fn.kind} already: decorate it once")
+    if isinstance(fn, type):
+        raise InvalidArgument(
+            f"`{fn.__name__}` is a class: @{kind} decorates functions, such as its methods or one that makes and uses it"
+        )
     if not callable(fn):
-        raise InvalidArgument(f"@{kind.kind} decorates a function, not {_describe(fn)}; give the name as `name=`")
-    return kind(fn, checked)
+        raise InvalidArgument(f"@{kind} decorates a function, not {_describe(fn)}; give the name as `name=`")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise InvalidArgument(f"`{fn.__name__}` is a generator, which has no one result to keep: return a list instead")
+    if not name and getattr(fn, "__name__", "<lambda>") == "<lambda>":
+        what = "a lambda" if inspect.isfunction(fn) else _describe(fn)
+        raise InvalidArgument(f"{what} has no name that workers could know it by: give it one by `name=`, or use `def`")
+    return fn
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
