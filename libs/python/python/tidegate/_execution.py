@@ -29,6 +29,7 @@ from .errors import (
 )
 from .futures import Dependency, Future, dependencies, resolve
 from .handles import RunHandle, _result
+from .runners import ProcessPoolTaskRunner
 from .states import State
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ _LAST_WORDS_SECONDS = 10.0
 class Outcome(NamedTuple):
     """How the code of an attempt ended."""
 
-    #: ``completed``, ``failed`` or ``stopped``.
+    #: ``completed``, ``failed``, ``stopped`` or ``crashed``; the last with the cause as its value.
     how: str
     value: Any = None
     error: Optional[BaseException] = None
+    #: What to report of it, where another process has found that out already.
+    end: Optional[End] = None
 
 
 def execute(function: Function[Any, Any], arguments: Any, context: RunContext, control: Control) -> Outcome:
@@ -143,6 +146,10 @@ class End(NamedTuple):
 
 def end_of(outcome: Outcome, control: Control, name: str) -> End:
     """What to report of an attempt."""
+    if outcome.end is not None:
+        return outcome.end
+    if outcome.how == "crashed":
+        return End("crashed", outcome.value)
     if outcome.how == "stopped":
         if control.stopped is None:
             return End("crashed", "the run that called it was stopped")
@@ -183,6 +190,9 @@ class LocalCall:
         self.arguments = arguments
         self.future: Optional[Future[Any]] = None
         self.parent = current_run()
+        #: A process of its own executes the code.
+        self.in_process = function.options.execution == "process"
+        self._facts: dict[str, Any] = {}
         self._new_run: Optional[_core.NewRun] = None
         self._pending: Optional[_core.Op] = None
 
@@ -222,7 +232,11 @@ class LocalCall:
             except StopIteration as end:
                 return end.value
             try:
-                if isinstance(step, tuple):
+                if isinstance(step, tuple) and self.in_process:
+                    from ._process import local
+
+                    answer = local.execute(self.function, self.arguments, self._facts, *step)
+                elif isinstance(step, tuple):
                     answer = execute(self.function, self.arguments, *step)
                 elif isinstance(step, (float, int)):
                     answer = None
@@ -242,7 +256,11 @@ class LocalCall:
             except StopIteration as end:
                 return end.value
             try:
-                if isinstance(step, tuple):
+                if isinstance(step, tuple) and self.in_process:
+                    from ._process import local
+
+                    answer = await local.execute_async(self.function, self.arguments, self._facts, *step)
+                elif isinstance(step, tuple):
                     answer = await execute_async(self.function, self.arguments, *step)
                 elif isinstance(step, (float, int)):
                     answer = None
@@ -276,21 +294,22 @@ class LocalCall:
             watch = local.on_stop(control.stop)
             traceparent = parent.traceparent if parent is not None else ""
             span = _core.Span(function.name, local.id, attempt, traceparent)
-            context = RunContext(
-                run_id=local.id,
-                root_run_id=parent.root_run_id if parent is not None else local.id,
-                parent_run_id=parent.run_id if parent is not None else "",
-                kind=function.kind,
-                name=function.name,
-                attempt=attempt,
-                epoch=local.epoch,
-                traceparent=span.traceparent,
-                tags=tuple(function.options.tags),
-                log_prints=function.options.log_prints,
-                max_workers=function.options.max_workers,
-                pauser=local.pauser(),
-                is_async=function.is_async,
-            )
+            self._facts = {
+                "run_id": local.id,
+                "root_run_id": parent.root_run_id if parent is not None else local.id,
+                "parent_run_id": parent.run_id if parent is not None else "",
+                "kind": function.kind,
+                "name": function.name,
+                "attempt": attempt,
+                "epoch": local.epoch,
+                "traceparent": span.traceparent,
+                "tags": tuple(function.options.tags),
+                "log_prints": function.options.log_prints,
+                "max_workers": function.options.max_workers,
+                "task_runner": function.options.task_runner,
+                "is_async": function.is_async,
+            }
+            context = RunContext(**self._facts, pauser=local.pauser())
             if self.future is not None:
                 self.future._running = True
             local.start()
@@ -367,6 +386,8 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
     future: Future[Any] = Future(function.name)
     call = LocalCall(function, arguments)
     call.future = future
+    if parent is not None and isinstance(parent._runner, ProcessPoolTaskRunner):
+        call.in_process = function.options.execution != "thread"
     if parent is not None:
         parent._add_child(future)
     needed = dependencies(arguments) + dependencies(wait_for)
@@ -382,7 +403,7 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
 def _launch(
     call: LocalCall, future: Future[Any], context: contextvars.Context, needed: Optional[list[Dependency]] = None
 ) -> None:
-    if call.function.is_async:
+    if call.function.is_async and not call.in_process:
         asyncio.run_coroutine_threadsafe(_finish_async(call, future, context, needed), async_loop())
         return
     executor = call.parent._executor() if call.parent is not None else _root_executor()
@@ -414,7 +435,10 @@ async def _finish_async(
     async def run() -> Any:
         if needed is not None:
             await asyncio.to_thread(_resolve_arguments, call, needed)  # it asks the server, and the loop is shared
-        return await call.coroutine()
+        if call.parent is None:
+            return await call.coroutine()
+        async with call.parent._async_slot():
+            return await call.coroutine()
 
     try:
         # The context of who submitted it, which Python 3.10 cannot give to a task.

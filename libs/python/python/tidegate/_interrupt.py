@@ -64,6 +64,15 @@ class Control:
                 for outer in running_outers:
                     outer._missed |= outer.stopped is not None
 
+    @contextmanager
+    def elsewhere(self, stop: Callable[[str, str, float], None]) -> Iterator[None]:
+        """Around code of another process, which `stop` interrupts."""
+        with self._lock:
+            if self.stopped is not None:
+                raise Interrupted
+            self._on_stop = stop
+        yield
+
     def release(self) -> None:
         """Nothing of this thread is interrupted any more."""
         with self._lock:

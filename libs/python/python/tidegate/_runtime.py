@@ -5,12 +5,16 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Optional, Protocol
 
 from . import _core
+from .runners import AsyncTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .functions import Function
     from .futures import Future
 
@@ -59,6 +63,7 @@ def facts_of(attempt: _core.Attempt, function: Function[Any, Any], traceparent: 
         "tags": tuple(attempt.tags),
         "log_prints": function.options.log_prints,
         "max_workers": function.options.max_workers,
+        "task_runner": function.options.task_runner,
         "is_async": function.is_async,
         "is_queued": True,
     }
@@ -81,6 +86,7 @@ class RunContext:
         tags: tuple[str, ...] = (),
         log_prints: bool = False,
         max_workers: int = DEFAULT_MAX_WORKERS,
+        task_runner: Optional[TaskRunner] = None,
         pauser: Optional[Pauser] = None,
         is_async: bool = False,
         is_queued: bool = False,
@@ -102,7 +108,8 @@ class RunContext:
         #: The run's tags.
         self.tags = tags
         self._log_prints = log_prints
-        self._max_workers = max_workers
+        self._runner = task_runner or ThreadPoolTaskRunner(max_workers)
+        self._async_slots: Optional[asyncio.Semaphore] = None
         self._pauser = pauser
         self._is_async = is_async
         self._is_queued = is_queued
@@ -117,8 +124,21 @@ class RunContext:
         """Of this run alone: runs that wait for their own children can so never take each other's threads."""
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix=f"tidegate-{self.name}")
+                self._pool = ThreadPoolExecutor(self._runner._n_threads, thread_name_prefix=f"tidegate-{self.name}")
             return self._pool
+
+    @asynccontextmanager
+    async def _async_slot(self) -> AsyncIterator[None]:
+        """Around a submitted async run, in the one event loop that executes them."""
+        if not isinstance(self._runner, AsyncTaskRunner):
+            yield
+            return
+        if self._async_slots is None:
+            import asyncio
+
+            self._async_slots = asyncio.Semaphore(self._runner.max_concurrency)
+        async with self._async_slots:
+            yield
 
     def _add_child(self, future: Future[Any]) -> None:
         with self._lock:

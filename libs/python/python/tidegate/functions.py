@@ -30,6 +30,7 @@ from ._runtime import DEFAULT_MAX_WORKERS, RunContext, current_run
 from .errors import InvalidArgument, PayloadError, _type_name
 from .futures import Future, dependencies, resolve
 from .handles import RunHandle
+from .runners import TaskRunner, runner_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,11 +92,13 @@ class Options:
     validate_parameters: bool = True
     #: What the code prints goes to the run's log as well.
     log_prints: bool = False
-    #: Where a worker executes it: ``"process"``, in a process of its own that is killed if it does not end when it should,
-    #: and whose death is that of this run alone; or ``"thread"``, a thread of the worker. Default: flows in a process, tasks
-    #: in a thread.
+    #: Where it is executed: ``"process"``, in a process of its own that is killed if it does not end when it should, and
+    #: whose death is that of this run alone; or ``"thread"``. Default: in a thread, but for flows that a worker was given:
+    #: those in a process.
     execution: Optional[str] = None
-    #: Submitted children of one run that execute at once.
+    #: Where its submitted children are executed, as an instance or a class of :mod:`tidegate.runners`. Default: threads.
+    task_runner: Optional[TaskRunner] = None
+    #: Submitted children of one run that execute at once, where no `task_runner` says it.
     max_workers: int = DEFAULT_MAX_WORKERS
     #: For `.delay()`: the queue that delivers the run.
     queue: str = "default"
@@ -499,6 +502,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(f"unknown option `{unknown[0]}`; the options are {', '.join(sorted(_OPTION_NAMES))}")
     if options.get("execution") not in (None, "process", "thread"):
         raise InvalidArgument(f"execution={options['execution']!r}: it is \"process\" or \"thread\"")
+    if "task_runner" in options:
+        options["task_runner"] = runner_of(options["task_runner"])
     return options
 
 

@@ -6,21 +6,16 @@ import pickle
 from typing import Any
 
 from .. import _core
-from .._connection import client
 from .._execution import End, Outcome, end_of
 from .._heartbeat_line import Tally
 from .._interrupt import Control
 from .._runtime import facts_of
 from ..functions import Function
 from .death import Death
-from .execution import Execution, next_number
+from .execution import Execution, log_death, next_number
 from .pool import Pool
 from .process import CannotStart
 from .protocol import Assign, Done
-
-#: The level of an error, as the protocol has it.
-_ERROR = 17
-
 
 class ProcessAttempt:
     """One attempt on its way. The lease and the reports are this process's, the code is the child's."""
@@ -63,15 +58,8 @@ class ProcessAttempt:
         self._finish(self._crash(ended))
 
     def _crash(self, death: Death) -> End:
-        client().log(
-            run_id=self._attempt.run_id,
-            root_run_id=self._attempt.root_run_id,
-            attempt=self._attempt.attempt,
-            level=_ERROR,
-            logger="tidegate.worker",
-            message=f"{death.cause}\n{death.stack}".strip(),
-            traceparent=self._span.traceparent,
-        )
+        attempt = self._attempt
+        log_death(death, attempt.run_id, attempt.root_run_id, attempt.attempt, self._span.traceparent)
         return End("crashed", death.cause)
 
     def _finish(self, end: End) -> None:

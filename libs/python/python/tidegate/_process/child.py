@@ -21,8 +21,9 @@ import tidegate._process
 from .. import _execution
 from .._interrupt import Control
 from .._runtime import RunContext
-from ..errors import NonRetryable, TidegateError
+from ..errors import NonRetryable, PayloadError, TidegateError
 from ..functions import Function
+from . import local
 from .protocol import Assign, Done, Leave, Pause, Prepare, Ready, Resumed, Stop, Unready
 
 
@@ -129,6 +130,8 @@ class _Running:
         assign = self.assign
         function: Function[Any, Any] = pickle.loads(assign.function)
         context = RunContext(**assign.facts, pauser=self.pauser)
+        if assign.arguments is not None:
+            return self._execute_local(function, assign.arguments, context)
         try:
             arguments = _execution.arguments_of(function, assign.parameters)
         except NonRetryable as error:
@@ -136,6 +139,15 @@ class _Running:
         else:
             outcome = self._outcome(function, arguments, context)
         return Done(assign.number, _execution.end_of(outcome, self.control, function.name))
+
+    def _execute_local(self, function: Function[Any, Any], arguments: bytes, context: RunContext) -> Done:
+        try:
+            outcome = self._outcome(function, pickle.loads(arguments), context)
+        except Exception as error:
+            message = f"the arguments of `{function.name}` cannot be read in its process: {type(error).__name__}: {error}"
+            outcome = _execution.Outcome("failed", error=PayloadError(message))
+        outcome, pickled = local.returned(function, outcome)
+        return Done(self.assign.number, _execution.end_of(outcome, self.control, function.name), pickled)
 
     def _outcome(self, function: Function[Any, Any], arguments: Any, context: RunContext) -> _execution.Outcome:
         if not function.is_async:

@@ -6,13 +6,17 @@ import itertools
 import threading
 from typing import Any, Optional, Union
 
-from .. import _core
+from .._connection import client
+from .._runtime import Answer, Pauser
 from .death import Death
 from .process import Process
 from .protocol import Assign, Done, Pause, Resumed, Stop
 
 #: How long code has to end, by the cause of its stop, in seconds; a cancel says it itself.
 GRACE_SECONDS = {"timed_out": 5.0, "lost": 5.0, "shutdown": 1.5}
+
+#: The level of an error, as the protocol has it.
+_ERROR = 17
 
 _numbers = itertools.count(1)
 
@@ -22,6 +26,19 @@ def next_number() -> int:
     return next(_numbers)
 
 
+def log_death(death: Death, run_id: str, root_run_id: str, attempt: int, traceparent: str) -> None:
+    """Writes it into the run's log, with where the code was."""
+    client().log(
+        run_id=run_id,
+        root_run_id=root_run_id,
+        attempt=attempt,
+        level=_ERROR,
+        logger="tidegate.process",
+        message=f"{death.cause}\n{death.stack}".strip(),
+        traceparent=traceparent,
+    )
+
+
 class Execution:
     """A child executes a run; its parent listens to it, and stops it.
 
@@ -29,12 +46,12 @@ class Execution:
     whole process group gets SIGTERM, and at its end SIGKILL, which nothing withstands.
     """
 
-    def __init__(self, process: Process, assign: Assign, pauser: Optional[_core.Pauser]) -> None:
+    def __init__(self, process: Process, assign: Assign, pauser: Optional[Pauser]) -> None:
         self._process = process
         self._assign = assign
         self._pauser = pauser
         self._lock = threading.Lock()
-        self._pauses: dict[int, _core.Op] = {}
+        self._pauses: dict[int, Answer] = {}
         self._timers: list[threading.Timer] = []
         self._said: Optional[Stop] = None
         self._is_assigned = False
@@ -79,6 +96,10 @@ class Execution:
             self._said = Stop(self._assign.number, kind, message, grace)
             if self._is_assigned:
                 self._process.send(self._said)
+
+    def tell_stop(self, kind: str, message: str, grace: float) -> None:
+        """Tells the child alone: who calls it waits no longer, and sees to the rest."""
+        self._process.send(Stop(self._assign.number, kind, message, grace))
 
     def _if_running(self, step: Any) -> None:
         with self._lock:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Optional
 
+from .. import _process
+from .._connection import SLICE_SECONDS
 from ..functions import Function
 from .process import CannotStart, Process
 
@@ -23,9 +25,18 @@ _TRIES = 3
 class Pool:
     """Processes that can execute `functions`."""
 
-    def __init__(self, functions: Iterable[Function[Any, Any]], n_spares: int = SPARES) -> None:
+    def __init__(
+        self,
+        functions: Iterable[Function[Any, Any]],
+        *,
+        n_spares: int = SPARES,
+        max_idle: Optional[int] = None,
+        is_interruptible: bool = False,
+    ) -> None:
         self._functions = [pickle.dumps(function) for function in functions]
         self._n_spares = n_spares
+        self._max_idle = max_idle
+        self._look_seconds = SLICE_SECONDS if is_interruptible else None
         self._lock = threading.Lock()
         self._spares: list[Process] = []
         self._idle: list[Process] = []
@@ -79,8 +90,13 @@ class Pool:
 
     def _start(self) -> Process:
         if self._is_closed:
-            raise CannotStart("the worker ends")
-        process = Process(self._functions)
+            raise CannotStart("the process ends, and starts no other")
+        if _process.is_importing:
+            raise CannotStart(
+                "a run is started while a process imports its script: put what starts runs below "
+                '`if __name__ == "__main__":`, so that the processes do not do it again'
+            )
+        process = Process(self._functions, self._look_seconds)
         with self._lock:
             self._all.add(process)
         return process
@@ -94,20 +110,21 @@ class Pool:
     def give_back(self, process: Process) -> None:
         """The process can execute another run."""
         with self._lock:
-            if not self._is_closed:
+            has_room = self._max_idle is None or len(self._idle) < self._max_idle
+            if has_room and not self._is_closed:
                 self._idle.append(process)
                 return
         self.dismiss(process)
 
-    def dismiss(self, process: Process) -> None:
-        """Lets the process flush and end; nobody waits for it."""
-        thread = threading.Thread(target=self._leave, args=(process,), name="tidegate-leaving", daemon=True)
+    def dismiss(self, process: Process, seconds: float = LEAVE_SECONDS) -> None:
+        """Lets the process flush and end, within `seconds`; nobody waits for it."""
+        thread = threading.Thread(target=self._leave, args=(process, seconds), name="tidegate-leaving", daemon=True)
         with self._lock:
             self._leaving.add(thread)
         thread.start()
 
-    def _leave(self, process: Process) -> None:
-        process.leave(LEAVE_SECONDS)
+    def _leave(self, process: Process, seconds: float) -> None:
+        process.leave(seconds)
         with self._lock:
             self._all.discard(process)
             self._leaving.discard(threading.current_thread())

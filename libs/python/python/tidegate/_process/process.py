@@ -31,9 +31,13 @@ class CannotStart(TidegateError):
 
 
 class Process:
-    """A process that executes runs, one at a time."""
+    """A process that executes runs, one at a time.
 
-    def __init__(self, functions: Sequence[bytes]) -> None:
+    :param functions: pickles of what it imports at once.
+    :param look_seconds: how often who waits for it looks whether Python wants something, such as an interrupt.
+    """
+
+    def __init__(self, functions: Sequence[bytes], look_seconds: Optional[float] = None) -> None:
         ours, theirs = socket.socketpair()
         #: `faulthandler` writes into it; a file, because a dying process cannot wait for a reader.
         self._stacks = tempfile.TemporaryFile()
@@ -55,6 +59,7 @@ class Process:
         self._connection = connection.Connection(ours.detach())
         self._sending = threading.Lock()
         self._ended = _descriptor_of_end(self._popen.pid)
+        self._look_seconds = look_seconds if self._ended is not None else _LOOK_SECONDS
         self._is_ready = False
         main = spawn.get_preparation_data("tidegate")
         main.pop("authkey", None)  # a secret, and of no use here
@@ -79,7 +84,8 @@ class Process:
         """The next word; None when the process has ended, or `seconds` have passed: see :meth:`has_ended`."""
         left = seconds
         while True:
-            slice_seconds = left if self._ended is not None else min(_LOOK_SECONDS, left or _LOOK_SECONDS)
+            slices = [seconds for seconds in (left, self._look_seconds) if seconds is not None]
+            slice_seconds = min(slices) if slices else None
             watched: list[Any] = [self._connection] if self._ended is None else [self._connection, self._ended]
             ready = connection.wait(watched, slice_seconds)
             if self._connection in ready or self._connection.poll():
