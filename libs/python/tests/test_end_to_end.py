@@ -94,16 +94,18 @@ def test_a_flow_that_crashed_finds_its_children(processes: Processes, queue: str
     assert first == second, "the second attempt has the same children"
 
 
+@pytest.mark.parametrize("whom", ["process", "worker"])
 def test_a_flow_that_was_killed_does_not_repeat_what_completed(
-    processes: Processes, queue: str, tmp_path: Path
+    processes: Processes, queue: str, tmp_path: Path, whom: str
 ) -> None:
     path = tmp_path / "executions"
     processes.worker("work.py", queue)
-    handle = work.is_killed_midway.with_options(queue=queue).delay(str(path))
+    handle = work.is_killed_midway.with_options(queue=queue).delay(str(path), whom)
     until(lambda: "whole" in lines_of(path))
     processes.worker("work.py", queue)
     results = handle.result(timeout=PATIENCE)
-    names = [f"{kind}-{n}" for kind, many in (("called", 10), ("submitted", 10), ("queued", 20)) for n in range(many)]
+    many = {"called": 10, "submitted": 10, "queued": 20, "elsewhere": 3, "called-elsewhere": 1}
+    names = [f"{kind}-{n}" for kind in many for n in range(many[kind])]
     assert sorted(results) == sorted([*names, "same", "same", "below", "below"])
     executions = Counter(lines_of(path))
     twice = ["same", "below", "always-new", "always-new-queued", "unkept", "anything", "whole"]

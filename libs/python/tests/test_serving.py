@@ -55,6 +55,7 @@ def test_a_worker_says_what_it_serves_and_how_it_stands(
     waiting.result(timeout=PATIENCE)
     work.fails.with_options(queue=queue).delay().result(timeout=PATIENCE, raise_on_failure=False)
     work.dies.with_options(queue=queue).delay("exit").result(timeout=PATIENCE, raise_on_failure=False)
+    next_line(worker, "^flow dies, run .*, crashed: the process of the run ended with exit code 3: ")
     next_line(worker, "^running 0, done 1, failed 1, crashed 1, connected$")
     worker.send_signal(signal.SIGTERM)
     next_line(worker, "^SIGTERM: running work may end, no more is taken; once more ends at once$")

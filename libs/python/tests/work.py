@@ -161,12 +161,15 @@ def takes_anything(path: str, it: Any) -> None:
 
 
 @flow
-def is_killed_midway(path: str) -> list:
-    """Kills its process once it has called everything, when it does so for the first time."""
+def is_killed_midway(path: str, whom: str) -> list:
+    """Kills its process, or its worker, once it has called everything, when it does so for the first time."""
     queued = counted.with_options(queue=current_queue)
     handles = queued.delay_map([path] * 20, [f"queued-{n}" for n in range(20)])
     futures = counted.map([path] * 10, [f"submitted-{n}" for n in range(10)])
+    elsewhere = counted.with_options(execution="process")
+    futures += elsewhere.map([path] * 3, [f"elsewhere-{n}" for n in range(3)])
     results = [counted(path, f"called-{n}") for n in range(10)]
+    results += [elsewhere(path, "called-elsewhere-0")]
     results += [counted(path, "same"), counted(path, "same")]
     results += counted_flow(path)
     results += [future.result() for future in futures] + [handle.result() for handle in handles]
@@ -177,7 +180,8 @@ def is_killed_midway(path: str) -> list:
     note(path, "whole")
     with open(path) as file:
         if file.read().split().count("whole") == 1:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getppid() if whom == "worker" else os.getpid(), 9)
+            time.sleep(3600)  # nothing survives its worker
     return results
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 from . import _connection, _core, _execution, _process
 from ._connection import client
-from ._heartbeat_line import Tally, heartbeat_line_seconds
 from ._interrupt import Control
 from ._runtime import RunContext, facts_of
+from ._worker_lines import Tally, heartbeat_line_seconds, say
 from .errors import InvalidArgument, NonRetryable
 from .functions import Function
 
@@ -155,7 +155,7 @@ class Serving:
 
     def run(self) -> None:
         """Takes and executes runs until the worker is drained."""
-        _say(f"worker {self._worker.id} serves {self._offer} at {client().address}")
+        say(f"worker {self._worker.id} serves {self._offer} at {client().address}")
         earlier = self._take_signals()
         try:
             self._work()
@@ -166,7 +166,7 @@ class Serving:
             traceback.print_exc()
             _leave(1)
         self._end(earlier)
-        _say(f"worker {self._worker.id} has ended")
+        say(f"worker {self._worker.id} has ended")
         if _is_stuck():
             _leave(0)
 
@@ -184,7 +184,7 @@ class Serving:
                 break
         if self._signal is not None:  # the handler itself may have come in the midst of a write
             name = signal.Signals(self._signal).name
-            _say(f"{name}: running work may end, no more is taken; once more ends at once")
+            say(f"{name}: running work may end, no more is taken; once more ends at once")
         while not self._worker.stopped(0.5):
             pass
 
@@ -199,12 +199,12 @@ class Serving:
         """Says when the connection comes and goes, so that a worker that waits for its server does not look busy."""
         connected, _, _ = self._worker.status
         if connected != self._connected:
-            _say("connected" if connected else f"not connected to {client().address}; trying again")
+            say("connected" if connected else f"not connected to {client().address}; trying again")
         self._connected = connected
 
     def _tell_how_it_stands(self) -> None:
         connected, running, _ = self._worker.status
-        _say(f"running {running}, {self._tally}, {'connected' if connected else 'not connected'}")
+        say(f"running {running}, {self._tally}, {'connected' if connected else 'not connected'}")
 
     def drain(self) -> None:
         """Takes no more runs, and lets running ones end."""
@@ -254,11 +254,6 @@ def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Po
     return pool
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"tidegate: {line}\n")
-    sys.stderr.flush()
-
-
 def _is_stuck() -> bool:
     """True when code goes on that was told to stop: the interpreter would wait for its thread, however long."""
     if threading.current_thread() is not threading.main_thread():
@@ -274,7 +269,7 @@ def _is_stuck() -> bool:
 
 def _leave(code: int) -> None:
     """Ends the process without the threads that go on; their runs have been reported."""
-    _say("code that was told to stop goes on: the process ends without it")
+    say("code that was told to stop goes on: the process ends without it")
     try:
         _connection.close()
         sys.stdout.flush()

@@ -7,9 +7,9 @@ from typing import Any
 
 from .. import _core
 from .._execution import End, Outcome, end_of
-from .._heartbeat_line import Tally
 from .._interrupt import Control
 from .._runtime import facts_of
+from .._worker_lines import Tally, say
 from ..functions import Function
 from .death import Death
 from .execution import Execution, log_death, next_number
@@ -59,6 +59,7 @@ class ProcessAttempt:
 
     def _crash(self, death: Death) -> End:
         attempt = self._attempt
+        say(f"{attempt.kind} {attempt.name}, run {attempt.run_id}, crashed: {death.cause}")
         log_death(death, attempt.run_id, attempt.root_run_id, attempt.attempt, self._span.traceparent)
         return End("crashed", death.cause)
 

@@ -39,6 +39,7 @@ class Pool:
         self._look_seconds = SLICE_SECONDS if is_interruptible else None
         self._lock = threading.Lock()
         self._spares: list[Process] = []
+        self._n_starting = 0
         self._idle: list[Process] = []
         self._all: set[Process] = set()
         self._leaving: set[threading.Thread] = set()
@@ -50,10 +51,8 @@ class Pool:
         Raises :class:`CannotStart` where it cannot import what it needs.
         """
         self._add_spares()
-        with self._lock:
-            first = self._spares[0]
         try:
-            first.await_ready(SLOW_SECONDS, lambda: None)
+            self._spares[0].await_ready(SLOW_SECONDS, lambda: None)
         except CannotStart:
             self.close(0.0)
             raise
@@ -68,9 +67,9 @@ class Pool:
             self._add_spares()
             try:
                 process.await_ready(SLOW_SECONDS, slow)
-            except CannotStart:
+            except CannotStart as error:
                 self.discard(process)
-                if not n_left:
+                if not n_left or error.is_for_good:
                     raise
             else:
                 return process
@@ -89,23 +88,35 @@ class Pool:
         return self._start()
 
     def _start(self) -> Process:
-        if self._is_closed:
-            raise CannotStart("the process ends, and starts no other")
         if _process.is_importing:
             raise CannotStart(
                 "a run is started while a process imports its script: put what starts runs below "
                 '`if __name__ == "__main__":`, so that the processes do not do it again'
             )
-        process = Process(self._functions, self._look_seconds)
-        with self._lock:
-            self._all.add(process)
-        return process
+        if not self._is_closed:
+            process = Process(self._functions, self._look_seconds)
+            with self._lock:
+                if not self._is_closed:
+                    self._all.add(process)
+                    return process
+            process.close()
+        raise CannotStart("the process ends, and starts no other")
 
     def _add_spares(self) -> None:
-        while len(self._spares) < self._n_spares and not self._is_closed:
-            process = self._start()
+        while True:
             with self._lock:
-                self._spares.append(process)
+                if self._is_closed or len(self._spares) + self._n_starting >= self._n_spares:
+                    return
+                self._n_starting += 1
+            try:
+                process = self._start()
+                with self._lock:
+                    self._spares.append(process)
+            except CannotStart:
+                return  # who takes one is told
+            finally:
+                with self._lock:
+                    self._n_starting -= 1
 
     def give_back(self, process: Process) -> None:
         """The process can execute another run."""

@@ -29,6 +29,11 @@ _HOME = str(Path(__file__).resolve().parents[2])
 class CannotStart(TidegateError):
     """A process that is to execute runs did not come up."""
 
+    def __init__(self, message: str, is_for_good: bool = True) -> None:
+        super().__init__(message)
+        #: Another would not come up either.
+        self.is_for_good = is_for_good
+
 
 class Process:
     """A process that executes runs, one at a time.
@@ -118,7 +123,7 @@ class Process:
             raise CannotStart(word.message)
         if not isinstance(word, Ready):
             death = self.death()
-            raise CannotStart(f"{death.cause}, before the run began\n{death.stack}".strip())
+            raise CannotStart(f"{death.cause}, before the run began\n{death.stack}".strip(), is_for_good=False)
         self._is_ready = True
 
     def death(self) -> Death:

@@ -1,15 +1,22 @@
-"""The line with which a worker says how it stands."""
+"""What a worker says on standard error."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 
 from .errors import InvalidArgument
 
-#: How often it is written unless TIDEGATE_HEARTBEAT_LINE_SECONDS says otherwise.
+#: How often it says how it stands unless TIDEGATE_HEARTBEAT_LINE_SECONDS says otherwise.
 _DEFAULT_LINE_SECONDS = 30.0
+
+
+def say(line: str) -> None:
+    """Writes a line."""
+    sys.stderr.write(f"tidegate: {line}\n")
+    sys.stderr.flush()
 
 
 class Tally:
@@ -34,7 +41,7 @@ class Tally:
 
 
 def heartbeat_line_seconds() -> float:
-    """How often it is written; 0: never."""
+    """How often it says how it stands; 0: never."""
     text = os.environ.get("TIDEGATE_HEARTBEAT_LINE_SECONDS", "")
     try:
         seconds = float(text) if text else _DEFAULT_LINE_SECONDS
