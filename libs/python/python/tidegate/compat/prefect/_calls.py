@@ -1,0 +1,82 @@
+"""What runs now, as Prefect's code asks for it, and names that serve sync and async code alike."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Optional
+
+from ..._runtime import RunContext, current_run
+
+if TYPE_CHECKING:
+    from ._functions import Function
+
+
+class Execution(NamedTuple):
+    """A function that runs."""
+
+    #: The flow or task.
+    function: Function
+    #: What it was called with, by the names of its parameters.
+    arguments: dict[str, Any]
+    #: The run.
+    run: Optional[RunContext]
+    #: That of the code that called it.
+    outer: Optional[Execution]
+
+
+_executing: ContextVar[Optional[Execution]] = ContextVar("tidegate_prefect_execution", default=None)
+
+
+@contextmanager
+def executing(function: Function, arguments: dict[str, Any]) -> Iterator[None]:
+    """Around the code of `function`."""
+    token = _executing.set(Execution(function, arguments, current_run(), _executing.get()))
+    try:
+        yield
+    finally:
+        _executing.reset(token)
+
+
+def current(kind: Optional[str] = None) -> Optional[Execution]:
+    """What runs now; with `kind`, the innermost ``flow`` or ``task``."""
+    execution = _executing.get()
+    while execution is not None and kind is not None and execution.function.kind != kind:
+        execution = execution.outer
+    return execution
+
+
+def is_async() -> bool:
+    """True in code that can await: that of an async flow or task, or outside of those where an event loop runs."""
+    execution = _executing.get()
+    if execution is not None and not execution.function.isasync:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def dual(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which blocks, as one that in async code gives an awaitable instead."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if is_async():
+            return asyncio.to_thread(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return called
+
+
+def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which blocks, as a coroutine function."""
+
+    @functools.wraps(function)
+    async def called(*args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    return called

@@ -1,0 +1,279 @@
+"""Flows and tasks with the ways to call them that Prefect's users know."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from datetime import datetime
+from typing import Any, Callable, Iterable, Optional
+
+from ... import functions
+from ..._execution import LocalCall, submit
+from ...functions import Options
+from ...futures import Future, dependencies, resolve
+from . import _options, _own_loop, _states
+from ._annotations import allow_failure, plain, quote, unmapped
+from ._calls import executing
+from ._errors import MappingLengthMismatch, MappingMissingIterable, translated
+from ._futures import PrefectDistributedFuture, PrefectFlowRunFuture, PrefectFuture, PrefectFutureList
+from ._returned import settled, settled_async
+from ._states import State
+
+
+class Function(functions.Function[Any, Any]):
+    """A flow or task. `given` are the options of Prefect's decorators."""
+
+    def __init__(self, fn: Callable[..., Any], options: Optional[Options | str] = None, **given: Any) -> None:
+        if isinstance(options, str):
+            given["name"], options = options, None
+        given = _options.checked(self.kind, given)
+        base = options or Options(name=self._default_name(fn))
+        super().__init__(fn, _options.options(base, given))
+        self._given = given
+        #: True of an async function.
+        self.isasync = self.is_async
+        self.description = given.get("description") or inspect.getdoc(fn)
+        self.version = given.get("version")
+        self._has_own_loop = False
+
+    @staticmethod
+    def _default_name(fn: Callable[..., Any]) -> str:
+        return fn.__name__
+
+    @property
+    def retries(self) -> int:
+        """Further attempts when the code raises."""
+        return self.options.retries
+
+    @property
+    def retry_delay_seconds(self) -> Any:
+        """Seconds before each retry."""
+        return self.options.retry_delay_seconds
+
+    @property
+    def timeout_seconds(self) -> Optional[float]:
+        """How long one attempt may take."""
+        return self.options.timeout_seconds
+
+    @property
+    def log_prints(self) -> bool:
+        """Whether what the code prints goes to the run's log."""
+        return self.options.log_prints
+
+    def with_options(self, **given: Any) -> Any:
+        """The same function with other options."""
+        given = _options.checked(self.kind, given)
+        made = copy.copy(self)
+        made.options = _options.options(self.options, given)
+        made.name = made.options.name or self.name
+        made._given = {**self._given, **given}
+        made.description = given.get("description", self.description)
+        made.version = given.get("version", self.version)
+        return made
+
+    def __call__(
+        self, *args: Any, return_state: bool = False, wait_for: Optional[Iterable[Any]] = None, **kwargs: Any
+    ) -> Any:
+        """Executes it here and now; with `return_state` it gives the state that the run ends with."""
+        if self.is_async:
+            return self._await(args, kwargs, return_state, wait_for)
+        call = self._local_call(*self._resolved(args, kwargs, wait_for))
+        try:
+            value = call.run()
+        except Exception as error:
+            return _ended(self.kind, call, None, translated(error), return_state)
+        return _ended(self.kind, call, value, None, return_state)
+
+    async def _await(
+        self, args: Any, kwargs: dict[str, Any], return_state: bool, wait_for: Optional[Iterable[Any]]
+    ) -> Any:
+        args, kwargs = plain(args), plain(kwargs)
+        if wait_for is not None or dependencies([args, kwargs]):
+            args, kwargs = await asyncio.to_thread(self._resolved, args, kwargs, wait_for)
+        call = self._local_call(args, kwargs)
+        try:
+            value = await call.coroutine()
+        except Exception as error:
+            return _ended(self.kind, call, None, translated(error), return_state)
+        return _ended(self.kind, call, value, None, return_state)
+
+    def _local_call(self, args: Any, kwargs: dict[str, Any]) -> LocalCall:
+        call = LocalCall(self, self.bind(args, kwargs))
+        call.future = Future(self.name)  # it tells the id
+        return call
+
+    def _resolved(self, args: Any, kwargs: Any, wait_for: Optional[Iterable[Any]]) -> tuple[Any, Any]:
+        """The arguments with results in the place of futures, which are waited for."""
+        if wait_for is not None:
+            _resolve(plain(list(wait_for)))
+        return _resolve(plain(args)), _resolve(plain(kwargs))
+
+    def submit(
+        self, *args: Any, return_state: bool = False, wait_for: Optional[Iterable[Any]] = None, **kwargs: Any
+    ) -> Any:
+        """Executes it in the background of this process and gives a future; with `return_state`, its state at the end."""
+        source = functions.Function.submit(
+            self.in_thread(), *plain(args), wait_for=plain(list(wait_for or ())), **plain(kwargs)
+        )
+        future = self._future(source)
+        if return_state:
+            future.wait()
+            return future.state
+        return future
+
+    def map(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Optional[Iterable[Any]] = None,
+        deferred: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Submits it once for each item of the iterables among the arguments; the others are the same for all calls."""
+        arguments = self.bind(args, kwargs)
+        items, n_calls = _mapped(self.name, arguments)
+        start = self._delayed if deferred else self._submitted
+        futures = PrefectFutureList(
+            start({name: values[n] for name, values in items.items()}, wait_for) for n in range(n_calls)
+        )
+        if return_state:
+            futures.wait()
+            return [future.state for future in futures]
+        return futures
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Has a worker execute it."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Optional[Iterable[Any]] = None,
+        kwargs: Optional[dict[str, Any]] = None,
+        wait_for: Optional[Iterable[Any]] = None,
+        dependencies: Optional[dict[str, Any]] = None,
+    ) -> Any:
+        """As :meth:`delay`, once those of `wait_for` have ended."""
+        return self._delayed(self.bind(list(args or ()), dict(kwargs or {})), wait_for)
+
+    def _delayed(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> Any:
+        if wait_for is not None:
+            _resolve(plain(list(wait_for)))
+        (handle,) = self._delay([plain(arguments)])
+        return self._future(handle)
+
+    def _submitted(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> Any:
+        return self._future(submit(self.in_thread(), plain(arguments), plain(list(wait_for or ()))))
+
+    def _future(self, source: Any) -> PrefectFuture[Any]:
+        return PrefectFuture(source)
+
+    def in_thread(self) -> Any:
+        """The same function, for threads that have no event loop: an async one makes its own."""
+        if not self.is_async:
+            return self
+        made = copy.copy(self)
+        made.is_async, made._has_own_loop = False, True
+        return made
+
+    def call_with(self, arguments: dict[str, Any]) -> Any:
+        """Calls the function as it was written, with arguments by the names of its parameters."""
+        if self.isasync:
+            code = self._code(arguments)
+            return _own_loop.run(code) if self._has_own_loop else code
+        with executing(self, arguments):
+            return settled(super().call_with(arguments))
+
+    async def _code(self, arguments: dict[str, Any]) -> Any:
+        with executing(self, arguments):
+            return await settled_async(await super().call_with(arguments))
+
+
+class Flow(Function, functions.Flow[Any, Any]):
+    """A function that may start other work."""
+
+    kind = "flow"
+
+    @staticmethod
+    def _default_name(fn: Callable[..., Any]) -> str:
+        return fn.__name__.replace("_", "-")
+
+    def _future(self, source: Any) -> PrefectFuture[Any]:
+        return PrefectFlowRunFuture(source)
+
+
+class Task(Function, functions.Task[Any, Any]):
+    """A unit of work."""
+
+    kind = "task"
+
+    @property
+    def task_key(self) -> str:
+        """What workers know it by."""
+        return self.name
+
+    @property
+    def tags(self) -> set[str]:
+        """Words to find its runs by."""
+        return set(self.options.tags)
+
+    def _future(self, source: Any) -> PrefectFuture[Any]:
+        return super()._future(source) if isinstance(source, Future) else PrefectDistributedFuture(source)
+
+
+def flow(fn: Optional[Callable[..., Any]] = None, /, **given: Any) -> Any:
+    """Makes a function a flow: ``@flow`` or ``@flow(name="nightly", retries=2)``."""
+    return Flow(fn, **given) if fn is not None else lambda fn: Flow(fn, **given)
+
+
+def task(fn: Optional[Callable[..., Any]] = None, /, **given: Any) -> Any:
+    """Makes a function a task: ``@task`` or ``@task(retries=3)``."""
+    return Task(fn, **given) if fn is not None else lambda fn: Task(fn, **given)
+
+
+def _ended(kind: str, call: LocalCall, value: Any, error: Optional[BaseException], return_state: bool) -> Any:
+    if not return_state:
+        if error is not None:
+            raise error
+        return value
+    state = State("COMPLETED", data=value) if error is None else _states.of_error(error)
+    assert call.future is not None
+    if call.future.id is not None:
+        _states.is_of(state, kind, call.future.id)
+    return state
+
+
+def _resolve(value: Any) -> Any:
+    try:
+        return resolve(value)
+    except Exception as error:
+        raise translated(error) from None
+
+
+def _mapped(name: str, arguments: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:
+    """The argument of each call, by parameter, and how many calls there are."""
+    items: dict[str, list[Any]] = {}
+    same: dict[str, Any] = {}
+    for parameter, value in arguments.items():
+        inner = value.value if isinstance(value, (allow_failure, quote)) else value
+        if isinstance(inner, unmapped):
+            same[parameter] = inner.value
+        elif _is_mapped(inner):
+            marked = type(value) if inner is not value else None
+            items[parameter] = [marked(item) if marked else item for item in inner]
+        else:
+            same[parameter] = value
+    lengths = {len(values) for values in items.values()}
+    if not items:
+        raise MappingMissingIterable(f"`{name}.map` needs at least one list, or other iterable, to take items from")
+    if len(lengths) > 1:
+        told = ", ".join(f"{parameter}: {len(values)}" for parameter, values in items.items())
+        raise MappingLengthMismatch(f"`{name}.map` was given iterables of different lengths ({told})")
+    (n_calls,) = lengths
+    return {**items, **{parameter: [value] * n_calls for parameter, value in same.items()}}, n_calls
+
+
+def _is_mapped(value: Any) -> bool:
+    if isinstance(value, (str, bytes, bytearray, PrefectFuture, State, datetime)):
+        return False
+    return hasattr(value, "__iter__")

@@ -1,0 +1,83 @@
+"""The options of Prefect's decorators as Tidegate's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+from ...functions import Options
+from ._calls import current
+
+#: What they are called here.
+_RENAMED = {"flow_run_name": "run_name", "task_run_name": "run_name"}
+#: Of where and how Prefect keeps results; Tidegate keeps them at its server, for every process to read. And what only a
+#: drawing of a flow would use.
+_WITHOUT_EFFECT = frozenset({"result_storage", "result_storage_key", "cache_result_in_memory", "viz_return_value"})
+#: What a flow or task tells of itself.
+_TOLD = frozenset({"description", "version"})
+_HOOKS = frozenset({"on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running"})
+_BOTH = frozenset(
+    {"name", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints", "persist_result", "result_serializer"}
+)
+
+FLOW = _BOTH | _TOLD | _WITHOUT_EFFECT | _HOOKS | {"flow_run_name", "task_runner", "validate_parameters"}
+TASK = (
+    _BOTH
+    | _TOLD
+    | _WITHOUT_EFFECT
+    | (_HOOKS - {"on_cancellation", "on_crashed"})
+    | {"task_run_name", "retry_jitter_factor", "retry_condition_fn", "tags"}
+    | {"cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache"}
+)
+
+
+def checked(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` without what says nothing; another option than those of Prefect is an error."""
+    known = FLOW if kind == "flow" else TASK
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise TypeError(f"@{kind} has no option `{unknown[0]}` here; the options are {', '.join(sorted(known))}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def options(base: Options, given: dict[str, Any]) -> Options:
+    """`base`, changed by Prefect's options."""
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _WITHOUT_EFFECT and name not in _TOLD:
+            changes[_RENAMED.get(name, name)] = value
+    delay = changes.get("retry_delay_seconds")
+    if callable(delay):
+        changes["retry_delay_seconds"] = delay(changes.get("retries", base.retries))
+    if "retry_jitter_factor" in changes:
+        # There it may be more than the delay itself.
+        changes["retry_jitter_factor"] = min(1.0, changes["retry_jitter_factor"])
+    if "tags" in changes:
+        changes["tags"] = sorted(changes["tags"])
+    if "cache_key_fn" in changes:
+        changes["cache_key_fn"] = _cache_key_fn(changes["cache_key_fn"])
+    runner = changes.pop("task_runner", None)
+    if runner is not None:
+        max_workers = getattr(runner() if isinstance(runner, type) else runner, "max_workers", None)
+        if max_workers is not None:
+            changes["max_workers"] = max_workers
+    return replace(base, **changes)
+
+
+class CacheKeyContext:
+    """What a `cache_key_fn` is given first."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        execution = current()
+        #: What the task is called with.
+        self.parameters = arguments
+        #: The flow that calls it.
+        self.flow = execution.function if execution is not None else None
+
+
+def _cache_key_fn(make: Any) -> Any:
+    def made(_: Any, arguments: dict[str, Any]) -> Optional[str]:
+        key: Optional[str] = make(CacheKeyContext(arguments), arguments)
+        return key
+
+    return made

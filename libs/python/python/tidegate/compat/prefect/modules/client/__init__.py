@@ -1,0 +1,3 @@
+"""`prefect.client`."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""`prefect.utilities`."""
+
+__all__: list[str] = []

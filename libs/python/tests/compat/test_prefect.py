@@ -1,0 +1,101 @@
+"""Programs written for Prefect, run as they are by ``python -m tidegate.compat.prefect`` against a real server."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Processes
+from tidegate._connection import block, client
+
+pytestmark = pytest.mark.usefixtures("server")
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def run(processes: Processes, name: str, *arguments: str) -> str:
+    """Runs the script `name`; its output."""
+    return processes.run("-m", "tidegate.compat.prefect", str(SCRIPTS / f"{name}.py"), *arguments)
+
+
+def runs(filter: str) -> list[Any]:
+    found, _ = block(client().list_runs(filter, 1000, ""))
+    return list(found)
+
+
+def states(filter: str) -> dict[str, list[str]]:
+    """The states of runs, by the names of their functions."""
+    by_name: dict[str, list[str]] = {}
+    for run in runs(filter):
+        by_name.setdefault(run.name, []).append(run.state[0])
+    return by_name
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_knows_nothing_of_tidegate(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(), str(script))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            top = name.partition(".")[0]
+            assert top in ("prefect", "pydantic") or top in sys.stdlib_module_names, f"{script}: {name}"
+
+
+def test_a_graph_of_which_nothing_is_awaited(processes: Processes) -> None:
+    out = run(processes, "dag")
+    assert out.splitlines() == ["done 2, not done 0", "loaded 120", "told"]
+    (flow,) = runs('flow = "graph"')
+    assert flow.state[0] == "COMPLETED"
+    children = states(f'parent_run_id = "{flow.id}"')
+    assert {name: len(found) for name, found in children.items()} == {"extract": 1, "transform": 3, "load": 1, "notify": 1}
+    assert set(sum(children.values(), [])) == {"COMPLETED"}
+
+
+def test_subflows_at_the_same_time(processes: Processes) -> None:
+    out = run(processes, "subflows")
+    assert out.splitlines() == ["parts 3 2", "['met', 'met']", "['met', 'met']", "[10, 20, 30]", "[20, 40, 60]", "whole 3"]
+    (flow,) = runs('flow = "whole"')
+    parts = runs(f'parent_run_id = "{flow.id}" flow = "part"')
+    assert sorted(part.run_name for part in parts) == ["part-a", "part-b", "part-c", "part-d"]
+
+
+def test_states(processes: Processes) -> None:
+    out = run(processes, "states")
+    assert out.splitlines() == [
+        "raised broken",
+        "7 1 [1, 1]",
+        "failed: not today",
+        "failed: 1/2 states failed.",
+        "cancelled",
+        "looked at ValueError('broken')",
+        "Failed True",
+        "broken",
+    ]
+    (flow,) = runs('flow = "main"')
+    assert states(f'parent_run_id = "{flow.id}" kind = FLOW') == {
+        "returns-data": ["COMPLETED"],
+        "returns-failure": ["FAILED"],
+        "returns-states": ["FAILED"],
+        "returns-futures": ["COMPLETED"],
+        "returns-future": ["COMPLETED"],
+        "is-cancelled": ["CANCELLED"],
+    }
+
+
+def test_async_code(processes: Processes) -> None:
+    out = run(processes, "asynchronous")
+    assert out.splitlines() == ["[0, 2, 4] [0, 2, 4] 5", "sum 6"]
+
+
+def test_names_that_are_not_there(processes: Processes) -> None:
+    out = run(processes, "names", "one", "-x")
+    secret, nothing, module, option, last = out.splitlines()
+    assert "`prefect.blocks` is not there" in secret and "environment" in secret
+    assert "`prefect.nothing` is not there" in nothing and "README" in nothing
+    assert "`prefect.nothing` is not there" in module
+    assert "@flow has no option `infrastructure`" in option
+    assert last == "['one', '-x'] __main__ wait"
