@@ -7,7 +7,7 @@ use crate::{
     errors, local,
     new_run::{NewRun, duration},
     op::Op,
-    run::Run,
+    run::{Run, seconds},
     slots,
 };
 
@@ -180,10 +180,8 @@ impl Client {
         let request = proto::QueryLogsRequest { run_id, page_size: 1_000, ..Default::default() };
         Op::start(self.core.runtime(), async move { core.query_logs(request).await }, |py, page| {
             let line = |entry: proto::LogEntry| {
-                let at = entry.logged_at.unwrap_or_default();
-                #[expect(clippy::cast_precision_loss, reason = "as time.time() gives it")]
-                let seconds = at.seconds as f64 + f64::from(at.nanos) / 1e9;
-                (entry.level, entry.logger, entry.message, seconds, entry.attempt)
+                let at = seconds(&entry.logged_at.unwrap_or_default());
+                (entry.level, entry.logger, entry.message, at, entry.attempt)
             };
             let lines: Vec<_> = page.entries.into_iter().map(line).collect();
             Ok(lines.into_pyobject(py)?.into_any().unbind())

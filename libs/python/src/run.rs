@@ -115,6 +115,30 @@ impl Run {
         }
     }
 
+    /// When it was created, in seconds since 1970.
+    #[getter]
+    fn created_at(&self) -> Option<f64> {
+        self.0.created_at.as_ref().map(seconds)
+    }
+
+    /// When it is, or was, to start.
+    #[getter]
+    fn due_at(&self) -> Option<f64> {
+        self.0.due_at.as_ref().map(seconds)
+    }
+
+    /// When its last attempt started.
+    #[getter]
+    fn started_at(&self) -> Option<f64> {
+        self.0.started_at.as_ref().map(seconds)
+    }
+
+    /// When it ended.
+    #[getter]
+    fn ended_at(&self) -> Option<f64> {
+        self.0.ended_at.as_ref().map(seconds)
+    }
+
     /// `(encoding, data)`.
     #[getter]
     fn parameters<'py>(&self, py: Python<'py>) -> EncodedBytes<'py> {
@@ -133,6 +157,11 @@ impl Run {
         let failure = self.0.failure.as_ref()?;
         Some((&failure.error_type, &failure.message, &failure.traceback))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "as time.time() gives it")]
+pub(crate) fn seconds(time: &prost_types::Timestamp) -> f64 {
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
 }
 
 pub(crate) fn encoded<'py>(py: Python<'py>, value: Option<&proto::Payload>) -> EncodedBytes<'py> {

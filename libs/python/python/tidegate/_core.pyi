@@ -73,6 +73,10 @@ class Run:
     required_labels: dict[str, str]
     preferred_worker: str
     priority: int
+    created_at: Optional[float]
+    due_at: Optional[float]
+    started_at: Optional[float]
+    ended_at: Optional[float]
     state: tuple[str, str, str]
     parameters: Optional[tuple[str, bytes]]
     result: Optional[tuple[str, bytes]]

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from ...futures import Future
 from ...handles import RunHandle
 from ._errors import translated
-from ._futures import PrefectFuture, replaced, when_ended
+from ._futures import PrefectFuture, Source, replaced, when_ended
 from ._states import State
 
 T = TypeVar("T")
@@ -60,9 +60,9 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, quote) else plain(value.value)
 
 
-def _even_if_failed(source: Future | RunHandle) -> Future:
+def _even_if_failed(source: Source) -> Future[Any]:
     """A future that gives what the run of `source` returned or raised."""
-    outcome = Future(source.name if isinstance(source, Future) else "run")
+    outcome: Future[Any] = Future(source.name if isinstance(source, Future) else "run")
     outcome.id = source.id
 
     def finish() -> None:

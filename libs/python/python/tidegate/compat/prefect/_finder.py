@@ -25,6 +25,7 @@ _OURS = f"{__package__}.modules"
 class _Module(ModuleType):
     """A module named as Prefect's, with the names of ours."""
 
+    __all__: list[str]
     _ours: ModuleType
 
     def __getattr__(self, name: str) -> Any:
@@ -60,7 +61,7 @@ class _Finder(MetaPathFinder, Loader):
         module._ours = ours
         module.__doc__ = ours.__doc__
         module.__file__ = ours.__file__
-        module.__all__ = ours.__all__  # type: ignore[attr-defined]
+        module.__all__ = ours.__all__
         for name in ours.__all__:
             if name in vars(ours):
                 setattr(module, name, vars(ours)[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import uuid
-from typing import Any, Callable, Generic, Iterable, Iterator, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Generic, Iterable, Iterator, NamedTuple, Optional, TypeVar, Union
 
 from ... import futures
 from ...errors import PayloadError, WaitTimeout
@@ -16,6 +16,8 @@ from ._errors import MissingResult, UnfinishedRun, translated
 from ._states import State
 
 R = TypeVar("R")
+#: What Tidegate has for a run to come.
+Source = Union[Future[Any], RunHandle[Any]]
 
 
 class PrefectFuture(Generic[R]):
@@ -23,7 +25,7 @@ class PrefectFuture(Generic[R]):
 
     kind = "task"
 
-    def __init__(self, source: Future | RunHandle) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
 
     @property
@@ -36,7 +38,7 @@ class PrefectFuture(Generic[R]):
         """Where the run stands now."""
         source = self._source
         if isinstance(source, RunHandle):
-            return _states.of_run(source.id, self.kind, tuple(source.state))  # type: ignore[arg-type]
+            return _states.of_run(source.id, self.kind, source.state)
         if not source.done():
             return State(*source.state)
         try:
@@ -50,16 +52,18 @@ class PrefectFuture(Generic[R]):
 
     def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> R:
         """What the run returned, once it has ended. What it raised is raised, or given with `raise_on_failure=False`."""
+        outcome: Any
         try:
-            return self._source.result(timeout)  # type: ignore[no-any-return]
+            outcome = self._source.result(timeout)
         except WaitTimeout:
             raise
         except PayloadError as error:
             raise MissingResult(str(error)) from error
         except Exception as error:
+            outcome = translated(error)
             if raise_on_failure:
-                raise translated(error) from None
-            return translated(error)  # type: ignore[return-value]
+                raise outcome from None
+        return outcome  # type: ignore[no-any-return] # the exception too, where it was asked for
 
     async def wait_async(self, timeout: Optional[float] = None) -> None:
         """As :meth:`wait`."""
@@ -92,7 +96,7 @@ class PrefectConcurrentFuture(PrefectFuture[R]):
 class PrefectDistributedFuture(PrefectFuture[R]):
     """That of a run of a worker. It can be made of its id alone: ``PrefectDistributedFuture(task_run_id=…)``."""
 
-    def __init__(self, task_run_id: uuid.UUID | str | RunHandle) -> None:
+    def __init__(self, task_run_id: uuid.UUID | str | RunHandle[Any]) -> None:
         super().__init__(task_run_id if isinstance(task_run_id, RunHandle) else RunHandle(str(task_run_id)))
 
 
@@ -101,7 +105,7 @@ class PrefectFlowRunFuture(PrefectFuture[R]):
 
     kind = "flow"
 
-    def __init__(self, flow_run_id: uuid.UUID | str | Future | RunHandle) -> None:
+    def __init__(self, flow_run_id: uuid.UUID | str | Source) -> None:
         is_source = isinstance(flow_run_id, (Future, RunHandle))
         super().__init__(flow_run_id if is_source else RunHandle(str(flow_run_id)))  # type: ignore[arg-type]
 
@@ -156,17 +160,17 @@ def as_completed(
 _wait, _as_completed = futures.wait, futures.as_completed
 
 
-def _as_future(source: Future | RunHandle) -> Future:
+def _as_future(source: Source) -> Future[Any]:
     """`source`, or a future that is done once its run has ended, and has no result of its own."""
     if isinstance(source, Future):
         return source
-    ended = Future("run")
+    ended: Future[Any] = Future("run")
     ended.id = source.id
     when_ended(source, lambda: ended._finish(None, None))
     return ended
 
 
-def when_ended(source: Future | RunHandle, then: Callable[[], None]) -> None:
+def when_ended(source: Source, then: Callable[[], None]) -> None:
     """Has `then` called once the run of `source` has ended."""
     from ..._execution import _when_ended
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from datetime import datetime, timedelta, timezone
-from typing import Any, Iterable, NamedTuple, Optional
+from typing import Any, Callable, Iterable, Optional
 
 from ...errors import PayloadError, RunError
 from ...handles import RunHandle
@@ -66,7 +66,7 @@ class State:
         self.timestamp = timestamp or datetime.now(timezone.utc)
         self.state_details = state_details or StateDetails()
         self.id = id or uuid.uuid4()
-        self._run: Optional[RunHandle] = None
+        self._run: Optional[RunHandle[Any]] = None
 
     def _outcome(self) -> Any:
         """The value; or the exception, raised."""
@@ -218,12 +218,11 @@ class StateGroup:
         return sum(state.is_failed() for state in self.states)
 
 
-class _Made(NamedTuple):
-    type: str
-    name: Optional[str] = None
+def _maker(state_type: str, default_name: Optional[str] = None) -> Callable[..., State]:
+    def make(cls: type[State] = State, **values: Any) -> State:
+        return cls(type=state_type, name=values.pop("name", default_name), **values)
 
-    def __call__(self, cls: type[State] = State, **values: Any) -> State:
-        return cls(type=self.type, name=values.pop("name", self.name), **values)
+    return make
 
 
 def Scheduled(cls: type[State] = State, scheduled_time: Optional[datetime] = None, **values: Any) -> State:
@@ -268,14 +267,14 @@ def Suspended(cls: type[State] = State, **values: Any) -> State:
     return Paused(cls, name="Suspended", reschedule=True, **values)
 
 
-Completed = _Made("COMPLETED")
-Running = _Made("RUNNING")
-Failed = _Made("FAILED")
-Crashed = _Made("CRASHED")
-Cancelling = _Made("CANCELLING")
-Cancelled = _Made("CANCELLED")
-Pending = _Made("PENDING")
-Retrying = _Made("RUNNING", "Retrying")
+Completed = _maker("COMPLETED")
+Running = _maker("RUNNING")
+Failed = _maker("FAILED")
+Crashed = _maker("CRASHED")
+Cancelling = _maker("CANCELLING")
+Cancelled = _maker("CANCELLED")
+Pending = _maker("PENDING")
+Retrying = _maker("RUNNING", "Retrying")
 
 
 @dual
