@@ -161,9 +161,11 @@ impl Client {
     }
 
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.
-    fn list_runs(&self, filter: String, page_size: i32, page_token: String) -> Op {
+    #[pyo3(signature = (filter, page_size, page_token, order_by=String::new()))]
+    fn list_runs(&self, filter: String, page_size: i32, page_token: String, order_by: String) -> Op {
         let core = self.core.clone();
-        let request = proto::ListRunsRequest { filter, page_size, page_token, ..Default::default() };
+        let request =
+            proto::ListRunsRequest { filter, page_size, page_token, order_by, ..Default::default() };
         Op::start(self.core.runtime(), async move { core.list_runs(request).await }, |py, page| {
             let runs = page
                 .runs

@@ -211,7 +211,7 @@ class LocalCall:
         """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
         that cannot travel does not matter here."""
         try:
-            _payload.encode(self.function._parameters.plain(self.arguments), "")
+            _payload.encode(self.function.plain(self.arguments), "")
             return self.arguments, True
         except PayloadError:
             return {name: repr(value)[:1_000] for name, value in self.arguments.items()}, False

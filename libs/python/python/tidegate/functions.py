@@ -297,6 +297,10 @@ class Function(Generic[P, R_co]):
         """`arguments` as the type hints want them; raises :class:`ParameterError`."""
         return self._parameters.checked(arguments) if self.options.validate_parameters else arguments
 
+    def plain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` as they are written down: by their hints, unless nobody would read them by those."""
+        return self._parameters.plain(arguments) if self.options.validate_parameters else arguments
+
     def resolved(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """`arguments` with results in the place of futures, which are waited for."""
         return self.checked(resolve(arguments)) if dependencies(arguments) else arguments
@@ -347,7 +351,7 @@ class Function(Generic[P, R_co]):
     ) -> _core.NewRun:
         options = self.options
         parent = current_run()
-        encoding, data = _payload.encode(self._parameters.plain(arguments), f"the arguments of `{self.name}`")
+        encoding, data = _payload.encode(self.plain(arguments), f"the arguments of `{self.name}`")
         due_at = options.eta.timestamp() if options.eta is not None else None
         if options.countdown is not None:
             due_at = time.time() + options.countdown

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Processes
+from conftest import PATIENCE, Processes, until
+from tidegate import get_run
 from tidegate._connection import block, client
 
 pytestmark = pytest.mark.usefixtures("server")
 SCRIPTS = Path(__file__).parent / "scripts"
+#: What a program that is not started by the command does first.
+INSTALLED = f"import sys, tidegate.compat.prefect; tidegate.compat.prefect.install(); sys.path.append({str(SCRIPTS)!r})"
 
 
 def run(processes: Processes, name: str, *arguments: str) -> str:
@@ -42,7 +46,8 @@ def test_a_script_knows_nothing_of_tidegate(script: Path) -> None:
             names = [node.module or ""]
         for name in names:
             top = name.partition(".")[0]
-            assert top in ("prefect", "pydantic") or top in sys.stdlib_module_names, f"{script}: {name}"
+            others = top in sys.stdlib_module_names or (SCRIPTS / f"{top}.py").exists()
+            assert top == "prefect" or others, f"{script}: {name}"
 
 
 def test_a_graph_of_which_nothing_is_awaited(processes: Processes) -> None:
@@ -99,3 +104,68 @@ def test_names_that_are_not_there(processes: Processes) -> None:
     assert "`prefect.nothing` is not there" in module
     assert "@flow has no option `infrastructure`" in option
     assert last == "['one', '-x'] __main__ wait"
+
+
+def test_what_code_can_ask_of_its_run(processes: Processes) -> None:
+    out = run(processes, "contexts")
+    assert out.splitlines() == [
+        "no run None {} []",
+        "outer The outer flow {'n': 3} True",
+        "{'name': 'look at 3', 'tags': ['blue'], 'parameters': {'n': 3}, 'count': 1} look at 4",
+        "True The inner flow.",
+    ]
+
+
+def worker(processes: Processes) -> subprocess.Popen[str]:
+    """Starts a worker of the script `background`."""
+    return processes.worker("-m", "tidegate.compat.prefect", str(SCRIPTS / "background.py"))
+
+
+def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes) -> None:
+    first = worker(processes)
+    task_id, *flow_ids = run(processes, "submitting").split()
+    assert [get_run(run_id).state.name for run_id in (task_id, *flow_ids)] == ["Completed"] * 4
+    first.kill()  # results are the server's
+    assert run(processes, "attaching", task_id, *flow_ids).splitlines() == [
+        "task Completed a.png@100",
+        "future a.png@100",
+        "flow True {'n': 2, 'title': 'yearly'} {'title': 'yearly', 'paths': ['0.png@100', '1.png@100']}",
+        "flow True {'n': 1} {'title': 'report', 'paths': ['0.png@100']}",
+        "flow True {'n': 2} {'title': 'report', 'paths': ['0.png@100', '1.png@100']}",
+        "logs ['yearly 2']",
+        "a flow's id is no run's",
+        "sync yearly True",
+    ]
+    (submitter,) = runs('flow = "submits"')
+    assert states(f'parent_run_id = "{submitter.id}"') == {"report": ["COMPLETED", "COMPLETED"]}
+
+
+def test_a_killed_worker_loses_nothing(processes: Processes, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    first = worker(processes)
+    program = f"import background; print(background.hangs.delay({str(marker)!r}).flow_run_id)"
+    flow_id = processes.run("-c", f"{INSTALLED}; {program}").strip()
+    until(marker.exists)
+    first.kill()
+    worker(processes)
+    assert get_run(flow_id).result(timeout=PATIENCE) == "done by another"
+    assert get_run(flow_id).run().crashes == 1
+
+
+def test_runs_that_match_a_filter_are_cancelled(processes: Processes, tmp_path: Path) -> None:
+    markers = [tmp_path / "a", tmp_path / "b"]
+    worker(processes)
+    ids = run(processes, "stopping", "start", *map(str, markers)).split()
+    until(lambda: all(marker.exists() for marker in markers))
+    out = run(processes, "stopping", "stop", *ids)
+    assert out.splitlines() == ["True {'RUNNING'}", "ACCEPT", "Cancelled", "Cancelled", "0"]
+
+
+def test_a_flow_that_waits_for_a_person(processes: Processes) -> None:
+    asking = processes.start("-m", "tidegate.compat.prefect", str(SCRIPTS / "waiting.py"))
+    until(lambda: states('flow = "asks"') == {"asks": ["PAUSED"]})
+    (flow,) = runs('flow = "asks"')
+    assert run(processes, "waiting", flow.id, "answer") == "not paused\n"
+    until(lambda: states('flow = "asks"') == {"asks": ["PAUSED"]})
+    run(processes, "waiting", flow.id, "nothing")
+    assert asking.communicate(timeout=PATIENCE)[0] == "Ada is 36\n"

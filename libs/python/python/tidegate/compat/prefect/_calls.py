@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Iterator, NamedTuple, Optional
 
 from ..._runtime import RunContext, current_run
-
-if TYPE_CHECKING:
-    from ._functions import Function
 
 
 class Execution(NamedTuple):
     """A function that runs."""
 
-    #: The flow or task.
-    function: Function
+    #: The flow or task; a :class:`Function`, which as the type of a field would count as a method of it.
+    function: Any
     #: What it was called with, by the names of its parameters.
     arguments: dict[str, Any]
     #: The run.
     run: Optional[RunContext]
     #: That of the code that called it.
     outer: Optional[Execution]
+    #: Numbers the pauses of its code.
+    pauses: Iterator[int]
 
 
 _executing: ContextVar[Optional[Execution]] = ContextVar("tidegate_prefect_execution", default=None)
 
 
 @contextmanager
-def executing(function: Function, arguments: dict[str, Any]) -> Iterator[None]:
+def executing(function: Any, arguments: dict[str, Any]) -> Iterator[None]:
     """Around the code of `function`."""
-    token = _executing.set(Execution(function, arguments, current_run(), _executing.get()))
+    token = _executing.set(Execution(function, arguments, current_run(), _executing.get(), itertools.count(1)))
     try:
         yield
     finally:

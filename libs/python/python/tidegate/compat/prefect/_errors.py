@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 import sys
-from typing import Optional
+from contextlib import contextmanager
+from typing import Iterator, Optional
 
-from ...errors import NotFound, RunCancelled, RunCrashed, RunFailed, UpstreamFailed
+from ...errors import NotFound, ParameterError, RunCancelled, RunCrashed, RunFailed, UpstreamFailed
 
 
 class PrefectException(Exception):
@@ -57,12 +58,12 @@ class ParameterTypeError(PrefectException):
     """A parameter has not the type that its hint asks for."""
 
 
-class ParameterBindError(TypeError, PrefectException):
-    """Arguments do not fit the parameters."""
-
-
 class SignatureMismatchError(PrefectException, TypeError):
     """Parameters do not fit the signature."""
+
+
+class ParameterBindError(ParameterTypeError, SignatureMismatchError, ValueError):
+    """Arguments do not fit the parameters, by name or by type."""
 
 
 class MappingLengthMismatch(PrefectException):
@@ -166,12 +167,26 @@ def translated(error: BaseException) -> BaseException:
         found = CrashedRun(str(error))
     elif isinstance(error, RunCancelled):
         found = CancelledRun(str(error))
+    elif isinstance(error, ParameterError):
+        found = ParameterBindError(str(error))
     elif isinstance(error, NotFound):
         found = ObjectNotFound(str(error))
     if found is None:
         return error
     found.__cause__ = error
     return found
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Around code that raises Tidegate's errors."""
+    try:
+        yield
+    except Exception as error:
+        found = translated(error)
+        if found is error:
+            raise
+        raise found from error
 
 
 def _raised(error: RunFailed) -> BaseException:

@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Optional, Sequence
 
+from ..._process import before_main
 from ._missing import explain
 
 _SERVED = "prefect"
@@ -30,8 +31,12 @@ class _Module(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("__"):
-            if name in self._ours.__all__:  # one that is made when it is asked for
-                return getattr(self._ours, name)
+            made = vars(self._ours).get("__getattr__")
+            if made is not None:  # its names are looked up when they are asked for
+                try:
+                    return made(name)
+                except AttributeError:
+                    pass
             if _ours(f"{self.__name__}.{name}") is not None:
                 return importlib.import_module(f"{self.__name__}.{name}")
             raise AttributeError(explain(f"{self.__name__}.{name}"))
@@ -85,6 +90,8 @@ def install() -> None:
     if _SERVED in sys.modules:
         raise ImportError("prefect itself has been imported already: call install() before the first `import prefect`")
     sys.meta_path.insert(0, _Finder())
+    # Processes that execute runs of this program import it, too.
+    before_main.append(f"{__package__}:install")
 
 
 def run_script(path: str, arguments: list[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
+import sys
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from ... import functions
 from ..._execution import LocalCall, submit
@@ -15,31 +16,36 @@ from ...futures import Future, dependencies, resolve
 from . import _options, _own_loop, _states
 from ._annotations import allow_failure, plain, quote, unmapped
 from ._calls import executing
-from ._errors import MappingLengthMismatch, MappingMissingIterable, translated
+from ._errors import MappingLengthMismatch, MappingMissingIterable, translated, translating
 from ._futures import PrefectDistributedFuture, PrefectFlowRunFuture, PrefectFuture, PrefectFutureList
 from ._returned import settled, settled_async
 from ._states import State
 
 
 class Function(functions.Function[Any, Any]):
-    """A flow or task. `given` are the options of Prefect's decorators."""
+    """A flow or task: a function and the options of Prefect's decorators."""
 
-    def __init__(self, fn: Callable[..., Any], options: Optional[Options | str] = None, **given: Any) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        options: Optional[Options | str] = None,
+        *,
+        scope: Optional[Mapping[str, Any]] = None,
+        **given: Any,
+    ) -> None:
         if isinstance(options, str):
             given["name"], options = options, None
         given = _options.checked(self.kind, given)
-        base = options or Options(name=self._default_name(fn))
-        super().__init__(fn, _options.options(base, given))
-        self._given = given
+        super().__init__(fn, _options.options(options or self._defaults(fn), given), scope=scope)
         #: True of an async function.
         self.isasync = self.is_async
-        self.description = given.get("description") or inspect.getdoc(fn)
+        self.description = given.get("description") or inspect.getdoc(self.fn)
         self.version = given.get("version")
         self._has_own_loop = False
 
     @staticmethod
-    def _default_name(fn: Callable[..., Any]) -> str:
-        return fn.__name__
+    def _defaults(fn: Callable[..., Any]) -> Options:
+        return Options()
 
     @property
     def retries(self) -> int:
@@ -63,60 +69,67 @@ class Function(functions.Function[Any, Any]):
 
     def with_options(self, **given: Any) -> Any:
         """The same function with other options."""
+        options, given = _options.own(self.options, given)
         given = _options.checked(self.kind, given)
-        made = copy.copy(self)
-        made.options = _options.options(self.options, given)
-        made.name = made.options.name or self.name
-        made._given = {**self._given, **given}
+        made = self._again(_options.options(options, given), self._receiver)
         made.description = given.get("description", self.description)
         made.version = given.get("version", self.version)
+        return made
+
+    def tagged(self, tags: Iterable[str]) -> Any:
+        """The same function with more tags."""
+        return self._again(replace(self.options, tags=sorted({*self.options.tags, *tags})), self._receiver)
+
+    def _again(self, options: Options, receiver: Any) -> Any:
+        made = object.__new__(type(self))  # not by `copy`, which takes the way of pickles: by the name
+        made.__dict__.update(self.__dict__)
+        made.options, made.name, made._receiver = options, options.name or self.name, receiver
         return made
 
     def __call__(
         self, *args: Any, return_state: bool = False, wait_for: Optional[Iterable[Any]] = None, **kwargs: Any
     ) -> Any:
         """Executes it here and now; with `return_state` it gives the state that the run ends with."""
+        with translating():
+            arguments = self._arguments(plain(args), plain(kwargs))
         if self.is_async:
-            return self._await(args, kwargs, return_state, wait_for)
-        call = self._local_call(*self._resolved(args, kwargs, wait_for))
+            return self._await(arguments, return_state, wait_for)
+        call = self._local_call(self._resolved(arguments, wait_for))
         try:
             value = call.run()
         except Exception as error:
             return _ended(self.kind, call, None, translated(error), return_state)
         return _ended(self.kind, call, value, None, return_state)
 
-    async def _await(
-        self, args: Any, kwargs: dict[str, Any], return_state: bool, wait_for: Optional[Iterable[Any]]
-    ) -> Any:
-        args, kwargs = plain(args), plain(kwargs)
-        if wait_for is not None or dependencies([args, kwargs]):
-            args, kwargs = await asyncio.to_thread(self._resolved, args, kwargs, wait_for)
-        call = self._local_call(args, kwargs)
+    async def _await(self, arguments: dict[str, Any], return_state: bool, wait_for: Optional[Iterable[Any]]) -> Any:
+        if wait_for is not None or dependencies(arguments):
+            arguments = await asyncio.to_thread(self._resolved, arguments, wait_for)
+        call = self._local_call(arguments)
         try:
             value = await call.coroutine()
         except Exception as error:
             return _ended(self.kind, call, None, translated(error), return_state)
         return _ended(self.kind, call, value, None, return_state)
 
-    def _local_call(self, args: Any, kwargs: dict[str, Any]) -> LocalCall:
-        call = LocalCall(self, self.bind(args, kwargs))
+    def _local_call(self, arguments: dict[str, Any]) -> LocalCall:
+        call = LocalCall(self, arguments)
         call.future = Future(self.name)  # it tells the id
         return call
 
-    def _resolved(self, args: Any, kwargs: Any, wait_for: Optional[Iterable[Any]]) -> tuple[Any, Any]:
+    def _resolved(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> dict[str, Any]:
         """The arguments with results in the place of futures, which are waited for."""
-        if wait_for is not None:
-            _resolve(plain(list(wait_for)))
-        return _resolve(plain(args)), _resolve(plain(kwargs))
+        with translating():
+            if wait_for is not None:
+                resolve(plain(list(wait_for)))
+            return self.resolved(arguments)
 
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Optional[Iterable[Any]] = None, **kwargs: Any
     ) -> Any:
         """Executes it in the background of this process and gives a future; with `return_state`, its state at the end."""
-        source = functions.Function.submit(
-            self.in_thread(), *plain(args), wait_for=plain(list(wait_for or ())), **plain(kwargs)
-        )
-        future = self._future(source)
+        with translating():
+            arguments = self._arguments(plain(args), plain(kwargs))
+        future = self._submitted(arguments, wait_for)
         if return_state:
             future.wait()
             return future.state
@@ -134,9 +147,9 @@ class Function(functions.Function[Any, Any]):
         arguments = self.bind(args, kwargs)
         items, n_calls = _mapped(self.name, arguments)
         start = self._delayed if deferred else self._submitted
-        futures = PrefectFutureList(
-            start({name: values[n] for name, values in items.items()}, wait_for) for n in range(n_calls)
-        )
+        with translating():
+            calls = [self._plain({name: values[n] for name, values in items.items()}) for n in range(n_calls)]
+        futures = PrefectFutureList(start(call, wait_for) for call in calls)
         if return_state:
             futures.wait()
             return [future.state for future in futures]
@@ -154,16 +167,23 @@ class Function(functions.Function[Any, Any]):
         dependencies: Optional[dict[str, Any]] = None,
     ) -> Any:
         """As :meth:`delay`, once those of `wait_for` have ended."""
-        return self._delayed(self.bind(list(args or ()), dict(kwargs or {})), wait_for)
+        with translating():
+            arguments = self._arguments(plain(tuple(args or ())), plain(dict(kwargs or {})))
+        return self._delayed(arguments, wait_for)
+
+    def _plain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments = plain(arguments)
+        return arguments if dependencies(arguments) else self.checked(arguments)
 
     def _delayed(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> Any:
-        if wait_for is not None:
-            _resolve(plain(list(wait_for)))
-        (handle,) = self._delay([plain(arguments)])
+        with translating():
+            if wait_for is not None:
+                resolve(plain(list(wait_for)))
+            (handle,) = self._delay([arguments])
         return self._future(handle)
 
     def _submitted(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> Any:
-        return self._future(submit(self.in_thread(), plain(arguments), plain(list(wait_for or ()))))
+        return self._future(submit(self.in_thread(), arguments, plain(list(wait_for or ()))))
 
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFuture(source)
@@ -172,7 +192,7 @@ class Function(functions.Function[Any, Any]):
         """The same function, for threads that have no event loop: an async one makes its own."""
         if not self.is_async:
             return self
-        made = copy.copy(self)
+        made = self._again(self.options, self._receiver)
         made.is_async, made._has_own_loop = False, True
         return made
 
@@ -195,17 +215,29 @@ class Flow(Function, functions.Flow[Any, Any]):
     kind = "flow"
 
     @staticmethod
-    def _default_name(fn: Callable[..., Any]) -> str:
-        return fn.__name__.replace("_", "-")
+    def _defaults(fn: Callable[..., Any]) -> Options:
+        return Options(name=getattr(getattr(fn, "__func__", fn), "__name__", "").replace("_", "-"))
 
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFlowRunFuture(source)
+
+    def to_deployment(self, name: str, **options: Any) -> Any:
+        """This flow under a name, to be given to `serve`."""
+        return _serving().deployment_of(self, name, options)
+
+    def serve(self, name: Optional[str] = None, limit: Optional[int] = None, **options: Any) -> Any:
+        """Makes it known to the server under a name, and executes its runs until SIGTERM or SIGINT."""
+        return _serving().serve(self.to_deployment(name or self.name, **options), limit=limit)
 
 
 class Task(Function, functions.Task[Any, Any]):
     """A unit of work."""
 
     kind = "task"
+
+    @staticmethod
+    def _defaults(fn: Callable[..., Any]) -> Options:
+        return Options(validate_parameters=False)  # only flows check what they are called with
 
     @property
     def task_key(self) -> str:
@@ -217,18 +249,32 @@ class Task(Function, functions.Task[Any, Any]):
         """Words to find its runs by."""
         return set(self.options.tags)
 
+    def serve(self, limit: Optional[int] = None, **options: Any) -> Any:
+        """Executes its delayed runs until SIGTERM or SIGINT."""
+        return _serving().serve_tasks(self, limit=limit, **options)
+
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return super()._future(source) if isinstance(source, Future) else PrefectDistributedFuture(source)
 
 
 def flow(fn: Optional[Callable[..., Any]] = None, /, **given: Any) -> Any:
     """Makes a function a flow: ``@flow`` or ``@flow(name="nightly", retries=2)``."""
-    return Flow(fn, **given) if fn is not None else lambda fn: Flow(fn, **given)
+    if fn is None:
+        return lambda fn: Flow(fn, scope=functions._scope_of(sys._getframe(1)), **given)
+    return Flow(fn, scope=functions._scope_of(sys._getframe(1)), **given)
 
 
 def task(fn: Optional[Callable[..., Any]] = None, /, **given: Any) -> Any:
     """Makes a function a task: ``@task`` or ``@task(retries=3)``."""
-    return Task(fn, **given) if fn is not None else lambda fn: Task(fn, **given)
+    if fn is None:
+        return lambda fn: Task(fn, scope=functions._scope_of(sys._getframe(1)), **given)
+    return Task(fn, scope=functions._scope_of(sys._getframe(1)), **given)
+
+
+def _serving() -> Any:
+    from . import _serving
+
+    return _serving
 
 
 def _ended(kind: str, call: LocalCall, value: Any, error: Optional[BaseException], return_state: bool) -> Any:
@@ -241,13 +287,6 @@ def _ended(kind: str, call: LocalCall, value: Any, error: Optional[BaseException
     if call.future.id is not None:
         _states.is_of(state, kind, call.future.id)
     return state
-
-
-def _resolve(value: Any) -> Any:
-    try:
-        return resolve(value)
-    except Exception as error:
-        raise translated(error) from None
 
 
 def _mapped(name: str, arguments: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:

@@ -10,7 +10,7 @@ from ... import _core, _payload
 from ..._connection import block, client
 from ...handles import RunHandle
 from . import _states
-from ._errors import translated
+from ._errors import ObjectNotFound, translating
 from ._states import State, StateType
 
 _NAMES = uuid.uuid5(uuid.NAMESPACE_URL, "https://tidegate.dev/prefect")
@@ -32,16 +32,23 @@ def name_of(kind: str, id_or_name: uuid.UUID | str) -> str:
     except ValueError:
         return str(id_or_name)
     if identity not in _named:
-        raise translated(
-            _not_found(f"there is no {kind} {identity} that this process has met: Tidegate knows a {kind} by its name; give that")
+        raise ObjectNotFound(
+            f"this process has met no {kind} of the id {identity}: Tidegate knows a {kind} by its name; give that instead"
         )
     return _named[identity]
 
 
-def _not_found(message: str) -> Exception:
-    from ...errors import NotFound
-
-    return NotFound(message)
+def handle(run_id: uuid.UUID | str) -> RunHandle[Any]:
+    """A run by its id."""
+    try:
+        identity: Optional[uuid.UUID] = uuid.UUID(str(run_id))
+    except ValueError:
+        identity = None
+    if identity is None or identity.version != 7:
+        known = _named.get(identity) if identity is not None else None
+        what = f"it stands for `{known}`" if known else "those of runs look like 0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b"
+        raise ObjectNotFound(f"there is no run {run_id}: {what}")
+    return RunHandle(str(identity))
 
 
 class _Run:
@@ -194,10 +201,8 @@ def as_object(run: _core.Run) -> FlowRun | TaskRun:
 
 def read(run_id: uuid.UUID | str) -> FlowRun | TaskRun:
     """A run as it is now."""
-    try:
-        return as_object(RunHandle(str(run_id)).run())
-    except Exception as error:
-        raise translated(error) from None
+    with translating():
+        return as_object(handle(run_id).run())
 
 
 def _time(seconds: Optional[float]) -> Optional[datetime]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from ...functions import Options
+from ...functions import _OPTION_NAMES, Options
 from ._calls import current
 
 #: What they are called here.
@@ -40,6 +40,16 @@ def checked(kind: str, given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def own(base: Options, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """`base` changed by those of `given` that are options of Tidegate alone, and the others.
+
+    Functions that travel to another process tell it in such what was changed of them.
+    """
+    names = {name for name in given if name in _OPTION_NAMES and name not in FLOW | TASK}
+    changed = replace(base, **{name: given[name] for name in names})
+    return changed, {name: value for name, value in given.items() if name not in names}
+
+
 def options(base: Options, given: dict[str, Any]) -> Options:
     """`base`, changed by Prefect's options."""
     changes: dict[str, Any] = {}
@@ -54,8 +64,9 @@ def options(base: Options, given: dict[str, Any]) -> Options:
         changes["retry_jitter_factor"] = min(1.0, changes["retry_jitter_factor"])
     if "tags" in changes:
         changes["tags"] = sorted(changes["tags"])
-    if "cache_key_fn" in changes:
-        changes["cache_key_fn"] = _cache_key_fn(changes["cache_key_fn"])
+    make = changes.get("cache_key_fn")
+    if make is not None and not isinstance(make, _CacheKeyFn):
+        changes["cache_key_fn"] = _CacheKeyFn(make)
     runner = changes.pop("task_runner", None)
     if runner is not None:
         max_workers = getattr(runner() if isinstance(runner, type) else runner, "max_workers", None)
@@ -72,12 +83,14 @@ class CacheKeyContext:
         #: What the task is called with.
         self.parameters = arguments
         #: The flow that calls it.
-        self.flow = execution.function if execution is not None else None
+        self.flow: Any = execution.function if execution is not None else None
 
 
-def _cache_key_fn(make: Any) -> Any:
-    def made(_: Any, arguments: dict[str, Any]) -> Optional[str]:
-        key: Optional[str] = make(CacheKeyContext(arguments), arguments)
-        return key
+class _CacheKeyFn:
+    """A `cache_key_fn` as Tidegate calls it."""
 
-    return made
+    def __init__(self, make: Callable[[CacheKeyContext, dict[str, Any]], Optional[str]]) -> None:
+        self._make = make
+
+    def __call__(self, _: Any, arguments: dict[str, Any]) -> Optional[str]:
+        return self._make(CacheKeyContext(arguments), arguments)

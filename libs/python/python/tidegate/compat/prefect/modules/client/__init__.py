@@ -1,3 +1,5 @@
 """`prefect.client`."""
 
-__all__: list[str] = []
+from ..._client import PrefectClient, SyncPrefectClient, get_client
+
+__all__ = ["PrefectClient", "SyncPrefectClient", "get_client"]

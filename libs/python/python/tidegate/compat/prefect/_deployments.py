@@ -1,0 +1,7 @@
+"""Deployments."""
+
+from typing import Any
+
+
+def deploy(_: Any) -> None:
+    """Nothing yet."""

@@ -1,0 +1,93 @@
+"""Workers: programs that serve flows and tasks."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ... import _process, serving
+from ._functions import Flow, Function
+
+#: Runs at once, unless `limit` says otherwise.
+_DEFAULT_LIMIT = 10
+_SCHEDULES = ("interval", "cron", "rrule", "schedule", "schedules")
+#: Of Prefect's own infrastructure, or of what it prints.
+_WITHOUT_EFFECT = frozenset(
+    {"pause_on_shutdown", "print_starting_message", "webserver", "entrypoint_type", "print_next_steps", "_sla"}
+)
+
+
+class RunnerDeployment:
+    """A flow that is to be served under a name: what ``flow.to_deployment("name")`` gives."""
+
+    def __init__(self, flow: Flow, name: str, options: dict[str, Any]) -> None:
+        self.flow = flow
+        self.name = name.rpartition("/")[2]
+        self.options = options
+
+    @property
+    def flow_name(self) -> str:
+        """The flow's name."""
+        return self.flow.name
+
+    @property
+    def full_name(self) -> str:
+        """What :func:`run_deployment` finds it by."""
+        return f"{self.flow.name}/{self.name}"
+
+    def apply(self) -> None:
+        """Makes it known to the server."""
+        from ._deployments import deploy
+
+        deploy(self)
+
+
+def deployment_of(flow: Flow, name: str, options: dict[str, Any]) -> RunnerDeployment:
+    """Checks `options`, which are those of `to_deployment` and `serve`."""
+    options = {key: value for key, value in options.items() if value is not None and key not in _WITHOUT_EFFECT}
+    for schedule in _SCHEDULES:
+        if options.get(schedule):
+            raise NotImplementedError(
+                f"`{schedule}=` of the deployment {name!r}: Tidegate has no schedules of deployments yet; start its runs by "
+                "run_deployment(), such as from cron"
+            )
+    if options.get("triggers"):
+        raise NotImplementedError(f"`triggers=` of the deployment {name!r}: Tidegate has none yet")
+    return RunnerDeployment(flow, name, options)
+
+
+def serve(
+    *args: Flow | Function | RunnerDeployment,
+    pause_on_shutdown: bool = True,
+    print_starting_message: bool = True,
+    limit: Optional[int] = None,
+    **options: Any,
+) -> Any:
+    """Executes the runs of flows, tasks and deployments until SIGTERM or SIGINT. Where an event loop runs it gives an
+    awaitable."""
+    unknown = sorted(options.keys() - _WITHOUT_EFFECT)
+    if unknown:
+        raise TypeError(f"serve() has no option `{unknown[0]}` here; its options are limit, pause_on_shutdown")
+    if _process.is_importing:
+        return None  # in a process that a worker has started, which imports the script and serves nothing itself
+    functions: dict[tuple[str, str], Any] = {}
+    for served in args:
+        if isinstance(served, RunnerDeployment):
+            served.apply()
+            served = served.flow
+        functions.setdefault((served.kind, served.name), served.in_thread())
+    limit = limit or _DEFAULT_LIMIT
+    return serving.serve(*functions.values(), limit=limit, flow_limit=limit)
+
+
+async def aserve(*args: Any, **options: Any) -> None:
+    """As :func:`serve`, in async code."""
+    await serve(*args, **options)
+
+
+def serve_tasks(
+    *tasks: Function, limit: Optional[int] = 10, status_server_port: Optional[int] = None, timeout: Optional[float] = None
+) -> Any:
+    """Executes the delayed runs of tasks, and of flows, until SIGTERM or SIGINT."""
+    if status_server_port is not None or timeout is not None:
+        raise NotImplementedError("serve() has neither `status_server_port` nor `timeout` here: ask the server of its workers")
+    return serve(*tasks, limit=limit)

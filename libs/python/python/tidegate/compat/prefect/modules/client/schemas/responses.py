@@ -1,0 +1,5 @@
+"""`prefect.client.schemas.responses`."""
+
+from ...._client import OrchestrationResult
+
+__all__ = ["OrchestrationResult"]

@@ -1,0 +1,5 @@
+"""`prefect.input`."""
+
+from ..._input import RunInput
+
+__all__ = ["RunInput"]

@@ -1,0 +1,5 @@
+"""`prefect.runtime`."""
+
+from . import deployment, flow_run, task_run
+
+__all__ = ["deployment", "flow_run", "task_run"]

@@ -1,0 +1,25 @@
+"""Runs for that worker, from another process; it prints their ids (thread S4)."""
+
+import sys
+from datetime import datetime
+
+from background import report, resize, resize_async, year
+from prefect import flow
+from prefect.runner import submit_to_runner, wait_for_submitted_runs
+
+
+@flow
+def submits() -> list[str]:
+    runs = submit_to_runner(report, [{"n": 1}, {"n": 2}])
+    wait_for_submitted_runs(timeout=60)
+    return [str(run.id) for run in runs]
+
+
+if __name__ == "__main__":
+    first, second = resize.delay("a.png"), resize_async.delay("b.png")
+    many = [resize.with_options(retries=0).delay(f"{n}.png", width=n) for n in range(3)]
+    run = submit_to_runner(report, {"n": 2, "title": "yearly"})
+    wait_for_submitted_runs(timeout=60)
+    assert year.delay(datetime(2026, 1, 1)).result(timeout=60) == 2026
+    print(first.result(timeout=60), second.result(timeout=60), [future.result(timeout=60) for future in many], file=sys.stderr)
+    print(first.task_run_id, run.id, *submits())
