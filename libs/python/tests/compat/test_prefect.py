@@ -169,3 +169,7 @@ def test_a_flow_that_waits_for_a_person(processes: Processes) -> None:
     until(lambda: states('flow = "asks"') == {"asks": ["PAUSED"]})
     run(processes, "waiting", flow.id, "nothing")
     assert asking.communicate(timeout=PATIENCE)[0] == "Ada is 36\n"
+
+
+def test_tasks_in_processes(processes: Processes) -> None:
+    assert run(processes, "runners").splitlines() == ["True True", "crashed True True", "True"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from ...functions import _OPTION_NAMES, Options
+from ...runners import runner_of
 from ._calls import current
 
 #: What they are called here.
@@ -67,11 +68,8 @@ def options(base: Options, given: dict[str, Any]) -> Options:
     make = changes.get("cache_key_fn")
     if make is not None and not isinstance(make, _CacheKeyFn):
         changes["cache_key_fn"] = _CacheKeyFn(make)
-    runner = changes.pop("task_runner", None)
-    if runner is not None:
-        max_workers = getattr(runner() if isinstance(runner, type) else runner, "max_workers", None)
-        if max_workers is not None:
-            changes["max_workers"] = max_workers
+    if "task_runner" in changes:
+        changes["task_runner"] = runner_of(changes["task_runner"])
     return replace(base, **changes)
 
 

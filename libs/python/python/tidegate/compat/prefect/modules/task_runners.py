@@ -1,5 +1,5 @@
 """`prefect.task_runners`."""
 
-from .._task_runners import ConcurrentTaskRunner, ThreadPoolTaskRunner
+from .._task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-__all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
+__all__ = ["ConcurrentTaskRunner", "ProcessPoolTaskRunner", "ThreadPoolTaskRunner"]
