@@ -16,6 +16,12 @@ def broken():
     raise ValueError("broken")
 
 
+@task(timeout_seconds=0.1)
+def endless():
+    while True:
+        pass
+
+
 @task
 def look(outcome) -> str:
     return f"looked at {outcome!r}"
@@ -71,6 +77,10 @@ def main():
         is_cancelled()
     except CancelledRun:
         print("cancelled")
+    try:
+        endless()
+    except TimeoutError:
+        print("out of time", endless.submit(return_state=True).name)
     upstream = broken.submit()
     dependent = fine.submit(wait_for=[upstream])
     tolerant = look.submit(allow_failure(upstream))

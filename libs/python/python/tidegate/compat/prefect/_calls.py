@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextvars
 import functools
 import itertools
+import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Callable, Iterator, NamedTuple, Optional
@@ -80,3 +83,27 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
         return await asyncio.to_thread(function, *args, **kwargs)
 
     return called
+
+
+def plainly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a function of Tidegate that blocks unless an event loop runs, and has it block: also in plain code that async
+    code has called."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function(*args, **kwargs)
+    outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def call() -> None:
+        try:
+            outcome.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(call,), name="tidegate-prefect").start()
+    return outcome.result()
+
+
+def as_code_asks(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls such a function; in async code it gives an awaitable, in plain code it blocks."""
+    return function(*args, **kwargs) if is_async() else plainly(function, *args, **kwargs)

@@ -100,7 +100,7 @@ def run_script(path: str, arguments: list[str]) -> None:
         sys.exit(f"python -m tidegate.compat.prefect: there is no file {path!r}")
     sys.argv[:] = arguments
     sys.path[0] = os.path.dirname(os.path.abspath(path))
-    runpy.run_path(path, run_name="__main__")
+    runpy.run_path(os.path.abspath(path), run_name="__main__")
 
 
 def run_module(name: str, arguments: list[str]) -> None:

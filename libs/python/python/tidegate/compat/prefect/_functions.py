@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Callable, Iterable, Mapping, Optional
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
 from ... import functions
 from ..._execution import LocalCall, submit
 from ...functions import Options
 from ...futures import Future, dependencies, resolve
-from . import _options, _own_loop, _states
+from . import _options, _own_loop, _states, _transactions
 from ._annotations import allow_failure, plain, quote, unmapped
 from ._calls import executing
 from ._errors import MappingLengthMismatch, MappingMissingIterable, translated, translating
@@ -31,17 +32,21 @@ class Function(functions.Function[Any, Any]):
         options: Optional[Options | str] = None,
         *,
         scope: Optional[Mapping[str, Any]] = None,
+        receiver: Any = functions._NOBODY,
         **given: Any,
     ) -> None:
         if isinstance(options, str):
             given["name"], options = options, None
         given = _options.checked(self.kind, given)
-        super().__init__(fn, _options.options(options or self._defaults(fn), given), scope=scope)
+        made = _options.options(options or self._defaults(fn), given)
+        super().__init__(fn, made, scope=scope, receiver=receiver)
         #: True of an async function.
         self.isasync = self.is_async
         self.description = given.get("description") or inspect.getdoc(self.fn)
         self.version = given.get("version")
         self._has_own_loop = False
+        #: The hooks of a task that undo and confirm what it has done: `on_rollback` and `on_commit`.
+        self._undo = _listed(given.get("on_rollback")), _listed(given.get("on_commit"))
 
     @staticmethod
     def _defaults(fn: Callable[..., Any]) -> Options:
@@ -81,9 +86,8 @@ class Function(functions.Function[Any, Any]):
         return self._again(replace(self.options, tags=sorted({*self.options.tags, *tags})), self._receiver)
 
     def _again(self, options: Options, receiver: Any) -> Any:
-        made = object.__new__(type(self))  # not by `copy`, which takes the way of pickles: by the name
-        made.__dict__.update(self.__dict__)
-        made.options, made.name, made._receiver = options, options.name or self.name, receiver
+        made: Any = super()._again(options, receiver)
+        made.description, made.version, made._undo = self.description, self.version, self._undo
         return made
 
     def __call__(
@@ -201,12 +205,17 @@ class Function(functions.Function[Any, Any]):
         if self.isasync:
             code = self._code(arguments)
             return _own_loop.run(code) if self._has_own_loop else code
-        with executing(self, arguments):
+        with self._executing(arguments):
             return settled(super().call_with(arguments))
 
     async def _code(self, arguments: dict[str, Any]) -> Any:
-        with executing(self, arguments):
+        with self._executing(arguments):
             return await settled_async(await super().call_with(arguments))
+
+    @contextmanager
+    def _executing(self, arguments: dict[str, Any]) -> Iterator[None]:
+        with executing(self, arguments), _transactions.of_task(*self._undo) if any(self._undo) else nullcontext():
+            yield
 
 
 class Flow(Function, functions.Flow[Any, Any]):
@@ -249,6 +258,16 @@ class Task(Function, functions.Task[Any, Any]):
         """Words to find its runs by."""
         return set(self.options.tags)
 
+    def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called with the transaction when what the task has done is to be undone."""
+        self._undo[0].append(fn)
+        return fn
+
+    def on_commit(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called with the transaction when what the task has done is to stay."""
+        self._undo[1].append(fn)
+        return fn
+
     def serve(self, limit: Optional[int] = None, **options: Any) -> Any:
         """Executes its delayed runs until SIGTERM or SIGINT."""
         return _serving().serve_tasks(self, limit=limit, **options)
@@ -269,6 +288,10 @@ def task(fn: Optional[Callable[..., Any]] = None, /, **given: Any) -> Any:
     if fn is None:
         return lambda fn: Task(fn, scope=functions._scope_of(sys._getframe(1)), **given)
     return Task(fn, scope=functions._scope_of(sys._getframe(1)), **given)
+
+
+def _listed(hooks: Any) -> list[Any]:
+    return [hooks] if callable(hooks) else list(hooks or ())
 
 
 def _serving() -> Any:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+_SERVE = "a worker is a program that calls `serve`"
+_SCHEDULES = "Tidegate has no schedules of deployments yet; start runs by run_deployment(), such as from cron"
 #: By the full name; what is below it is meant too.
 _INSTEAD = {
-    "prefect.agent": "a worker is a program that calls `serve`",
+    "prefect.agent": _SERVE,
     "prefect.assets": "say what was made in an artifact (`prefect.artifacts`)",
     "prefect.automations": "use hooks, such as `on_failure`",
     "prefect.blocks": "read secrets and settings from the environment, and other values from `prefect.variables`",
     "prefect.cli": "use the command `tidegate`",
+    "prefect.client.schemas.actions": "use the methods of the client, or `flow.to_deployment`",
+    "prefect.client.schemas.schedules": _SCHEDULES,
+    "prefect.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.deployments.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.deployments.runner.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.docker": "build the image that calls `serve` yourself",
+    "prefect.events": "only `emit_event` is, which writes to the run's log; use hooks, such as `on_failure`",
     "prefect.filesystems": "results are kept by the server, for every process to read; no storage is needed",
+    "prefect.flow_engine": "call the flow",
+    "prefect.flows.load_flow_from_entrypoint": "import the flow",
+    "prefect.input": "have the run wait by `pause_flow_run(wait_for_input=...)`",
+    "prefect.plugins": "import what the program needs",
+    "prefect.results": "results are kept by the server; read them by the state, or by the id of the run",
+    "prefect.runner.Runner": _SERVE,
+    "prefect.runner.storage": "install the code where it is served",
+    "prefect.schedules": _SCHEDULES,
     "prefect.server": "start the server with `tidegate dev`",
     "prefect.settings": "settings are read from the environment: TIDEGATE_ADDRESS, TIDEGATE_NAMESPACE",
-    "prefect.workers": "a worker is a program that calls `serve`",
-    "prefect.flows.load_flow_from_entrypoint": "import the flow",
-    "prefect.runner.storage": "install the code where it is served",
+    "prefect.task_engine": "call the task",
+    "prefect.task_worker.TaskWorker": "call `prefect.task_worker.serve`",
+    "prefect.testing": "use `tidegate.testing`",
+    "prefect.transactions.IsolationLevel": "transactions of a process see nothing of others; take a slot by `concurrency`",
+    "prefect.workers": _SERVE,
 }
 
 

@@ -16,19 +16,19 @@ _RENAMED = {"flow_run_name": "run_name", "task_run_name": "run_name"}
 _WITHOUT_EFFECT = frozenset({"result_storage", "result_storage_key", "cache_result_in_memory", "viz_return_value"})
 #: What a flow or task tells of itself.
 _TOLD = frozenset({"description", "version"})
-_HOOKS = frozenset({"on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running"})
+_UNDO = frozenset({"on_rollback", "on_commit"})
 _BOTH = frozenset(
-    {"name", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints", "persist_result", "result_serializer"}
+    {"name", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints"}
 )
 
-FLOW = _BOTH | _TOLD | _WITHOUT_EFFECT | _HOOKS | {"flow_run_name", "task_runner", "validate_parameters"}
+FLOW = _BOTH | _TOLD | _WITHOUT_EFFECT | {"flow_run_name", "task_runner", "validate_parameters"}
 TASK = (
     _BOTH
     | _TOLD
     | _WITHOUT_EFFECT
-    | (_HOOKS - {"on_cancellation", "on_crashed"})
-    | {"task_run_name", "retry_jitter_factor", "retry_condition_fn", "tags"}
-    | {"cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache"}
+    | _UNDO
+    | {"task_run_name", "retry_jitter_factor", "tags"}
+    | {"cache_key_fn", "cache_expiration"}
 )
 
 
@@ -55,7 +55,7 @@ def options(base: Options, given: dict[str, Any]) -> Options:
     """`base`, changed by Prefect's options."""
     changes: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _WITHOUT_EFFECT and name not in _TOLD:
+        if name not in _WITHOUT_EFFECT | _TOLD | _UNDO:
             changes[_RENAMED.get(name, name)] = value
     delay = changes.get("retry_delay_seconds")
     if callable(delay):

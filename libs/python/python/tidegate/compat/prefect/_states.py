@@ -114,33 +114,43 @@ class State:
         return await in_thread(self._result)(raise_on_failure)
 
     def is_scheduled(self) -> bool:
+        """True when it is to start."""
         return self.type == StateType.SCHEDULED
 
     def is_pending(self) -> bool:
+        """True when it is about to start."""
         return self.type == StateType.PENDING
 
     def is_running(self) -> bool:
+        """True when its code runs."""
         return self.type == StateType.RUNNING
 
     def is_completed(self) -> bool:
+        """True when its code returned."""
         return self.type == StateType.COMPLETED
 
     def is_failed(self) -> bool:
+        """True when its code raised."""
         return self.type == StateType.FAILED
 
     def is_crashed(self) -> bool:
+        """True when its process went away."""
         return self.type == StateType.CRASHED
 
     def is_cancelled(self) -> bool:
+        """True when it was cancelled."""
         return self.type == StateType.CANCELLED
 
     def is_cancelling(self) -> bool:
+        """True when it is being cancelled."""
         return self.type == StateType.CANCELLING
 
     def is_paused(self) -> bool:
+        """True when it waits to be resumed."""
         return self.type == StateType.PAUSED
 
     def is_final(self) -> bool:
+        """True when it has ended."""
         return self.type in TERMINAL_STATES
 
     def __repr__(self) -> str:
@@ -198,18 +208,23 @@ class StateGroup:
         return any(state.type == kind for state in self.states)
 
     def all_completed(self) -> bool:
+        """True when all are completed."""
         return self._all(StateType.COMPLETED)
 
     def any_failed(self) -> bool:
+        """True when one has failed."""
         return self._any(StateType.FAILED)
 
     def any_cancelled(self) -> bool:
+        """True when one was cancelled."""
         return self._any(StateType.CANCELLED)
 
     def any_paused(self) -> bool:
+        """True when one is paused."""
         return self._any(StateType.PAUSED)
 
     def all_final(self) -> bool:
+        """True when all have ended."""
         return all(state.is_final() for state in self.states)
 
     @property

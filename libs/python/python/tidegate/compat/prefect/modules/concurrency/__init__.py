@@ -1,0 +1,5 @@
+"""`prefect.concurrency`."""
+
+from . import asyncio, sync
+
+__all__ = ["asyncio", "sync"]

@@ -1,0 +1,6 @@
+"""`prefect.concurrency.asyncio`."""
+
+from ..._concurrency import concurrency_async as concurrency
+from ..._concurrency import rate_limit_async as rate_limit
+
+__all__ = ["concurrency", "rate_limit"]
