@@ -160,6 +160,25 @@ impl Client {
         }))
     }
 
+    /// The run that an idempotency key has made; `scope` is what the key is unique in (`parent`, `deployment`, `flow` or
+    /// `task`), and `of` its id or name.
+    fn find_run(&self, key: String, scope: &str, of: String) -> PyResult<Op> {
+        use proto::find_run_request::Scope;
+        let scope = match scope {
+            "parent" => Scope::ParentRunId(of),
+            "deployment" => Scope::Deployment(of),
+            "flow" => Scope::Flow(of),
+            "task" => Scope::Task(of),
+            other => return Err(PyValueError::new_err(format!("`{other}` is no scope of a key"))),
+        };
+        let request =
+            proto::FindRunRequest { idempotency_key: key, scope: Some(scope), ..Default::default() };
+        let core = self.core.clone();
+        Ok(Op::start(self.core.runtime(), async move { core.find_run(request).await }, |py, run| {
+            Ok(Py::new(py, Run(Arc::new(run)))?.into_any())
+        }))
+    }
+
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.
     #[pyo3(signature = (filter, page_size, page_token, order_by=String::new()))]
     fn list_runs(&self, filter: String, page_size: i32, page_token: String, order_by: String) -> Op {

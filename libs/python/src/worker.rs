@@ -20,8 +20,9 @@ use crate::{
     errors,
     local::StopWatch,
     new_run::{kind_name, kind_of},
+    op::Op,
     pauser::Pauser,
-    run::encoded,
+    run::{encoded, state_name},
 };
 
 /// Attempts handed over at once, at most.
@@ -209,8 +210,10 @@ impl Attempt {
         }
     }
 
-    /// Reports the end and frees the slot; only the first call does.
-    #[pyo3(signature = (end, first="", second="", third="", data=vec![], non_retryable=false))]
+    /// Reports the end and frees the slot; only the first call does. With `hear` the result of the operation that it gives
+    /// is the run's state after the report, `(type, name, message)`, or None where the run is no longer this worker's.
+    #[pyo3(signature = (end, first="", second="", third="", data=vec![], non_retryable=false, hear=false))]
+    #[expect(clippy::too_many_arguments, reason = "one for each part of an end")]
     fn finish(
         &self,
         end: &str,
@@ -219,12 +222,20 @@ impl Attempt {
         third: &str,
         data: Vec<u8>,
         non_retryable: bool,
-    ) -> PyResult<()> {
+        hear: bool,
+    ) -> PyResult<Option<Op>> {
         let end = end_of(end, first, second, third, data, non_retryable)?;
-        if let Some(attempt) = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let taken = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(attempt) = taken else { return Ok(None) };
+        if !hear {
             attempt.finish(end);
+            return Ok(None);
         }
-        Ok(())
+        let heard = attempt.finish_and_hear(end);
+        Ok(Some(Op::start(&self.runtime, async move { Ok(heard.await) }, |py, state| {
+            let state = state.map(|state| (state_name(state.r#type()), state.name, state.message));
+            Ok(state.into_pyobject(py)?.unbind())
+        })))
     }
 }
 

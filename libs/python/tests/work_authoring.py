@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -13,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from tidegate import serve, task
+from tidegate import flow, get_run_logger, serve, task
 
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
@@ -79,9 +84,59 @@ class Locked:
         return n
 
 
+def note(run: Any, state: Any, result: Any, exception: Any, parameters: Any) -> None:
+    """A hook that writes down what it gets."""
+    get_run_logger().info("noted %s", state.type)
+    shown = f"{type(exception).__name__}: {exception}" if exception is not None else None
+    line = {
+        "state": state.type, "pid": os.getpid(), "result": result, "exception": shown, "run": run.id,
+        "parameters": parameters,
+    }
+    with open(parameters["path"], "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+HOOKS: dict[str, Any] = {
+    "on_running": note,
+    "on_completion": note,
+    "on_failure": [note],
+    "on_crashed": note,
+    "on_cancellation": note,
+    "retries": 5,
+    "retry_condition_fn": lambda task, run, state: run.attempt < 2,
+}
+
+
+def hooked(how: str) -> int:
+    if how == "raise":
+        raise ValueError("raise")
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while how == "hang":
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@flow(**HOOKS)
+def hooked_flow(path: str, how: str) -> int:
+    return hooked(how)
+
+
+@task(**HOOKS)
+def hooked_task(path: str, how: str) -> int:
+    return hooked(how)
+
+
+@task(**HOOKS)
+async def hooked_async_task(path: str, how: str) -> int:
+    while how == "hang":
+        await asyncio.sleep(0.01)
+    return hooked(how)
+
+
 if __name__ == "__main__":
     serve(
-        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain,
+        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, hooked_flow, hooked_task, hooked_async_task,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -16,6 +16,7 @@ from ._core import __version__
 from ._logging import get_run_logger
 from ._runtime import current_run
 from .blocks import concurrency, rate_limit
+from .context import tags
 from .errors import (
     AlreadyExists,
     InvalidArgument,
@@ -32,11 +33,13 @@ from .errors import (
     TidegateError,
     UpstreamFailed,
     WaitTimeout,
+    WouldDeadlock,
 )
 from .functions import Flow, Function, Task, flow, task
-from .futures import Future, as_completed, wait
+from .futures import Future, FutureList, as_completed, unmapped, wait
 from .handles import RunHandle, gather, get_run
 from .pausing import pause, suspend
+from .runs import cancel_run, find_runs, pause_run, resume_run, retry_run, wait_for_flow_run, wait_for_task_run
 from .serving import serve
 from .states import State
 
@@ -45,6 +48,7 @@ __all__ = [
     "Flow",
     "Function",
     "Future",
+    "FutureList",
     "InvalidArgument",
     "NonRetryable",
     "NotFound",
@@ -62,18 +66,28 @@ __all__ = [
     "TidegateError",
     "UpstreamFailed",
     "WaitTimeout",
+    "WouldDeadlock",
     "__version__",
     "as_completed",
+    "cancel_run",
     "concurrency",
     "current_run",
+    "find_runs",
     "flow",
     "gather",
     "get_run",
     "get_run_logger",
     "pause",
+    "pause_run",
     "rate_limit",
+    "resume_run",
+    "retry_run",
     "serve",
     "suspend",
+    "tags",
     "task",
+    "unmapped",
     "wait",
+    "wait_for_flow_run",
+    "wait_for_task_run",
 ]

@@ -11,7 +11,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Generator, NamedTuple, Optional, Union
 
-from . import _core, _payload
+from . import _core, _payload, hooks
 from ._connection import SLICE_SECONDS, awaited, block, client
 from ._interrupt import Control, raise_missed
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, _current, current_run
@@ -53,15 +53,17 @@ class Outcome(NamedTuple):
 def execute(function: Function[Any, Any], arguments: Any, context: RunContext, control: Control) -> Outcome:
     """Executes sync code in this thread, and waits for what it submitted."""
     token = _current.set(context)
+    context.parameters = arguments
     try:
         try:
             with control.thread():
+                hooks.run_hooks(function, context, State("RUNNING", "Running"))
                 try:
                     value = function.call_with(arguments)
                 except Exception:
                     _wait_for_children(context)
                     raise
-                _check_children(context)
+                _check_children(function, context)
                 return Outcome("completed", value)
         except Interrupted as error:
             context._close(cancel=True)
@@ -73,6 +75,7 @@ def execute(function: Function[Any, Any], arguments: Any, context: RunContext, c
     finally:
         control.release()
         context._close()
+        context._is_over = True
         _current.reset(token)
 
 
@@ -82,15 +85,17 @@ async def execute_async(
     """As :func:`execute`, for async code."""
 
     async def code() -> Any:
+        await hooks.run_hooks_async(function, context, State("RUNNING", "Running"))
         try:
             value = await function.call_with(arguments)
         finally:
             for child in context._children_so_far():
                 await child._ended()
-        _check_children(context)
+        _check_children(function, context)
         return value
 
     token = _current.set(context)
+    context.parameters = arguments
     try:
         return Outcome("completed", await control.run(code()))
     except Interrupted as error:
@@ -101,6 +106,7 @@ async def execute_async(
         return Outcome("failed", error=error)
     finally:
         context._close()
+        context._is_over = True
         _current.reset(token)
 
 
@@ -119,9 +125,11 @@ def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> 
         child._wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
 
-def _check_children(context: RunContext) -> None:
+def _check_children(function: Function[Any, Any], context: RunContext) -> None:
     """A run does not end before the work it submitted, and is not completed over failures that nobody looked at."""
     _wait_for_children(context)
+    if function.options.on_unawaited_failure == "ignore":
+        return
     failed = [child for child in context._take_children() if child._error is not None and not child._seen]
     if failed:
         first = failed[0]._error
@@ -175,8 +183,15 @@ def end_of(outcome: Outcome, control: Control, name: str) -> End:
     )
 
 
-#: What a local run waits for: an operation of the core, a pause in seconds, or its code.
-Step = Union[_core.Op, float, tuple[RunContext, Control]]
+class _Hooks:
+    """What the hooks of an end are called with."""
+
+    def __init__(self, context: RunContext, state: State, outcome: Outcome) -> None:
+        self.arguments = (context, state, outcome)
+
+
+#: What a local run waits for: an operation of the core, a pause in seconds, its code, or its hooks.
+Step = Union[_core.Op, float, tuple[RunContext, Control], _Hooks]
 
 
 class LocalCall:
@@ -241,6 +256,9 @@ class LocalCall:
                 elif isinstance(step, (float, int)):
                     answer = None
                     _pause(step)
+                elif isinstance(step, _Hooks):
+                    answer = None
+                    hooks.run_hooks(self.function, *step.arguments)
                 else:
                     answer = block(step)
             except BaseException as error:
@@ -265,6 +283,9 @@ class LocalCall:
                 elif isinstance(step, (float, int)):
                     answer = None
                     await asyncio.sleep(step)
+                elif isinstance(step, _Hooks):
+                    answer = None
+                    await hooks.run_hooks_async(self.function, *step.arguments)
                 else:
                     answer = await awaited(step)
             except BaseException as error:
@@ -303,13 +324,14 @@ class LocalCall:
                 "attempt": attempt,
                 "epoch": local.epoch,
                 "traceparent": span.traceparent,
-                "tags": tuple(function.options.tags),
+                "tags": function.tags(),
                 "log_prints": function.options.log_prints,
                 "max_workers": function.options.max_workers,
                 "task_runner": function.options.task_runner,
                 "is_async": function.is_async,
             }
             context = RunContext(**self._facts, pauser=local.pauser())
+            context.parameters = self.arguments
             if self.future is not None:
                 self.future._running = True
             local.start()
@@ -321,7 +343,7 @@ class LocalCall:
                 raise
             finally:
                 del watch
-            end = end_of(outcome, control, function.name)
+            end = hooks.with_condition(end_of(outcome, control, function.name), function, context, outcome)
             if end.end == "failed" and outcome.error is None:
                 # It returned something that cannot be kept. Its caller is here and gets it all the same.
                 end = End("completed", _payload.NOT_KEPT)
@@ -339,16 +361,19 @@ class LocalCall:
             op = local.finish(*end)
             if outcome.how == "stopped" and control.stopped is None:
                 assert outcome.error is not None
+                if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
+                    yield _Hooks(context, State(*(yield op)[1]), outcome)
                 raise outcome.error  # meant for the run that called this one
-            if end.end == "completed":
-                if parent is None:
-                    yield op  # the end of a whole tree is durable before its caller goes on
-                return outcome.value
+            if end.end == "completed" and parent is not None and not hooks.has_end_hooks(function):
+                return outcome.value  # the end of a whole tree alone is durable before its caller goes on
             verdict, detail, epoch = yield op
             if verdict == "retry":
                 yield float(detail)
                 local.begin_again(epoch)
                 continue
+            yield _Hooks(context, State(*detail), outcome)
+            if end.end == "completed":
+                return outcome.value
             raise self._error(local.id, outcome, control, end)
 
     def _is_run(self, run_id: str) -> None:
@@ -390,7 +415,9 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
         call.in_process = function.options.execution != "thread"
     if parent is not None:
         parent._add_child(future)
+    future._parent = parent
     needed = dependencies(arguments) + dependencies(wait_for)
+    future._needs_loop = function.is_async or any(getattr(each, "_needs_loop", False) for each in needed)
     context = contextvars.copy_context()
     if not needed:
         call.create()
@@ -417,7 +444,15 @@ def _launch(
 
 def _never_began(call: LocalCall, future: Future[Any]) -> None:
     call._pending = None  # a run that nobody executes is ended by the core
-    future._finish(None, RunCancelled(f"`{call.function.name}` was not started: the run that submitted it has ended"))
+    parent = call.parent
+    what = f"the {parent.kind} `{parent.name}` (run {parent.run_id})" if parent is not None else "the run"
+    future._finish(
+        None,
+        RunCancelled(
+            f"`{call.function.name}` was not started: {what} that submitted it has ended. Submit it, and ask for its result, "
+            "in the code of that run, or use .delay(), whose runs go on without their parent when detached=True"
+        ),
+    )
 
 
 def _finish(call: LocalCall, future: Future[Any], needed: Optional[list[Dependency]]) -> None:
@@ -454,7 +489,8 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
     for dependency in needed:
         upstream = dependency.result(raise_on_failure=False)
         if isinstance(upstream, BaseException) and _has_failed(dependency):
-            message = f"not executed: it needs the result of run {dependency.id}, which failed: {upstream}"
+            how = "was cancelled" if isinstance(upstream, RunCancelled) else "failed"
+            message = f"not executed: it needs the result of run {dependency.id}, which {how}: {upstream}"
             call.arguments = {}
             call.create(always_new=True)
             assert call._pending is not None
@@ -520,6 +556,11 @@ def async_loop() -> asyncio.AbstractEventLoop:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="tidegate-async", daemon=True).start()
         return _loop
+
+
+def is_async_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """True for that event loop."""
+    return loop is _loop
 
 
 def _forget_after_fork() -> None:

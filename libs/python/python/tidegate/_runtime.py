@@ -107,6 +107,10 @@ class RunContext:
         self.traceparent = traceparent
         #: The run's tags.
         self.tags = tags
+        #: Its code has ended, and so has what it submitted, as far as that could be ended.
+        self._is_over = False
+        #: What its code is called with, by name.
+        self.parameters: dict[str, Any] = {}
         self._log_prints = log_prints
         self._runner = task_runner or ThreadPoolTaskRunner(max_workers)
         self._async_slots: Optional[asyncio.Semaphore] = None
@@ -119,6 +123,11 @@ class RunContext:
         self._pool: Optional[ThreadPoolExecutor] = None
         self._cancelled: list[Callable[[], None]] = []
         self._children: list[Future[Any]] = []
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run_id
 
     def _executor(self) -> ThreadPoolExecutor:
         """Of this run alone: runs that wait for their own children can so never take each other's threads."""

@@ -47,6 +47,10 @@ class SlotsLost(TidegateError):
     lasts."""
 
 
+class WouldDeadlock(TidegateError, RuntimeError):
+    """Code of an event loop is to wait for something that only this event loop can do. The message says what to await."""
+
+
 class NonRetryable(TidegateError):
     """Raise it in a task or flow when a further attempt cannot succeed: no retry is made."""
 

@@ -24,11 +24,12 @@ from typing import (
     overload,
 )
 
-from . import _core, _logging, _payload, validation
+from . import _core, _logging, _payload, _process, context, hooks, validation
 from ._connection import block, client
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, current_run
 from .errors import InvalidArgument, PayloadError, _type_name
-from .futures import Future, dependencies, resolve
+from ._mapping import in_step
+from .futures import Future, FutureList, dependencies, resolve
 from .handles import RunHandle
 from .runners import TaskRunner, runner_of
 
@@ -57,8 +58,9 @@ class Options:
     run_name: str = ""
     #: Further attempts when the code raises; the server decides, so they survive this process.
     retries: int = 0
-    #: Seconds before each retry, or a list of them: the last one repeats.
-    retry_delay_seconds: Union[float, Sequence[float]] = 0.0
+    #: Seconds before each retry, or a list of them: the last one repeats. Or a function that gives the list, called with
+    #: the number of `retries` where the flow or task is defined.
+    retry_delay_seconds: Union[float, Sequence[float], Callable[[int], Sequence[float]]] = 0.0
     #: Each delay is drawn evenly from ``delay × (1 ± retry_jitter_factor)``. 0 to 1.
     retry_jitter_factor: float = 0.0
     #: Only errors of these types are retried: exception classes, or names as the run shows them. A subclass is another
@@ -66,6 +68,19 @@ class Options:
     retry_on: Sequence[Union[str, type[BaseException]]] = ()
     #: Errors of these types are not retried, also where `retry_on` has them.
     never_retry_on: Sequence[Union[str, type[BaseException]]] = ()
+    #: Whether an exception is worth a retry: called with it, or with (task, run, state). What it raises means no.
+    retry_condition_fn: Optional[Callable[..., Any]] = None
+    #: Called when a run has completed, has failed for good, has crashed, was cancelled, or begins. A function or a list, of
+    #: any of `flow`/`task`, `run`, `state`, `result`, `exception`, `parameters` by name, or of (flow_or_task, run, state).
+    on_completion: hooks.Hooks = ()
+    #: The same when it has failed and no retry is left.
+    on_failure: hooks.Hooks = ()
+    #: The same when it has crashed for good.
+    on_crashed: hooks.Hooks = ()
+    #: The same when it was cancelled while it ran.
+    on_cancellation: hooks.Hooks = ()
+    #: The same each time an attempt begins.
+    on_running: hooks.Hooks = ()
     #: How long one attempt may take, in seconds. Default: no bound.
     timeout_seconds: Optional[float] = None
     #: How long the code has to end after a cancel, in seconds. Default: 30.
@@ -98,6 +113,9 @@ class Options:
     execution: Optional[str] = None
     #: Where its submitted children are executed, as an instance or a class of :mod:`tidegate.runners`. Default: threads.
     task_runner: Optional[TaskRunner] = None
+    #: Where something that it submitted has failed and nobody has looked: it fails as well (``"fail"``), or not
+    #: (``"ignore"``).
+    on_unawaited_failure: str = "fail"
     #: Submitted children of one run that execute at once, where no `task_runner` says it.
     max_workers: int = DEFAULT_MAX_WORKERS
     #: For `.delay()`: the queue that delivers the run.
@@ -138,7 +156,15 @@ class Options:
     def delays(self) -> list[float]:
         """The retry delays as the server wants them."""
         delays = self.retry_delay_seconds
-        return [float(delays)] if isinstance(delays, (int, float)) else [float(delay) for delay in delays]
+        if callable(delays):
+            delays = delays(self.retries)
+        try:
+            return [float(delays)] if isinstance(delays, (int, float)) else [float(delay) for delay in delays]
+        except (TypeError, ValueError):
+            raise InvalidArgument(
+                f"retry_delay_seconds is {delays!r}: give seconds, a list of them, or a function that makes such a list from "
+                "the number of retries"
+            ) from None
 
 
 _OPTION_NAMES = frozenset(field.name for field in fields(Options))
@@ -177,6 +203,11 @@ class Function(Generic[P, R_co]):
         self._scope = validation.names_in_scope(self.fn, scope) if scope else {}
         self._parameters = validation.Parameters(self.fn, self.name, self._scope)
         self._signature = self._parameters.signature
+        self._hooks = hooks.prepared(options, self.name)
+        if callable(options.retry_delay_seconds):
+            options.delays()  # what is wrong with it is to be told here
+        if options.retry_condition_fn is not None:
+            hooks.check_condition(options.retry_condition_fn, self.name)
         if options.log_prints:
             _logging.take_prints()
         update_wrapper(self, self.fn)
@@ -244,14 +275,17 @@ class Function(Generic[P, R_co]):
         return _execution.submit(self, self._arguments(args, kwargs), list(wait_for))
 
     @overload
-    def map(
-        self: Function[P, Coroutine[Any, Any, T]], *iterables: Iterable[Any], **constants: Any
-    ) -> list[Future[T]]: ...
+    def map(self: Function[P, Coroutine[Any, Any, T]], *iterables: Any, **constants: Any) -> FutureList[T]: ...
     @overload
-    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future[R_co]]: ...
-    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Future[Any]]:
-        """Submits it once for each item of `iterables`, taken in step; keyword arguments are the same for all."""
-        return [self.submit(*items, **constants) for items in _in_step(iterables)]
+    def map(self, *iterables: Any, **constants: Any) -> FutureList[R_co]: ...
+    def map(self, *iterables: Any, **constants: Any) -> FutureList[Any]:
+        """Submits it once for each item of `iterables`, taken in step.
+
+        Futures among the items are dependencies, as for :meth:`submit`; a future in the place of an iterable is waited for.
+        Keyword arguments, positional ones that are not iterable or are texts, and what is wrapped in :class:`unmapped` are
+        the same for all.
+        """
+        return FutureList(self.submit(*args, **same) for args, same in in_step(self.name, iterables, constants))
 
     @overload
     def delay(
@@ -269,13 +303,14 @@ class Function(Generic[P, R_co]):
 
     @overload
     def delay_map(
-        self: Function[P, Coroutine[Any, Any, T]], *iterables: Iterable[Any], **constants: Any
+        self: Function[P, Coroutine[Any, Any, T]], *iterables: Any, **constants: Any
     ) -> list[RunHandle[T]]: ...
     @overload
-    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[R_co]]: ...
-    def delay_map(self, *iterables: Iterable[Any], **constants: Any) -> list[RunHandle[Any]]:
-        """As :meth:`delay` for each item of `iterables`, taken in step, in few requests."""
-        return self._delay([self._arguments(items, constants) for items in _in_step(iterables)])
+    def delay_map(self, *iterables: Any, **constants: Any) -> list[RunHandle[R_co]]: ...
+    def delay_map(self, *iterables: Any, **constants: Any) -> list[RunHandle[Any]]:
+        """As :meth:`delay` for each item of `iterables`, taken in step as by :meth:`map`, in few requests."""
+        calls = in_step(self.name, iterables, constants)
+        return self._delay([self._arguments(args, same) for args, same in calls])
 
     def serve(self, **options: Any) -> Any:
         """Executes its queued runs until SIGTERM or SIGINT; the options are those of :func:`tidegate.serve`."""
@@ -307,6 +342,7 @@ class Function(Generic[P, R_co]):
 
     def _arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What a call is made with. Where futures are among it, it is checked once they have ended."""
+        _check_import(self.name)
         arguments = self.bind(args, kwargs)
         return arguments if dependencies(arguments) else self.checked(arguments)
 
@@ -374,7 +410,7 @@ class Function(Generic[P, R_co]):
             calls=parent._calls if parent is not None else None,
             always_new=options.always_new or always_new,
             traceparent=parent.traceparent if parent is not None else "",
-            tags=list(options.tags),
+            tags=list(self.tags()),
             key=options.idempotency_key if queued else "",
             use_existing=options.use_existing,
             priority=options.priority,
@@ -401,6 +437,10 @@ class Function(Generic[P, R_co]):
             required_labels=dict(options.require_labels) if queued else {},
             sticky=options.sticky and queued,
         )
+
+    def tags(self) -> tuple[str, ...]:
+        """The tags of a run that is made here."""
+        return context.joined(context.current_tags(), tuple(self.options.tags))
 
     def _cache_key(self, arguments: dict[str, Any]) -> str:
         make = self.options.cache_key_fn
@@ -506,13 +546,19 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(f"unknown option `{unknown[0]}`; the options are {', '.join(sorted(_OPTION_NAMES))}")
     if options.get("execution") not in (None, "process", "thread"):
         raise InvalidArgument(f"execution={options['execution']!r}: it is \"process\" or \"thread\"")
+    if options.get("on_unawaited_failure", "fail") not in ("fail", "ignore"):
+        raise InvalidArgument(f"on_unawaited_failure={options['on_unawaited_failure']!r}: it is \"fail\" or \"ignore\"")
     if "task_runner" in options:
         options["task_runner"] = runner_of(options["task_runner"])
     return options
 
 
-def _in_step(iterables: Sequence[Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
-    return zip(*iterables, strict=True)
+def _check_import(name: str) -> None:
+    if _process.is_importing:
+        raise InvalidArgument(
+            f"`{name}` is called while a worker imports the module that it serves, so every process of the worker would call it: "
+            'put the call below `if __name__ == "__main__":`, or into a flow or task'
+        )
 
 
 def _ordered(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
+from pickle import PicklingError
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Generator,
@@ -20,11 +23,13 @@ from typing import (
     overload,
 )
 
-from ._connection import SLICE_SECONDS
-from .errors import RunCancelled, RunCrashed, WaitTimeout
+from ._connection import SLICE_SECONDS, client
+from .errors import RunCancelled, RunCrashed, WaitTimeout, WouldDeadlock
 from .handles import RunHandle
 from .states import State
 
+if TYPE_CHECKING:
+    from ._runtime import RunContext
 
 R = TypeVar("R")
 
@@ -48,6 +53,10 @@ class Future(Generic[R]):
         self._error: Optional[BaseException] = None
         self._running = False
         self._seen = False
+        #: The run that submitted it.
+        self._parent: Optional[RunContext] = None
+        #: Its code, or that of what it waits for, is executed by the event loop of this package.
+        self._needs_loop = False
 
     @overload
     def result(self, timeout: Optional[float] = None, raise_on_failure: Literal[True] = True) -> R: ...
@@ -77,12 +86,43 @@ class Future(Generic[R]):
 
     def _wait(self, timeout: Optional[float]) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
+        if self._needs_loop and not self._finished.is_set():
+            check_loop(f"the future of `{self.name}`", "future")
         # In slices, so that an interrupt of this run is noticed.
         while not self._finished.is_set():
+            self._check_parent()
             left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 return False
             self._finished.wait(left)
+        return True
+
+    def _check_parent(self) -> None:
+        parent = self._parent
+        if parent is not None and parent._is_over and not self._finished.is_set():
+            raise RunCancelled(
+                f"the future of `{self.name}` is used after the {parent.kind} `{parent.name}` (run {parent.run_id}) that "
+                "submitted it was stopped, and it had not ended then: nobody will say how it ends. Ask for its result in the "
+                "code of that run, or use .delay(), whose handles are valid in any process",
+                self.id or "",
+            )
+
+    async def result_async(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        """As :meth:`result`, to be awaited."""
+        self._seen = True
+        if not await self.wait_async(timeout):
+            raise WaitTimeout(f"`{self.name}` has not ended within {timeout:g} s")
+        return self.result(raise_on_failure=raise_on_failure)
+
+    async def wait_async(self, timeout: Optional[float] = None) -> bool:
+        """As :meth:`wait`, to be awaited."""
+        self._seen = True
+        if not self._finished.is_set():
+            self._check_parent()
+            try:
+                await asyncio.wait_for(self._ended(), timeout)
+            except asyncio.TimeoutError:
+                return self._finished.is_set()
         return True
 
     def done(self) -> bool:
@@ -117,6 +157,7 @@ class Future(Generic[R]):
 
     async def _await(self) -> R:
         self._seen = True
+        self._check_parent()
         await self._ended()
         return self.result()
 
@@ -141,45 +182,102 @@ class Future(Generic[R]):
         for callback in callbacks:
             callback(self)
 
+    def __reduce__(self) -> Any:
+        raise PicklingError(
+            f"the future of `{self.name}` belongs to the process that submitted it and cannot travel: pass its result, or its "
+            "id for get_run(id)"
+        )
+
     def __repr__(self) -> str:
         return f"<Future {self.name} {self.id or ''} {'done' if self.done() else 'not done'}>"
+
+
+class FutureList(list[Future[R]]):
+    """What `.map()` gives: a list of futures that can be asked as one."""
+
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> list[Any]:
+        """All results in order, once all have ended; `timeout` in seconds is for all of them together.
+
+        The first failure in order is raised; with `raise_on_failure=False` exceptions stand in the place of results.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return [future.result(_left(deadline), raise_on_failure) for future in self]
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits until all have ended; False when `timeout` seconds passed first."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return all([future.wait(_left(deadline)) for future in self])
+
+    async def result_async(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> list[Any]:
+        """As :meth:`result`, to be awaited."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return [await future.result_async(_left(deadline), raise_on_failure) for future in self]
+
+    async def wait_async(self, timeout: Optional[float] = None) -> bool:
+        """As :meth:`wait`, to be awaited."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return all([await future.wait_async(_left(deadline)) for future in self])
+
+
+class unmapped(Generic[R]):
+    """In the arguments of `.map()`: the same value for every call, also where it is iterable."""
+
+    def __init__(self, value: R) -> None:
+        #: The value.
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"unmapped({self.value!r})"
+
+
+#: A future, or a run that a worker executes.
+Waited = TypeVar("Waited", bound=Union[Future[Any], RunHandle[Any]])
 
 
 class DoneAndNotDone(NamedTuple):
     """What :func:`wait` gives."""
 
     #: Those that have ended.
-    done: set[Future[Any]]
+    done: set[Any]
     #: The others.
-    not_done: set[Future[Any]]
+    not_done: set[Any]
 
 
-def wait(futures: Iterable[Future[Any]], timeout: Optional[float] = None) -> DoneAndNotDone:
-    """Waits until all `futures` have ended, or `timeout` seconds have passed."""
+def wait(futures: Iterable[Union[Future[Any], RunHandle[Any]]], timeout: Optional[float] = None) -> DoneAndNotDone:
+    """Waits until all `futures` have ended, or `timeout` seconds have passed. Handles of runs may be among them."""
     futures = list(futures)
     deadline = None if timeout is None else time.monotonic() + timeout
     for future in futures:
-        if not future.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+        if not future.wait(_left(deadline)):
             break
     done = {future for future in futures if future.done()}
     return DoneAndNotDone(done, set(futures) - done)
 
 
-def as_completed(futures: Iterable[Future[R]], timeout: Optional[float] = None) -> Iterator[Future[R]]:
-    """Gives `futures` as they end. Raises :class:`WaitTimeout` when not all have within `timeout` seconds."""
+def as_completed(futures: Iterable[Waited], timeout: Optional[float] = None) -> Iterator[Waited]:
+    """Gives `futures`, also handles of runs, as they end. Raises :class:`WaitTimeout` when not all have within `timeout`
+    seconds."""
     futures = list(futures)
     deadline = None if timeout is None else time.monotonic() + timeout
-    ended: list[Future[R]] = []
+    ended: list[Any] = []
     changed = threading.Condition()
+    ops = []
 
-    def note(future: Future[R]) -> None:
+    def note(future: Any) -> None:
         with changed:
             ended.append(future)
             changed.notify()
 
     for future in futures:
-        future._seen = True
-        future.add_done_callback(note)
+        if isinstance(future, RunHandle):
+            op = client().wait(future.id)
+            op.subscribe(partial(note, future))
+            ops.append(op)
+        else:
+            if future._needs_loop and not future.done():
+                check_loop(f"the future of `{future.name}`", "future")
+            future._seen = True
+            future.add_done_callback(note)
     for _ in futures:
         with changed:
             while not ended:
@@ -187,8 +285,27 @@ def as_completed(futures: Iterable[Future[R]], timeout: Optional[float] = None) 
                 if left <= 0:
                     raise WaitTimeout(f"not all futures have ended within {timeout:g} s")
                 changed.wait(left)
-            future = ended.pop(0)
-        yield future
+            ended_first = ended.pop(0)
+        yield ended_first
+
+
+def _left(deadline: Optional[float]) -> Optional[float]:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def check_loop(what: str, word: str) -> None:
+    """Raises where the calling code holds up the event loop that is to execute what it waits for."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    from . import _execution
+
+    if _execution.is_async_loop(loop):
+        raise WouldDeadlock(
+            f"{what} would never end: this code waits for it in the event loop that is to execute it. Write `await {word}` "
+            f"(or `await {word}.result_async()`) instead of `{word}.result()`"
+        )
 
 
 Dependency = Union[Future[Any], RunHandle[Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any, Generator, Generic, Iterable, Literal, Optional, TypeVar, Union, overload
 
@@ -50,6 +51,10 @@ class RunHandle(Generic[R]):
             return False
         return True
 
+    def done(self) -> bool:
+        """True when the run has ended."""
+        return self._ended is not None or self.state.is_ended()
+
     @property
     def state(self) -> State:
         """Where the run stands now."""
@@ -86,6 +91,56 @@ class RunHandle(Generic[R]):
         """The stored lines of the run's log, oldest first; at most 1,000."""
         return [message for _, _, message, _, _ in block(client().query_logs(self.id))]
 
+    async def result_async(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        """As :meth:`result`, to be awaited."""
+        if self._ended is None:
+            try:
+                self._keep(await asyncio.wait_for(awaited(client().wait(self.id)), timeout))
+            except asyncio.TimeoutError:
+                raise WaitTimeout(f"run {self.id} has not ended within {timeout:g} s") from None
+        assert self._ended is not None
+        return _result(self._ended, raise_on_failure)
+
+    async def wait_async(self, timeout: Optional[float] = None) -> bool:
+        """As :meth:`wait`, to be awaited."""
+        try:
+            await self.result_async(timeout, raise_on_failure=False)
+        except WaitTimeout:
+            return False
+        return True
+
+    async def state_async(self) -> State:
+        """As :attr:`state`, to be awaited."""
+        run: _core.Run = await awaited(client().peek_run(self.id)) if self._ended is None else self._ended
+        return State(*run.state)
+
+    async def run_async(self) -> _core.Run:
+        """As :meth:`run`, to be awaited."""
+        return self._ended or self._keep(await awaited(client().get_run(self.id)))
+
+    async def cancel_async(self, reason: str = "") -> int:
+        """As :meth:`cancel`, to be awaited."""
+        n: int = await awaited(client().cancel(self.id, reason))
+        return n
+
+    async def pause_async(self, timeout: Optional[float] = None, reason: str = "") -> None:
+        """As :meth:`pause`, to be awaited."""
+        await awaited(client().pause(self.id, timeout, reason))
+
+    async def resume_async(self, value: Any = None) -> None:
+        """As :meth:`resume`, to be awaited."""
+        encoded = None if value is None else _payload.encode(value, f"what run {self.id} is resumed with")
+        await awaited(client().resume(self.id, encoded))
+
+    async def retry_async(self, reason: str = "") -> None:
+        """As :meth:`retry`, to be awaited."""
+        await awaited(client().retry(self.id, reason))
+        self._ended = None
+
+    async def logs_async(self) -> list[str]:
+        """As :meth:`logs`, to be awaited."""
+        return [message for _, _, message, _, _ in await awaited(client().query_logs(self.id))]
+
     def __await__(self) -> Generator[Any, None, R]:
         return self._await().__await__()
 
@@ -98,6 +153,7 @@ class RunHandle(Generic[R]):
 
     def _wait(self, timeout: Optional[float]) -> _core.Run:
         if self._ended is None:
+            _check_loop(self.id)
             run: _core.Run = block(client().wait(self.id), timeout, f"run {self.id}")
             self._keep(run)
             return run
@@ -145,6 +201,12 @@ def gather(
     handles = list(handles)
     runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
     return [_result(handle._keep(run), raise_on_failure) for handle, run in zip(handles, runs)]
+
+
+def _check_loop(run_id: str) -> None:
+    from .futures import check_loop
+
+    check_loop(f"run {run_id}", "handle")
 
 
 def _result(run: _core.Run, raise_on_failure: bool) -> Any:

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _execution, _process
-from ._connection import client
+from . import _connection, _core, _execution, _process, hooks
+from ._connection import awaited, block, client
 from ._interrupt import Control
 from ._runtime import RunContext, facts_of
 from ._worker_lines import Tally, heartbeat_line_seconds, say
 from .errors import InvalidArgument, NonRetryable
 from .functions import Function
+from .states import State
 
 if TYPE_CHECKING:
     from ._process.pool import Pool
@@ -305,19 +306,41 @@ class _Attempt:
         }
         if kind in ends and self._timer is None:
             seconds, end = ends[kind]
-            self._timer = threading.Timer(seconds, lambda: self.attempt.finish(end))
+            self._timer = threading.Timer(seconds, self._give_up, (end,))
             self._timer.daemon = True
             self._timer.start()
 
-    def finish(self, outcome: _execution.Outcome) -> None:
-        """Reports the end."""
+    def _give_up(self, end: str) -> None:
+        heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
+        state = block(heard) if heard is not None else None
+        if state is not None:
+            hooks.run_hooks(self.function, self.context, State(*state))
+
+    def finish(self, outcome: _execution.Outcome) -> Optional[_core.Op]:
+        """Reports the end; the operation tells the state for the hooks, where there are any."""
         if self._timer is not None:
             self._timer.cancel()
         del self._watch
         end = _execution.end_of(outcome, self.control, self.function.name)
+        end = hooks.with_condition(end, self.function, self.context, outcome)
         self.span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
-        self.attempt.finish(*end)
+        heard = self.attempt.finish(*end, hear=hooks.has_end_hooks(self.function))
         self._tally.add(end.end)
+        return heard
+
+    def settle(self, outcome: _execution.Outcome) -> None:
+        """Reports the end, and calls the hooks."""
+        heard = self.finish(outcome)
+        state = block(heard) if heard is not None else None
+        if state is not None:
+            hooks.run_hooks(self.function, self.context, State(*state), outcome)
+
+    async def settle_async(self, outcome: _execution.Outcome) -> None:
+        """As :meth:`settle`."""
+        heard = self.finish(outcome)
+        state = await awaited(heard) if heard is not None else None
+        if state is not None:
+            await hooks.run_hooks_async(self.function, self.context, State(*state), outcome)
 
 
 def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
@@ -325,8 +348,8 @@ def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> 
     try:
         arguments = running.arguments()
     except NonRetryable as error:
-        return running.finish(_execution.Outcome("failed", error=error))
-    running.finish(_execution.execute(function, arguments, running.context, running.control))
+        return running.settle(_execution.Outcome("failed", error=error))
+    running.settle(_execution.execute(function, arguments, running.context, running.control))
 
 
 async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
@@ -334,10 +357,10 @@ async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally
     try:
         arguments = running.arguments()
     except NonRetryable as error:
-        return running.finish(_execution.Outcome("failed", error=error))
+        return await running.settle_async(_execution.Outcome("failed", error=error))
     try:
         outcome = await _execution.execute_async(function, arguments, running.context, running.control)
     except BaseException as error:  # the loop ends
         running.finish(_execution.Outcome("failed", error=error))
         raise
-    running.finish(outcome)
+    await running.settle_async(outcome)

@@ -2,7 +2,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::{
     connection::Connection,
     ends,
     pause::{Clock, Pauser},
-    proto::{self, Assign, report},
+    proto::{self, Assign, ReportOutcome, report},
     stop::{Stop, StopSender, StopSignal},
     transfer::Transfer,
 };
@@ -195,6 +195,19 @@ impl Attempt {
         self.end(end);
     }
 
+    /// As [`Attempt::finish`]; what it returns waits for the run's state after the report. `None`: the run was no longer
+    /// this worker's.
+    pub fn finish_and_hear(mut self, end: End) -> impl Future<Output = Option<proto::State>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.finished = true;
+        self.clock.end();
+        self.send_and_hear(end.into(), true, Some(reply));
+        async move {
+            let outcome = answer.await.ok()?; // a run that is lost is forgotten with its reports
+            (outcome.current_epoch == outcome.epoch || outcome.accepted).then_some(outcome.state).flatten()
+        }
+    }
+
     fn end(&mut self, end: End) {
         self.finished = true;
         self.clock.end();
@@ -202,13 +215,17 @@ impl Attempt {
     }
 
     fn send(&self, event: report::Event, ends: bool) {
+        self.send_and_hear(event, ends, None);
+    }
+
+    fn send_and_hear(&self, event: report::Event, ends: bool, reply: Option<oneshot::Sender<ReportOutcome>>) {
         let command = Command {
             run_id: self.assign.run_id.clone(),
             epoch: self.assign.epoch,
             kind: self.assign.kind(),
             event,
             ends,
-            reply: None,
+            reply,
         };
         let _ = self.commands.send(command); // the worker may have ended after its grace
     }

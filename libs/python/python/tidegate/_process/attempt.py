@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, Optional
 
-from .. import _core
-from .._execution import End, Outcome, end_of
+from .. import _core, hooks
+from .._connection import block, client
+from .._execution import End, Outcome, arguments_of, end_of
 from .._interrupt import Control
-from .._runtime import facts_of
+from .._runtime import RunContext, facts_of
 from .._worker_lines import Tally, say
+from ..errors import NonRetryable
 from ..functions import Function
+from ..states import State
 from .death import Death
 from .execution import Execution, log_death, next_number
 from .pool import Pool
@@ -46,7 +49,9 @@ class ProcessAttempt:
         ended = execution.run()
         del watch
         if isinstance(ended, Done):
-            self._finish(ended.end)
+            state = self._report(ended.end)
+            if hooks.has_end_hooks(self._function):
+                execution.settle(state)
             if self._function.kind == "task" and control.stopped is None:
                 self._pool.give_back(process)
             else:
@@ -64,6 +69,20 @@ class ProcessAttempt:
         return End("crashed", death.cause)
 
     def _finish(self, end: End) -> None:
+        """Reports the end of a run whose process is dead, and calls its hooks in the place of that."""
+        state = self._report(end)
+        if state is None:
+            return
+        context = RunContext(**facts_of(self._attempt, self._function, self._span.traceparent))
+        try:
+            context.parameters = arguments_of(self._function, self._attempt.parameters)
+        except NonRetryable:
+            pass  # what it died of has nothing to do with them
+        hooks.run_hooks(self._function, context, State(*state))
+
+    def _report(self, end: End) -> Optional[tuple[str, str, str]]:
+        """Reports the end; the state of the run after it, where there are hooks for one."""
         self._span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
-        self._attempt.finish(*end)
+        heard = self._attempt.finish(*end, hear=hooks.has_end_hooks(self._function))
         self._tally.add(end.end)
+        return block(heard) if heard is not None else None

@@ -18,13 +18,14 @@ from typing import Any, Callable, Optional
 
 import tidegate._process
 
-from .. import _execution
+from .. import _execution, hooks
 from .._interrupt import Control
 from .._runtime import RunContext
 from ..errors import NonRetryable, PayloadError, TidegateError
 from ..functions import Function
+from ..states import State
 from . import local
-from .protocol import Assign, Done, Leave, Pause, Prepare, Ready, Resumed, Stop, Unready
+from .protocol import Assign, Done, Ended, Hooked, Leave, Pause, Prepare, Ready, Resumed, Stop, Unready
 
 
 def main(pipe: int, stacks: int) -> None:
@@ -58,6 +59,9 @@ class Child:
         threading.Thread(target=self._listen, name="tidegate-parent", daemon=True).start()
         while (running := self._assigned.get()) is not None:
             self._say(running.execute())
+            if running.has_end_hooks():
+                running.call_hooks()
+                self._say(Hooked(running.assign.number))
         return 0
 
     def _say(self, word: Any) -> None:
@@ -87,6 +91,8 @@ class Child:
             signal.pthread_kill(self._main, signal.SIGTERM)
         elif isinstance(word, Resumed):
             running.pauser.resumed(word)
+        elif isinstance(word, Ended):
+            running.ended.put(word.state)
 
     def _on_signal(self, number: int, _: Any) -> None:
         running = self._running
@@ -124,6 +130,8 @@ class _Running:
         self.assign = assign
         self.control = Control()
         self.pauser = _Pauser(assign.number, say)
+        self.ended: queue.SimpleQueue[Optional[tuple[str, str, str]]] = queue.SimpleQueue()
+        self._executed: Optional[tuple[Function[Any, Any], RunContext, _execution.Outcome]] = None
 
     def execute(self) -> Done:
         """Executes it; what to say of its end."""
@@ -138,7 +146,20 @@ class _Running:
             outcome = _execution.Outcome("failed", error=error)
         else:
             outcome = self._outcome(function, arguments, context)
-        return Done(assign.number, _execution.end_of(outcome, self.control, function.name))
+        self._executed = (function, context, outcome)
+        end = _execution.end_of(outcome, self.control, function.name)
+        return Done(assign.number, hooks.with_condition(end, function, context, outcome))
+
+    def has_end_hooks(self) -> bool:
+        """True where the parent will say what became of the run."""
+        return self._executed is not None and hooks.has_end_hooks(self._executed[0])
+
+    def call_hooks(self) -> None:
+        """Waits for the state of the run, and calls the hooks for it."""
+        state = self.ended.get()
+        if state is not None and self._executed is not None:
+            function, context, outcome = self._executed
+            hooks.run_hooks(function, context, State(*state), outcome)
 
     def _execute_local(self, function: Function[Any, Any], arguments: bytes, context: RunContext) -> Done:
         try:

@@ -10,7 +10,7 @@ from .._connection import client
 from .._runtime import Answer, Pauser
 from .death import Death
 from .process import Process
-from .protocol import Assign, Done, Pause, Resumed, Stop
+from .protocol import Assign, Done, Ended, Hooked, Pause, Resumed, Stop
 
 #: How long code has to end, by the cause of its stop, in seconds; a cancel says it itself.
 GRACE_SECONDS = {"timed_out": 5.0, "lost": 5.0, "shutdown": 1.5}
@@ -79,6 +79,13 @@ class Execution:
                 for timer in self._timers:
                     timer.cancel()
                 self._pauses.clear()
+
+    def settle(self, state: Optional[tuple[str, str, str]]) -> None:
+        """Tells the child what became of the run, and waits until it has called its hooks, or is dead."""
+        self._process.send(Ended(self._assign.number, state))
+        while (word := self._process.receive()) is not None:
+            if isinstance(word, Hooked):
+                return
 
     def stop(self, kind: str, message: str, grace: float) -> None:
         """Ends the code. May be called again with a graver cause, before, during and after the run."""

@@ -1,7 +1,7 @@
 """The words that parent and child say to each other.
 
-    parent: Prepare                Assign   Stop   Resumed         Leave
-    child:           Ready | Unready                Pause   Done
+    parent: Prepare                Assign   Stop   Resumed        Ended           Leave
+    child:           Ready | Unready                Pause   Done         Hooked
 """
 
 from __future__ import annotations
@@ -84,6 +84,20 @@ class Done(NamedTuple):
     end: End
     #: Of a local run: a pickle of its :class:`Outcome`.
     outcome: Optional[bytes] = None
+
+
+class Ended(NamedTuple):
+    """What the server says of the end: said where the function has hooks for it."""
+
+    number: int
+    #: The state, as `(type, name, message)`; None where the run is another's by now.
+    state: Optional[tuple[str, str, str]]
+
+
+class Hooked(NamedTuple):
+    """The hooks were called."""
+
+    number: int
 
 
 class Leave(NamedTuple):
