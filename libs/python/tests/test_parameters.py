@@ -162,6 +162,11 @@ def test_hints_that_say_more_than_a_type() -> None:
         f._arguments((1, 1, items), {})
 
 
+def test_names_of_runs_may_be_made_by_a_function() -> None:
+    assert takes.with_options(run_name=lambda arguments: f"n={arguments['n']}")._run_name({"n": 1}) == "n=1"
+    assert takes.with_options(run_name=lambda: "always")._run_name({"n": 1}) == "always"
+
+
 def test_checks_can_be_switched_off() -> None:
     loose = takes.with_options(validate_parameters=False)
     assert loose._arguments(("x",), {}) == {"n": "x"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +17,9 @@ from typing import Any
 import pytest
 
 import tidegate
+import work_authoring
 from conftest import PATIENCE, Processes
+from test_end_to_end import until
 from tidegate import (
     Future,
     InvalidArgument,
@@ -39,6 +43,7 @@ from tidegate import (
     unmapped,
     wait,
     wait_for_flow_run,
+    wait_for_input,
     wait_for_task_run,
 )
 from tidegate.runtime import deployment, flow_run, task_run
@@ -188,6 +193,48 @@ class TestFromSyncAndAsyncCode:
             return plain()
 
         assert asyncio.run(outer()) == 1
+
+
+class TestInput:
+    def test_wrong_input_is_refused_and_the_run_waits_on(self, processes: Processes, queue: str, tmp_path: Path) -> None:
+        path = tmp_path / "notes"
+        processes.worker("work_authoring.py", queue)
+        handle = work_authoring.asks.with_options(queue=queue).delay(str(path))
+
+        def asked(key: str) -> dict[str, Any]:
+            until(lambda: handle.state.type == "PAUSED")
+            command = [os.environ["TIDEGATE_BIN"], "run", "inputs", handle.id, "-o", "json"]
+            told = until(lambda: _input_of(json.loads(subprocess.check_output(command)), key))
+            return dict(told)
+
+        first = asked("approve")
+        assert first["request"] == "may I?" and first["schema"]["properties"]["amount"] == {"title": "Amount", "type": "integer"}
+        handle.resume({"approved": "yes", "amount": "many"})
+        second = asked("approve#2")
+        assert second["refused"] == "amount: Input should be a valid integer, unable to parse string as an integer"
+        resume_run(handle, {"approved": "yes", "amount": "3"})
+        assert handle.result(timeout=PATIENCE) == "Approval approved=True amount=3"
+        until(lambda: any("the input for `approve` is refused: amount: " in line for line in handle.logs()))
+
+    def test_input_is_awaited_in_async_code(self, processes: Processes, queue: str) -> None:
+        processes.worker("work_authoring.py", queue)
+        handle = work_authoring.asks_async.with_options(queue=queue).delay()
+        for value in ({"approved": True, "amount": 3}, "7"):
+            until(lambda: handle.state.type == "PAUSED")
+            handle.resume(value)
+        assert handle.result(timeout=PATIENCE) == "Approval 3 7"
+
+    def test_only_runs_wait(self) -> None:
+        with pytest.raises(InvalidArgument, match="wait_for_input.. has a run wait: call it in the code of a flow or task"):
+            wait_for_input("key", int)
+
+
+def _input_of(told: Any, key: str) -> Any:
+    for each in told if isinstance(told, list) else told["inputs"]:
+        if each.get("key", each.get("pause_key")) == key:
+            request = each["request"]
+            return request if "schema" in request else request.get("value", request.get("data"))
+    return None
 
 
 class TestMany:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from tidegate import flow, get_run_logger, serve, task
+from tidegate import flow, get_run_logger, pause_run, serve, task, wait_for_input
 
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
@@ -134,9 +134,29 @@ async def hooked_async_task(path: str, how: str) -> int:
     return hooked(how)
 
 
+class Approval(BaseModel):
+    approved: bool
+    amount: int
+
+
+@task
+def asks(path: str) -> str:
+    with open(path, "a") as file:
+        file.write("asked\n")
+    answer = wait_for_input("approve", Approval, request="may I?", suspend=True)
+    return f"{type(answer).__name__} {answer}"
+
+
+@flow
+async def asks_async() -> str:
+    answer = await wait_for_input("approve", Approval)
+    number = await pause_run(key="number", type=int)
+    return f"{type(answer).__name__} {answer.amount} {number!r}"
+
+
 if __name__ == "__main__":
     serve(
-        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, hooked_flow, hooked_task, hooked_async_task,
+        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, hooked_flow, hooked_task, hooked_async_task, asks, asks_async,
         queues=[current_queue],
         drain_seconds=5,
     )

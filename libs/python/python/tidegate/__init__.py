@@ -38,8 +38,17 @@ from .errors import (
 from .functions import Flow, Function, Task, flow, task
 from .futures import Future, FutureList, as_completed, unmapped, wait
 from .handles import RunHandle, gather, get_run
-from .pausing import pause, suspend
-from .runs import cancel_run, find_runs, pause_run, resume_run, retry_run, wait_for_flow_run, wait_for_task_run
+from .pausing import pause, suspend, wait_for_input
+from .runs import (
+    cancel_run,
+    find_runs,
+    pause_run,
+    resume_run,
+    retry_run,
+    suspend_run,
+    wait_for_flow_run,
+    wait_for_task_run,
+)
 from .serving import serve
 from .states import State
 
@@ -84,10 +93,12 @@ __all__ = [
     "retry_run",
     "serve",
     "suspend",
+    "suspend_run",
     "tags",
     "task",
     "unmapped",
     "wait",
     "wait_for_flow_run",
+    "wait_for_input",
     "wait_for_task_run",
 ]

@@ -324,7 +324,7 @@ class LocalCall:
                 "attempt": attempt,
                 "epoch": local.epoch,
                 "traceparent": span.traceparent,
-                "tags": function.tags(),
+                "tags": function._run_tags(),
                 "log_prints": function.options.log_prints,
                 "max_workers": function.options.max_workers,
                 "task_runner": function.options.task_runner,

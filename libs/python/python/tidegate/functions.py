@@ -54,8 +54,13 @@ class Options:
 
     #: What workers know it by. Default: the function's name.
     name: str = ""
-    #: What people call a run; may have parameters in braces: ``"count {path}"``. Default: the name and the end of the id.
-    run_name: str = ""
+    #: What it does, for people. Default: what its docstring says.
+    description: str = ""
+    #: Which version of its code it is, for people.
+    version: str = ""
+    #: What people call a run; may have parameters in braces: ``"count {path}"``. Or a function that makes it, of the
+    #: arguments by name or of nothing. Default: the name and the end of the id.
+    run_name: Union[str, Callable[..., str]] = ""
     #: Further attempts when the code raises; the server decides, so they survive this process.
     retries: int = 0
     #: Seconds before each retry, or a list of them: the last one repeats. Or a function that gives the list, called with
@@ -203,7 +208,7 @@ class Function(Generic[P, R_co]):
         self._scope = validation.names_in_scope(self.fn, scope) if scope else {}
         self._parameters = validation.Parameters(self.fn, self.name, self._scope)
         self._signature = self._parameters.signature
-        self._hooks = hooks.prepared(options, self.name)
+        self._prepared_hooks = (options, hooks.prepared(options, self.name))
         if callable(options.retry_delay_seconds):
             options.delays()  # what is wrong with it is to be told here
         if options.retry_condition_fn is not None:
@@ -229,6 +234,14 @@ class Function(Generic[P, R_co]):
         again = type(self)(self.fn, options, scope=self._scope, receiver=receiver)
         again._binding = self._binding
         return again
+
+    @property
+    def _hooks(self) -> dict[str, tuple[hooks.Hook, ...]]:
+        options, prepared = self._prepared_hooks
+        if options is not self.options:
+            prepared = hooks.prepared(self.options, self.name)
+            self._prepared_hooks = (self.options, prepared)
+        return prepared
 
     @property
     def execution(self) -> str:
@@ -410,7 +423,7 @@ class Function(Generic[P, R_co]):
             calls=parent._calls if parent is not None else None,
             always_new=options.always_new or always_new,
             traceparent=parent.traceparent if parent is not None else "",
-            tags=list(self.tags()),
+            tags=list(self._run_tags()),
             key=options.idempotency_key if queued else "",
             use_existing=options.use_existing,
             priority=options.priority,
@@ -438,7 +451,7 @@ class Function(Generic[P, R_co]):
             sticky=options.sticky and queued,
         )
 
-    def tags(self) -> tuple[str, ...]:
+    def _run_tags(self) -> tuple[str, ...]:
         """The tags of a run that is made here."""
         return context.joined(context.current_tags(), tuple(self.options.tags))
 
@@ -449,7 +462,11 @@ class Function(Generic[P, R_co]):
         return self._filled_in("cache_key", self.options.cache_key, arguments)
 
     def _run_name(self, arguments: dict[str, Any]) -> str:
-        name = self._filled_in("run_name", self.options.run_name, arguments)
+        made = self.options.run_name
+        if callable(made):
+            name = str(made(arguments) if inspect.signature(made).parameters else made())
+        else:
+            name = self._filled_in("run_name", made, arguments)
         return name.encode()[:256].decode(errors="ignore")
 
     def _filled_in(self, option: str, template: str, arguments: dict[str, Any]) -> str:

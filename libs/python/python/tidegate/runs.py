@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Iterable, Mapping, Optional, Union
 
-from . import _core, _payload
+from . import _core, _payload, pausing
 from ._connection import client
 from ._dual import Steps, Within, deadline, dual
 from .errors import InvalidArgument, NotFound
@@ -79,9 +79,32 @@ def cancel_run(run: RunId, reason: str = "") -> Any:
     return dual(_one(client().cancel(handle_of(run).id, reason)))
 
 
-def pause_run(run: RunId, timeout: Optional[float] = None, reason: str = "") -> Any:
-    """Has a queued run wait until it is resumed; with `timeout`, it fails after so many seconds."""
-    return dual(_one(client().pause(handle_of(run).id, timeout, reason)))
+def pause_run(
+    run: Optional[RunId] = None, timeout: Optional[float] = None, reason: str = "", *, key: str = "pause", type: Any = None
+) -> Any:
+    """Has a queued run wait until it is resumed; with `timeout`, it fails after so many seconds.
+
+    Without `run`: the current one, as by :func:`pause`, or, with `type`, by :func:`wait_for_input`.
+    """
+    return _pause(run, timeout, reason, key, type, suspend=False)
+
+
+def suspend_run(
+    run: Optional[RunId] = None, timeout: Optional[float] = None, reason: str = "", *, key: str = "pause", type: Any = None
+) -> Any:
+    """As :func:`pause_run`, and without `run` as :func:`suspend`: the worker is given back meanwhile."""
+    return _pause(run, timeout, reason, key, type, suspend=True)
+
+
+def _pause(
+    run: Optional[RunId], timeout: Optional[float], reason: str, key: str, type: Any, *, suspend: bool
+) -> Any:
+    if run is not None:
+        return dual(_one(client().pause(handle_of(run).id, timeout, reason)))
+    if type is not None:
+        return pausing.wait_for_input(key, type, request=reason or None, timeout=timeout, suspend=suspend)
+    wait = pausing.suspend if suspend else pausing.pause
+    return wait(key, request=reason or None, timeout=timeout)
 
 
 def resume_run(run: RunId, value: Any = None) -> Any:
