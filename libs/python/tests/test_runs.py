@@ -105,6 +105,19 @@ class TestFinding:
         flow_id, task_id = ids()
         assert find_runs(parent=flow_id) == [RunHandle(task_id)] == find_runs(parent=get_run(flow_id), name="double")
 
+    def test_by_the_key_that_made_them(self, queue: str) -> None:
+        handle = double.with_options(queue=queue, idempotency_key=queue).delay(1)
+        assert find_runs(idempotency_key=queue, name="double") == [handle]
+        assert find_runs(idempotency_key=queue, name="other") == []
+
+    def test_from_async_code(self, queue: str) -> None:
+        handle = double.with_options(queue=queue, labels={"test": queue}).delay(1)
+
+        async def in_async() -> Any:
+            return await find_runs(labels={"test": queue})
+
+        assert asyncio.run(in_async()) == [handle]
+
     def test_mistakes_are_told(self) -> None:
         with pytest.raises(InvalidArgument, match="there is no state 'DONE'; the states are SCHEDULED, PENDING"):
             find_runs(state="DONE")
@@ -238,6 +251,29 @@ def _input_of(told: Any, key: str) -> Any:
 
 
 class TestMany:
+    def test_a_submit_waits_for_what_it_needs_in_order_alone(self) -> None:
+        order: list[str] = []
+        release = threading.Event()
+
+        @task
+        def first() -> None:
+            release.wait(PATIENCE)
+            order.append("first")
+
+        @task
+        def second() -> None:
+            order.append("second")
+
+        @flow
+        def outer() -> None:
+            one = first.submit()
+            two = second.submit(wait_for=[one])
+            assert not two.done()
+            release.set()
+
+        outer()
+        assert order == ["first", "second"]
+
     def test_map_takes_constants_and_futures(self) -> None:
         @task
         def joined(a: str, b: list[int], c: int, d: str = "") -> str:

@@ -1,0 +1,149 @@
+"""The most likely mistakes, and what is said to each: word for word, as people read it.
+
+A message names what is wrong, its value and its cause, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import PATIENCE
+from tidegate import (
+    Future,
+    InvalidArgument,
+    ParameterError,
+    RunCancelled,
+    UpstreamFailed,
+    WouldDeadlock,
+    current_run,
+    flow,
+    task,
+)
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@task
+async def fetch(url: str) -> str:
+    return url
+
+
+def test_a_wrong_hook_signature() -> None:
+    def notify(flow_run: Any, outcome: Any) -> None: ...
+
+    with pytest.raises(InvalidArgument) as told:
+
+        @flow(on_failure=[notify])
+        def nightly() -> None: ...
+
+    assert str(told.value) == (
+        "on_failure of `nightly` cannot call its hook `notify(flow_run, outcome)`: a hook takes any of flow, task, run, state, "
+        "result, exception, parameters by these names, or three positional arguments (flow_or_task, run, state); rename its "
+        "parameters, such as `def notify(run, exception)`"
+    )
+
+
+def test_a_bad_parameter_type() -> None:
+    with pytest.raises(ParameterError) as told:
+        double.delay("seven")  # type: ignore[call-overload]
+    assert str(told.value) == (
+        "`double` cannot be called so: parameter `n` is 'seven', a str, but has to be `int` (input should be a valid integer, "
+        "unable to parse string as an integer). Pass what the hints say, change the hints, or decorate it with "
+        "validate_parameters=False to take anything"
+    )
+
+
+@pytest.mark.usefixtures("server")
+def test_a_nested_event_loop() -> None:
+    @flow
+    async def crawl() -> str:
+        future = fetch.submit("a")
+        with pytest.raises(WouldDeadlock) as told:
+            future.result()
+        await future
+        return str(told.value)
+
+    assert crawl.submit().result(timeout=PATIENCE) == (
+        "the future of `fetch` would never end: this code waits for it in the event loop that is to execute it. Write `await "
+        "future` (or `await future.result_async()`) instead of `future.result()`"
+    )
+
+
+@pytest.mark.usefixtures("server")
+def test_a_task_that_is_called_at_import(tmp_path: Path) -> None:
+    script = tmp_path / "served.py"
+    script.write_text(
+        "from tidegate import flow, serve\n@flow\ndef nightly(n: int) -> int:\n    return n\nnightly(1)\nserve(nightly)\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1
+    assert (
+        "`nightly` is called while a worker imports the module that it serves, so every process of the worker would call it: "
+        'put the call below `if __name__ == "__main__":`, or into a flow or task'
+    ) in ended.stderr
+
+
+@pytest.mark.usefixtures("server")
+def test_a_future_that_is_used_after_the_flow() -> None:
+    hears = threading.Event()
+    kept: list[Any] = []
+
+    @task
+    def deaf() -> None:
+        hears.wait()
+
+    @flow(timeout_seconds=0.3)
+    def nightly() -> None:
+        run = current_run()
+        assert run is not None
+        kept.extend([deaf.submit(), run.run_id])
+        while True:
+            time.sleep(0.01)
+
+    outer: Future[None] = nightly.submit()
+    try:
+        assert outer.wait(PATIENCE)
+        future, flow_id = kept
+        with pytest.raises(RunCancelled) as told:
+            future.result()
+        assert str(told.value) == (
+            f"the future of `deaf` is used after the flow `nightly` (run {flow_id}) that submitted it was stopped, and it had not "
+            "ended then: nobody will say how it ends. Ask for its result in the code of that run, or use .delay(), whose handles "
+            "are valid in any process"
+        )
+        with pytest.raises(RunCancelled, match="is used after the flow `nightly`"):
+            asyncio.run(future.result_async())
+    finally:
+        hears.set()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_cancelled_upstream() -> None:
+    queue = f"q-{uuid.uuid4().hex[:12]}"
+
+    @flow
+    def nightly() -> tuple[str, str]:
+        upstream = double.with_options(queue=queue).delay(1)
+        dependent = double.submit(upstream)
+        upstream.cancel("not needed")
+        with pytest.raises(UpstreamFailed) as told:
+            dependent.result()
+        return upstream.id, told.value.error_message
+
+    upstream_id, message = nightly()
+    assert message == (
+        f"not executed: it needs the result of run {upstream_id}, which was cancelled: run {upstream_id} (double) was cancelled: "
+        "not needed"
+    )
