@@ -6,6 +6,7 @@ A message names what is wrong, its value and its cause, and how to mend it.
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -82,12 +83,22 @@ def test_a_nested_event_loop() -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_a_task_that_is_called_at_import(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["served.py"], ["-m", "tidegate", "serve", "served:nightly"]])
+def test_a_task_that_is_called_at_import(tmp_path: Path, command: list[str]) -> None:
     script = tmp_path / "served.py"
     script.write_text(
-        "from tidegate import flow, serve\n@flow\ndef nightly(n: int) -> int:\n    return n\nnightly(1)\nserve(nightly)\n"
+        "from tidegate import flow, serve\n@flow\ndef nightly(n: int) -> int:\n    return n\nnightly(1)\n"
+        "serve(nightly)\n"
     )
-    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert ended.returncode == 1
     assert (
         "`nightly` is called while a worker imports the module that it serves, so every process of the worker would call it: "

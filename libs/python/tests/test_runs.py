@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -509,22 +508,6 @@ class TestMistakes:
 
         run = get_run(outer()).run()
         assert (run.state[0], run.failure and run.failure[0]) == ("FAILED", "UpstreamFailed")
-
-    def test_a_call_at_the_import_of_what_is_served(self, tmp_path: Path) -> None:
-        script = tmp_path / "served.py"
-        script.write_text(
-            "from tidegate import flow, serve\n"
-            "@flow\n"
-            "def nightly(n: int) -> int:\n    return n\n"
-            "nightly(1)\n"
-            "serve(nightly)\n"
-        )
-        ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
-        assert ended.returncode == 1
-        assert (
-            "`nightly` is called while a worker imports the module that it serves, so every process of the worker would call it: "
-            'put the call below `if __name__ == "__main__":`, or into a flow or task'
-        ) in ended.stderr
 
     def test_errors_are_of_one_tree(self) -> None:
         assert issubclass(WouldDeadlock, TidegateError) and issubclass(tidegate.ParameterError, TidegateError)

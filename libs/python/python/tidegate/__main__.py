@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
+from . import _process
 from .errors import TidegateError
 from .functions import Function
 from .serving import serve
@@ -79,12 +80,15 @@ def _imported(place: str) -> Any:
         # By its name, and not as a file without one: the processes of the worker import it, too.
         sys.path.insert(0, str(path.parent))
         place = path.stem
+    _process.is_importing = True  # a call of a flow or task there is a mistake, which is to be told
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name != place.split(".")[0] and error.name != place:
             raise
         raise TidegateError(f"{place}: there is no such module; name one, or a file as path.py:function") from None
+    finally:
+        _process.is_importing = False
 
 
 if __name__ == "__main__":
