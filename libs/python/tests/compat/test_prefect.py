@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import tidegate.compat.prefect
 from conftest import PATIENCE, Processes, until
 from tidegate import get_run
 from tidegate._connection import block, client
@@ -112,7 +114,8 @@ def test_what_code_can_ask_of_its_run(processes: Processes) -> None:
     assert out.splitlines() == [
         "no run None {} []",
         "outer The outer flow {'n': 3} True",
-        "{'name': 'look at 3', 'tags': ['blue'], 'parameters': {'n': 3}, 'count': 1} look at 4",
+        "{'name': 'look at 3', 'tags': ['blue', 'green', 'red'], 'parameters': {'n': 3}, 'count': 1} look at 4",
+        "inner with 3 []",
         "True The inner flow.",
     ]
 
@@ -174,6 +177,50 @@ def test_a_flow_that_waits_for_a_person(processes: Processes) -> None:
 
 def test_tasks_in_processes(processes: Processes) -> None:
     assert run(processes, "runners").splitlines() == ["True True", "crashed True True", "True"]
+
+
+def test_the_readme_lists_all_names() -> None:
+    package = Path(tidegate.compat.prefect.__file__).parent
+    listed = {}
+    for line in (package / "README.md").read_text().splitlines():
+        if line.startswith("| `prefect"):
+            module, names = line.split(" | ")[:2]
+            listed[module.strip("| `")] = {name.strip("`") for name in names.split()}
+    modules = {path.relative_to(package / "modules").with_suffix("").parts for path in (package / "modules").rglob("*.py")}
+    found = {}
+    for parts in modules:
+        below = [part for part in parts if part != "__init__"]
+        ours = importlib.import_module(".".join(["tidegate.compat.prefect.modules", *below]))
+        found[".".join(["prefect", *below])] = set(ours.__all__)
+    assert listed == found
+
+
+def test_hooks_and_conditions(processes: Processes) -> None:
+    assert run(processes, "hooks").splitlines() == [
+        "two: {'n': 2} RUNNING",
+        "by position: doubles 1 Completed",
+        "values: 4 {'n': 2}",
+        "4",
+        "two: {'n': -1} RUNNING",
+        "by names: doubles {'n': -1} True ValueError('negative')",
+        "decorated: ValueError: negative",
+        "async: Completed None",
+        "async: Failed KeyError(-1)",
+        "1 4",
+        "1 3",
+        "refused: True",
+    ]
+
+
+def test_a_cancelled_parent_takes_its_children_with_it(processes: Processes, tmp_path: Path) -> None:
+    processes.worker("-m", "tidegate.compat.prefect", str(SCRIPTS / "family.py"))
+    program = f"import family; print(family.parent.delay({str(tmp_path)!r}).flow_run_id)"
+    parent = get_run(processes.run("-c", f"{INSTALLED}; {program}").strip())
+    until(lambda: len(list(tmp_path.iterdir())) == 4)
+    parent.cancel()
+    parent.wait(PATIENCE)
+    until(lambda: states(f'parent_run_id = "{parent.id}"') == {"child": ["CANCELLED"] * 4})
+    until(lambda: parent.logs() == ["looked after 4 children"])
 
 
 def test_transactions(processes: Processes) -> None:

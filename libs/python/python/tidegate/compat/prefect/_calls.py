@@ -22,7 +22,7 @@ class Execution(NamedTuple):
     function: Any
     #: What it was called with, by the names of its parameters.
     arguments: dict[str, Any]
-    #: The run.
+    #: The run; None while its name is made.
     run: Optional[RunContext]
     #: That of the code that called it.
     outer: Optional[Execution]
@@ -36,7 +36,20 @@ _executing: ContextVar[Optional[Execution]] = ContextVar("tidegate_prefect_execu
 @contextmanager
 def executing(function: Any, arguments: dict[str, Any]) -> Iterator[None]:
     """Around the code of `function`."""
-    token = _executing.set(Execution(function, arguments, current_run(), _executing.get(), itertools.count(1)))
+    with _innermost(function, arguments, current_run()):
+        yield
+
+
+@contextmanager
+def naming(function: Any, arguments: dict[str, Any]) -> Iterator[None]:
+    """Around what makes the name of a run of `function` that is still to be made."""
+    with _innermost(function, arguments, None):
+        yield
+
+
+@contextmanager
+def _innermost(function: Any, arguments: dict[str, Any], run: Optional[RunContext]) -> Iterator[None]:
+    token = _executing.set(Execution(function, arguments, run, _executing.get(), itertools.count(1)))
     try:
         yield
     finally:

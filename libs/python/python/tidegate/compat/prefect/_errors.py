@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator, Optional
 
-from ...errors import NotFound, ParameterError, RunCancelled, RunCrashed, RunFailed, UpstreamFailed
+from ...errors import AlreadyExists, NotFound, ParameterError, RunCancelled, RunCrashed, RunFailed, UpstreamFailed
 
 
 class PrefectException(Exception):
@@ -90,7 +90,7 @@ class ObjectNotFound(NotFound, PrefectException):
     """There is no such run, deployment or variable."""
 
 
-class ObjectAlreadyExists(PrefectException):
+class ObjectAlreadyExists(PrefectException, ValueError):
     """There is one of this name already."""
 
 
@@ -169,6 +169,8 @@ def translated(error: BaseException) -> BaseException:
         found = CancelledRun(str(error))
     elif isinstance(error, ParameterError):
         found = ParameterBindError(str(error))
+    elif isinstance(error, AlreadyExists):
+        found = ObjectAlreadyExists(str(error))
     elif isinstance(error, NotFound):
         found = ObjectNotFound(str(error))
     if found is None:

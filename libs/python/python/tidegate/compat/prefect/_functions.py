@@ -16,9 +16,10 @@ from ...functions import Options
 from ...futures import Future, dependencies, resolve
 from . import _options, _own_loop, _states, _transactions
 from ._annotations import allow_failure, plain, quote, unmapped
-from ._calls import executing
+from ._calls import executing, naming
 from ._errors import MappingLengthMismatch, MappingMissingIterable, translated, translating
 from ._futures import PrefectDistributedFuture, PrefectFlowRunFuture, PrefectFuture, PrefectFutureList
+from ._hooks import RetryCondition, adapted
 from ._returned import settled, settled_async
 from ._states import State
 
@@ -40,10 +41,10 @@ class Function(functions.Function[Any, Any]):
         given = _options.checked(self.kind, given)
         made = _options.options(options or self._defaults(fn), given)
         super().__init__(fn, made, scope=scope, receiver=receiver)
+        if isinstance(made.retry_condition_fn, RetryCondition):
+            made.retry_condition_fn.task = self
         #: True of an async function.
         self.isasync = self.is_async
-        self.description = given.get("description") or inspect.getdoc(self.fn)
-        self.version = given.get("version")
         self._has_own_loop = False
         #: The hooks of a task that undo and confirm what it has done: `on_rollback` and `on_commit`.
         self._undo = _listed(given.get("on_rollback")), _listed(given.get("on_commit"))
@@ -51,6 +52,16 @@ class Function(functions.Function[Any, Any]):
     @staticmethod
     def _defaults(fn: Callable[..., Any]) -> Options:
         return Options()
+
+    @property
+    def description(self) -> Optional[str]:
+        """What it is for; by default what its docstring says."""
+        return self.options.description or inspect.getdoc(self.fn)
+
+    @property
+    def version(self) -> Optional[str]:
+        """Which version of it this is."""
+        return self.options.version or None
 
     @property
     def retries(self) -> int:
@@ -75,11 +86,7 @@ class Function(functions.Function[Any, Any]):
     def with_options(self, **given: Any) -> Any:
         """The same function with other options."""
         options, given = _options.own(self.options, given)
-        given = _options.checked(self.kind, given)
-        made = self._again(_options.options(options, given), self._receiver)
-        made.description = given.get("description", self.description)
-        made.version = given.get("version", self.version)
-        return made
+        return self._again(_options.options(options, _options.checked(self.kind, given)), self._receiver)
 
     def tagged(self, tags: Iterable[str]) -> Any:
         """The same function with more tags."""
@@ -87,7 +94,7 @@ class Function(functions.Function[Any, Any]):
 
     def _again(self, options: Options, receiver: Any) -> Any:
         made: Any = super()._again(options, receiver)
-        made.description, made.version, made._undo = self.description, self.version, self._undo
+        made._undo = self._undo
         return made
 
     def __call__(
@@ -214,8 +221,38 @@ class Function(functions.Function[Any, Any]):
 
     @contextmanager
     def _executing(self, arguments: dict[str, Any]) -> Iterator[None]:
-        with executing(self, arguments), _transactions.of_task(*self._undo) if any(self._undo) else nullcontext():
+        with executing(self, self._with_defaults(arguments)), _transactions.of_task(*self._undo) if any(self._undo) else nullcontext():
             yield
+
+    def _with_defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        parameters = self._signature.parameters.items()
+        return {
+            name: arguments.get(name, parameter.default)
+            for name, parameter in parameters
+            if name in arguments or parameter.default is not parameter.empty
+        }
+
+    def _run_name(self, arguments: dict[str, Any]) -> str:
+        with naming(self, self._with_defaults(arguments)):
+            return super()._run_name(arguments)
+
+    def _hook(self, option: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Adds a hook: for ``@my_flow.on_failure``."""
+        changes: dict[str, Any] = {option: [*getattr(self.options, option), *adapted(hook)]}
+        self.options = replace(self.options, **changes)
+        return hook
+
+    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called when a run has completed."""
+        return self._hook("on_completion", fn)
+
+    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called when a run has failed for good."""
+        return self._hook("on_failure", fn)
+
+    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called when an attempt begins."""
+        return self._hook("on_running", fn)
 
 
 class Flow(Function, functions.Flow[Any, Any]):
@@ -229,6 +266,14 @@ class Flow(Function, functions.Flow[Any, Any]):
 
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFlowRunFuture(source)
+
+    def on_crashed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called when a run has crashed."""
+        return self._hook("on_crashed", fn)
+
+    def on_cancellation(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Has `fn` called when a run was cancelled."""
+        return self._hook("on_cancellation", fn)
 
     def to_deployment(self, name: str, **options: Any) -> Any:
         """This flow under a name, to be given to `serve`."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from pydantic import BaseModel, TypeAdapter
-
-from ... import _payload
+from pydantic import BaseModel, create_model
 
 
 class RunInput(BaseModel):
@@ -20,28 +18,11 @@ class RunInput(BaseModel):
 
 class _Described:
     def __init__(self, model: type[RunInput], description: Optional[str], values: dict[str, Any]) -> None:
-        self.model = model
+        fields: dict[str, Any] = {name: (model.model_fields[name].annotation, value) for name, value in values.items()}
+        self.model = create_model(model.__name__, __base__=model, **fields)
         self.description = description
-        self.values = values
 
 
-def request_of(wanted: Any) -> Optional[dict[str, Any]]:
-    """What is asked for, as whoever resumes the run can read it."""
-    if wanted is None:
-        return None
-    request: dict[str, Any] = {}
-    if isinstance(wanted, _Described):
-        request = {"description": wanted.description, "initial": wanted.values}
-        wanted = wanted.model
-    return {**request, "schema": TypeAdapter(wanted).json_schema()}
-
-
-def decoded(payload: Any, wanted: Any) -> Any:
-    """What was given, as the type that is wanted."""
-    value = _payload.decode(payload, "what the run was resumed with")
-    if wanted is None:
-        return None
-    if not isinstance(wanted, _Described):
-        return TypeAdapter(wanted).validate_python(value)
-    given = value if isinstance(value, dict) else {}
-    return wanted.model.model_validate({**wanted.values, **given})
+def asked(wanted: Any) -> tuple[Any, Optional[str]]:
+    """The type that is waited for, and what is said to who gives it."""
+    return (wanted.model, wanted.description) if isinstance(wanted, _Described) else (wanted, None)

@@ -8,26 +8,26 @@ from typing import Any, Callable, Optional
 from ...functions import _OPTION_NAMES, Options
 from ...runners import runner_of
 from ._calls import current
+from ._hooks import adapted, condition
 
 #: What they are called here.
 _RENAMED = {"flow_run_name": "run_name", "task_run_name": "run_name"}
 #: Of where and how Prefect keeps results; Tidegate keeps them at its server, for every process to read. And what only a
 #: drawing of a flow would use.
 _WITHOUT_EFFECT = frozenset({"result_storage", "result_storage_key", "cache_result_in_memory", "viz_return_value"})
-#: What a flow or task tells of itself.
-_TOLD = frozenset({"description", "version"})
+_HOOKS = frozenset({"on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running"})
 _UNDO = frozenset({"on_rollback", "on_commit"})
 _BOTH = frozenset(
-    {"name", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints"}
+    {"name", "description", "version", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints"}
 )
 
-FLOW = _BOTH | _TOLD | _WITHOUT_EFFECT | {"flow_run_name", "task_runner", "validate_parameters"}
+FLOW = _BOTH | _WITHOUT_EFFECT | _HOOKS | {"flow_run_name", "task_runner", "validate_parameters"}
 TASK = (
     _BOTH
-    | _TOLD
     | _WITHOUT_EFFECT
+    | _HOOKS
     | _UNDO
-    | {"task_run_name", "retry_jitter_factor", "tags"}
+    | {"task_run_name", "retry_jitter_factor", "retry_condition_fn", "tags"}
     | {"cache_key_fn", "cache_expiration"}
 )
 
@@ -55,8 +55,12 @@ def options(base: Options, given: dict[str, Any]) -> Options:
     """`base`, changed by Prefect's options."""
     changes: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _WITHOUT_EFFECT | _TOLD | _UNDO:
+        if name in _HOOKS:
+            changes[name] = adapted(value)
+        elif name not in _WITHOUT_EFFECT | _UNDO:
             changes[_RENAMED.get(name, name)] = value
+    if "retry_condition_fn" in changes:
+        changes["retry_condition_fn"] = condition(changes["retry_condition_fn"])
     delay = changes.get("retry_delay_seconds")
     if callable(delay):
         changes["retry_delay_seconds"] = delay(changes.get("retries", base.retries))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import Any, Optional
 
-from ... import _payload
-from ..._connection import awaited, block, client
+from ... import pausing
+from ..._dual import Pending, Steps
+from ..._dual import run as take
+from ..._runtime import RunContext
 from ...errors import TidegateError
 from ._calls import current, dual, is_async
 from ._errors import MissingContextError, NotPausedError, translating
-from ._input import decoded, request_of
+from ._input import asked
 from ._objects import handle
 
 #: How long a run waits to be resumed unless it is told, in seconds.
@@ -46,12 +48,12 @@ def _suspend(flow_run_id: str, timeout: Optional[float]) -> None:
 @dual
 def resume_flow_run(flow_run_id: uuid.UUID | str, run_input: Optional[dict[str, Any]] = None) -> None:
     """Has a paused flow run go on. In async code await it."""
-    run = handle(flow_run_id)
+    paused = handle(flow_run_id)
     with translating():
         try:
-            run.resume(run_input)
+            paused.resume(run_input)
         except TidegateError as error:
-            if not run.state.type == "PAUSED":
+            if not paused.state.type == "PAUSED":
                 raise NotPausedError(str(error)) from error
             raise
 
@@ -68,15 +70,17 @@ def _wait(wait_for_input: Any, timeout: Optional[float], key: Optional[str], *, 
             f"{name}() needs a run that a worker can execute again, but `{execution.function.name}` is executed by the "
             "process that called it: use pause_flow_run(), or start it through a deployment or by .delay()"
         )
-    pauser = execution.run._pauser
-    assert pauser is not None
     n = next(execution.pauses)
     key = key or ("pause" if n == 1 else f"pause-{n}")
-    request = request_of(wait_for_input)
-    encoded = None if request is None else _payload.encode(request, f"the request of the pause `{key}`")
-    op = pauser.pause(key, timeout=timeout, suspend=suspend, request=encoded)
-    return _input_async(op, wait_for_input) if is_async() else decoded(block(op), wait_for_input)
+    wanted, description = asked(wait_for_input)
+    if wanted is not None:
+        steps = pausing._asked(execution.run, key, wanted, description, timeout, suspend)
+    else:
+        steps = _steps(execution.run, key, timeout, suspend)
+    return Pending(steps) if is_async() else take(steps)
 
 
-async def _input_async(op: Any, wait_for_input: Any) -> Any:
-    return decoded(await awaited(op), wait_for_input)
+def _steps(run: RunContext, key: str, timeout: Optional[float], suspend: bool) -> Steps[None]:
+    assert run._pauser is not None
+    op: Any = run._pauser.pause(key, timeout=timeout, suspend=suspend)
+    yield op

@@ -85,7 +85,7 @@ def of_flow_run(name: str) -> Any:
     """A value of `prefect.runtime.flow_run`; None outside of any flow."""
     execution = current("flow")
     if execution is None or execution.run is None:
-        return _outside(name)
+        return _outside(name, execution)
     run = execution.run
     if name == "flow_name":
         return run.name
@@ -107,7 +107,7 @@ def of_task_run(name: str) -> Any:
     """A value of `prefect.runtime.task_run`; None outside of any task."""
     execution = current("task")
     if execution is None or execution.run is None:
-        return _outside(name)
+        return _outside(name, execution)
     return execution.run.name if name == "task_name" else _of_run(name, execution, execution.run)
 
 
@@ -145,7 +145,13 @@ def _of_run(name: str, execution: Execution, run: RunContext) -> Any:
     return f"{client().address}/runs/{run.run_id}"
 
 
-def _outside(name: str) -> Any:
+def _outside(name: str, execution: Optional[Execution] = None) -> Any:
+    if execution is not None:  # its name is made
+        function = execution.function
+        known = {"flow_name": function.name, "task_name": function.name, "flow_version": function.version}
+        known.update(parameters=dict(execution.arguments), tags=list(function.options.tags))
+        if name in known:
+            return known[name]
     return {"tags": [], "parameters": {}, "run_count": 0}.get(name)
 
 

@@ -1,6 +1,7 @@
 """`prefect`. Every module of this package stands for the module of `prefect` with its name."""
 
 from ...._logging import get_run_logger
+from ....context import tags
 from .._annotations import allow_failure, unmapped
 from .._client import get_client
 from .._functions import Flow, Task, flow, task
@@ -33,6 +34,7 @@ __all__ = [
     "resume_flow_run",
     "serve",
     "suspend_flow_run",
+    "tags",
     "task",
     "unmapped",
     "wait",
