@@ -128,12 +128,17 @@ def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> 
 def _check_children(function: Function[Any, Any], context: RunContext) -> None:
     """A run does not end before the work it submitted, and is not completed over failures that nobody looked at."""
     _wait_for_children(context)
+    check_unseen(function, context._take_children())
+
+
+def check_unseen(function: Function[Any, Any], children: list[Future[Any]]) -> None:
+    """Raises when some of these, which have ended, failed and nobody looked at that."""
     if function.options.on_unawaited_failure == "ignore":
         return
-    failed = [child for child in context._take_children() if child._error is not None and not child._seen]
+    failed = [child for child in children if child._error is not None and not child._seen]
     if failed:
         first = failed[0]._error
-        names = ", ".join(f"{child.name} ({child.id})" for child in failed[:10])
+        names = ", ".join(f"{child.name} ({child.id})" if child.id else child.name for child in failed[:10])
         more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
         raise TidegateError(
             f"{len(failed)} submitted runs failed and nobody asked for their results: {names}{more}; "
@@ -423,7 +428,7 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
         call.create()
         _launch(call, future, context)
     else:
-        _when_ended(needed, lambda: context.run(_launch, call, future, context.copy(), needed))
+        when_ended(needed, lambda: context.run(_launch, call, future, context.copy(), needed))
     return future
 
 
@@ -433,7 +438,7 @@ def _launch(
     if call.function.is_async and not call.in_process:
         asyncio.run_coroutine_threadsafe(_finish_async(call, future, context, needed), async_loop())
         return
-    executor = call.parent._executor() if call.parent is not None else _root_executor()
+    executor = call.parent._executor() if call.parent is not None else root_executor()
     try:
         begun = executor.submit(context.run, _finish, call, future, needed)
     except RuntimeError:  # the run that submitted it was interrupted and has ended
@@ -488,7 +493,7 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
     recorded as such and not executed."""
     for dependency in needed:
         upstream = dependency.result(raise_on_failure=False)
-        if isinstance(upstream, BaseException) and _has_failed(dependency):
+        if isinstance(upstream, BaseException) and has_failed(dependency):
             how = "was cancelled" if isinstance(upstream, RunCancelled) else "failed"
             message = f"not executed: it needs the result of run {dependency.id}, which {how}: {upstream}"
             call.arguments = {}
@@ -501,13 +506,13 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
     call.arguments = call.function.checked(resolve(call.arguments))
 
 
-def _has_failed(dependency: Dependency) -> bool:
+def has_failed(dependency: Dependency) -> bool:
     if isinstance(dependency, Future):
         return dependency._error is not None
     return not dependency.state.is_completed()
 
 
-def _when_ended(needed: list[Dependency], then: Any) -> None:
+def when_ended(needed: list[Dependency], then: Any) -> None:
     """Calls `then` once all of `needed` have ended. No thread waits."""
     lock = threading.Lock()
     left = len(needed)
@@ -539,7 +544,7 @@ _root: Optional[ThreadPoolExecutor] = None
 _loop: Optional[asyncio.AbstractEventLoop] = None
 
 
-def _root_executor() -> ThreadPoolExecutor:
+def root_executor() -> ThreadPoolExecutor:
     """For what is submitted outside of any run."""
     global _root
     with _lock:

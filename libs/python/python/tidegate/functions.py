@@ -260,11 +260,13 @@ class Function(Generic[P, R_co]):
 
         An async function gives a coroutine to await, as usual.
         """
-        from . import _execution
+        from . import _execution, _unrecorded
 
         arguments = self._arguments(args, kwargs)
         result: Any
-        if self.is_async:
+        if current_run() is None and _unrecorded.is_off():
+            result = (_unrecorded.call_async if self.is_async else _unrecorded.call)(self, arguments)
+        elif self.is_async:
             result = _execution.call_async(self, arguments)
         else:
             result = _execution.LocalCall(self, self.resolved(arguments)).run()
@@ -283,9 +285,10 @@ class Function(Generic[P, R_co]):
         results; those in `wait_for` are only waited for. The run that submits does not end before it. When that run is
         executed again, it finds its earlier calls as by :meth:`__call__`.
         """
-        from . import _execution
+        from . import _execution, _unrecorded
 
-        return _execution.submit(self, self._arguments(args, kwargs), list(wait_for))
+        submit = _unrecorded.submit if current_run() is None and _unrecorded.is_off() else _execution.submit
+        return submit(self, self._arguments(args, kwargs), list(wait_for))
 
     @overload
     def map(self: Function[P, Coroutine[Any, Any, T]], *iterables: Any, **constants: Any) -> FutureList[T]: ...

@@ -172,9 +172,9 @@ def _as_future(source: Source) -> Future[Any]:
 
 def when_ended(source: Source, then: Callable[[], None]) -> None:
     """Has `then` called once the run of `source` has ended."""
-    from ..._execution import _when_ended
+    from ..._execution import when_ended
 
-    _when_ended([source], then)
+    when_ended([source], then)
 
 
 def replaced(value: Any, replace: Callable[[Any], Any], kinds: tuple[type, ...]) -> Any:
