@@ -1,0 +1,234 @@
+"""Tidegate's Python SDK beside Celery and taskiq, all with the Redis and the Postgres of this run.
+
+    integration-tests/run bench python [--rounds N] [--tasks N]
+
+Each round measures all three, one after the other. `tasks/s`: no-op tasks that one caller starts and one worker process
+ends, each with its result stored, from the first call to the last stored result. `start`: from a call, with nothing else
+to do, to the first line of the task's code. Tidegate has each run in Postgres before the call returns, and its result
+before the run has ended; the others have both in Redis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator
+
+HERE = Path(__file__).parent
+#: How long anything may take, in seconds.
+PATIENCE = 120.0
+#: Calls of which the start is measured, after as many that warm it up.
+CALLS = 200
+
+
+@contextmanager
+def worker(*command: str, ready: str) -> Iterator[None]:
+    """A worker process that has written a line with `ready`."""
+    process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if ready in line:
+            break
+    else:
+        raise SystemExit(f"the worker {command} ended: {''.join(said)}")
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    try:
+        yield
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Ends it, by force if need be."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """All services of Tidegate in one process, on this run's Postgres and Redis."""
+    command = [os.environ["BENCH_SERVER"], "dev", "--port", "0", "--postgres", os.environ["BENCH_POSTGRES"]]
+    process = subprocess.Popen([*command, "--redis", os.environ["BENCH_REDIS"]], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith("listening on "):
+                os.environ["TIDEGATE_ADDRESS"] = line.removeprefix("listening on ").strip()
+                break
+        else:
+            raise SystemExit("the server ended before it listened")
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield
+    finally:
+        end(process)
+
+
+def until_ended() -> int:
+    """When the worker had ended the last task."""
+    path, deadline = Path(os.environ["BENCH_ENDED"]), time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise SystemExit("the tasks have not ended")
+        time.sleep(0.005)
+    ended = int(path.read_text())
+    path.unlink()
+    return ended
+
+
+def tidegate(n: int) -> tuple[float, float]:
+    """Tasks a second, and milliseconds to the start."""
+    import tidegate
+    from work_tidegate import nothing, now
+
+    with worker(sys.executable, "work_tidegate.py", ready=" serves "):
+        tidegate.gather(nothing.delay_map(range(200)), timeout=PATIENCE)
+        begun = time.monotonic_ns()
+        tidegate.gather(nothing.delay_map(range(n)), timeout=PATIENCE)
+        rate = n / (time.monotonic_ns() - begun) * 1e9
+        return rate, median_start(lambda: now.delay().result(PATIENCE))
+
+
+def celery(n: int) -> tuple[float, float]:
+    """Tasks a second, and milliseconds to the start."""
+    from work_celery import nothing, now
+
+    command = [sys.executable, "-m", "celery", "-A", "work_celery", "worker", "--pool", "solo", "--loglevel", "info"]
+    with worker(*command, "--without-gossip", "--without-mingle", ready=" ready."):
+        begun = time.monotonic_ns()
+        for idx in range(n):
+            nothing.delay(idx)
+        rate = n / (until_ended() - begun) * 1e9
+        return rate, median_start(lambda: now.delay().get(timeout=PATIENCE))
+
+
+def taskiq(n: int) -> tuple[float, float]:
+    """Tasks a second, and milliseconds to the start."""
+    from work_taskiq import broker, nothing, now
+
+    async def start() -> int:
+        called = await now.kiq()
+        result = await called.wait_result(check_interval=0.001, timeout=PATIENCE)
+        return int(result.return_value)
+
+    async def measure() -> tuple[float, float]:
+        await broker.startup()
+        begun = time.monotonic_ns()
+        for first in range(0, n, 100):
+            await asyncio.gather(*(nothing.kiq(idx) for idx in range(first, min(first + 100, n))))
+        rate = n / (await asyncio.to_thread(until_ended) - begun) * 1e9
+        starts = []
+        for _ in range(2 * CALLS):
+            called_at = time.monotonic_ns()
+            starts.append((await start() - called_at) / 1e6)
+        await broker.shutdown()
+        return rate, statistics.median(starts[CALLS:])
+
+    command = [sys.executable, "-m", "taskiq", "worker", "work_taskiq:broker", "--workers", "1"]
+    with worker(*command, ready="Listening started"):
+        return asyncio.run(measure())
+
+
+def median_start(call: Callable[[], int]) -> float:
+    """Milliseconds from a call to the code, by what the code says when it began."""
+    starts = []
+    for _ in range(2 * CALLS):
+        called_at = time.monotonic_ns()
+        starts.append((call() - called_at) / 1e6)
+    return statistics.median(starts[CALLS:])
+
+
+def submit(n: int) -> float:
+    """Runs a second that a flow submits, executes and has recorded in full."""
+    from work_tidegate import submits
+
+    submits(200)
+    begun = time.monotonic()
+    assert submits(n) == n
+    return n / (time.monotonic() - begun)
+
+
+def importing() -> float:
+    """Milliseconds that `import tidegate` adds to the start of Python."""
+
+    def once(code: str) -> float:
+        begun = time.monotonic()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.monotonic() - begun
+
+    pairs = [(once("import tidegate"), once("pass")) for _ in range(10)]
+    return statistics.median((with_it - without) * 1e3 for with_it, without in pairs)
+
+
+def unrecorded() -> float:
+    """Microseconds that a decorated function adds to a call outside of any run, with recording off."""
+    code = """
+import time
+from work_tidegate import nothing
+def per_call(function, n=20_000):
+    begun = time.perf_counter()
+    for idx in range(n): function(idx)
+    return (time.perf_counter() - begun) / n * 1e6
+per_call(nothing, 100)
+print(per_call(nothing) - per_call(nothing.fn))
+"""
+    environment = {**os.environ, "TIDEGATE_RECORDING": "off"}
+    command = [sys.executable, "-c", code]
+    return float(subprocess.run(command, env=environment, cwd=HERE, check=True, capture_output=True).stdout)
+
+
+def spread(values: list[float], digits: int) -> str:
+    """`median (min to max)`."""
+    return "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})".format(statistics.median(values), min(values), max(values), d=digits)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    options = parser.parse_args()
+    os.environ["BENCH_TASKS"] = str(options.tasks)
+    os.environ["BENCH_ENDED"] = str(Path(tempfile.mkdtemp()) / "ended")
+    sys.path.insert(0, str(HERE))
+    with server():
+        measure_all(options)
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    """In rounds."""
+    rounds: dict[str, list[tuple[float, float]]] = {}
+    submitted = []
+    for _ in range(options.rounds):
+        for measure in (tidegate, celery, taskiq):
+            rounds.setdefault(measure.__name__, []).append(measure(options.tasks))
+        submitted.append(submit(options.tasks))
+    print(f"{options.tasks:,} tasks, {options.rounds} rounds, medians (min to max)")
+    for name, measured in rounds.items():
+        rates, starts = [rate for rate, _ in measured], [start for _, start in measured]
+        print(f"{name:<10} {spread(rates, 0):>28} tasks/s   start {spread(starts, 1):>22} ms")
+    fastest = [max(others) for others in zip(*(([rate for rate, _ in rounds[name]]) for name in ("celery", "taskiq")))]
+    ratios = [ours / theirs for (ours, _), theirs in zip(rounds["tidegate"], fastest)]
+    print(f"tidegate / the faster of the others: {spread(ratios, 2)}")
+    print(f".submit() in one flow: {spread(submitted, 0)} runs/s")
+    print(f"import tidegate: {importing():.0f} ms")
+    print(f"a call outside of any run, recording off: {unrecorded():.1f} µs above the plain function")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The worker of Celery with Redis as its broker and its result backend: `celery -A work_celery worker`."""
+
+import os
+import time
+
+from celery import Celery
+from celery.signals import task_success
+
+from ends import Ends
+
+REDIS = os.environ["BENCH_REDIS"] + "/1"
+app = Celery("work", broker=REDIS, backend=REDIS)
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    result_expires=600,
+    task_acks_late=True,  # what is lost with a worker is delivered again: the least that the others do
+    worker_prefetch_multiplier=100,
+    worker_hijack_root_logger=False,
+)
+ends = Ends()
+
+
+@app.task
+def nothing(n):
+    """Finishes at once."""
+
+
+@app.task
+def now():
+    """When it began, by the monotonic clock of this machine, in nanoseconds."""
+    return time.monotonic_ns()
+
+
+@task_success.connect(sender=nothing)
+def _count(**_):
+    ends.one()
