@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -130,6 +131,24 @@ def waits_for_file(path: str) -> str:
 
 
 @flow
+def ends_what_it_forks() -> list:
+    """As `multiprocessing` does with its workers, and at once."""
+    workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,)) for _ in range(20)]
+    for worker in workers:
+        worker.start()
+        worker.terminate()
+    for worker in workers:
+        worker.join()
+    return [worker.exitcode for worker in workers]
+
+
+@flow
+def prints_and_dies() -> None:
+    print("the last words")
+    die("exit")
+
+
+@flow
 def fails() -> None:
     raise ValueError("no")
 
@@ -138,7 +157,7 @@ if __name__ == "__main__":
     serve(
         where, where_async, where_in_thread, where_task, where_process_task, dies, dies_as_task, dies_once, computes,
         sleeps_too_long, computes_too_long, does_not_end, ends_when_told, waits_for_file,
-        fails,
+        fails, ends_what_it_forks, prints_and_dies,
         queues=[queue],
         drain_seconds=20,
     )

@@ -57,8 +57,9 @@ def test_a_flow_has_a_process_and_a_task_a_thread(processes: Processes, queue: s
 
 def test_each_flow_has_a_fresh_process_and_tasks_share_warm_ones(processes: Processes, queue: str) -> None:
     processes.worker("process_work.py", queue)
-    assert len({result_of(work.where, queue)[0] for _ in range(3)}) == 3
-    assert len({result_of(work.where_process_task, queue)[0] for _ in range(3)}) == 1
+    of_tasks = {result_of(work.where_process_task, queue)[0] for _ in range(3)}
+    of_flows = {result_of(work.where, queue)[0] for _ in range(3)}
+    assert (len(of_tasks), len(of_flows - of_tasks)) == (1, 3)
 
 
 def test_what_a_process_writes_is_in_the_log(processes: Processes, queue: str) -> None:
@@ -157,6 +158,18 @@ def test_a_cancel_ends_the_process_and_all_below(
     until(lambda: not any(map(is_alive, pids)))
     if function is work.ends_when_told:
         assert lines_of(path)[1] == ["cleaned", "up"]
+
+
+def test_what_a_flow_forks_hears_signals(processes: Processes, queue: str) -> None:
+    processes.worker("process_work.py", queue)
+    assert result_of(work.ends_what_it_forks, queue) == [-signal.SIGTERM] * 20
+
+
+def test_what_was_printed_before_a_crash_is_seen(processes: Processes, queue: str) -> None:
+    worker = processes.worker("process_work.py", queue)
+    handle = work.prints_and_dies.with_options(queue=queue, max_crashes=0).delay()
+    handle.result(timeout=PATIENCE, raise_on_failure=False)
+    assert worker.stdout is not None and worker.stdout.readline() == "the last words\n"
 
 
 def test_a_worker_drains_its_processes(processes: Processes, queue: str, tmp_path: Path) -> None:

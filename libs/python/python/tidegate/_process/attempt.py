@@ -35,7 +35,7 @@ class ProcessAttempt:
         attempt = self._attempt
         try:
             # Where the process takes its time, the run counts as started, so that nobody else gets it meanwhile.
-            process = self._pool.take(slow=attempt.start)
+            process = self._pool.take(slow=attempt.start, is_fresh=self._function.kind == "flow")
         except CannotStart as error:
             attempt.start()
             cause, _, details = str(error).partition("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import io
 import os
 import pickle
 import queue
@@ -31,6 +32,8 @@ from .protocol import Assign, Done, Ended, Hooked, Leave, Pause, Prepare, Ready,
 def main(pipe: int, stacks: int) -> None:
     """Lives. `pipe` and `stacks` are descriptors that the parent has given to it."""
     faulthandler.enable(stacks)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is seen
     for descriptor in (pipe, stacks):
         os.set_inheritable(descriptor, False)
     sys.exit(Child(Connection(pipe)).run())
@@ -48,8 +51,7 @@ class Child:
 
     def run(self) -> int:
         """Executes what comes, until there is nothing more; the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        _handle_signals(self._on_signal)
         try:
             _prepare(self._connection.recv())
         except BaseException as error:
@@ -102,6 +104,28 @@ class Child:
                 f"tidegate: {name} at process {os.getpid()}: the worker decides on its end; to stop what it executes, "
                 f"cancel run {running.assign.facts['run_id']}\n"
             )
+
+
+def _handle_signals(handler: Callable[[int, Any], None]) -> None:
+    """Has `handler` called in this process, and not in what its code forks: the workers of a pool, say, are to end when
+    they are told to, from their first moment on."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    defaults = {number: signal.signal(number, handler) for number in numbers}
+    masks = threading.local()
+
+    def before() -> None:
+        # Python forgets in the fork what has come before it was ready.
+        masks.earlier = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.earlier)
+
+    def after_in_child() -> None:
+        for number, default in defaults.items():
+            signal.signal(number, default)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def _prepare(prepare: Prepare) -> None:

@@ -57,13 +57,14 @@ class Pool:
             self.close(0.0)
             raise
 
-    def take(self, slow: Callable[[], None] = lambda: None) -> Process:
-        """A process that is ready, for the caller alone; calls `slow` where it has to wait long.
+    def take(self, slow: Callable[[], None] = lambda: None, is_fresh: bool = False) -> Process:
+        """A process that is ready, for the caller alone; calls `slow` where it has to wait long. With `is_fresh` it has
+        executed nothing before.
 
         Raises :class:`CannotStart`.
         """
         for n_left in reversed(range(_TRIES)):
-            process = self._next()
+            process = self._next(is_fresh)
             self._add_spares()
             try:
                 process.await_ready(SLOW_SECONDS, slow)
@@ -75,9 +76,9 @@ class Pool:
                 return process
         raise AssertionError("the loop returns or raises")
 
-    def _next(self) -> Process:
+    def _next(self, is_fresh: bool) -> Process:
         with self._lock:
-            while self._idle:
+            while self._idle and not is_fresh:
                 process = self._idle.pop()
                 if not process.has_ended():
                     return process
