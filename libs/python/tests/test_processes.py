@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,7 @@ def test_functions_travel_by_name_with_their_options() -> None:
     other = work.where.with_options(retries=3, name="elsewhere")
     copy = pickle.loads(pickle.dumps(other))
     assert (copy.fn, copy.name, copy.options) == (other.fn, "elsewhere", other.options)
+    assert deepcopy([other])[0] is other
 
 
 def test_the_memory_killer_is_named() -> None:

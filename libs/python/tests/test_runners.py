@@ -68,6 +68,18 @@ def fails_at_first(path: str) -> int:
     return len(set(Path(path).read_text().splitlines()))
 
 
+heard: list[Any] = []
+
+
+def hear(run: Any, result: Any, parameters: Any) -> None:
+    heard.append((os.getpid(), run.name, result, parameters))
+
+
+@task(on_completion=hear)
+def hooked(n: int) -> int:
+    return 2 * n
+
+
 @task
 def gives_a_lock() -> Any:
     return threading.Lock()
@@ -165,6 +177,15 @@ def test_a_retry_is_made_in_a_process_too(tmp_path: Path) -> None:
         return fails_at_first.submit(str(tmp_path / "pids")).result()
 
     assert outer() == 1, "the process is used again"
+
+
+def test_hooks_are_called_where_the_run_was_submitted() -> None:
+    @in_processes
+    def outer() -> int:
+        return hooked.submit(4).result()
+
+    assert outer() == 8
+    assert heard == [(os.getpid(), "hooked", 8, {"n": 4})]
 
 
 def test_what_cannot_go_to_a_process_is_named() -> None:

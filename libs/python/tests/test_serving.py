@@ -64,8 +64,9 @@ def test_a_worker_says_what_it_serves_and_how_it_stands(
 
 
 def test_a_path_names_functions_too(processes: Processes, server: str, queue: str) -> None:
-    worker = processes.start("-m", "tidegate", "serve", str(HERE / "process_work.py") + ":where", "--queue", queue)
-    assert "serves flow where (process) from" in next_line(worker, " serves ")
+    target = str(HERE / "process_work.py") + ":where"
+    worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue, "--limit", "3")
+    assert f"serves flow where (process) from {queue}, 3 flows at once" in next_line(worker, " serves ")
     assert work.where.with_options(queue=queue).delay().result(timeout=PATIENCE)[1] == worker.pid
 
 
@@ -150,6 +151,10 @@ def test_wrong_options_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         serve(work.where, limits=3)
     with pytest.raises(InvalidArgument, match="takes flows and tasks, not a .*: decorate it first"):
         serve(os.getpid)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"serve\(limit=0\): it is a whole number from 1 to 10,000"):
+        work.where_task.serve(limit=0)
+    with pytest.raises(InvalidArgument, match=r"serve\(flow_limit='many'\): it is a whole number"):
+        work.where.serve(flow_limit="many")
     monkeypatch.setenv("TIDEGATE_HEARTBEAT_LINE_SECONDS", "often")
     with pytest.raises(InvalidArgument, match="TIDEGATE_HEARTBEAT_LINE_SECONDS=often is no number of seconds"):
         work.where.serve()

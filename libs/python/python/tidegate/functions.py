@@ -488,6 +488,12 @@ class Function(Generic[P, R_co]):
                 f"the {option} {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"
             ) from None
 
+    def __copy__(self: Self) -> Self:
+        return self  # as Python has it for functions
+
+    def __deepcopy__(self: Self, memo: Any) -> Self:
+        return self
+
     def __reduce__(self) -> Any:
         """It travels by its name: who receives it imports it."""
         from ._process.reference import reduce

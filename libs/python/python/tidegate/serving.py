@@ -30,14 +30,18 @@ if TYPE_CHECKING:
 _TIMEOUT_GRACE_SECONDS = 5.0
 #: How long threads that have nothing more to do may take to end, in seconds.
 _IDLE_SECONDS = 1.0
+#: Tasks and flows at once, unless it is said.
+_TASKS, _FLOWS = 10, 100
+#: What a worker may have of either.
+_MAX_SLOTS = 10_000
 #: They have a worker take no more; a second one ends it.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
     *functions: Function[Any, Any],
-    limit: int = 10,
-    flow_limit: int = 100,
+    limit: Optional[int] = None,
+    flow_limit: Optional[int] = None,
     queues: Sequence[str] = ("default",),
     drain_seconds: float = 30.0,
     labels: Optional[Mapping[str, str]] = None,
@@ -49,8 +53,9 @@ def serve(
     other than the main one, signals are not this function's. Where an event loop runs it gives an awaitable: to end it,
     cancel that.
 
-    :param limit: tasks at once; async ones share an event loop.
-    :param flow_limit: flows at once; they mostly wait for their children.
+    :param limit: tasks at once, 1 to 10,000; async ones share an event loop. Default: 10. Where only flows are served: flows
+        at once.
+    :param flow_limit: flows at once, 1 to 10,000; they mostly wait for their children. Default: 100.
     :param queues: where to take runs from. 1 to 64.
     :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
     :param labels: what tells this worker from others: it gets the runs that require no label which it lacks
@@ -71,16 +76,26 @@ def serve(
             raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
     if not served:
         raise InvalidArgument("serve() needs at least one flow or task")
+    if flow_limit is None and all(kind == "flow" for kind, _ in served):
+        flow_limit = limit
+    n_tasks = _slots("limit", _TASKS if limit is None else limit)
+    n_flows = _slots("flow_limit", _FLOWS if flow_limit is None else flow_limit)
     heartbeat_line_seconds()  # a wrong one is told here
 
     def make() -> Serving:
-        return Serving(served, limit, flow_limit, list(queues), drain_seconds, dict(labels or {}))
+        return Serving(served, n_tasks, n_flows, list(queues), drain_seconds, dict(labels or {}))
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return make().run()
     return _serve_async(make)
+
+
+def _slots(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_SLOTS:
+        return value
+    raise InvalidArgument(f"serve({name}={value!r}): it is a whole number from 1 to {_MAX_SLOTS:,}")
 
 
 def _refuse(unknown: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ def execute(
     function: Function[Any, Any], arguments: dict[str, Any], facts: dict[str, Any], context: RunContext, control: Control
 ) -> Outcome:
     """As :func:`tidegate._execution.execute`, by a child."""
+    context.parameters = arguments
     try:
         assign = assignment(function, arguments, facts)
     except PayloadError as error:

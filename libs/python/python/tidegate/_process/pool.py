@@ -72,6 +72,9 @@ class Pool:
                 self.discard(process)
                 if not n_left or error.is_for_good:
                     raise
+            except BaseException:  # who waits for it is interrupted
+                self.discard(process)
+                raise
             else:
                 return process
         raise AssertionError("the loop returns or raises")

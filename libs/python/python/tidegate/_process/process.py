@@ -11,7 +11,7 @@ import tempfile
 import threading
 from multiprocessing import connection, spawn
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import IO, Any, Callable, Optional, Sequence
 
 from ..errors import TidegateError
 from . import before_main, warden
@@ -45,9 +45,10 @@ class Process:
     def __init__(self, functions: Sequence[bytes], look_seconds: Optional[float] = None) -> None:
         ours, theirs = socket.socketpair()
         #: `faulthandler` writes into it; a file, because a dying process cannot wait for a reader.
-        self._stacks = tempfile.TemporaryFile()
+        self._stacks = _memory_file()
         self._oom_kills = OomKills.now()
         descriptors = (theirs.fileno(), self._stacks.fileno())
+        self._is_closed = False
         program = (
             f"import sys; sys.path.append({_HOME!r}); "
             f"from tidegate._process.child import main; main{descriptors}"
@@ -154,6 +155,7 @@ class Process:
     def close(self) -> None:
         """Ends it, if it has not ended, and all that it has started."""
         self.kill()
+        self._is_closed = True
         self._popen.wait()
         warden.forget(self._popen.pid)
         self._connection.close()
@@ -163,10 +165,20 @@ class Process:
             self._ended = None
 
     def _signal(self, number: int) -> None:
+        if self._is_closed:
+            return  # the number may be another's by now
         try:
             os.killpg(self._popen.pid, number)
         except (ProcessLookupError, PermissionError):
             pass  # the group is empty, or (on macOS) has only ended processes
+
+
+def _memory_file() -> IO[bytes]:
+    """A file without a name; in memory where the system has that, because a container may have no place to write."""
+    try:
+        return open(os.memfd_create("tidegate"), "w+b")
+    except (AttributeError, OSError):
+        return tempfile.TemporaryFile()
 
 
 def _descriptor_of_end(pid: int) -> Optional[int]:

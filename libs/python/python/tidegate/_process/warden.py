@@ -29,6 +29,7 @@ for each in $groups; do kill -9 "-$each" 2>/dev/null; done
 """
 
 _lock = threading.Lock()
+_is_missing = False
 _warden: Optional[subprocess.Popen[bytes]] = None
 
 
@@ -43,21 +44,30 @@ def forget(group: int) -> None:
 
 
 def _tell(line: str) -> None:
-    global _warden
+    global _warden, _is_missing
     with _lock:
-        if _warden is None:
-            _warden = subprocess.Popen(
-                ["/bin/sh", "-c", _SCRIPT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        if _is_missing:
+            return
+        try:
+            _warden = _warden or _start()
+        except OSError:  # an image without a shell: there the children watch over themselves alone
+            _is_missing = True
+            return
         assert _warden.stdin is not None
         try:
             os.write(_warden.stdin.fileno(), line.encode())
         except OSError:
-            pass  # someone killed it; the children still watch over themselves
+            pass  # someone killed it
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _end() -> None:
