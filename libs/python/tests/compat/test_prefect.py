@@ -7,37 +7,15 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tidegate.compat.prefect
 from conftest import PATIENCE, Processes, until
+from running import INSTALLED, SCRIPTS, run, runs, states
 from tidegate import get_run
-from tidegate._connection import block, client
 
 pytestmark = pytest.mark.usefixtures("server")
-SCRIPTS = Path(__file__).parent / "scripts"
-#: What a program that is not started by the command does first.
-INSTALLED = f"import sys, tidegate.compat.prefect; tidegate.compat.prefect.install(); sys.path.append({str(SCRIPTS)!r})"
-
-
-def run(processes: Processes, name: str, *arguments: str) -> str:
-    """Runs the script `name`; its output."""
-    return processes.run("-m", "tidegate.compat.prefect", str(SCRIPTS / f"{name}.py"), *arguments)
-
-
-def runs(filter: str) -> list[Any]:
-    found, _ = block(client().list_runs(filter, 1000, ""))
-    return list(found)
-
-
-def states(filter: str) -> dict[str, list[str]]:
-    """The states of runs, by the names of their functions."""
-    by_name: dict[str, list[str]] = {}
-    for run in runs(filter):
-        by_name.setdefault(run.name, []).append(run.state[0])
-    return by_name
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
@@ -251,3 +229,12 @@ def test_limits_and_events(processes: Processes) -> None:
     assert refused == "concurrency(occupy=2): Tidegate takes one slot of a limit at a time"
     (plain,) = runs('flow = "plain"')
     until(lambda: any('"order.shipped"' in line for line in get_run(plain.id).logs()))
+
+
+@pytest.mark.parametrize("script, last", [("dag", "told"), ("subflows", "whole 3"), ("asynchronous", "sum 6")])
+def test_without_recording_no_server_is_needed(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch, script: str, last: str
+) -> None:
+    monkeypatch.setenv("TIDEGATE_RECORDING", "off")
+    monkeypatch.setenv("TIDEGATE_ADDRESS", "http://127.0.0.1:1")
+    assert run(processes, script).splitlines()[-1] == last

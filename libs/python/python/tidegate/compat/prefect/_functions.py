@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
-from ... import functions
+from ... import _unrecorded, functions
 from ..._execution import LocalCall, submit
+from ..._runtime import current_run
 from ...functions import Options
 from ...futures import Future, dependencies, resolve
 from . import _options, _own_loop, _states, _transactions
@@ -46,6 +47,8 @@ class Function(functions.Function[Any, Any]):
         #: True of an async function.
         self.isasync = self.is_async
         self._has_own_loop = False
+        #: What :meth:`in_thread` gives, and the options that it has.
+        self._twin: tuple[Optional[Options], Any] = (None, None)
         #: The hooks of a task that undo and confirm what it has done: `on_rollback` and `on_commit`.
         self._undo = _listed(given.get("on_rollback")), _listed(given.get("on_commit"))
 
@@ -122,7 +125,9 @@ class Function(functions.Function[Any, Any]):
             return _ended(self.kind, call, None, translated(error), return_state)
         return _ended(self.kind, call, value, None, return_state)
 
-    def _local_call(self, arguments: dict[str, Any]) -> LocalCall:
+    def _local_call(self, arguments: dict[str, Any]) -> LocalCall | _Unrecorded:
+        if _is_unrecorded():
+            return _Unrecorded(self, arguments)
         call = LocalCall(self, arguments)
         call.future = Future(self.name)  # it tells the id
         return call
@@ -137,7 +142,7 @@ class Function(functions.Function[Any, Any]):
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Optional[Iterable[Any]] = None, **kwargs: Any
     ) -> Any:
-        """Executes it in the background of this process and gives a future; with `return_state`, its state at the end."""
+        """Executes it in the background of this process and gives a future; with `return_state`, the state it ends with."""
         with translating():
             arguments = self._arguments(plain(args), plain(kwargs))
         future = self._submitted(arguments, wait_for)
@@ -194,7 +199,8 @@ class Function(functions.Function[Any, Any]):
         return self._future(handle)
 
     def _submitted(self, arguments: dict[str, Any], wait_for: Optional[Iterable[Any]]) -> Any:
-        return self._future(submit(self.in_thread(), arguments, plain(list(wait_for or ()))))
+        start = _unrecorded.submit if _is_unrecorded() else submit
+        return self._future(start(self.in_thread(), arguments, plain(list(wait_for or ()))))
 
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFuture(source)
@@ -203,8 +209,11 @@ class Function(functions.Function[Any, Any]):
         """The same function, for threads that have no event loop: an async one makes its own."""
         if not self.is_async:
             return self
-        made = self._again(self.options, self._receiver)
-        made.is_async, made._has_own_loop = False, True
+        options, made = self._twin
+        if options is not self.options:
+            made = self._again(self.options, self._receiver)
+            made.is_async, made._has_own_loop = False, True
+            self._twin = (self.options, made)
         return made
 
     def call_with(self, arguments: dict[str, Any]) -> Any:
@@ -221,7 +230,8 @@ class Function(functions.Function[Any, Any]):
 
     @contextmanager
     def _executing(self, arguments: dict[str, Any]) -> Iterator[None]:
-        with executing(self, self._with_defaults(arguments)), _transactions.of_task(*self._undo) if any(self._undo) else nullcontext():
+        undoing = _transactions.of_task(*self._undo) if any(self._undo) else nullcontext()
+        with executing(self, self._with_defaults(arguments)), undoing:
             yield
 
     def _with_defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -345,14 +355,34 @@ def _serving() -> Any:
     return _serving
 
 
-def _ended(kind: str, call: LocalCall, value: Any, error: Optional[BaseException], return_state: bool) -> Any:
+def _is_unrecorded() -> bool:
+    return current_run() is None and _unrecorded.is_off()
+
+
+class _Unrecorded:
+    """A call of which the server learns nothing, with what is asked of :class:`LocalCall`."""
+
+    future: Optional[Future[Any]] = None
+
+    def __init__(self, function: Function, arguments: dict[str, Any]) -> None:
+        self._call = function, arguments
+
+    def run(self) -> Any:
+        """In plain code."""
+        return _unrecorded.call(*self._call)
+
+    def coroutine(self) -> Any:
+        """In async code."""
+        return _unrecorded.call_async(*self._call)
+
+
+def _ended(kind: str, call: LocalCall | _Unrecorded, value: Any, error: Optional[BaseException], return_state: bool) -> Any:
     if not return_state:
         if error is not None:
             raise error
         return value
     state = State("COMPLETED", data=value) if error is None else _states.of_error(error)
-    assert call.future is not None
-    if call.future.id is not None:
+    if call.future is not None and call.future.id is not None:
         _states.is_of(state, kind, call.future.id)
     return state
 

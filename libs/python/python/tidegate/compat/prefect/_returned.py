@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._connection import SLICE_SECONDS, awaited, block, client
 from ..._runtime import current_run
-from ._errors import FailedRun
+from ._errors import CancelledRun, FailedRun
 from ._futures import PrefectFuture, replaced, resolve_futures_to_states
 from ._states import State, is_states, return_value_to_state
 
@@ -18,7 +18,8 @@ def settled(value: Any) -> Any:
     value = _with_states(value)
     if isinstance(value, State) and value.is_cancelled():
         run = current_run()
-        assert run is not None
+        if run is None:  # it is not recorded
+            raise CancelledRun(value.message or "the code returned a cancelled state")
         block(client().cancel(run.run_id, value.message or "the code returned a cancelled state"))
         while True:
             time.sleep(SLICE_SECONDS)  # it is interrupted here
@@ -31,7 +32,8 @@ async def settled_async(value: Any) -> Any:
         value = await asyncio.to_thread(_with_states, value)
     if isinstance(value, State) and value.is_cancelled():
         run = current_run()
-        assert run is not None
+        if run is None:
+            raise CancelledRun(value.message or "the code returned a cancelled state")
         await awaited(client().cancel(run.run_id, value.message or "the code returned a cancelled state"))
         await asyncio.Event().wait()  # it is interrupted here
     return _settled(value)
