@@ -88,7 +88,7 @@ def computes(path: str) -> None:
         compute_in_c()
 
 
-@flow(timeout_seconds=0.5)
+@flow(timeout_seconds=2)
 def sleeps_too_long(path: str) -> None:
     note(path, os.getpid(), start_grandchild())
     try:
@@ -97,7 +97,7 @@ def sleeps_too_long(path: str) -> None:
         note(path, "cleaned up")
 
 
-@task(timeout_seconds=0.5, execution="process")
+@task(timeout_seconds=2, execution="process")
 def computes_too_long(path: str) -> None:
     note(path, os.getpid(), start_grandchild())
     compute_in_c()

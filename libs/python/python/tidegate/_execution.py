@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Generator, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Generator, NamedTuple, Optional, Union
 
 from . import _core, _payload, hooks
 from ._connection import SLICE_SECONDS, awaited, block, client
@@ -213,6 +213,7 @@ class LocalCall:
         #: A process of its own executes the code.
         self.in_process = function.options.execution == "process"
         self._facts: dict[str, Any] = {}
+        self._begin: Callable[[], None] = lambda: None
         self._new_run: Optional[_core.NewRun] = None
         self._pending: Optional[_core.Op] = None
 
@@ -255,7 +256,7 @@ class LocalCall:
                 if isinstance(step, tuple) and self.in_process:
                     from ._process import local
 
-                    answer = local.execute(self.function, self.arguments, self._facts, *step)
+                    answer = local.execute(self.function, self.arguments, self._facts, self._begin, *step)
                 elif isinstance(step, tuple):
                     answer = execute(self.function, self.arguments, *step)
                 elif isinstance(step, (float, int)):
@@ -282,7 +283,7 @@ class LocalCall:
                 if isinstance(step, tuple) and self.in_process:
                     from ._process import local
 
-                    answer = await local.execute_async(self.function, self.arguments, self._facts, *step)
+                    answer = await local.execute_async(self.function, self.arguments, self._facts, self._begin, *step)
                 elif isinstance(step, tuple):
                     answer = await execute_async(self.function, self.arguments, *step)
                 elif isinstance(step, (float, int)):
@@ -339,7 +340,10 @@ class LocalCall:
             context.parameters = self.arguments
             if self.future is not None:
                 self.future._running = True
-            local.start()
+            if self.in_process:
+                self._begin = local.start  # once there is a process: its start takes none of the run's time
+            else:
+                local.start()
             try:
                 outcome: Outcome = yield context, control
             except asyncio.CancelledError as error:  # by who awaits this call: it is over

@@ -27,12 +27,15 @@ class Answer(Protocol):
 
     def wait(self, seconds: float) -> bool:
         """Waits up to `seconds`; True when it is done."""
+        ...
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Has `callback` called when it is done."""
+        ...
 
     def result(self) -> Any:
         """What came of it."""
+        ...
 
 
 class Pauser(Protocol):
@@ -47,6 +50,7 @@ class Pauser(Protocol):
         request: Optional[tuple[str, bytes]] = None,
     ) -> Answer:
         """Begins to wait; the result is what the run is resumed with, as `(encoding, data)`."""
+        ...
 
 
 def facts_of(attempt: _core.Attempt, function: Function[Any, Any], traceparent: str) -> dict[str, Any]:

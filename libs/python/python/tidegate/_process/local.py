@@ -7,7 +7,7 @@ import atexit
 import os
 import pickle
 import threading
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .._execution import Outcome
 from .._interrupt import Control
@@ -37,21 +37,26 @@ class RemoteTraceback(Exception):
 
 
 def execute(
-    function: Function[Any, Any], arguments: dict[str, Any], facts: dict[str, Any], context: RunContext, control: Control
+    function: Function[Any, Any],
+    arguments: dict[str, Any],
+    facts: dict[str, Any],
+    begin: Callable[[], None],
+    context: RunContext,
+    control: Control,
 ) -> Outcome:
-    """As :func:`tidegate._execution.execute`, by a child."""
-    context.parameters = arguments
-    try:
-        assign = assignment(function, arguments, facts)
-    except PayloadError as error:
-        return Outcome("failed", error=error)
+    """As :func:`tidegate._execution.execute`, by a child; calls `begin` when there is one, or it is known that there is none."""
     pool = _pool()
     try:
+        assign = assignment(function, arguments, facts)
         process = pool.take()
+    except PayloadError as error:
+        return Outcome("failed", error=error)
     except CannotStart as error:
         return _crashed(context, *_split(str(error)))
     except Interrupted as error:
         return Outcome("stopped", error=error)
+    finally:
+        begin()
     execution = Execution(process, assign, context._pauser)
     try:
         with control.elsewhere(execution.stop):
@@ -73,10 +78,15 @@ def execute(
 
 
 async def execute_async(
-    function: Function[Any, Any], arguments: dict[str, Any], facts: dict[str, Any], context: RunContext, control: Control
+    function: Function[Any, Any],
+    arguments: dict[str, Any],
+    facts: dict[str, Any],
+    begin: Callable[[], None],
+    context: RunContext,
+    control: Control,
 ) -> Outcome:
     """As :func:`execute`, for who awaits it."""
-    executing = asyncio.ensure_future(asyncio.to_thread(execute, function, arguments, facts, context, control))
+    executing = asyncio.ensure_future(asyncio.to_thread(execute, function, arguments, facts, begin, context, control))
     try:
         return await asyncio.shield(executing)
     except asyncio.CancelledError:

@@ -53,7 +53,7 @@ class Process:
             f"import sys; sys.path.append({_HOME!r}); "
             f"from tidegate._process.child import main; main{descriptors}"
         )
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
         self._popen = subprocess.Popen(
             [sys.executable, *flags, "-c", program],
             stdin=subprocess.DEVNULL,
