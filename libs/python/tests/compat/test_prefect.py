@@ -79,11 +79,13 @@ def test_async_code(processes: Processes) -> None:
 
 def test_names_that_are_not_there(processes: Processes) -> None:
     out = run(processes, "names", "one", "-x")
-    secret, nothing, module, option, last = out.splitlines()
+    secret, nothing, module, option, visualize, deploy, last = out.splitlines()
     assert "`prefect.blocks` is not there" in secret and "environment" in secret
     assert "`prefect.nothing` is not there" in nothing and "README" in nothing
     assert "`prefect.nothing` is not there" in module
     assert "@flow has no option `infrastructure`" in option
+    assert "`prefect.Flow.visualize` is not there" in visualize and "tidegate run tree" in visualize
+    assert "`prefect.Flow.deploy` is not there" in deploy and "serve(flow.to_deployment(name))" in deploy
     assert last == "['one', '-x'] __main__ wait"
 
 

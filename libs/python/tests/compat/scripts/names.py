@@ -15,4 +15,9 @@ try:
     flow(infrastructure="k8s")(lambda: None)
 except TypeError as error:
     print(error)
+for call in (lambda: flow(print).visualize(), lambda: flow(print).deploy("x", work_pool_name="p")):
+    try:
+        call()
+    except (AttributeError, NotImplementedError) as error:
+        print(error)
 print(sys.argv[1:], __name__, prefect.futures.wait.__name__)

@@ -2,6 +2,7 @@
 
 import sys
 
+from ..._process import before_main
 from . import _finder, _logs
 
 USAGE = "usage: python -m tidegate.compat.prefect (script.py | -m module) [arguments]"
@@ -13,6 +14,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(USAGE)
     _finder.install()
     _logs.show()
+    before_main.append(f"{_logs.__name__}:show")
     if arguments[0] == "-m":
         _finder.run_module(arguments[1], arguments[1:])
     else:

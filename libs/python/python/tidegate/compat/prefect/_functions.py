@@ -21,6 +21,7 @@ from ._calls import executing, naming
 from ._errors import MappingLengthMismatch, MappingMissingIterable, translated, translating
 from ._futures import PrefectDistributedFuture, PrefectFlowRunFuture, PrefectFuture, PrefectFutureList
 from ._hooks import RetryCondition, adapted
+from ._missing import explain
 from ._returned import settled, settled_async
 from ._states import State
 
@@ -90,6 +91,11 @@ class Function(functions.Function[Any, Any]):
         """The same function with other options."""
         options, given = _options.own(self.options, given)
         return self._again(_options.options(options, _options.checked(self.kind, given)), self._receiver)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(explain(f"prefect.{type(self).__name__}.{name}"))
 
     def tagged(self, tags: Iterable[str]) -> Any:
         """The same function with more tags."""
@@ -284,6 +290,15 @@ class Flow(Function, functions.Flow[Any, Any]):
     def on_cancellation(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Has `fn` called when a run was cancelled."""
         return self._hook("on_cancellation", fn)
+
+    @classmethod
+    def from_source(cls, source: Any, entrypoint: str) -> Any:
+        """Not there."""
+        raise NotImplementedError(explain("prefect.Flow.from_source"))
+
+    def deploy(self, name: str, **options: Any) -> Any:
+        """Not there."""
+        raise NotImplementedError(explain("prefect.Flow.deploy"))
 
     def to_deployment(self, name: str, **options: Any) -> Any:
         """This flow under a name, to be given to `serve`."""

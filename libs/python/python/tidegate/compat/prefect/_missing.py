@@ -6,6 +6,9 @@ _SERVE = "a worker is a program that calls `serve`"
 _SCHEDULES = "Tidegate has no schedules of deployments yet; start runs by run_deployment(), such as from cron"
 #: By the full name; what is below it is meant too.
 _INSTEAD = {
+    "prefect.Flow.deploy": "serve the flow: `serve(flow.to_deployment(name))`; a program that serves it executes its runs",
+    "prefect.Flow.from_source": "install the code where it is served, and import the flow",
+    "prefect.Flow.visualize": "look at a run of it: `tidegate run tree`",
     "prefect.agent": _SERVE,
     "prefect.assets": "say what was made in an artifact (`prefect.artifacts`)",
     "prefect.automations": "use hooks, such as `on_failure`",
