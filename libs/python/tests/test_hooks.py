@@ -7,15 +7,18 @@ import json
 import threading
 import uuid
 from pathlib import Path
-from typing import Any, Callable
+from types import SimpleNamespace
+from typing import Any, Callable, Optional
 
 import pytest
 
 import work_authoring as work
 from conftest import PATIENCE, Processes
 from test_end_to_end import lines_of, until
+from tidegate import _dual, hooks
 from tidegate import InvalidArgument, RunCancelled, RunCrashed, RunFailed, flow, get_run, get_run_logger, task
 from tidegate._connection import block, client
+from tidegate._interrupt import Control
 
 STATES = ["on_completion", "on_failure", "on_crashed", "on_cancellation", "on_running"]
 
@@ -70,6 +73,32 @@ def test_delays_may_be_made_by_a_function() -> None:
     assert made.with_options(retries=1).options.delays() == [1.0]
     with pytest.raises(InvalidArgument, match="retry_delay_seconds is 'soon': give seconds, a list of them, or a function"):
         task(retries=3, retry_delay_seconds=lambda retries: "soon")(lambda_named)
+
+
+@pytest.mark.parametrize(("state", "expected"), [("CANCELLED", "CANCELLED"), ("RUNNING", None)])
+def test_a_cancel_that_overtook_the_start_is_one(
+    monkeypatch: pytest.MonkeyPatch, state: str, expected: Optional[str]
+) -> None:
+    """The server has ended the run before it heard of the start, so the report of its end is of no run of this worker."""
+
+    class Done:
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def wait(self, seconds: float) -> bool:
+            return True
+
+        def result(self) -> Any:
+            return self.value
+
+    run = SimpleNamespace(state=(state, state.title(), ""))
+    monkeypatch.setattr(hooks, "client", lambda: SimpleNamespace(peek_run=lambda run_id: Done(run)))
+    control = Control()
+    heard: Any = Done(None)
+    assert _dual.run(hooks.state_after(heard, control, "id")) is None, "it was not stopped"
+    control.stop("lost", "", 0.0)
+    found = _dual.run(hooks.state_after(heard, control, "id"))
+    assert (found and found.type) == expected
 
 
 @pytest.mark.usefixtures("server")

@@ -135,7 +135,7 @@ def test_positional_only_and_keyword_only_parameters() -> None:
     assert f._arguments(("1", "2"), {"c": "4"}) == {"a": 1, "b": 2, "c": 4}
     with pytest.raises(ParameterError, match="`f` takes at most 2 positional arguments, but was given 3"):
         f._arguments((1, 2, 3), {})
-    with pytest.raises(ParameterError, match="`f` cannot be called so: .*'a'.*positional"):
+    with pytest.raises(ParameterError, match="`f` takes `a` by its position, not by name: call it as f"):
         f._arguments((), {"a": 1, "b": 2})
 
 
@@ -294,12 +294,10 @@ class TestWithAServer:
         counter = Counter()
         assert counter.all() == [1, 3, 6, 7]
         assert counter.add.with_options(retries=1)(1) == 8
-        assert [Counter.made("1"), counter.made(2), Counter.made_too(3), counter.made_too.submit(4).result()] == [
-            "Counter 1",
-            "Counter 2",
-            "Counter 3",
-            "Counter 4",
-        ]
+        assert [Counter.made("1"), counter.made(2), counter.made.submit(3).result()] == [f"Counter {n}" for n in (1, 2, 3)]
+        assert Counter.made_too(4) == "Counter 4"
+        if sys.version_info < (3, 13):  # where a class method asks what it holds how it is to be bound
+            assert counter.made_too.submit(5).result() == "Counter 5"
         assert [Counter.plain("1"), counter.plain(2), Counter.plain_too(3), counter.plain_too.submit(4).result()] == [1, 2, 3, 4]
         with pytest.raises(PayloadError) as refused:
             work.Locked().add.delay(1)

@@ -12,6 +12,10 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Sequence, Union
 
+from . import _core
+from ._connection import client
+from ._dual import Steps
+from ._interrupt import Control
 from ._logging import get_run_logger
 from ._runtime import RunContext, _current
 from .errors import InvalidArgument, RunCancelled, RunCrashed, RunFailed
@@ -63,6 +67,18 @@ def has_hooks(function: Function[Any, Any], *state_types: str) -> bool:
 def has_end_hooks(function: Function[Any, Any]) -> bool:
     """True where some end of a run calls a hook of `function`."""
     return any(option != "on_running" for option in function._hooks)
+
+
+def state_after(heard: Optional[_core.Op], control: Control, run_id: str) -> Steps[Optional[State]]:
+    """The state that a report has led to, as the operation `heard` tells it; None where the run is another's by now."""
+    if heard is None:
+        return None
+    state: Optional[tuple[str, str, str]] = yield heard
+    if state is None and control.stopped is not None:
+        # A cancel that came before the server had heard of the start has ended the run at once.
+        run: _core.Run = yield client().peek_run(run_id)
+        state = run.state if run.state[0] == "CANCELLED" else None
+    return State(*state) if state is not None else None
 
 
 def run_hooks(

@@ -14,14 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _execution, _process, hooks
-from ._connection import awaited, block, client
+from . import _connection, _core, _dual, _execution, _process, hooks
+from ._connection import client
 from ._interrupt import Control
 from ._runtime import RunContext, facts_of
 from ._worker_lines import Tally, heartbeat_line_seconds, say
 from .errors import InvalidArgument, NonRetryable
 from .functions import Function
-from .states import State
 
 if TYPE_CHECKING:
     from ._process.pool import Pool
@@ -327,9 +326,9 @@ class _Attempt:
 
     def _give_up(self, end: str) -> None:
         heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
-        state = block(heard) if heard is not None else None
+        state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
         if state is not None:
-            hooks.run_hooks(self.function, self.context, State(*state))
+            hooks.run_hooks(self.function, self.context, state)
 
     def finish(self, outcome: _execution.Outcome) -> Optional[_core.Op]:
         """Reports the end; the operation tells the state for the hooks, where there are any."""
@@ -346,16 +345,16 @@ class _Attempt:
     def settle(self, outcome: _execution.Outcome) -> None:
         """Reports the end, and calls the hooks."""
         heard = self.finish(outcome)
-        state = block(heard) if heard is not None else None
+        state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
         if state is not None:
-            hooks.run_hooks(self.function, self.context, State(*state), outcome)
+            hooks.run_hooks(self.function, self.context, state, outcome)
 
     async def settle_async(self, outcome: _execution.Outcome) -> None:
         """As :meth:`settle`."""
         heard = self.finish(outcome)
-        state = await awaited(heard) if heard is not None else None
+        state = await _dual.Pending(hooks.state_after(heard, self.control, self.attempt.run_id))
         if state is not None:
-            await hooks.run_hooks_async(self.function, self.context, State(*state), outcome)
+            await hooks.run_hooks_async(self.function, self.context, state, outcome)
 
 
 def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:

@@ -149,6 +149,9 @@ class Parameters:
         for name in kwargs:
             if name not in parameters and not takes_any:
                 return self._unknown(name)
+        for name in kwargs:
+            if name in parameters and parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY:
+                return f"`{self._name}` takes `{name}` by its position, not by name: call it as {self._call()}"
         positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         takes_more = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values())
         if n_args > len(positional) and not takes_more:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any, Optional
 
-from .. import _core, hooks
-from .._connection import block, client
+from .. import _core, _dual, hooks
 from .._execution import End, Outcome, arguments_of, end_of
 from .._interrupt import Control
 from .._runtime import RunContext, facts_of
@@ -28,6 +27,7 @@ class ProcessAttempt:
         self._function = function
         self._tally = tally
         self._pool = pool
+        self._control = Control()
         self._span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
 
     def run(self) -> None:
@@ -43,7 +43,7 @@ class ProcessAttempt:
         facts = facts_of(attempt, self._function, self._span.traceparent)
         assign = Assign(next_number(), pickle.dumps(self._function), facts, attempt.parameters)
         execution = Execution(process, assign, attempt.pauser())
-        control = Control(execution.stop)
+        control = self._control = Control(execution.stop)
         watch = attempt.on_stop(control.stop)
         attempt.start()
         ended = execution.run()
@@ -78,11 +78,11 @@ class ProcessAttempt:
             context.parameters = arguments_of(self._function, self._attempt.parameters)
         except NonRetryable:
             pass  # what it died of has nothing to do with them
-        hooks.run_hooks(self._function, context, State(*state))
+        hooks.run_hooks(self._function, context, state)
 
-    def _report(self, end: End) -> Optional[tuple[str, str, str]]:
+    def _report(self, end: End) -> Optional[State]:
         """Reports the end; the state of the run after it, where there are hooks for one."""
         self._span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
         heard = self._attempt.finish(*end, hear=hooks.has_end_hooks(self._function))
         self._tally.add(end.end)
-        return block(heard) if heard is not None else None
+        return _dual.run(hooks.state_after(heard, self._control, self._attempt.run_id))
