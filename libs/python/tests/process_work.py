@@ -10,6 +10,7 @@ import sys
 import time
 
 from tidegate import current_run, flow, get_run_logger, serve, task
+from tidegate.runners import ProcessPoolTaskRunner
 
 queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
@@ -130,6 +131,20 @@ def waits_for_file(path: str) -> str:
     return "went on"
 
 
+@task
+def computes_in_a_pool(path: str) -> None:
+    note(path, os.getpid(), start_grandchild())
+    compute_in_c()
+
+
+@flow(max_crashes=0, task_runner=ProcessPoolTaskRunner(max_workers=2))
+def dies_over_its_pool(path: str) -> None:
+    computes_in_a_pool.submit(path)
+    while not os.path.exists(path):
+        time.sleep(0.02)
+    die("SIGKILL")
+
+
 @flow
 def ends_what_it_forks() -> list:
     """As `multiprocessing` does with its workers, and at once."""
@@ -157,7 +172,7 @@ if __name__ == "__main__":
     serve(
         where, where_async, where_in_thread, where_task, where_process_task, dies, dies_as_task, dies_once, computes,
         sleeps_too_long, computes_too_long, does_not_end, ends_when_told, waits_for_file,
-        fails, ends_what_it_forks, prints_and_dies,
+        fails, ends_what_it_forks, prints_and_dies, dies_over_its_pool,
         queues=[queue],
         drain_seconds=20,
     )

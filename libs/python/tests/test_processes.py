@@ -122,6 +122,32 @@ def test_nothing_survives_a_worker_that_was_killed(processes: Processes, queue: 
     assert (handle.run().attempt, handle.run().crashes) == (2, 1)
 
 
+def test_nothing_survives_a_flow_that_was_killed(processes: Processes, queue: str, tmp_path: Path) -> None:
+    path = tmp_path / "pids"
+    processes.worker("process_work.py", queue)
+    handle = work.dies_over_its_pool.with_options(queue=queue).delay(str(path))
+    with pytest.raises(RunCrashed):
+        handle.result(timeout=PATIENCE)
+    until(lambda: not any(map(is_alive, pids_of(path))))
+
+
+SCRIPT = """
+import sys
+import process_work as work
+work.computes_in_a_pool.with_options(execution="process")(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_a_script(processes: Processes, tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "pids"
+    script = processes.start("-c", SCRIPT, str(path))
+    pids = pids_of(path)
+    script.send_signal(number)
+    assert script.wait(PATIENCE) != 0
+    until(lambda: not any(map(is_alive, pids)))
+
+
 def test_a_call_that_sleeps_is_interrupted(processes: Processes, queue: str, tmp_path: Path) -> None:
     path = tmp_path / "pids"
     processes.worker("process_work.py", queue)
