@@ -156,7 +156,10 @@ class TestOfLocalRuns:
     def test_only_the_last_failure_is_one(self) -> None:
         seen: list[Any] = []
 
-        @task(retries=2, on_failure=lambda run: seen.append(("failed", run.attempt)), on_running=lambda run: seen.append(run.attempt))
+        def begun(run: Any) -> None:
+            seen.append(run.attempt)
+
+        @task(retries=2, on_failure=lambda run: seen.append(("failed", run.attempt)), on_running=begun)
         def fails() -> None:
             raise ValueError("no")
 

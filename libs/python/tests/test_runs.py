@@ -220,7 +220,8 @@ class TestInput:
             return dict(told)
 
         first = asked("approve")
-        assert first["request"] == "may I?" and first["schema"]["properties"]["amount"] == {"title": "Amount", "type": "integer"}
+        assert first["request"] == "may I?"
+        assert first["schema"]["properties"]["amount"] == {"title": "Amount", "type": "integer"}
         handle.resume({"approved": "yes", "amount": "many"})
         second = asked("approve#2")
         assert second["refused"] == "amount: Input should be a valid integer, unable to parse string as an integer"

@@ -156,7 +156,8 @@ async def asks_async() -> str:
 
 if __name__ == "__main__":
     serve(
-        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, hooked_flow, hooked_task, hooked_async_task, asks, asks_async,
+        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, asks, asks_async,
+        hooked_flow, hooked_task, hooked_async_task,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -61,7 +61,9 @@ def _asked(
 ) -> Steps[Any]:
     adapter = adapter_of(type)
     if adapter is None:
-        raise InvalidArgument(f"the input of the pause `{key}` cannot be of the type {type!r}: give a pydantic model or a type hint")
+        raise InvalidArgument(
+            f"the input of the pause `{key}` cannot be of the type {type!r}: give a pydantic model or a type hint"
+        )
     from pydantic import ValidationError
 
     asked: dict[str, Any] = {"request": request, "schema": _schema(adapter)}

@@ -163,7 +163,8 @@ def _find(filter: str, limit: int) -> Steps[list[RunHandle[Any]]]:
 def _find_by_key(key: str, name: str, parent: Optional[RunId]) -> Steps[list[RunHandle[Any]]]:
     if parent is None and not name:
         raise InvalidArgument(
-            f"the idempotency key {key!r} is unique within a parent, a deployment, a flow or a task: say name= or parent= with it"
+            f"the idempotency key {key!r} is unique within a parent, a deployment, a flow or a task: say name= or "
+            "parent= with it"
         )
     if parent is not None:
         scopes = [("parent", handle_of(parent).id)]
