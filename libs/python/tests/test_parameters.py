@@ -170,6 +170,9 @@ def test_names_of_runs_may_be_made_by_a_function() -> None:
 def test_checks_can_be_switched_off() -> None:
     loose = takes.with_options(validate_parameters=False)
     assert loose._arguments(("x",), {}) == {"n": "x"}
+    # Nothing would give it back where it is executed.
+    when = {"when": datetime(2026, 1, 2)}
+    assert takes.plain(when) == {"when": "2026-01-02T00:00:00"} and loose.plain(when) == when
 
 
 def test_pydantic_is_imported_for_what_needs_it_alone() -> None:
