@@ -240,3 +240,22 @@ def test_without_recording_no_server_is_needed(
     monkeypatch.setenv("TIDEGATE_RECORDING", "off")
     monkeypatch.setenv("TIDEGATE_ADDRESS", "http://127.0.0.1:1")
     assert run(processes, script).splitlines()[-1] == last
+
+
+def test_runs_are_found_by_what_is_known_of_them(processes: Processes) -> None:
+    *found, filter_error, client_error = run(processes, "finding", "7").splitlines()
+    assert found == [
+        "['marked-0', 'marked-1', 'marked-2', 'marked-3']",
+        "['marked-1', 'marked-3']",
+        "['marked-1']",
+        "['marked-2']",
+        "['marked-1', 'marked-3']",
+        "['marked-0', 'marked-1', 'marked-2', 'marked-3']",
+        "['marked-0']",
+        "4",
+        "marked-0 {'n': 0} ['step'] True",
+        "['marked-0']",
+        "[]",
+    ]
+    assert "FlowRunFilter has no `idempotency_key` here" in filter_error
+    assert "`delete_flow_run`" in client_error

@@ -66,6 +66,9 @@ class SyncPrefectClient:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_without(name))
+
     @property
     def api_url(self) -> str:
         """Where the server is."""
@@ -217,11 +220,13 @@ class PrefectClient:
     def __getattr__(self, name: str) -> Any:
         method = getattr(SyncPrefectClient, name, None)
         if name.startswith("_") or not callable(method):
-            raise AttributeError(
-                f"the client has no `{name}` in Tidegate's stand-in for Prefect; it has "
-                + ", ".join(known for known in dir(SyncPrefectClient) if not known.startswith("_"))
-            )
+            raise AttributeError(_without(name))
         return in_thread(getattr(self._plain, name))
+
+
+def _without(name: str) -> str:
+    known = ", ".join(known for known in dir(SyncPrefectClient) if not known.startswith("_"))
+    return f"the client has no `{name}` in Tidegate's stand-in for Prefect; it has {known}; for other things use `tidegate`"
 
 
 def get_client(httpx_settings: Optional[dict[str, Any]] = None, sync_client: bool = False) -> Any:
