@@ -192,11 +192,11 @@ def _prepared(option: str, hook: Any, function: str) -> Hook:
     raise InvalidArgument(
         f"{option} of `{function}` cannot call its hook `{_name(hook)}{_parameters(hook)}`: a hook takes any of "
         f"{', '.join(_NAMES)} by these names, or three positional arguments (flow_or_task, run, state); rename its "
-        f"parameters, such as `def {_name(hook)}({option_example(option)})`"
+        f"parameters, such as `def {_name(hook)}({_example(option)})`"
     )
 
 
-def option_example(option: str) -> str:
+def _example(option: str) -> str:
     """Parameters that a hook of this option is likely to want."""
     return {"on_completion": "run, result", "on_failure": "run, exception"}.get(option, "run, state")
 
