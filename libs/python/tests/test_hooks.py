@@ -153,6 +153,24 @@ class TestOfLocalRuns:
         asyncio.run(outer())
         assert seen == ["RUNNING", "COMPLETED", "COMPLETED"]
 
+    def test_a_call_that_is_given_up_has_failed(self) -> None:
+        seen: list[Any] = []
+
+        async def ended(run: Any, state: Any) -> None:
+            await asyncio.sleep(0)
+            seen.append((state.type, get_run(run.id).state.type))
+
+        @task(on_failure=ended)
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        async def gives_up() -> None:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(endless(), 0.2)
+
+        asyncio.run(gives_up())
+        assert seen == [("FAILED", "FAILED")]
+
     def test_only_the_last_failure_is_one(self) -> None:
         seen: list[Any] = []
 

@@ -247,11 +247,14 @@ class LocalCall:
     def _run(self) -> Any:
         steps = self._steps()
         answer: Any = None
+        error: Optional[BaseException] = None
         while True:
             try:
-                step = steps.send(answer)
+                step = steps.send(answer) if error is None else steps.throw(error)
             except StopIteration as end:
                 return end.value
+            finally:
+                error = None  # it holds this frame, which would hold it
             try:
                 if isinstance(step, tuple) and self.in_process:
                     from ._process import local
@@ -267,18 +270,21 @@ class LocalCall:
                     hooks.run_hooks(self.function, *step.arguments)
                 else:
                     answer = block(step)
-            except BaseException as error:
-                answer = steps.throw(error)
+            except BaseException as raised:
+                error = raised
 
     async def coroutine(self) -> Any:
         """Takes the steps in the running event loop."""
         steps = self._steps()
         answer: Any = None
+        error: Optional[BaseException] = None
         while True:
             try:
-                step = steps.send(answer)
+                step = steps.send(answer) if error is None else steps.throw(error)
             except StopIteration as end:
                 return end.value
+            finally:
+                error = None  # it holds this frame, which would hold it
             try:
                 if isinstance(step, tuple) and self.in_process:
                     from ._process import local
@@ -294,8 +300,8 @@ class LocalCall:
                     await hooks.run_hooks_async(self.function, *step.arguments)
                 else:
                     answer = await awaited(step)
-            except BaseException as error:
-                answer = steps.throw(error)
+            except BaseException as raised:
+                error = raised
 
     def _steps(self) -> Generator[Step, Any, Any]:
         function, parent = self.function, self.parent
@@ -347,8 +353,11 @@ class LocalCall:
             try:
                 outcome: Outcome = yield context, control
             except asyncio.CancelledError as error:  # by who awaits this call: it is over
-                local.finish(*end_of(Outcome("failed", error=error), control, function.name))
+                given_up = Outcome("failed", error=error)
+                op = local.finish(*end_of(given_up, control, function.name))
                 span.end("cancelled by its caller")
+                if hooks.has_hooks(function, "FAILED"):
+                    yield _Hooks(context, State(*(yield op)[1]), given_up)
                 raise
             finally:
                 del watch
