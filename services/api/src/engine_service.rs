@@ -158,6 +158,8 @@ fn assign(operated: Operated) -> v1::Assign {
         parent_run_id: run.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         root_run_id: run.root.to_string(),
         tags: run.tags,
+        labels: run.labels,
+        deployment: run.deployment.unwrap_or_default(),
     }
 }
 
