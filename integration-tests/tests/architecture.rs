@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dispatch", &["engine", "model", "orchestration", "proto", "service-kit", "wire"]),
     ("testkit", &["model", "orchestration", "store", "delivery"]),
     ("sdk-core", &["proto"]),
-    ("sdk", &["proto", "sdk-core"]),
+    ("sdk-macros", &[]),
+    ("sdk", &["proto", "sdk-core", "sdk-macros"]),
     ("python", &["proto", "sdk-core"]),
     (
         "api",

@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail};
 use tidegate_sdk::{
     CancellationToken, Client, Context, Error, Level, NonRetryable, Worker,
     core::{End, payload},
-    gather,
+    flow, gather,
     proto::{NewRun, RunKind},
-    telemetry,
+    submit_all, task, telemetry,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -65,6 +65,10 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
         .flow("sum_of_squares", sum_of_squares)
         .flow("twenty_of_each", twenty_of_each)
         .flow("stays", stays)
+        .function(rust_difference)
+        .function(notes_everywhere)
+        .function(holds_below)
+        .function(asks_python)
         .queues([queue])
         .labels(labels)
         .task_slots(task_slots)
@@ -167,8 +171,8 @@ async fn whoami(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
     Ok(std::process::id())
 }
 
-/// Once there is a file at `path`, has queued tasks ask one after the other where they are. Returns its own process id,
-/// and theirs.
+/// Once there is a file at `path`, has queued tasks ask one after the other where they are. Returns its own process
+/// id, and theirs.
 async fn stays(ctx: Context, path: String) -> anyhow::Result<(u32, Vec<u32>)> {
     while !std::fs::exists(&path)? {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -181,8 +185,8 @@ async fn stays(ctx: Context, path: String) -> anyhow::Result<(u32, Vec<u32>)> {
     Ok((std::process::id(), pids))
 }
 
-/// Tells whoever listens at the socket `path` which process this is, and ends when it is told so. The connection ends with
-/// the attempt, however that ends.
+/// Tells whoever listens at the socket `path` which process this is, and ends when it is told so. The connection ends
+/// with the attempt, however that ends.
 async fn occupy(_: Context, path: String) -> anyhow::Result<()> {
     let mut observer = BufReader::new(UnixStream::connect(&path).await?);
     observer.write_all(format!("{}\n", std::process::id()).as_bytes()).await?;
@@ -198,7 +202,8 @@ fn write_line(path: &str, line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has twenty names noted here and twenty by queued tasks, and then `whole`. The first attempt does not end after that.
+/// Has twenty names noted here and twenty by queued tasks, and then `whole`. The first attempt does not end after
+/// that.
 async fn twenty_of_each(ctx: Context, path: String) -> anyhow::Result<Vec<String>> {
     let queued: Vec<_> = (0..20).map(|n| (path.clone(), format!("queued-{n}"))).collect();
     let queued = ctx.task("note").queue(ctx.queue()).delay_many(&queued).await?;
@@ -231,4 +236,84 @@ async fn note_here(ctx: &Context, path: &str, name: String) -> anyhow::Result<St
     write_line(path, &name)?;
     run.finish(End::Completed(Some(payload::json(serde_json::to_vec(&name)?)))).await.verdict().await?;
     Ok(name)
+}
+
+/// For callers in any language.
+#[task]
+async fn rust_difference(minuend: i64, #[serde(default)] subtrahend: i64) -> i64 {
+    minuend - subtrahend
+}
+
+/// Has a task of a worker in another language add.
+#[flow]
+async fn asks_python(ctx: Context, queue: String, a: i64, b: i64) -> anyhow::Result<i64> {
+    let sum = ctx.task("add").queue(queue).delay(&serde_json::json!({"a": a, "b": b})).await?;
+    Ok(sum.result().await?)
+}
+
+#[task]
+async fn noted(path: String, name: String) -> anyhow::Result<String> {
+    write_line(&path, &name)?;
+    Ok(name)
+}
+
+/// The first time it never ends.
+#[task]
+async fn unfinished(path: String) -> anyhow::Result<()> {
+    write_line(&path, "unfinished")?;
+    while std::fs::read_to_string(&path)?.matches("unfinished").count() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[flow]
+async fn notes_below(path: String) -> anyhow::Result<Vec<String>> {
+    Ok(vec![noted(path.clone(), "below-0".into()).await?, noted(path, "below-1".into()).await?])
+}
+
+/// Has names noted by calls, submitted and queued ones, and of a flow below, and then `whole`. The first attempt does
+/// not end after that.
+#[flow]
+async fn notes_everywhere(ctx: Context, path: String) -> anyhow::Result<Vec<String>> {
+    let unfinished = unfinished(path.clone()).submit();
+    let submitted = submit_all((0..10).map(|n| noted(path.clone(), format!("submitted-{n}"))));
+    let mut names = Vec::new();
+    for n in 0..10 {
+        names.push(noted(path.clone(), format!("called-{n}")).await?);
+    }
+    let queue = ctx.queue().to_owned();
+    names.push(client_note(&ctx, &path, &queue).await?);
+    names.extend(notes_below(path.clone()).await?);
+    for future in submitted {
+        names.push(future.await?);
+    }
+    write_line(&path, "whole")?;
+    if ctx.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
+    unfinished.await?;
+    Ok(names)
+}
+
+async fn client_note(ctx: &Context, path: &str, queue: &str) -> anyhow::Result<String> {
+    let queued = ctx.task("note").queue(queue).delay(&(path, "queued")).await?;
+    Ok(queued.result().await?)
+}
+
+#[task]
+async fn held(ctx: Context, cleans_up: bool) -> anyhow::Result<()> {
+    if !cleans_up {
+        std::future::pending::<()>().await;
+    }
+    ctx.cancellation().cancelled().await;
+    Ok(())
+}
+
+/// Waits for two children that never end.
+#[flow]
+async fn holds_below() -> anyhow::Result<()> {
+    let other = held(true).submit();
+    held(false).await?;
+    Ok(other.await?)
 }

@@ -1,8 +1,13 @@
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tidegate_sdk_core::{self as core, Error, Options, SlotOptions, Slots, proto::RunKind};
 
 use crate::{Call, RunHandle};
+
+static SHARED: Mutex<Option<Client>> = Mutex::new(None);
 
 /// Starts runs and finds them again. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +23,25 @@ impl Client {
     /// `InvalidArgument` when the address is none.
     pub fn connect_from_env() -> Result<Self, Error> {
         Self::with_options(Options::from_env()?)
+    }
+
+    /// The client of this process: made by [`Client::connect_from_env`] when it is first needed, or given before that
+    /// by
+    /// [`Client::share`]. Calls outside of any run go through it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the address is none.
+    pub fn shared() -> Result<Self, Error> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shared {
+            Some(client) if client.core.is_of_this_process() => Ok(client.clone()),
+            _ => Ok(shared.insert(Self::connect_from_env()?).clone()),
+        }
+    }
+
+    /// Makes this the client of this process; see [`Client::shared`].
+    pub fn share(&self) {
+        *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clone());
     }
 
     /// A client for the server at `address`, such as `http://127.0.0.1:4400`.
@@ -52,13 +76,13 @@ impl Client {
         RunHandle::new(self.clone(), run_id.into())
     }
 
-    /// The whole public API: lists, watches, cancels, history, logs.
+    /// What this stands on: the same operations on messages, and local runs and log lines as they travel.
     pub fn core(&self) -> &core::Client {
         &self.core
     }
 
-    /// Takes a slot and a token of each of these concurrency limits, all or none. They are held until what this gives is
-    /// released or dropped; its lease is renewed meanwhile.
+    /// Takes a slot and a token of each of these concurrency limits, all or none. They are held until what this gives
+    /// is released or dropped; its lease is renewed meanwhile.
     ///
     /// # Errors
     /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.

@@ -1,15 +1,43 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures::FutureExt as _;
 use tidegate_sdk_core::{
     self as core, ChildCalls, Error, LogLine, Pauser, SlotOptions, Slots,
-    proto::{self, Assign, RunKind},
+    proto::{self, Assign, Failure, RunKind},
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Call, Client, Wait};
+use crate::{Call, Client, Function, Wait, children::Children, failure, hooks};
+
+tokio::task_local! {
+    /// The run that the present code belongs to.
+    static CURRENT: Context;
+}
+
+/// Executes `task` beside the code that calls this, as part of its run: calls in it find their parent, and the run
+/// does not end before it. Where the run is stopped, `task` is dropped. Outside of any run it is what `tokio::spawn`
+/// is.
+///
+/// # Panics
+/// Outside of a Tokio runtime.
+pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    match Context::current() {
+        Some(context) => {
+            let children = Arc::clone(&context.shared);
+            children.children.spawn(CURRENT.scope(context, task))
+        }
+        #[expect(clippy::disallowed_methods, reason = "it is the caller's, who is given the handle")]
+        None => tokio::spawn(task),
+    }
+}
 
 /// How grave a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +81,18 @@ struct Shared {
     handles_cancellation: AtomicBool,
     calls: ChildCalls,
     pauser: Pauser,
+    children: Children,
 }
 
 impl Context {
     /// `assign` is without its parameters.
-    pub(crate) fn new(client: Client, assign: Assign, traceparent: String, pauser: Pauser) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        assign: Assign,
+        traceparent: String,
+        pauser: Pauser,
+        max_concurrency: usize,
+    ) -> Self {
         let calls = ChildCalls::new(&assign.run_id, assign.epoch);
         Self {
             shared: Arc::new(Shared {
@@ -68,8 +103,58 @@ impl Context {
                 handles_cancellation: AtomicBool::new(false),
                 calls,
                 pauser,
+                children: Children::new(max_concurrency),
             }),
         }
+    }
+
+    /// The run that the calling code belongs to: its flow's or task's own, also in what that awaits, and in what it
+    /// has
+    /// [spawned](crate::spawn). `None` outside of any run.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// Executes `task` as code of this run: calls in it find their parent. For threads and tasks that are not
+    /// [spawned](crate::spawn); the run does not wait for them.
+    pub async fn scope<T>(self, task: impl Future<Output = T>) -> T {
+        CURRENT.scope(self, task).await
+    }
+
+    /// Executes the code of an attempt of `function`, with all that it starts.
+    pub(crate) async fn execute<F: Function>(self, function: F) -> Result<F::Output, Failure> {
+        let context = self.clone();
+        let code = async move {
+            hooks::call(&context, F::on_running(&context)).await;
+            function.run(context).await
+        };
+        self.structured(code, F::IGNORES_FAILURES).await
+    }
+
+    /// Executes code as that of the run: it does not end before what it starts, and is no success over failures that
+    /// nobody looked at.
+    pub(crate) async fn structured<T>(
+        self,
+        code: impl Future<Output = Result<T, Failure>>,
+        ignores_failures: bool,
+    ) -> Result<T, Failure> {
+        let children = Arc::clone(&self.shared);
+        let children = &children.children;
+        let ended = CURRENT.scope(self, AssertUnwindSafe(code).catch_unwind()).await;
+        children.ended().await;
+        let value = ended.unwrap_or_else(|panic| Err(failure::failure_of_panic(&*panic)))?;
+        match children.unseen_failures() {
+            Some(failure) if !ignores_failures => Err(failure),
+            _ => Ok(value),
+        }
+    }
+
+    pub(crate) fn children(&self) -> &Children {
+        &self.shared.children
+    }
+
+    pub(crate) fn traceparent(&self) -> String {
+        core::trace::current_traceparent().unwrap_or_else(|| self.shared.traceparent.clone())
     }
 
     /// The run's id.
@@ -102,13 +187,13 @@ impl Context {
         self.shared.assign.attempt
     }
 
-    /// The fencing token of this attempt: larger than that of any delivery before. What is written elsewhere under it can
-    /// be told from what an earlier attempt, which was taken for dead, writes late.
+    /// The fencing token of this attempt: larger than that of any delivery before. What is written elsewhere under it
+    /// can be told from what an earlier attempt, which was taken for dead, writes late.
     pub fn epoch(&self) -> u64 {
         self.shared.assign.epoch
     }
 
-    /// The queue it came through.
+    /// The queue it came through; empty for a local run.
     pub fn queue(&self) -> &str {
         &self.shared.assign.queue
     }
@@ -118,9 +203,27 @@ impl Context {
         &self.shared.assign.tags
     }
 
+    /// The run's labels, those of its parents that it has among them.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.shared.assign.labels
+    }
+
+    /// The deployment that it was started through, `flow/deployment`; empty: none.
+    pub fn deployment(&self) -> &str {
+        &self.shared.assign.deployment
+    }
+
+    /// The run in full as the server has it, with its parameters and policies.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn run(&self) -> Result<proto::Run, Error> {
+        self.shared.client.core().get_run(self.run_id()).await
+    }
+
     /// Writes a line to the run's log. Never waits; what comes faster than it can be sent is dropped and counted.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        let traceparent = core::trace::current_traceparent();
+        let traceparent = self.traceparent();
         self.shared.client.core().logs().write(LogLine {
             run_id: self.run_id().to_owned(),
             root_run_id: self.root_run_id().to_owned(),
@@ -129,7 +232,7 @@ impl Context {
             logger: self.name().to_owned(),
             message: message.into(),
             logged_at: core::wall_clock(),
-            traceparent: traceparent.unwrap_or_else(|| self.shared.traceparent.clone()),
+            traceparent,
         });
     }
 
@@ -140,15 +243,16 @@ impl Context {
         self.shared.cancellation.clone()
     }
 
-    /// A call of the task `name` as a child of this run. When this run is executed again, the n-th call of a function with
-    /// the same parameters finds the child of the n-th such call before, and its result; see [`Call::always_new`].
+    /// A call of the task `name` as a child of this run. When this run is executed again, the n-th call of a function
+    /// with the same parameters finds the child of the n-th such call before, and its result; see
+    /// [`Call::always_new`].
     pub fn task(&self, name: impl Into<String>) -> Call {
-        self.child(self.shared.client.task(name))
+        self.make_child(self.shared.client.task(name))
     }
 
     /// A call of the flow `name` as a child of this run; see [`Context::task`].
     pub fn flow(&self, name: impl Into<String>) -> Call {
-        self.child(self.shared.client.flow(name))
+        self.make_child(self.shared.client.flow(name))
     }
 
     /// Waits at the pause `key` of this run until someone resumes it; see [`Wait`].
@@ -156,10 +260,8 @@ impl Context {
         Wait::new(self.shared.pauser.clone(), key.into())
     }
 
-    fn child(&self, call: Call) -> Call {
-        let traceparent =
-            core::trace::current_traceparent().unwrap_or_else(|| self.shared.traceparent.clone());
-        call.below(self.shared.calls.clone(), traceparent)
+    pub(crate) fn make_child<F>(&self, call: Call<F>) -> Call<F> {
+        call.below(self.shared.calls.clone(), self.traceparent())
     }
 
     /// Numbers the calls of this attempt, for runs that are created by the core's client.

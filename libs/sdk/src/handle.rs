@@ -1,5 +1,6 @@
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use tidegate_sdk_core::{
     Error, ErrorKind,
@@ -9,22 +10,19 @@ use tidegate_sdk_core::{
 use crate::{Client, json};
 
 /// A run, by its id. Cheap to clone, and valid in any process at any time.
-#[derive(Clone, Debug)]
-pub struct RunHandle {
+///
+/// One of a function with `#[task]` or `#[flow]` knows the type `T` of its result, and can be awaited for it.
+pub struct RunHandle<T = Untyped> {
     client: Client,
     id: Arc<str>,
+    value: PhantomData<fn() -> T>,
 }
 
+/// The result of a [`RunHandle`] that was found by an id or started by a name: who asks for it says its type.
+#[derive(Clone, Copy, Debug)]
+pub struct Untyped(());
+
 impl RunHandle {
-    pub(crate) fn new(client: Client, id: String) -> Self {
-        Self { client, id: id.into() }
-    }
-
-    /// The run's id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// What the run returned, once it has.
     ///
     /// # Errors
@@ -32,6 +30,59 @@ impl RunHandle {
     /// `Unavailable`.
     pub async fn result<T: DeserializeOwned>(&self) -> Result<T, Error> {
         result_of(&*self.wait().await?)
+    }
+}
+
+impl<T: DeserializeOwned> RunHandle<T> {
+    /// What the run returned, once it has.
+    ///
+    /// # Errors
+    /// `RunFailed`, `RunCrashed` or `RunCancelled` when it ended so; `Payload` when the result is no `T`; `NotFound`,
+    /// `Unavailable`.
+    pub async fn result(&self) -> Result<T, Error> {
+        result_of(&*self.wait().await?)
+    }
+}
+
+/// Waits for what the run returns.
+impl<T: DeserializeOwned + Send + 'static> IntoFuture for RunHandle<T> {
+    type Output = Result<T, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.result().await })
+    }
+}
+
+impl<T> Clone for RunHandle<T> {
+    fn clone(&self) -> Self {
+        self.typed()
+    }
+}
+
+impl<T> std::fmt::Debug for RunHandle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunHandle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<T> RunHandle<T> {
+    pub(crate) fn new(client: Client, id: String) -> Self {
+        Self { client, id: id.into(), value: PhantomData }
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The same run, with a result of the type `U`.
+    pub fn typed<U>(&self) -> RunHandle<U> {
+        RunHandle { client: self.client.clone(), id: Arc::clone(&self.id), value: PhantomData }
     }
 
     /// The run in full, once it has ended, however it did.
@@ -72,19 +123,19 @@ impl RunHandle {
 ///
 /// # Errors
 /// That of the first run in order that has one.
-pub async fn gather<T: DeserializeOwned>(handles: &[RunHandle]) -> Result<Vec<T>, Error> {
+pub async fn gather<T: DeserializeOwned>(handles: &[RunHandle<impl Sized>]) -> Result<Vec<T>, Error> {
     gather_all(handles).await.into_iter().collect()
 }
 
 /// As [`gather`], with each run's own outcome.
-pub async fn gather_all<T: DeserializeOwned>(handles: &[RunHandle]) -> Vec<Result<T, Error>> {
+pub async fn gather_all<T: DeserializeOwned>(handles: &[RunHandle<impl Sized>]) -> Vec<Result<T, Error>> {
     let Some(first) = handles.first() else { return Vec::new() };
     let run_ids: Vec<String> = handles.iter().map(|handle| handle.id.to_string()).collect();
     let ended = first.client.core().wait_many(&run_ids).await;
     ended.into_iter().map(|run| result_of(&*run?)).collect()
 }
 
-fn result_of<T: DeserializeOwned>(run: &Run) -> Result<T, Error> {
+pub(crate) fn result_of<T: DeserializeOwned>(run: &Run) -> Result<T, Error> {
     match Error::of_ended_run(run) {
         None => json::from_payload(run.result.as_ref()),
         Some(error) => Err(error),

@@ -1,7 +1,33 @@
 //! Tidegate for Rust: start work that is never lost, and serve it.
 //!
-//! [`Client`] starts runs by the name of their flow or task and waits for results; [`Worker`] executes them.
-//! Both are thin faces on `tidegate-sdk-core`, whose connections live on a thread of their own.
+//! [`macro@task`] and [`macro@flow`] make async functions whose calls are recorded runs: executed here, in the background, or by a
+//! [`Worker`]. [`Client`] starts runs by name and finds them again.
+//!
+//! ```no_run
+//! use tidegate_sdk::{flow, submit_all, task};
+//!
+//! #[task(retries = 3, retry_delays = "1s, 10s", timeout = "30s")]
+//! async fn square(n: i64) -> i64 {
+//!     n * n
+//! }
+//!
+//! #[flow]
+//! async fn sum_of_squares(numbers: Vec<i64>) -> Result<i64, tidegate_sdk::Error> {
+//!     let mut sum = square(1).await?;
+//!     for squared in submit_all(numbers.into_iter().map(square)) {
+//!         sum += squared.await?;
+//!     }
+//!     Ok(sum)
+//! }
+//!
+//! # async fn example() -> Result<(), tidegate_sdk::Error> {
+//! let here: i64 = sum_of_squares(vec![1, 2]).await?;
+//! let by_a_worker: i64 = sum_of_squares(vec![1, 2]).queue("sums").delay().await?.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate's `README.md` tells what there is. Functions without an attribute are served and called by name:
 //!
 //! ```no_run
 //! # use tidegate_sdk::{CancellationToken, Client, Context, Worker};
@@ -23,23 +49,43 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+#[path = "macros.rs"]
+pub mod __private;
+// The macros name this crate from outside, and its own tests use them as well.
+#[cfg(test)]
+extern crate self as tidegate_sdk;
+
 mod call;
+mod children;
 mod client;
 mod context;
 mod failure;
 mod function;
 mod handle;
+mod hooks;
 mod json;
+mod local;
+mod operations;
+mod progress;
+mod run_future;
+mod supervise;
 pub mod telemetry;
 mod wait;
 mod worker;
 
-pub use call::Call;
+pub use call::{ByName, Call, delay_all};
 pub use client::Client;
-pub use context::{Context, Level};
+pub use context::{Context, Level, spawn};
 pub use failure::NonRetryable;
-pub use handle::{RunHandle, gather, gather_all};
-pub use tidegate_sdk_core::{self as core, Error, ErrorKind, SlotOptions, Slots, WorkerStatus, proto};
+pub use function::{Callable, Function};
+pub use handle::{RunHandle, Untyped, gather, gather_all};
+pub use operations::Feed;
+pub use run_future::{RunFuture, Upstream, as_completed, join_all, submit_all, wait};
+pub use tidegate_sdk_core::{
+    self as core, ConcurrencySettings, Error, ErrorKind, SlotOptions, Slots, WorkerStatus, proto,
+};
+pub use tidegate_sdk_macros::{flow, task};
 pub use tokio_util::sync::CancellationToken;
 pub use wait::Wait;
 pub use worker::{Worker, WorkerBuilder};

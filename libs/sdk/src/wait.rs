@@ -10,8 +10,9 @@ use crate::json;
 
 /// A pause of a run's code, to be made by [`Wait::resumed`] or [`Wait::input`].
 ///
-/// The run is PAUSED until someone resumes it (`tidegate run resume`, `RunService.ResumeRun`). The key names the place
-/// in the code: an attempt that comes again to a pause that was resumed does not stop there, and reads the same input.
+/// The run is PAUSED until someone resumes it (`tidegate run resume`, `RunService.ResumeRun`). The key names the
+/// place in the code: an attempt that comes again to a pause that was resumed does not stop there, and reads the same
+/// input.
 #[derive(Debug)]
 #[must_use = "the code waits only in `resumed` or `input`"]
 pub struct Wait {
@@ -44,8 +45,8 @@ impl Wait {
         self
     }
 
-    /// Gives the worker's slot back while the run waits. The code is dropped here, and runs from its start when the run
-    /// is resumed.
+    /// Gives the worker's slot back while the run waits. The code is dropped here, and runs from its start when the
+    /// run is resumed.
     pub fn suspend(mut self) -> Self {
         self.pause = self.pause.map(|pause| report::Paused { suspend: true, ..pause });
         self

@@ -7,23 +7,34 @@ use std::{
 use opentelemetry::trace::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use tidegate_sdk_core::{
-    self as core, Attempt, Attempts, End, Error, Stop, WorkerOptions, WorkerStatus,
-    proto::{self, Failure, RunKind},
+    self as core, Attempt, Attempts, End, Error, ErrorKind, WorkerOptions, WorkerStatus,
+    proto::{self, RunKind, StateType},
     trace,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Client, Context, failure,
-    function::{self, Function},
+    Callable, Client, Context, Function,
+    function::Served,
+    hooks,
+    local::{failure_text, value_of},
+    supervise::{plain_failure, supervise},
 };
+
+/// How long the hooks of runs that have ended may go on after a shutdown.
+const HOOK_GRACE: Duration = Duration::from_secs(10);
 
 /// Says what a worker serves; see [`Worker::builder`].
 #[must_use]
 pub struct WorkerBuilder {
     client: Client,
-    functions: HashMap<(RunKind, String), Function>,
+    functions: HashMap<(RunKind, String), Served>,
     queues: Vec<String>,
     labels: BTreeMap<String, String>,
     task_slots: u32,
@@ -36,7 +47,7 @@ pub struct Worker {
     worker: core::Worker,
     attempts: Attempts,
     client: Client,
-    functions: Arc<HashMap<(RunKind, String), Function>>,
+    functions: Arc<HashMap<(RunKind, String), Served>>,
 }
 
 impl Worker {
@@ -63,8 +74,33 @@ impl Worker {
         self.worker.status()
     }
 
-    /// Executes runs, as tasks of the runtime that this is called in, until `shutdown`; then takes no more, gives back
-    /// what was not started, and gives running attempts the drain grace to end.
+    /// As [`Worker::run`], until SIGTERM or SIGINT; then closes its client.
+    ///
+    /// # Errors
+    /// As for [`Worker::run`].
+    pub async fn run_until_signal(self) -> Result<(), Error> {
+        let no_signals = |error| Error::new(ErrorKind::Internal, format!("signals cannot be heard: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let (client, shutdown) = (self.client.clone(), CancellationToken::new());
+        let told = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            shutdown.cancel();
+            std::future::pending().await
+        };
+        let worked = tokio::select! {
+            worked = self.run(shutdown.clone()) => worked,
+            worked = told => worked,
+        };
+        client.close(Duration::from_secs(5)).await;
+        worked
+    }
+
+    /// Executes runs, as tasks of the runtime that this is called in, until `shutdown`; then takes no more, gives
+    /// back what was not started, and gives running attempts the drain grace to end.
     ///
     /// # Errors
     /// Why the server refused the worker for good.
@@ -86,7 +122,9 @@ impl Worker {
         self.worker.drain();
         drop(self.attempts);
         let stopped = self.worker.stopped().await;
-        running.abort_all(); // only code that did not stop when it was told to
+        // What is left are hooks, and code that did not stop when it was told to.
+        let _ = timeout(HOOK_GRACE, async { while running.join_next().await.is_some() {} }).await;
+        running.abort_all();
         while running.join_next().await.is_some() {}
         self.client.core().logs().flush(Duration::from_secs(2)).await;
         stopped
@@ -106,10 +144,10 @@ impl WorkerBuilder {
         F: Fn(Context, P) -> Fut + Send + Sync + 'static,
         P: DeserializeOwned + Send + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
-        R: Serialize + 'static,
+        R: Serialize + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        self.function(RunKind::Task, name.into(), function::erase(code))
+        self.served(RunKind::Task, name.into(), Served::code(code))
     }
 
     /// Serves the flow `name` with `code`.
@@ -118,14 +156,20 @@ impl WorkerBuilder {
         F: Fn(Context, P) -> Fut + Send + Sync + 'static,
         P: DeserializeOwned + Send + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
-        R: Serialize + 'static,
+        R: Serialize + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        self.function(RunKind::Flow, name.into(), function::erase(code))
+        self.served(RunKind::Flow, name.into(), Served::code(code))
     }
 
-    fn function(mut self, kind: RunKind, name: String, function: Function) -> Self {
-        self.functions.insert((kind, name), function);
+    /// Serves a function with `#[task]` or `#[flow]` by its name: `.function(add)`.
+    pub fn function<P, C: Callable<P>>(self, _function: C) -> Self {
+        let (kind, name) = (C::Function::KIND, C::Function::NAME.to_owned());
+        self.served(kind, name, Served::function::<C::Function>())
+    }
+
+    fn served(mut self, kind: RunKind, name: String, served: Served) -> Self {
+        self.functions.insert((kind, name), served);
         self
     }
 
@@ -135,8 +179,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// What tells it from other workers: it gets the runs that require no label which it lacks ([`Call::require_labels`]).
-    /// At most 50. Default: none.
+    /// What tells it from other workers: it gets the runs that require no label which it lacks
+    /// ([`Call::require_labels`]). At most 50. Default: none.
     ///
     /// [`Call::require_labels`]: crate::Call::require_labels
     pub fn labels<K: Into<String>, V: Into<String>>(
@@ -195,9 +239,9 @@ impl std::fmt::Debug for WorkerBuilder {
 }
 
 /// Executes one attempt to its end, or until it is told to stop.
-async fn execute(mut attempt: Attempt, function: Option<Function>, client: Client) {
+async fn execute(mut attempt: Attempt, served: Option<Served>, client: Client) {
     let mut assign = attempt.assign().clone();
-    let Some(function) = function else {
+    let Some(Served { code, hooks, max_concurrency }) = served else {
         let message =
             format!("this worker does not serve the {} `{}`", assign.kind().as_str_name(), assign.name);
         return attempt.finish(End::Crashed(message));
@@ -205,74 +249,40 @@ async fn execute(mut attempt: Attempt, function: Option<Function>, client: Clien
     attempt.start();
     let parameters = assign.parameters.take();
     let span = trace::Span::of_run(&assign.name, &assign.run_id, assign.attempt, &assign.traceparent);
-    let context = Context::new(client, assign, span.traceparent(), attempt.pauser());
+    let context = Context::new(client, assign, span.traceparent(), attempt.pauser(), max_concurrency);
     // A task of its own: code that never awaits does not keep this one from hearing a cancel.
-    let mut code = JoinSet::new();
-    code.spawn(function(context.clone(), parameters).with_context(span.context()));
-    let end = until_stopped(&mut attempt, &context, &mut code).await;
+    let mut running = JoinSet::new();
+    running.spawn(code(context.clone(), parameters).with_context(span.context()));
+    let mut signal = attempt.stop_signal();
+    let ending = supervise(&mut running, &mut signal, &context, std::future::pending()).await;
+    let (end, on_completion) = match value_of(ending) {
+        Ok((result, hook)) => (Some(End::Completed(Some(result))), hook),
+        Err(end) => (end, None),
+    };
+    span.end(failure_text(&end).as_deref());
     let failure = match &end {
-        Some(End::Failed(failure)) => Some(format!("{}: {}", failure.error_type, failure.message)),
-        Some(End::TimedOut) => Some("timed out".into()),
-        Some(End::Cancelled) => Some("cancelled".into()),
-        Some(End::Crashed(cause)) => Some(cause.clone()),
-        Some(End::Completed(_) | End::Released) => None,
-        None => Some("the run was taken away from this worker".into()),
-    };
-    span.end(failure.as_deref());
-    // The report of a lost run goes nowhere: the core knows that it is lost.
-    attempt.finish(end.unwrap_or(End::Cancelled));
-}
-
-/// `None`: the run is no longer ours.
-async fn until_stopped(attempt: &mut Attempt, context: &Context, code: &mut JoinSet<End>) -> Option<End> {
-    let mut stop = attempt.stop_signal();
-    let mut grace_ends = None;
-    loop {
-        let far = tokio::time::Instant::now() + Duration::from_secs(3_600);
-        tokio::select! {
-            biased;
-            ended = code.join_next() => {
-                let end = match ended {
-                    Some(Ok(end)) => end,
-                    Some(Err(error)) => end_of_lost_task(error),
-                    None => End::Crashed("the code's task is gone".into()),
-                };
-                // Whatever the code says after a cancel: a run that is being cancelled becomes CANCELLED.
-                return Some(if grace_ends.is_some() { End::Cancelled } else { end });
-            }
-            said = stop.next() => {
-                context.cancel();
-                match said {
-                    Stop::Go => {}
-                    Stop::TimedOut => { code.abort_all(); return Some(End::TimedOut) }
-                    Stop::Lost { .. } => { code.abort_all(); return None }
-                    Stop::Shutdown => {
-                        code.abort_all();
-                        return Some(End::Crashed("shutdown: the worker ended before the run did".into()));
-                    }
-                    Stop::Cancel { grace, .. } if context.handles_cancellation() => {
-                        grace_ends = Some(tokio::time::Instant::now() + grace);
-                    }
-                    Stop::Cancel { .. } => { code.abort_all(); return Some(End::Cancelled) }
-                }
-            }
-            () = tokio::time::sleep_until(grace_ends.unwrap_or(far)), if grace_ends.is_some() => {
-                code.abort_all();
-                return Some(End::Cancelled);
-            }
+        Some(End::Failed(failure)) => Some(failure.clone()),
+        Some(End::TimedOut) => {
+            Some(plain_failure("TimedOut", "it did not end within its run timeout".into()))
         }
-    }
-}
-
-fn end_of_lost_task(error: tokio::task::JoinError) -> End {
-    let failure = match error.try_into_panic() {
-        Ok(panic) => failure::failure_of_panic(&*panic),
-        Err(error) => Failure {
-            error_type: "JoinError".into(),
-            message: error.to_string(),
-            traceback: String::new(),
-            non_retryable: false,
-        },
+        _ => None,
     };
-    End::Failed(failure)
+    // The report of a lost run goes nowhere: the core knows that it is lost.
+    let Some(end) = end else { return attempt.finish(End::Cancelled) };
+    let is_cancelled = end == End::Cancelled;
+    let state = match attempt.finish_and_hear(end).await {
+        Some(state) => state.r#type(),
+        None if is_cancelled => StateType::Cancelled,
+        None => return, // the run is another's by now
+    };
+    match (state, on_completion, failure) {
+        (StateType::Completed, Some(hook), _) => hook.await,
+        (StateType::Failed, _, Some(failure)) => {
+            hooks::call(&context, (hooks.on_failure)(&context, &failure)).await;
+        }
+        (StateType::Cancelled | StateType::Cancelling, ..) => {
+            hooks::call(&context, (hooks.on_cancellation)(&context)).await;
+        }
+        _ => {}
+    }
 }

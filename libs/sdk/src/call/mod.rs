@@ -1,34 +1,89 @@
-use std::time::{Duration, SystemTime};
+//! Calls: what is said of a run before it is started, and how it is.
 
-use serde::Serialize;
-use tidegate_sdk_core::{
-    self as core, ChildCalls, Error,
-    proto::{self, NewRun, ParentPolicy, RetryPolicy, RunKind, new_run},
+mod start;
+
+use std::{
+    marker::PhantomData,
+    time::{Duration, SystemTime},
 };
 
-use crate::{Client, RunHandle, json};
+use tidegate_sdk_core::{
+    self as core, ChildCalls, Error,
+    proto::{self, NewRun, ParentPolicy, Payload, RetryPolicy, RunKind, new_run},
+};
 
-/// A call of a flow or task by its name: set the options, then [`Call::delay`].
-#[derive(Clone, Debug)]
-#[must_use = "nothing is started before `.delay(...)`"]
-pub struct Call {
-    client: Client,
+pub use start::delay_all;
+
+use crate::{Client, Upstream};
+
+/// A call of a flow or task, with its options.
+///
+/// One by its name ([`Client::task`], [`Context::task`]) is started by [`Call::delay`] with its parameters. One of a
+/// function with
+/// `#[task]` or `#[flow]` has them already: await it to execute it here, [`Call::submit`] it to do so in the background,
+/// `.delay()` it to have a worker execute it. What is said of queues, times, limits and workers holds for `.delay()` alone.
+///
+/// [`Context::task`]: crate::Context::task
+#[derive(Clone)]
+#[must_use = "nothing is started before it is awaited, submitted or delayed"]
+pub struct Call<F = ByName> {
+    client: Option<Client>,
     run: NewRun,
     queue: String,
     /// Of the attempt that makes the call.
     calls: Option<ChildCalls>,
     always_new: bool,
+    upstream: Vec<Upstream>,
+    function: F,
 }
+
+/// The parameters of a [`Call`] by name: they come with its start.
+#[derive(Clone, Debug)]
+pub struct ByName(());
+
+/// A [`Call`] whose parameters are still to come.
+#[derive(Clone, Debug)]
+#[doc(hidden)]
+pub struct Template<F>(PhantomData<fn() -> F>);
 
 impl Call {
     pub(crate) fn new(client: Client, kind: RunKind, name: String) -> Self {
+        Self::of(Some(client), kind, name, ByName(()))
+    }
+}
+
+impl<F> Call<F> {
+    fn of(client: Option<Client>, kind: RunKind, name: String, function: F) -> Self {
         let run = NewRun { kind: kind.into(), name, ..Default::default() };
-        Self { client, run, queue: "default".into(), calls: None, always_new: false }
+        let (queue, upstream) = ("default".into(), Vec::new());
+        Self { client, run, queue, calls: None, always_new: false, upstream, function }
     }
 
     pub(crate) fn below(mut self, calls: ChildCalls, traceparent: String) -> Self {
         self.run.traceparent = traceparent;
         self.calls = Some(calls);
+        self
+    }
+
+    /// Makes it through this client, as a run of its own, also inside of another run. Default: that of the current
+    /// run; outside of any, [`Client::shared`].
+    pub fn with_client(mut self, client: &Client) -> Self {
+        self.client = Some(client.clone());
+        self
+    }
+
+    /// It starts once `upstream`, a [`RunFuture`] or [`RunHandle`], has ended. Where that has failed, it is recorded
+    /// as FAILED with the error type `UpstreamFailed`, and not executed.
+    ///
+    /// [`RunFuture`]: crate::RunFuture
+    pub fn wait_for(mut self, upstream: impl Into<Upstream>) -> Self {
+        self.upstream.push(upstream.into());
+        self
+    }
+
+    /// As [`Call::wait_for`], for each of them.
+    pub fn wait_for_all<U: Into<Upstream>>(mut self, upstream: impl IntoIterator<Item = U>) -> Self {
+        self.upstream.extend(upstream.into_iter().map(Into::into));
         self
     }
 
@@ -58,7 +113,8 @@ impl Call {
         self
     }
 
-    /// With whom it takes turns in its queue: runs of the same priority are served by key in turn, however many each has.
+    /// With whom it takes turns in its queue: runs of the same priority are served by key in turn, however many each
+    /// has.
     pub fn fairness_key(mut self, key: impl Into<String>) -> Self {
         self.run.fairness_key = key.into();
         self
@@ -74,9 +130,9 @@ impl Call {
         self
     }
 
-    /// Inside a run, or with a parent: the worker that executes the parent gets it rather than others like it, if that has
-    /// a free slot then. A hint, among workers of one replica of the task-queue with the same queues, functions and
-    /// labels; any other worker that is free before gets it at once.
+    /// Inside a run, or with a parent: the worker that executes the parent gets it rather than others like it, if
+    /// that has a free slot then. A hint, among workers of one replica of the task-queue with the same queues,
+    /// functions and labels; any other worker that is free before gets it at once.
     pub fn sticky(mut self) -> Self {
         self.run.prefer_parent_worker = true;
         self
@@ -102,6 +158,24 @@ impl Call {
     /// The delays before the first, second, … retry; the last one repeats. Default: none.
     pub fn retry_delays(mut self, delays: impl IntoIterator<Item = Duration>) -> Self {
         self.retry().delays = delays.into_iter().map(wire_duration).collect();
+        self
+    }
+
+    /// After the last delay that was given, each is so many times the one before. Default: 1.
+    pub fn retry_backoff(mut self, factor: f64) -> Self {
+        self.retry().backoff_factor = factor;
+        self
+    }
+
+    /// No delay is longer. Default: no bound.
+    pub fn max_retry_delay(mut self, delay: Duration) -> Self {
+        self.retry().max_delay = Some(wire_duration(delay));
+        self
+    }
+
+    /// Each delay is drawn evenly from `delay × (1 ± factor)`. 0 to 1; default 0.
+    pub fn retry_jitter(mut self, factor: f64) -> Self {
+        self.retry().jitter_factor = factor;
         self
     }
 
@@ -218,7 +292,8 @@ impl Call {
         self
     }
 
-    /// A later attempt of the run that makes this call starts another run, instead of finding this one and its result.
+    /// A later attempt of the run that makes this call starts another run, instead of finding this one and its
+    /// result.
     pub fn always_new(mut self) -> Self {
         self.always_new = true;
         self
@@ -242,41 +317,41 @@ impl Call {
         self
     }
 
-    /// Starts a run with `params`. When this returns the run is durable.
-    ///
-    /// # Errors
-    /// `Payload` when `params` cannot be written as JSON; `AlreadyExists`, `FailedPrecondition` (the parent has ended),
-    /// `InvalidArgument`, `Unavailable`.
-    pub async fn delay<P: Serialize + ?Sized>(self, params: &P) -> Result<RunHandle, Error> {
-        let run = self.new_run(params)?;
-        let created = self.client.core().create_run(run).await?;
-        Ok(RunHandle::new(self.client, created.id))
-    }
-
-    /// Starts a run for each of `params`, in one batch. An idempotency key must not be set: it would be that of all.
-    ///
-    /// # Errors
-    /// As for [`Call::delay`]: the first one. The other runs are started all the same.
-    pub async fn delay_many<P: Serialize>(self, params: &[P]) -> Result<Vec<RunHandle>, Error> {
-        let runs = params.iter().map(|params| self.new_run(params)).collect::<Result<Vec<_>, Error>>()?;
-        let created = self.client.core().create_runs(runs).await;
-        created
-            .into_iter()
-            .map(|created| created.map(|created| RunHandle::new(self.client.clone(), created.id)))
-            .collect()
-    }
-
-    fn new_run<P: Serialize + ?Sized>(&self, params: &P) -> Result<NewRun, Error> {
-        let mut run = self.run.clone();
-        run.id = core::new_run_id();
-        run.placement = Some(new_run::Placement::Queue(self.queue.clone()));
-        run.parameters = Some(json::to_payload(params)?);
+    /// The run as it is created, but for its id, parameters and placement.
+    fn child(&self, mut run: NewRun) -> NewRun {
         match &self.calls {
             Some(calls) if self.always_new => calls.adopt(&mut run),
             Some(calls) => calls.count(&mut run),
             None => {}
         }
-        Ok(run)
+        run
+    }
+
+    fn queued(&self, parameters: Payload) -> NewRun {
+        let placement = Some(new_run::Placement::Queue(self.queue.clone()));
+        let (id, parameters) = (core::new_run_id(), Some(parameters));
+        self.child(NewRun { id, placement, parameters, ..self.run.clone() })
+    }
+
+    fn client(&self) -> Result<Client, Error> {
+        self.client.clone().map_or_else(Client::shared, Ok)
+    }
+
+    /// Waits for what it is to come after.
+    async fn upstream_ended(&self) -> Result<(), Error> {
+        for upstream in &self.upstream {
+            upstream.completed().await.map_err(|failed| failed.error)?;
+        }
+        Ok(())
+    }
+}
+
+impl<F> std::fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("name", &self.run.name)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 
@@ -290,6 +365,8 @@ fn wire_duration(duration: Duration) -> prost_types::Duration {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_sdk_core::payload::null;
+
     use super::*;
 
     fn call() -> Call {
@@ -300,7 +377,7 @@ mod tests {
     fn calls_of_an_attempt_are_numbered_unless_they_are_always_new() {
         let calls = ChildCalls::new("p", 3);
         let child = |call: Call| {
-            let run = call.below(calls.clone(), String::new()).new_run(&()).unwrap();
+            let run = call.below(calls.clone(), String::new()).queued(null());
             (run.parent_run_id, run.parent_epoch, run.child_call)
         };
         assert_eq!(child(call()), ("p".to_owned(), 3, 1));
@@ -311,20 +388,20 @@ mod tests {
     #[test]
     fn a_key_of_the_caller_is_kept() {
         let call = call().idempotency_key("mine").below(ChildCalls::new("p", 3), String::new());
-        let run = call.new_run(&()).unwrap();
+        let run = call.queued(null());
         assert_eq!((run.idempotency_key.as_str(), run.use_existing, run.child_call), ("mine", false, 0));
     }
 
     #[test]
     fn a_call_below_another_parent_is_none_of_the_attempt() {
-        let run = call().below(ChildCalls::new("p", 3), String::new()).parent("q").new_run(&()).unwrap();
+        let run = call().below(ChildCalls::new("p", 3), String::new()).parent("q").queued(null());
         assert_eq!((run.parent_run_id.as_str(), run.parent_epoch, run.child_call), ("q", 0, 0));
     }
 
     #[test]
     fn options_reach_the_run() {
         let call = call().retries(3).retry_delays([Duration::from_millis(1_500)]).max_crashes(0).detached();
-        let policies = call.new_run(&()).unwrap().policies.unwrap();
+        let policies = call.queued(null()).policies.unwrap();
         let retry = policies.retry.unwrap();
         assert_eq!(retry.max_retries, 3);
         assert_eq!(retry.delays, [prost_types::Duration { seconds: 1, nanos: 500_000_000 }]);
@@ -350,7 +427,7 @@ mod tests {
             .fairness_key("customer-7")
             .require_labels([("gpu", "true")])
             .sticky();
-        let run = call.new_run(&()).unwrap();
+        let run = call.queued(null());
         let policies = run.policies.unwrap();
         let retry = RetryPolicy {
             max_retries: 1,
