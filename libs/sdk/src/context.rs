@@ -209,7 +209,7 @@ impl Context {
     }
 
     /// The deployment that it was started through, `flow/deployment`; empty: none.
-    pub fn deployment(&self) -> &str {
+    pub fn deployment_name(&self) -> &str {
         &self.shared.assign.deployment
     }
 
