@@ -122,6 +122,7 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
         params_hash: [0; 32],
         idempotency_key: None,
         use_existing: false,
+        refresh_cache: false,
         is_child_call: false,
         parent_epoch: None,
         actor: None,

@@ -30,6 +30,8 @@ pub struct Create {
     pub idempotency_key: Option<String>,
     /// With a used key and other parameters: the existing run instead of an error.
     pub use_existing: bool,
+    /// It takes no other run's result, also where one serves for its cache key.
+    pub refresh_cache: bool,
     /// True where the key is that of a call in an attempt of the parent: what an earlier attempt made of it and did not
     /// bring to completion is this one's to carry out (P4).
     pub is_child_call: bool,
@@ -137,8 +139,10 @@ async fn try_write<'a>(
         let ids: Vec<_> = sessions.into_iter().collect();
         tx.live_sessions(&ids, now).await?.into_iter().collect()
     };
-    let cached =
-        creates.iter().filter_map(|create| Some((&create.draft.namespace, create.draft.cache.as_ref()?)));
+    let cached = creates
+        .iter()
+        .filter(|create| !create.refresh_cache)
+        .filter_map(|create| Some((&create.draft.namespace, create.draft.cache.as_ref()?)));
     let served = Served::find(&mut *tx, cached, now).await?;
     let parameters = |create: &'a Create| Some((&create.draft.namespace, create.parameters.as_ref()?));
     let objects = Objects::of(&mut *tx, creates.iter().filter_map(parameters), now).await?;
@@ -296,9 +300,10 @@ struct Standing {
 
 impl Standing {
     /// The run whose result serves for one that may start now.
-    fn cached_from(&self, draft: &Draft, now: Timestamp) -> Option<RunId> {
-        let may_start = draft.due_at.is_none_or(|due_at| due_at <= now);
-        self.served.get(&draft.namespace, draft.cache.as_ref()).filter(|_| may_start)
+    fn cached_from(&self, create: &Create, now: Timestamp) -> Option<RunId> {
+        let draft = &create.draft;
+        let may_take = !create.refresh_cache && draft.due_at.is_none_or(|due_at| due_at <= now);
+        self.served.get(&draft.namespace, draft.cache.as_ref()).filter(|_| may_take)
     }
 
     /// Whose result becomes that of whom, for a run that is made as `Cached`.
@@ -330,7 +335,7 @@ fn plan(create_one: &Create, standing: &Standing, now: Timestamp) -> Plan {
     if let Err(error) = standing.objects.check(&draft.namespace, create_one.parameters.as_ref()) {
         return Plan::Refused(error);
     }
-    let draft = Draft { cached_from: standing.cached_from(draft, now), ..draft.clone() };
+    let draft = Draft { cached_from: standing.cached_from(create_one, now), ..draft.clone() };
     match create(draft, parent, now) {
         Ok(step) => Plan::Insert(Box::new(step)),
         Err(rejection) => Plan::Refused(rejection.into()),

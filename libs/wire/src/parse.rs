@@ -315,5 +315,8 @@ fn parse_cache(new: &v1::NewRun, violations: &mut Violations) -> Option<CachePol
     if new.cache_expires_after.is_some() && new.cache_key.is_empty() {
         violations.add("cache_expires_after", "is set without cache_key, whose result it would bound");
     }
+    if new.refresh_cache && new.cache_key.is_empty() {
+        violations.add("refresh_cache", "is set without cache_key, whose result it would make anew");
+    }
     (!new.cache_key.is_empty()).then(|| CachePolicy { key: new.cache_key.clone(), expires_after })
 }

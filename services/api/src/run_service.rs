@@ -319,6 +319,7 @@ async fn parse_create(
         parameters,
         idempotency_key,
         use_existing: new.use_existing,
+        refresh_cache: new.refresh_cache,
         is_child_call: new.child_call > 0,
         parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),

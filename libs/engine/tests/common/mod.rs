@@ -311,6 +311,7 @@ pub fn task() -> Create {
         params_hash: [0; 32],
         idempotency_key: None,
         use_existing: false,
+        refresh_cache: false,
         is_child_call: false,
         parent_epoch: None,
         actor: None,
