@@ -7,6 +7,7 @@ use crate::{
     errors, local,
     new_run::{NewRun, duration},
     op::Op,
+    payload,
     run::{Run, seconds},
     slots,
 };
@@ -121,7 +122,7 @@ impl Client {
     /// Has a paused run go on, with `(encoding, data)` for its code.
     #[pyo3(signature = (run_id, input))]
     fn resume(&self, run_id: String, input: Option<(String, Vec<u8>)>) -> Op {
-        let input = input.map(|(encoding, data)| core::payload::encoded(&encoding, data));
+        let input = input.map(|(encoding, data)| payload::to_proto(&encoding, data));
         let core = self.core.clone();
         let resuming = async move { core.resume_run(&run_id, "", input).await };
         Op::start(self.core.runtime(), resuming, |py, _| Ok(py.None()))

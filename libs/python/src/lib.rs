@@ -6,11 +6,13 @@
 
 mod callbacks;
 mod client;
+mod codecs;
 mod errors;
 mod local;
 mod new_run;
 mod op;
 mod pauser;
+mod payload;
 mod run;
 mod slots;
 mod span;
@@ -24,6 +26,7 @@ mod _core {
     use crate::{
         callbacks::next_callbacks,
         client::Client,
+        codecs::Codecs,
         local::LocalRun,
         new_run::{ChildCalls, NewRun},
         op::Op,

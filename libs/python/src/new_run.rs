@@ -5,9 +5,11 @@ use std::{
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use tidegate_sdk_core::{
-    self as core, ChildCalls as Calls, payload,
+    self as core, ChildCalls as Calls,
     proto::{self, ParentPolicy, RunKind, new_run},
 };
+
+use crate::payload;
 
 /// Numbers the calls in one attempt of a run.
 #[pyclass(frozen, module = "tidegate._core")]
@@ -35,7 +37,8 @@ impl NewRun {
         delays=vec![], jitter=0.0, retry_on=vec![], never_retry_on=vec![], run_timeout=None, cancel_grace=None,
         max_crashes=None, detached=false, detached_on_failure=None, detached_on_crash=None, labels=BTreeMap::new(),
         inherit_labels=false, deployment="", expires_at=None, cache_key="", cache_expiration=None,
-        concurrency_limits=vec![], fairness_key="", required_labels=BTreeMap::new(), sticky=false))]
+        concurrency_limits=vec![], fairness_key="", required_labels=BTreeMap::new(), sticky=false,
+        refresh_cache=false))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         kind: &str,
@@ -73,6 +76,7 @@ impl NewRun {
         fairness_key: &str,
         required_labels: BTreeMap<String, String>,
         sticky: bool,
+        refresh_cache: bool,
     ) -> PyResult<Self> {
         let delays =
             delays.into_iter().map(|delay| duration("a retry delay", delay)).collect::<PyResult<_>>()?;
@@ -102,7 +106,7 @@ impl NewRun {
             name,
             run_name: run_name.into(),
             placement: queue.map(new_run::Placement::Queue),
-            parameters: Some(payload::encoded(encoding, data)),
+            parameters: Some(payload::to_proto(encoding, data)),
             policies: Some(policies),
             due_at: due_at.map(|seconds| instant("eta", seconds)).transpose()?,
             expires_at: expires_at.map(|seconds| instant("expires", seconds)).transpose()?,
@@ -110,6 +114,7 @@ impl NewRun {
             inherit_labels: inherit_labels && calls.is_some(),
             deployment: deployment.into(),
             cache_key: cache_key.into(),
+            refresh_cache: refresh_cache && !cache_key.is_empty(),
             cache_expires_after: cache_expiration.map(|age| duration("cache_expiration", age)).transpose()?,
             concurrency_limits,
             fairness_key: fairness_key.into(),

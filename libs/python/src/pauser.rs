@@ -1,8 +1,8 @@
-use pyo3::{prelude::*, types::PyBytes};
-use tidegate_sdk_core::{self as core, payload, proto::report};
+use pyo3::prelude::*;
+use tidegate_sdk_core::{self as core, proto::report};
 use tokio::runtime::Handle;
 
-use crate::{new_run::duration, op::Op, run::encoded};
+use crate::{new_run::duration, op::Op, payload};
 
 /// Has the code of an attempt wait until its run is resumed.
 #[pyclass(frozen, module = "tidegate._core")]
@@ -30,12 +30,12 @@ impl Pauser {
         request: Option<(String, Vec<u8>)>,
     ) -> PyResult<Op> {
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
-        let request = request.map(|(encoding, data)| payload::encoded(&encoding, data));
+        let request = request.map(|(encoding, data)| payload::to_proto(&encoding, data));
         let pause = report::Paused { key, timeout, suspend, request };
         let pauser = self.pauser.clone();
         let waiting = async move { pauser.pause(pause).await };
         Ok(Op::start_droppable(&self.runtime, waiting, |py, input| {
-            let input: Option<(String, Bound<'_, PyBytes>)> = encoded(py, input.as_ref());
+            let input = payload::from_optional(py, input.as_ref());
             Ok(input.into_pyobject(py)?.into_any().unbind())
         }))
     }

@@ -1,18 +1,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use pyo3::{prelude::*, types::PyBytes};
-use tidegate_sdk_core::{
-    payload,
-    proto::{self, StateType},
-};
+use pyo3::prelude::*;
+use tidegate_sdk_core::proto::{self, StateType};
 
-use crate::new_run::kind_name;
+use crate::{
+    new_run::kind_name,
+    payload::{self, Encoded},
+};
 
 /// A run as it was at one moment.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Run(pub(crate) Arc<proto::Run>);
-
-type EncodedBytes<'py> = Option<(String, Bound<'py, PyBytes>)>;
 
 #[pymethods]
 impl Run {
@@ -141,14 +139,14 @@ impl Run {
 
     /// `(encoding, data)`.
     #[getter]
-    fn parameters<'py>(&self, py: Python<'py>) -> EncodedBytes<'py> {
-        encoded(py, self.0.parameters.as_ref())
+    fn parameters<'py>(&self, py: Python<'py>) -> Option<Encoded<'py>> {
+        payload::from_optional(py, self.0.parameters.as_ref())
     }
 
     /// `(encoding, data)` of a completed run.
     #[getter]
-    fn result<'py>(&self, py: Python<'py>) -> EncodedBytes<'py> {
-        encoded(py, self.0.result.as_ref())
+    fn result<'py>(&self, py: Python<'py>) -> Option<Encoded<'py>> {
+        payload::from_optional(py, self.0.result.as_ref())
     }
 
     /// `(error type, message, traceback)` of the last failure.
@@ -162,11 +160,6 @@ impl Run {
 #[expect(clippy::cast_precision_loss, reason = "as time.time() gives it")]
 pub(crate) fn seconds(time: &prost_types::Timestamp) -> f64 {
     time.seconds as f64 + f64::from(time.nanos) / 1e9
-}
-
-pub(crate) fn encoded<'py>(py: Python<'py>, value: Option<&proto::Payload>) -> EncodedBytes<'py> {
-    let value = value?;
-    Some((payload::encoding(value).to_owned(), PyBytes::new(py, &value.data)))
 }
 
 pub(crate) fn state_name(state: StateType) -> &'static str {

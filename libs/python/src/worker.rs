@@ -7,10 +7,9 @@ use std::{
 use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
-    types::PyBytes,
 };
 use tidegate_sdk_core::{
-    self as core, Attempts, End, WorkerOptions, payload,
+    self as core, Attempts, End, WorkerOptions,
     proto::{self, Failure},
 };
 use tokio::{runtime::Handle, time::timeout};
@@ -22,7 +21,8 @@ use crate::{
     new_run::{kind_name, kind_of},
     op::Op,
     pauser::Pauser,
-    run::{encoded, state_name},
+    payload::{self, Encoded},
+    run::state_name,
 };
 
 /// Attempts handed over at once, at most.
@@ -185,8 +185,8 @@ impl Attempt {
 
     /// `(encoding, data)`.
     #[getter]
-    fn parameters<'py>(&self, py: Python<'py>) -> Option<(String, Bound<'py, PyBytes>)> {
-        encoded(py, self.assign.parameters.as_ref())
+    fn parameters<'py>(&self, py: Python<'py>) -> Option<Encoded<'py>> {
+        payload::from_optional(py, self.assign.parameters.as_ref())
     }
 
     /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
@@ -250,7 +250,7 @@ pub(crate) fn end_of(
     non_retryable: bool,
 ) -> PyResult<End> {
     Ok(match end {
-        "completed" => End::Completed(Some(payload::encoded(first, data))),
+        "completed" => End::Completed(Some(payload::to_proto(first, data))),
         "failed" => End::Failed(Failure {
             error_type: first.into(),
             message: second.into(),

@@ -5,6 +5,7 @@ use std::{
 };
 
 use crate::{
+    payload,
     proto::{NewRun, new_run::Placement},
     runtime,
 };
@@ -62,7 +63,7 @@ impl ChildCalls {
 fn sameness(run: &NewRun) -> u64 {
     let mut hasher = DefaultHasher::new();
     let is_queued = matches!(run.placement, Some(Placement::Queue(_)));
-    let parameters = run.parameters.as_ref().map(prost::Message::encode_to_vec);
+    let parameters = run.parameters.as_ref().map(payload::identity);
     (is_queued, run.kind, &run.name, parameters).hash(&mut hasher);
     hasher.finish()
 }
@@ -70,7 +71,6 @@ fn sameness(run: &NewRun) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload;
 
     fn call(name: &str, parameters: &str, queue: Option<&str>) -> NewRun {
         NewRun {

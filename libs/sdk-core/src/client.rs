@@ -149,6 +149,8 @@ impl Client {
     async fn resolved(&self, mut run: proto::Run) -> Result<proto::Run, Error> {
         self.shared.transfer.resolve(run.parameters.as_mut()).await?;
         self.shared.transfer.resolve(run.result.as_mut()).await?;
+        self.options().codecs.decode(run.parameters.as_mut())?;
+        self.options().codecs.decode(run.result.as_mut())?;
         Ok(run)
     }
 
@@ -249,20 +251,24 @@ impl Client {
         stream::iter(results).buffered(MAX_DOWNLOADS).collect().await
     }
 
-    /// Puts a large value in the place of its reference.
+    /// Puts a large value in the place of its reference, and undoes what codecs have done to it.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`, or `CHECKSUM_MISMATCH` where it has changed in object storage.
     pub async fn resolve(&self, payload: &mut proto::Payload) -> Result<(), Error> {
-        self.shared.transfer.resolve(Some(payload)).await
+        self.shared.transfer.resolve(Some(payload)).await?;
+        self.options().codecs.decode(Some(payload))
     }
 
     async fn with_result(&self, run: Arc<proto::Run>) -> Result<Arc<proto::Run>, Error> {
-        if run.result.as_ref().is_none_or(|result| result.reference.is_none()) {
+        let codecs = &self.options().codecs;
+        let is_plain = |result: &proto::Payload| result.reference.is_none() && !codecs.can_decode(result);
+        if run.result.as_ref().is_none_or(is_plain) {
             return Ok(run);
         }
         let mut run = Arc::unwrap_or_clone(run);
         self.shared.transfer.resolve(run.result.as_mut()).await?;
+        codecs.decode(run.result.as_mut())?;
         Ok(Arc::new(run))
     }
 

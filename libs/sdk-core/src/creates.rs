@@ -73,6 +73,10 @@ impl Creates {
             run.id = new_run_id();
         }
         let (reply, outcome) = oneshot::channel();
+        if let Err(error) = self.connection.options.codecs.encode_parameters(run.parameters.as_mut()) {
+            let _ = reply.send(Err(error));
+            return outcome;
+        }
         if let Err(error) = ends::check_parameters(&run, self.connection.max_payload()) {
             let _ = reply.send(Err(error));
             return outcome;

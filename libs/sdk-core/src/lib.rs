@@ -9,6 +9,7 @@
 mod child_calls;
 mod client;
 mod clock;
+mod codec;
 mod concurrency;
 mod connection;
 mod creates;
@@ -36,6 +37,7 @@ mod worker;
 pub use child_calls::ChildCalls;
 pub use client::{Client, CreatedRun, new_run_id};
 pub use clock::{timestamp_of, wall_clock};
+pub use codec::{Codecs, PayloadCodec};
 pub use concurrency::ConcurrencySettings;
 pub use error::{Error, ErrorKind};
 pub use logs::{LogLine, LogWriter};

@@ -52,6 +52,7 @@ impl Client {
         pause_key: &str,
         mut input: Option<proto::Payload>,
     ) -> Result<proto::Run, Error> {
+        self.options().codecs.encode(input.as_mut())?;
         self.transfer().offload(input.as_mut()).await?;
         let request = proto::ResumeRunRequest {
             namespace: self.options().namespace.clone(),
@@ -80,7 +81,10 @@ impl Client {
                 ..Default::default()
             };
             let send = async |channel, request| Runs::new(channel).list_run_inputs(request).await;
-            let page = self.ask(request, send).await?;
+            let mut page = self.ask(request, send).await?;
+            for input in &mut page.inputs {
+                self.options().codecs.decode(input.input.as_mut())?;
+            }
             inputs.extend(page.inputs);
             if page.next_page_token.is_empty() {
                 return Ok(inputs);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Error, ErrorKind};
+use crate::{Codecs, Error, ErrorKind};
 
 /// Where a server is looked for when nothing is said.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:4400";
@@ -22,6 +22,8 @@ pub struct Options {
     pub call_deadline: Duration,
     /// How long waits, watches and tails outlive such an outage.
     pub outage_patience: Duration,
+    /// What is done to values on their way to the server and back.
+    pub codecs: Codecs,
 }
 
 impl Options {
@@ -49,6 +51,7 @@ impl Options {
             first_contact: Duration::from_secs(3),
             call_deadline: Duration::from_secs(60),
             outage_patience: Duration::from_secs(600),
+            codecs: Codecs::default(),
         })
     }
 

@@ -48,6 +48,8 @@ impl Pauser {
     /// an earlier attempt. The run timeout does not go on meanwhile, and begins anew after it, also where the code gives
     /// up the wait and drops this.
     ///
+    /// What it asks for stays as people can read it, whatever codecs there are.
+    ///
     /// With `suspend`, which is for queued runs alone, the worker's slot is given back: then this does not complete, and
     /// the stop signal says that the run is lost to this attempt. The next one comes here again, and goes on.
     ///
@@ -94,6 +96,7 @@ impl Pauser {
                     if answer.resumed {
                         let mut input = answer.input;
                         self.transfer.resolve_patiently(input.as_mut()).await?;
+                        self.connection.options.codecs.decode(input.as_mut())?;
                         return Ok(input);
                     }
                     backoff.reset();

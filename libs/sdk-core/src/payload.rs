@@ -15,6 +15,12 @@ pub const BINARY: &str = "binary/plain";
 pub const PICKLE: &str = "python/pickle";
 /// No value; `data` is empty.
 pub const NULL: &str = "null";
+/// Stands for a result that only its caller got.
+pub const NOT_KEPT: &str = "not-kept";
+/// Before the name of the codec that has made `data` of another payload, see [`crate::Codecs`].
+pub const CODEC: &str = "codec/";
+/// The metadata key of what equal parameters are known by, where `data` does not tell.
+pub const FINGERPRINT: &str = "fingerprint";
 
 /// A payload of `data` that is to be read as `encoding` says.
 pub fn encoded(encoding: &str, data: impl Into<Bytes>) -> Payload {
@@ -38,6 +44,14 @@ pub fn encoding(payload: &Payload) -> &str {
         Some(name) => std::str::from_utf8(name).unwrap_or("(no text)"),
         None if payload.data.is_empty() => NULL,
         None => JSON,
+    }
+}
+
+/// What tells a payload from others: equal for equal values, also where they are encoded at random.
+pub(crate) fn identity(payload: &Payload) -> Vec<u8> {
+    match payload.metadata.get(FINGERPRINT) {
+        Some(fingerprint) => fingerprint.to_vec(),
+        None => prost::Message::encode_to_vec(payload),
     }
 }
 

@@ -18,6 +18,17 @@ pub(crate) fn from_payload<T: DeserializeOwned>(payload: Option<&Payload>) -> Re
     let text: &[u8] = match payload::encoding(payload) {
         payload::JSON => &payload.data,
         payload::NULL => b"null",
+        other if other.starts_with(payload::CODEC) => {
+            let message = format!(
+                "the value was written by the codec `{}`, which this client does not have: give it in Options::codecs",
+                &other[payload::CODEC.len()..]
+            );
+            return Err(Error::new(ErrorKind::Payload, message));
+        }
+        payload::NOT_KEPT => {
+            let message = "the result was not kept: only the code that called it has got it".to_owned();
+            return Err(Error::new(ErrorKind::Payload, message));
+        }
         other => {
             let message =
                 format!("the value is encoded as `{other}`, which cannot be read as {name}: only JSON can");

@@ -50,8 +50,25 @@ pub(crate) struct Hashed {
 }
 
 /// Hashes parameters, and large ones without keeping others waiting.
+///
+/// What was encoded at random, such as by encryption, comes with a fingerprint: equal values are known by that.
 pub(crate) async fn hash(payload: Option<&Payload>) -> Hashed {
     let Some(payload) = payload else { return Hashed { params: Sha256::digest([]).into(), value: None } };
+    let fingerprint = fingerprint(payload);
+    let hashed = hash_of_bytes(payload).await;
+    match fingerprint {
+        Some(fingerprint) => Hashed { params: Sha256::digest(&fingerprint).into(), ..hashed },
+        None => hashed,
+    }
+}
+
+/// What the sender says that equal values are known by.
+fn fingerprint(payload: &Payload) -> Option<Bytes> {
+    let v1::Payload { mut metadata, .. } = v1::Payload::decode(payload.data.clone()).ok()?;
+    metadata.remove("fingerprint").filter(|fingerprint| !fingerprint.is_empty())
+}
+
+async fn hash_of_bytes(payload: &Payload) -> Hashed {
     let apart = |metadata: &Bytes, value: [u8; 32]| {
         Sha256::new().chain_update(metadata).chain_update(value).finalize().into()
     };

@@ -52,6 +52,7 @@ class NewRun:
         fairness_key: str = "",
         required_labels: dict[str, str] = ...,
         sticky: bool = False,
+        refresh_cache: bool = False,
     ) -> None: ...
 
 class Run:
@@ -188,6 +189,12 @@ class Attempt:
         non_retryable: bool = False,
         hear: bool = False,
     ) -> Optional[Op]: ...
+
+class Codecs:
+    def __init__(self, writing: list[Any], reading: list[Any]) -> None: ...
+    def encode(self, encoding: str, data: bytes) -> tuple[str, bytes]: ...
+    def encode_parameters(self, encoding: str, data: bytes) -> tuple[str, bytes]: ...
+    def decode(self, encoding: str, data: bytes) -> tuple[str, bytes]: ...
 
 class Slots:
     is_lost: bool

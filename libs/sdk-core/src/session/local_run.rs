@@ -121,6 +121,7 @@ impl LocalRun {
     /// it; await what it returns for the verdict, or drop it where that does not matter. Waits while many large results
     /// are not uploaded yet; dropped meanwhile, it has reported nothing.
     pub async fn finish(&mut self, end: End) -> Outcome {
+        let end = end.encoded(&self.connection.options.codecs);
         let size = match &end {
             End::Completed(Some(result)) => result.data.len(),
             _ => 0,
@@ -142,6 +143,7 @@ impl LocalRun {
     /// As [`LocalRun::finish`], for who has waited for room.
     pub async fn finish_in(&mut self, end: End, room: Option<UploadRoom>) -> Outcome {
         self.clock.end();
+        let end = end.encoded(&self.connection.options.codecs);
         Outcome(self.report(end.into(), room).await)
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::Command;
 use crate::{
-    clock,
+    Codecs, clock,
     connection::Connection,
     ends,
     pause::{Clock, Pauser},
@@ -36,6 +36,20 @@ pub enum End {
     Crashed(String),
     /// It was not started and is given back.
     Released,
+}
+
+impl End {
+    /// Its result as it goes to the server. One that a codec cannot take is a failure that says so; one that is encoded
+    /// already stays as it is.
+    pub(crate) fn encoded(self, codecs: &Codecs) -> Self {
+        match self {
+            Self::Completed(Some(mut result)) => match codecs.encode(Some(&mut result)) {
+                Ok(()) => Self::Completed(Some(result)),
+                Err(error) => Self::Failed(ends::no_value(format!("the result cannot be kept: {error}"))),
+            },
+            end => end,
+        }
+    }
 }
 
 impl From<End> for report::Event {
@@ -65,8 +79,11 @@ impl Attempts {
 
     /// The next attempt; `None` once the worker drains. Cancellation-safe.
     pub async fn next(&mut self) -> Option<Attempt> {
-        if let Some(attempt) = self.drain.run_until_cancelled(self.inbox.recv()).await.flatten() {
-            return Some(attempt);
+        while let Some(attempt) = self.drain.run_until_cancelled(self.inbox.recv()).await.flatten() {
+            // Here, and so by who asks, never by the core's thread.
+            if let Some(attempt) = attempt.decoded() {
+                return Some(attempt);
+            }
         }
         // What was not taken is dropped, and so given back.
         self.inbox.close();
@@ -84,6 +101,7 @@ pub struct Attempt {
     stop_sender: StopSender,
     commands: mpsc::UnboundedSender<Command>,
     pauser: Pauser,
+    codecs: Codecs,
     clock: Clock,
     started: bool,
     finished: bool,
@@ -105,7 +123,9 @@ impl Attempt {
             let _ = reporter.send(command); // a worker that has ended drops the reply
             std::future::ready(()).boxed()
         });
+        let codecs = connection.options.codecs.clone();
         let attempt = Self {
+            codecs,
             pauser: Pauser::new(connection, reporting, of, clock.clone()),
             assign,
             stop,
@@ -192,12 +212,14 @@ impl Attempt {
 
     /// Reports the end and frees the slot. A run that was lost is not reported, whatever is given here.
     pub fn finish(mut self, end: End) {
+        let end = end.encoded(&self.codecs);
         self.end(end);
     }
 
     /// As [`Attempt::finish`]; what it returns waits for the run's state after the report. `None`: the run was no longer
     /// this worker's.
     pub fn finish_and_hear(mut self, end: End) -> impl Future<Output = Option<proto::State>> + Send + use<> {
+        let end = end.encoded(&self.codecs);
         let (reply, answer) = oneshot::channel();
         self.finished = true;
         self.clock.end();
@@ -206,6 +228,15 @@ impl Attempt {
             let outcome = answer.await.ok()?; // a run that is lost is forgotten with its reports
             (outcome.current_epoch == outcome.epoch || outcome.accepted).then_some(outcome.state).flatten()
         }
+    }
+
+    /// Undoes what codecs have done to the parameters. Where that fails, this attempt has.
+    fn decoded(mut self) -> Option<Self> {
+        let Err(error) = self.codecs.decode(self.assign.parameters.as_mut()) else { return Some(self) };
+        self.start();
+        let message = format!("what the run is called with cannot be read: {error}");
+        self.finish(End::Failed(ends::no_value(message)));
+        None
     }
 
     fn end(&mut self, end: End) {
