@@ -124,7 +124,7 @@ def test_a_state_is_had_without_the_values_of_its_run(monkeypatch: pytest.Monkey
             return True
 
         def result(self) -> object:
-            return SimpleNamespace(state=("COMPLETED", "Completed", ""))
+            return SimpleNamespace(state=("COMPLETED", "Completed", ""), result=None)
 
     # Any other call of it is an AttributeError.
     monkeypatch.setattr(handles, "client", lambda: SimpleNamespace(peek_run=lambda run_id: Done()))

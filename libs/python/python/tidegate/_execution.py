@@ -33,7 +33,7 @@ from .runners import ProcessPoolTaskRunner
 from .states import State
 
 if TYPE_CHECKING:
-    from .functions import Function
+    from .functions import Function, Options
 
 #: How long an interrupted run waits for its children, which are interrupted as well, in seconds.
 _LAST_WORDS_SECONDS = 10.0
@@ -157,8 +157,8 @@ class End(NamedTuple):
     non_retryable: bool = False
 
 
-def end_of(outcome: Outcome, control: Control, name: str) -> End:
-    """What to report of an attempt."""
+def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Options] = None) -> End:
+    """What to report of an attempt; `options` say how its result is kept."""
     if outcome.end is not None:
         return outcome.end
     if outcome.how == "crashed":
@@ -175,7 +175,7 @@ def end_of(outcome: Outcome, control: Control, name: str) -> End:
     error = outcome.error
     if error is None:
         try:
-            encoding, data = _payload.encode(outcome.value, f"the result of `{name}`")
+            encoding, data = _payload.encode_result(outcome.value, name, options)
             return End("completed", encoding, data=data)
         except PayloadError as unencodable:
             error = NonRetryable(str(unencodable))
@@ -220,22 +220,24 @@ class LocalCall:
     def create(self, always_new: bool = False, cached: bool = True) -> None:
         """Begins to create the run. Many in a row travel together. With `always_new` no attempt of the parent finds it;
         without `cached` it takes no other run's result."""
-        arguments, are_kept = self._storable()
+        stored, are_kept = self._storable()
         # What they are is not known to another attempt, so it could take the result of another call for this one's.
-        run = self.function._new_run(arguments, queued=False, always_new=always_new or not are_kept, cached=cached and are_kept)
+        always_new = always_new or not are_kept
+        run = self.function._new_run(self.arguments, queued=False, always_new=always_new, cached=cached, stored=stored)
         if self.future is not None:
             self.future.id = run.id
         self._new_run = run
         self._pending = client().create_local(run)
 
-    def _storable(self) -> tuple[dict[str, Any], bool]:
+    def _storable(self) -> tuple[tuple[str, bytes], bool]:
         """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
         that cannot travel does not matter here."""
+        name = self.function.name
         try:
-            _payload.encode(self.function.plain(self.arguments), "")
-            return self.arguments, True
+            return self.function.encoded(self.arguments), True
         except PayloadError:
-            return {name: repr(value)[:1_000] for name, value in self.arguments.items()}, False
+            shown = {name: repr(value)[:1_000] for name, value in self.arguments.items()}
+            return _payload.encode_arguments(shown, name), False
 
     def run(self) -> Any:
         """Takes the steps in this thread."""
@@ -314,7 +316,7 @@ class LocalCall:
             # An earlier attempt still executed it, and has let go of it without a result: it is this one's now.
             local = yield client().create_local(self._new_run)
             found = (yield client().wait(local.id)) if local.existing else None
-        if found is not None and found.result is not None and found.result[0] == _payload.NOT_KEPT:
+        if found is not None and found.result is not None and not _payload.is_kept(found.result):
             self.create(always_new=True, cached=False)
             local, found = (yield self._pending), None
         self._is_run(local.id)
@@ -361,7 +363,8 @@ class LocalCall:
                 raise
             finally:
                 del watch
-            end = hooks.with_condition(end_of(outcome, control, function.name), function, context, outcome)
+            end = end_of(outcome, control, function.name, function.options)
+            end = hooks.with_condition(end, function, context, outcome)
             if end.end == "failed" and outcome.error is None:
                 # It returned something that cannot be kept. Its caller is here and gets it all the same.
                 end = End("completed", _payload.NOT_KEPT)
@@ -382,8 +385,10 @@ class LocalCall:
                 if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
                     yield _Hooks(context, State(*(yield op)[1]), outcome)
                 raise outcome.error  # meant for the run that called this one
-            if end.end == "completed" and parent is not None and not hooks.has_end_hooks(function):
-                return outcome.value  # the end of a whole tree alone is durable before its caller goes on
+            # The end of a whole tree is durable before its caller goes on, and what serves the next call is there.
+            is_heard = parent is None or function.is_cached or hooks.has_end_hooks(function)
+            if end.end == "completed" and not is_heard:
+                return outcome.value
             verdict, detail, epoch = yield op
             if verdict == "retry":
                 yield float(detail)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import update_wrapper
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Concatenate,
@@ -32,6 +33,10 @@ from ._mapping import in_step
 from .futures import Future, FutureList, dependencies, resolve
 from .handles import RunHandle
 from .runners import TaskRunner, runner_of
+from .serializers import Serializer, named
+
+if TYPE_CHECKING:
+    from .cache_policies import CachePolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +110,11 @@ class Options:
     cache_key: str = ""
     #: Makes that key: called with the current run (None outside of any) and the arguments by name; None: no caching.
     cache_key_fn: Optional[Callable[[Optional[RunContext], dict[str, Any]], Optional[str]]] = None
+    #: What makes two calls the same for that, instead of a key: one of :mod:`tidegate.cache_policies`, such as
+    #: ``INPUTS + TASK_SOURCE``. Default: no caching.
+    cache_policy: Optional[CachePolicy] = None
+    #: It is executed whatever result there is, and its own serves the next calls.
+    refresh_cache: bool = False
     #: How long after its completion a result may serve, in seconds or as a timedelta. Default: 365 days.
     cache_expiration: Union[float, timedelta, None] = None
     #: Arguments are checked, and converted, by the type hints of the parameters before anything is created, and again
@@ -116,6 +126,12 @@ class Options:
     #: whose death is that of this run alone; or ``"thread"``. Default: in a thread, but for flows that a worker was given:
     #: those in a process.
     execution: Optional[str] = None
+    #: False: the result is not kept, and only the code that calls the function gets it. Default: it is kept, and any
+    #: process can read it by the run's id.
+    persist_result: Optional[bool] = None
+    #: How the result is written: ``"json"``, ``"pickle"``, ``"compressed/json"``, ``"compressed/pickle"`` or an object, see
+    #: :mod:`tidegate.serializers`. Default: JSON where it gives the result back as it is, else a pickle.
+    result_serializer: Union[str, Serializer, None] = None
     #: Where its submitted children are executed, as an instance or a class of :mod:`tidegate.runners`. Default: threads.
     task_runner: Optional[TaskRunner] = None
     #: Where something that it submitted has failed and nobody has looked: it fails as well (``"fail"``), or not
@@ -213,6 +229,9 @@ class Function(Generic[P, R_co]):
             options.delays()  # what is wrong with it is to be told here
         if options.retry_condition_fn is not None:
             hooks.check_condition(options.retry_condition_fn, self.name)
+        if options.result_serializer is not None:
+            named(options.result_serializer)  # raises for a wrong one where it was written
+        self._check_caching()
         if options.log_prints:
             _logging.take_prints()
         update_wrapper(self, self.fn)
@@ -398,12 +417,23 @@ class Function(Generic[P, R_co]):
             )
         return self.checked(arguments)
 
+    def encoded(self, arguments: dict[str, Any]) -> tuple[str, bytes]:
+        """`arguments` as they travel."""
+        return _payload.encode_arguments(self.plain(arguments), self.name)
+
     def _new_run(
-        self, arguments: dict[str, Any], *, queued: bool, always_new: bool = False, cached: bool = True
+        self,
+        arguments: dict[str, Any],
+        *,
+        queued: bool,
+        always_new: bool = False,
+        cached: bool = True,
+        stored: Optional[tuple[str, bytes]] = None,
     ) -> _core.NewRun:
+        """`stored` is what is kept of the arguments; by default all of them."""
         options = self.options
         parent = current_run()
-        encoding, data = _payload.encode(self.plain(arguments), f"the arguments of `{self.name}`")
+        encoding, data = stored or self.encoded(arguments)
         due_at = options.eta.timestamp() if options.eta is not None else None
         if options.countdown is not None:
             due_at = time.time() + options.countdown
@@ -452,6 +482,7 @@ class Function(Generic[P, R_co]):
             fairness_key=options.fairness_key if queued else "",
             required_labels=dict(options.require_labels) if queued else {},
             sticky=options.sticky and queued,
+            refresh_cache=options.refresh_cache,
         )
 
     def _run_tags(self) -> tuple[str, ...]:
@@ -459,10 +490,43 @@ class Function(Generic[P, R_co]):
         return context.joined(context.current_tags(), tuple(self.options.tags))
 
     def _cache_key(self, arguments: dict[str, Any]) -> str:
-        make = self.options.cache_key_fn
-        if make is not None:
-            return make(current_run(), arguments) or ""
-        return self._filled_in("cache_key", self.options.cache_key, arguments)
+        options = self.options
+        if not self.is_cached:
+            return ""
+        from . import cache_policies
+
+        if options.cache_policy is not None:
+            return cache_policies.key_of(self, options.cache_policy, arguments)
+        if options.cache_key_fn is not None:
+            return cache_policies.bounded(options.cache_key_fn(current_run(), arguments) or "")
+        return cache_policies.bounded(self._filled_in("cache_key", options.cache_key, arguments))
+
+    def _check_caching(self) -> None:
+        options = self.options
+        if options.cache_policy is not None:
+            from . import cache_policies
+
+            cache_policies.checked(options.cache_policy, self.name)
+            if options.cache_key or options.cache_key_fn is not None:
+                raise InvalidArgument(f"`{self.name}` has a cache_policy and a cache_key: leave one of them out")
+        if options.persist_result is False and self.is_cached:
+            raise InvalidArgument(
+                f"`{self.name}` has persist_result=False, so there is no result that could serve other calls: leave that "
+                "out, or the caching"
+            )
+
+    @property
+    def is_cached(self) -> bool:
+        """True when its results may serve other calls."""
+        options = self.options
+        return bool(options.cache_policy is not None or options.cache_key_fn is not None or options.cache_key)
+
+    def with_defaults(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments, and the defaults of those that were not given."""
+        parameters = self._signature.parameters.items()
+        defaults = {name: each.default for name, each in parameters if each.default is not each.empty}
+        given = {**defaults, **arguments}
+        return {name: given[name] for name, _ in parameters if name in given}
 
     def _run_name(self, arguments: dict[str, Any]) -> str:
         made = self.options.run_name
@@ -475,13 +539,8 @@ class Function(Generic[P, R_co]):
     def _filled_in(self, option: str, template: str, arguments: dict[str, Any]) -> str:
         if "{" not in template:
             return template
-        defaults = {
-            name: parameter.default
-            for name, parameter in self._signature.parameters.items()
-            if parameter.default is not parameter.empty
-        }
         try:
-            return template.format(**{**defaults, **arguments})
+            return template.format(**self.with_defaults(arguments))
         except (KeyError, IndexError, AttributeError, ValueError) as error:
             names = ", ".join(self._signature.parameters)
             raise InvalidArgument(

@@ -59,7 +59,7 @@ class RunHandle(Generic[R]):
     def state(self) -> State:
         """Where the run stands now."""
         run: _core.Run = block(client().peek_run(self.id)) if self._ended is None else self._ended
-        return State(*run.state)
+        return _state(run)
 
     def run(self) -> _core.Run:
         """The run in full, as it is now."""
@@ -112,7 +112,7 @@ class RunHandle(Generic[R]):
     async def state_async(self) -> State:
         """As :attr:`state`, to be awaited."""
         run: _core.Run = await awaited(client().peek_run(self.id)) if self._ended is None else self._ended
-        return State(*run.state)
+        return _state(run)
 
     async def run_async(self) -> _core.Run:
         """As :meth:`run`, to be awaited."""
@@ -207,6 +207,14 @@ def _check_loop(run_id: str) -> None:
     from .futures import check_loop
 
     check_loop(f"run {run_id}", "handle")
+
+
+def _state(run: _core.Run) -> State:
+    """Where a run stands; of one that has completed without keeping its result, also that."""
+    state = State(*run.state)
+    if state.is_completed() and not state.message and run.result is not None and not _payload.is_kept(run.result):
+        return state._replace(message=f"the result was not kept: {_payload.why_not_kept(run.result[0])}")
+    return state
 
 
 def _result(run: _core.Run, raise_on_failure: bool) -> Any:

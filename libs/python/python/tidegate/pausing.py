@@ -71,7 +71,7 @@ def _asked(
     n = 1
     while True:
         name = key if n == 1 else f"{key}#{n}"
-        encoded = _payload.encode(asked, f"the request of the pause `{name}`")
+        encoded = _payload.encode_readable(asked, f"the request of the pause `{name}`")
         op: Any = run._pauser.pause(name, timeout=timeout, suspend=suspend, request=encoded)
         given = yield op
         value = _payload.decode(given, f"what the pause `{name}` was resumed with")
@@ -94,7 +94,7 @@ def _schema(adapter: Any) -> Any:
 def _wait(key: str, request: Any, timeout: Optional[float], suspend: bool) -> Any:
     run = _pausable("suspend" if suspend else "pause", suspend)
     assert run._pauser is not None
-    encoded = None if request is None else _payload.encode(request, f"the request of the pause `{key}`")
+    encoded = None if request is None else _payload.encode_readable(request, f"the request of the pause `{key}`")
     op = run._pauser.pause(key, timeout=timeout, suspend=suspend, request=encoded)
     what = f"what the pause `{key}` was resumed with"
     return _awaited_input(op, what) if run._is_async else _payload.decode(block(op), what)
