@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from tidegate import serve, task
+from tidegate import get_run_logger, serve, task
 
 
 class Color(Enum):
@@ -66,7 +66,14 @@ def secret() -> str:
     return "for the caller alone"
 
 
+@task(log_prints=True)
+def says(text: str) -> None:
+    get_run_logger().info(text)
+    get_run_logger().info("two\\nlines")
+    print("said", text)
+
+
 if __name__ == "__main__":
     import results_work as this  # under the name by which others import it
 
-    serve(this.typed, this.compressed, this.pickled, this.secret, queues=[sys.argv[1]])
+    serve(this.typed, this.compressed, this.pickled, this.secret, this.says, queues=[sys.argv[1]])

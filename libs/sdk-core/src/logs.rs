@@ -313,3 +313,40 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(run_id: &str, message: String) -> LogEntry {
+        LogEntry { run_id: run_id.into(), message, ..Default::default() }
+    }
+
+    fn buffer() -> Buffer {
+        Buffer { lines: Mutex::new(Lines::default()), wake: Notify::new(), next_seq: AtomicU64::new(1) }
+    }
+
+    #[test]
+    fn a_full_buffer_drops_its_oldest_lines_and_says_how_many() {
+        let buffer = buffer();
+        let line = "x".repeat(MAX_MESSAGE_BYTES);
+        let n_lines = MAX_BUFFER_BYTES / MAX_MESSAGE_BYTES + 50;
+        for n in 0..n_lines {
+            buffer.push(entry(&format!("run {n}"), line.clone()));
+            assert!(buffer.lock().n_bytes <= MAX_BUFFER_BYTES, "memory has its bound");
+        }
+        let n_kept = buffer.lock().unsent.len();
+        let note = buffer.take().remove(0);
+        let n_dropped = n_lines - n_kept;
+        assert!(note.message.starts_with(&format!("{n_dropped} log lines of this process were dropped")), "{note:?}");
+        assert_eq!(note.run_id, format!("run {}", n_dropped - 1), "in the place of the last one that is missing");
+        assert!(buffer.take().iter().all(|entry| entry.message == line), "it is said once");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_with_a_mark() {
+        let text = format!("first\nsecond {}", "é".repeat(MAX_MESSAGE_BYTES));
+        let cut = cut(text, MAX_MESSAGE_BYTES, "… [cut]");
+        assert!(cut.len() <= MAX_MESSAGE_BYTES && cut.starts_with("first\nsecond é") && cut.ends_with("é… [cut]"));
+    }
+}

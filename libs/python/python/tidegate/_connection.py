@@ -38,6 +38,9 @@ def client() -> _core.Client:
                 _exporter = _core.Exporter.from_env(os.path.basename(sys.argv[0] or "python"))
                 _client = _core.Client()
                 _start_callbacks()
+                from ._logging import take_extra_loggers  # which needs this module
+
+                take_extra_loggers()
     return _client
 
 

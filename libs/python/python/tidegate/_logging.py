@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
 from typing import Any, Union
 
 from . import _connection
@@ -31,7 +32,8 @@ def get_run_logger(name: str = "") -> Union[logging.Logger, logging.LoggerAdapte
 class RunLogHandler(logging.Handler):
     """Sends records to the server, under the run in which they were written. Outside of a run it does nothing.
 
-    To keep the lines of other loggers too, add it to them: ``logging.getLogger().addHandler(RunLogHandler())``.
+    To keep the lines of other loggers too, name them in the environment (``TIDEGATE_EXTRA_LOGGERS=sqlalchemy,my.module``), or
+    add it to them: ``logging.getLogger("sqlalchemy").addHandler(RunLogHandler())``. What their levels let through is kept.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -42,6 +44,15 @@ class RunLogHandler(logging.Handler):
             write(level, name, self.format(record))
         except Exception:
             self.handleError(record)
+
+
+def take_extra_loggers() -> None:
+    """Keeps the lines of the loggers that the environment names, of those below them as well."""
+    for name in os.environ.get("TIDEGATE_EXTRA_LOGGERS", "").split(","):
+        if name.strip():
+            logger = logging.getLogger(name.strip())
+            if not any(isinstance(handler, RunLogHandler) for handler in logger.handlers):
+                logger.addHandler(RunLogHandler())
 
 
 def write(level: int, logger: str, message: str) -> None:

@@ -47,6 +47,8 @@ class PayloadCodec(Protocol):
 
 _lock = threading.RLock()  # the module that the environment names may call use_codecs() itself
 _codecs: Optional[_core.Codecs] = None
+#: What they were made from.
+_objects: tuple[list[Any], list[Any]] = ([], [])
 _environment_read = False
 
 
@@ -57,27 +59,54 @@ def use_codecs(*codecs: PayloadCodec, also_reads: Iterable[PayloadCodec] = ()) -
 
     :param also_reads: codecs that are only read: those that were used before, under other names.
     """
-    global _codecs, _environment_read
-    made = _made(codecs, also_reads)
+    global _codecs, _objects, _environment_read
+    objects = (list(codecs), list(also_reads))
+    made = _made(*objects)
     with _lock:
-        _codecs, _environment_read = made, True
+        _codecs, _objects, _environment_read = made, objects, True
 
 
 def in_use() -> Optional[_core.Codecs]:
     """The codecs of this process; None where there are none."""
-    global _codecs, _environment_read
     if not _environment_read:
         with _lock:
             if not _environment_read:
-                _codecs = _from_environment()
-                _environment_read = True
+                use_codecs(*_from_environment())
     return _codecs
 
 
-def _from_environment() -> Optional[_core.Codecs]:
+def for_children() -> Optional[bytes]:
+    """What a process that executes runs of this one is given, so that nothing of it goes out in the clear: a pickle of the
+    codecs, or an empty one of those that cannot be pickled. None: there are none."""
+    if in_use() is None:
+        return None
+    import pickle
+
+    try:
+        return pickle.dumps(_objects)
+    except Exception:
+        return b""
+
+
+def take_over(given: Optional[bytes]) -> None:
+    """Has this process use the codecs of its parent, unless it has come to its own."""
+    if given is None or in_use() is not None:
+        return
+    if not given:
+        raise InvalidArgument(
+            "the codecs of the worker cannot be pickled, so its processes do not have them: call use_codecs() at the top level "
+            "of the script, or name them in TIDEGATE_CODECS"
+        )
+    import pickle
+
+    codecs, also_reads = pickle.loads(given)
+    use_codecs(*codecs, also_reads=also_reads)
+
+
+def _from_environment() -> list[Any]:
     name = os.environ.get("TIDEGATE_CODECS", "")
     if not name:
-        return None
+        return []
     import importlib
 
     module, _, attribute = name.partition(":")
@@ -89,11 +118,10 @@ def _from_environment() -> Optional[_core.Codecs]:
         ) from error
     if not hasattr(found, "encode") and callable(found):
         found = found()
-    return _made(found if isinstance(found, (list, tuple)) else [found], ())
+    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
-def _made(codecs: Iterable[Any], also_reads: Iterable[Any]) -> Optional[_core.Codecs]:
-    writing, reading = list(codecs), list(also_reads)
+def _made(writing: list[Any], reading: list[Any]) -> Optional[_core.Codecs]:
     for codec in (*writing, *reading):
         if isinstance(codec, type) or not all(callable(getattr(codec, each, None)) for each in ("encode", "decode")):
             raise InvalidArgument(

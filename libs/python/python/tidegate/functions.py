@@ -25,7 +25,7 @@ from typing import (
     overload,
 )
 
-from . import _core, _logging, _payload, _process, context, hooks, validation
+from . import _core, _logging, _payload, _process, _progress, context, hooks, validation
 from ._connection import block, client
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, current_run
 from .errors import InvalidArgument, PayloadError, _type_name
@@ -320,7 +320,9 @@ class Function(Generic[P, R_co]):
         Keyword arguments, positional ones that are not iterable or are texts, and what is wrapped in :class:`unmapped` are
         the same for all.
         """
-        return FutureList(self.submit(*args, **same) for args, same in in_step(self.name, iterables, constants))
+        futures = FutureList(self.submit(*args, **same) for args, same in in_step(self.name, iterables, constants))
+        _progress.follow(f"map {self.name}", futures)
+        return futures
 
     @overload
     def delay(

@@ -23,6 +23,7 @@ from typing import (
     overload,
 )
 
+from . import _progress
 from ._connection import SLICE_SECONDS, client
 from .errors import RunCancelled, RunCrashed, WaitTimeout, WouldDeadlock
 from .handles import RunHandle
@@ -247,9 +248,10 @@ def wait(futures: Iterable[Union[Future[Any], RunHandle[Any]]], timeout: Optiona
     """Waits until all `futures` have ended, or `timeout` seconds have passed. Handles of runs may be among them."""
     futures = list(futures)
     deadline = None if timeout is None else time.monotonic() + timeout
-    for future in futures:
-        if not future.wait(_left(deadline)):
-            break
+    with _progress.shown(_progress.follow("wait", (each for each in futures if isinstance(each, Future)))):
+        for future in futures:
+            if not future.wait(_left(deadline)):
+                break
     done = {future for future in futures if future.done()}
     return DoneAndNotDone(done, set(futures) - done)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import Any, Generator, Generic, Iterable, Literal, Optional, TypeVar, Union, overload
 
-from . import _core, _payload
+from . import _core, _payload, _progress
 from ._connection import awaited, block, client
-from .errors import InvalidArgument, WaitTimeout, _of_ended_run
+from .errors import InvalidArgument, TidegateError, WaitTimeout, _of_ended_run
 from .states import State
 
 
@@ -199,7 +200,8 @@ def gather(
 ) -> list[Any]:
     """The results of many runs in order, once all have ended: one wait for all of them, also for 10,000."""
     handles = list(handles)
-    runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
+    with _progress.shown(_follow(handles)):
+        runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
     return [_result(handle._keep(run), raise_on_failure) for handle, run in zip(handles, runs)]
 
 
@@ -207,6 +209,24 @@ def _check_loop(run_id: str) -> None:
     from .futures import check_loop
 
     check_loop(f"run {run_id}", "handle")
+
+
+def _follow(handles: list[RunHandle[Any]]) -> Optional[_progress.Group]:
+    """Shows how far the runs are."""
+    group = _progress.begin("gather", len(handles))
+    if group is None:
+        return None
+
+    def has_ended(op: _core.Op) -> None:
+        try:
+            group.one_ended(not State(*op.result().state).is_completed())
+        except TidegateError:  # such as that there is no such run; who waits is told
+            group.one_ended(True)
+
+    for handle in handles:
+        op = client().wait(handle.id)
+        op.subscribe(partial(has_ended, op))
+    return group
 
 
 def _state(run: _core.Run) -> State:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _dual, _execution, _process, hooks
+from . import _connection, _core, _dual, _execution, _process, _progress, hooks
 from ._connection import client
 from ._interrupt import Control
 from ._runtime import RunContext, facts_of
@@ -146,6 +146,7 @@ class Serving:
         self._served = served
         self._queues = queues
         # Before the worker takes runs: a process that cannot import what it needs is a mistake to be told at once.
+        _progress.turn_off()
         self._processes = _warm_pool(served)
         kinds = {kind for kind, _ in served}
         task_slots = limit if "task" in kinds else 0

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 
 import tidegate._process
 
-from .. import _execution, hooks
+from .. import _execution, codecs, hooks
 from .._interrupt import Control
 from .._runtime import RunContext
 from ..errors import NonRetryable, PayloadError, TidegateError
@@ -135,6 +135,7 @@ def _prepare(prepare: Prepare) -> None:
         module, _, call = name.partition(":")
         getattr(import_module(module), call)()
     spawn.prepare(prepare.main)
+    codecs.take_over(prepare.codecs)
     for reference in prepare.functions:
         pickle.loads(reference)
     tidegate._process.is_importing = False
@@ -171,7 +172,7 @@ class _Running:
         else:
             outcome = self._outcome(function, arguments, context)
         self._executed = (function, context, outcome)
-        end = _execution.end_of(outcome, self.control, function.name)
+        end = _execution.end_of(outcome, self.control, function.name, function.options)
         return Done(assign.number, hooks.with_condition(end, function, context, outcome))
 
     def has_end_hooks(self) -> bool:

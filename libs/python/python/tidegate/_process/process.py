@@ -13,6 +13,7 @@ from multiprocessing import connection, spawn
 from pathlib import Path
 from typing import IO, Any, Callable, Optional, Sequence
 
+from .. import codecs
 from ..errors import TidegateError
 from . import before_main, warden
 from .death import Death, OomKills, cause_of
@@ -71,7 +72,7 @@ class Process:
         main.pop("authkey", None)  # a secret, and of no use here
         if not os.path.exists(main.get("init_main_from_path", "")):
             main.pop("init_main_from_path", None)  # a program from a prompt or a pipe
-        self.send(Prepare(main, before_main, list(functions)))
+        self.send(Prepare(main, before_main, list(functions), codecs.for_children()))
 
     @property
     def pid(self) -> int:

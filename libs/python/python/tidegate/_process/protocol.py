@@ -20,6 +20,8 @@ class Prepare(NamedTuple):
     before_main: list[str]
     #: Pickles of the functions that may be assigned: what they need is imported before the first run comes.
     functions: list[bytes]
+    #: See :func:`tidegate.codecs.for_children`.
+    codecs: Optional[bytes] = None
 
 
 class Ready(NamedTuple):
