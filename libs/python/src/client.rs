@@ -38,6 +38,12 @@ impl Client {
         &self.core.options().address
     }
 
+    /// Bytes of one value that the server keeps, as far as that is known.
+    #[getter]
+    fn max_payload_size(&self) -> usize {
+        self.core.max_payload_size()
+    }
+
     /// Creates queued runs; the result is a list of their ids. The first error in order is raised.
     fn create(&self, runs: Vec<PyRef<'_, NewRun>>) -> Op {
         let runs: Vec<proto::NewRun> = runs.iter().map(|run| run.0.clone()).collect();

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use pyo3::{prelude::*, types::PyBytes};
 use tidegate_sdk_core::{self as core, PayloadCodec, proto::Payload};
 
@@ -75,10 +74,10 @@ impl Codec {
         Ok(Self { name, object, has_fingerprint })
     }
 
-    fn call(&self, method: &str, data: &[u8]) -> PyResult<Bytes> {
+    fn call(&self, method: &str, data: &[u8]) -> PyResult<Vec<u8>> {
         Python::attach(|py| {
             let made = self.object.bind(py).call_method1(method, (PyBytes::new(py, data),))?;
-            Ok(made.extract::<Vec<u8>>()?.into())
+            made.extract()
         })
     }
 }
@@ -90,15 +89,15 @@ impl PayloadCodec for Codec {
         &self.name
     }
 
-    fn encode(&self, data: Bytes) -> Result<Bytes, Fault> {
-        Ok(self.call("encode", &data)?)
+    fn encode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(self.call("encode", data)?)
     }
 
-    fn decode(&self, data: Bytes) -> Result<Bytes, Fault> {
-        Ok(self.call("decode", &data)?)
+    fn decode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(self.call("decode", data)?)
     }
 
-    fn fingerprint(&self, data: &[u8]) -> Result<Bytes, Fault> {
+    fn fingerprint(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
         if self.has_fingerprint { Ok(self.call("fingerprint", data)?) } else { Plain.fingerprint(data) }
     }
 }
@@ -111,11 +110,11 @@ impl PayloadCodec for Plain {
         "plain"
     }
 
-    fn encode(&self, data: Bytes) -> Result<Bytes, Fault> {
-        Ok(data)
+    fn encode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(data.to_vec())
     }
 
-    fn decode(&self, data: Bytes) -> Result<Bytes, Fault> {
-        Ok(data)
+    fn decode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(data.to_vec())
     }
 }

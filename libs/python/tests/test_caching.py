@@ -182,13 +182,16 @@ def test_an_input_without_a_hash_is_named_with_the_mend() -> None:
         _hashing.of_inputs({"it": loop}, "f")
 
 
+def nothing() -> None: ...
+
+
 def test_wrong_policies_are_refused_where_they_are_written() -> None:
-    with pytest.raises(InvalidArgument, match="the cache_policy of `<lambda>` is 'inputs': give one of"):
-        task(cache_policy="inputs")(lambda: None)
+    with pytest.raises(InvalidArgument, match="the cache_policy of `nothing` is 'inputs': give one of"):
+        task(cache_policy="inputs")(nothing)
     with pytest.raises(InvalidArgument, match="has a cache_policy and a cache_key"):
-        task(cache_policy=INPUTS, cache_key="x")(lambda: None)
+        task(cache_policy=INPUTS, cache_key="x")(nothing)
     with pytest.raises(InvalidArgument, match="persist_result=False, so there is no result that could serve"):
-        task(cache_policy=INPUTS, persist_result=False)(lambda: None)
+        task(cache_policy=INPUTS, persist_result=False)(nothing)
     with pytest.raises(InvalidArgument, match='leaves an input out of INPUTS, which _RunId does not have'):
         RUN_ID - "x"
     counted, _ = counting(INPUTS - "nope")

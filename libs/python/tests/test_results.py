@@ -127,11 +127,14 @@ def test_compression_keeps_type_and_value() -> None:
         assert _payload.decode((encoding, data), "it") == value
 
 
+def nothing() -> None: ...
+
+
 def test_wrong_serializers_are_refused_where_they_are_written() -> None:
     with pytest.raises(InvalidArgument, match="no serializer `yaml`: the names are .*compressed, .*register"):
-        task(result_serializer="yaml")(lambda: None)
+        task(result_serializer="yaml")(nothing)
     with pytest.raises(InvalidArgument, match="a name such as \"json\", or an object with `encoding`"):
-        task(result_serializer=42)(lambda: None)
+        task(result_serializer=42)(nothing)
 
 
 def test_json_alone_refuses_what_it_would_change() -> None:
@@ -167,8 +170,11 @@ def test_a_result_that_is_not_kept_is_the_callers_all_the_same(server: str) -> N
 
 
 def test_what_cannot_travel_is_named_down_to_its_path() -> None:
+    @task
+    def load(data: Any) -> None: ...
+
     with pytest.raises(PayloadError) as raised:
-        task(lambda data: None).with_options(name="load").delay({"conn": [1, threading.Lock()]})
+        load.delay({"conn": [1, threading.Lock()]})
     assert str(raised.value) == (
         "the argument `data` of `load` cannot travel: `data[\"conn\"][1]` is a lock, which is neither JSON nor picklable "
         "(cannot pickle '_thread.lock' object); pass what it is made from (a path, an id, plain data) instead"

@@ -94,6 +94,12 @@ impl Client {
         &self.shared.connection.runtime
     }
 
+    /// Bytes of one value that the server keeps, as far as that is known: until a session or a worker has begun, it is the
+    /// default.
+    pub fn max_payload_size(&self) -> usize {
+        self.shared.connection.max_payload()
+    }
+
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.shared.connection
     }

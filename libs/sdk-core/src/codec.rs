@@ -29,13 +29,13 @@ pub trait PayloadCodec: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot.
-    fn encode(&self, data: Bytes) -> Result<Bytes, Fault>;
+    fn encode(&self, data: &[u8]) -> Result<Vec<u8>, Fault>;
 
     /// What `data` was made from, by whichever version of this codec.
     ///
     /// # Errors
     /// Why it cannot: the key is another, say.
-    fn decode(&self, data: Bytes) -> Result<Bytes, Fault>;
+    fn decode(&self, data: &[u8]) -> Result<Vec<u8>, Fault>;
 
     /// What the server knows equal parameters by, for idempotency keys and for the calls that a later attempt makes
     /// again: it has to be the same for the same `data`, always, also with another key. It is not secret. By default it is
@@ -44,8 +44,8 @@ pub trait PayloadCodec: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot.
-    fn fingerprint(&self, data: &[u8]) -> Result<Bytes, Fault> {
-        Ok(Bytes::copy_from_slice(&Sha256::digest(data)))
+    fn fingerprint(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(Sha256::digest(data).to_vec())
     }
 }
 
@@ -141,17 +141,17 @@ impl Codecs {
                 let message = format!("the codec `{}` cannot encode a value: {cause}", codec.name());
                 Error::new(ErrorKind::Payload, message)
             };
-            let data = Bytes::from(payload.encode_to_vec());
+            let data = payload.encode_to_vec();
             if with_fingerprint {
                 // Of the one before, so that one codec with a secret is enough.
                 let of = fingerprint.as_ref().unwrap_or(&data);
                 fingerprint = Some(codec.fingerprint(of).map_err(cannot)?);
             }
-            let encoded = codec.encode(data).map_err(cannot)?;
+            let encoded = codec.encode(&data).map_err(cannot)?;
             *payload = payload::encoded(&format!("{CODEC}{}", codec.name()), encoded);
         }
         if let Some(fingerprint) = fingerprint {
-            payload.metadata.insert(FINGERPRINT.to_owned(), fingerprint);
+            payload.metadata.insert(FINGERPRINT.to_owned(), fingerprint.into());
         }
         Ok(())
     }
@@ -164,7 +164,8 @@ impl Codecs {
         let Some(payload) = payload else { return Ok(()) };
         for _ in 0..MAX_CHAIN {
             let Some(codec) = self.codec_of(payload) else { return Ok(()) };
-            let decoded = codec.decode(payload.data.clone()).and_then(|data| Ok(Payload::decode(data)?));
+            let decoded =
+                codec.decode(&payload.data).and_then(|data| Ok(Payload::decode(Bytes::from(data))?));
             *payload = decoded.map_err(|cause| {
                 let name = codec.name();
                 let message = format!(
@@ -213,14 +214,14 @@ mod tests {
             self.name
         }
 
-        fn encode(&self, data: Bytes) -> Result<Bytes, Fault> {
+        fn encode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
             let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
             let masked = data.iter().map(|byte| byte ^ self.key ^ nonce);
             Ok([self.key, nonce].into_iter().chain(masked).collect())
         }
 
-        fn decode(&self, data: Bytes) -> Result<Bytes, Fault> {
-            let [key, nonce, masked @ ..] = &data[..] else { return Err("it is too short".into()) };
+        fn decode(&self, data: &[u8]) -> Result<Vec<u8>, Fault> {
+            let [key, nonce, masked @ ..] = data else { return Err("it is too short".into()) };
             if *key != self.key {
                 return Err("the key is another".into());
             }

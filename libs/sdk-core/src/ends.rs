@@ -22,9 +22,7 @@ pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event
             if result.encoded_len() > max_payload =>
         {
             let size = result.encoded_len();
-            report::Event::Failed(no_value(format!(
-                "the result takes {size} bytes, but at most {max_payload} are kept: return a reference (a path or a key) instead"
-            )))
+            report::Event::Failed(no_value(too_large("the result has", size, max_payload, "return")))
         }
         report::Event::Failed(mut failure) => {
             cut_end(&mut failure.error_type, MAX_ERROR_TYPE);
@@ -98,11 +96,17 @@ pub(crate) fn check_parameters(run: &NewRun, max_payload: usize) -> Result<(), E
     }
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!(
-            "the parameters of `{}` take {size} bytes, but at most {max_payload} are allowed: pass a reference (a path or a key) instead",
-            run.name
-        ),
+        too_large(&format!("the parameters of `{}` have", run.name), size, max_payload, "pass"),
     ))
+}
+
+/// What to say of a value that is larger than the server takes.
+pub(crate) fn too_large(what: &str, size: usize, max_payload: usize, mend: &str) -> String {
+    format!(
+        "{what} {size} bytes, and the server keeps at most {max_payload} of a value ({} MiB, by its setting \
+         `payload.max_size`): {mend} a reference, such as a path or a key, instead",
+        max_payload >> 20
+    )
 }
 
 fn cut_end(text: &mut String, max: usize) {
@@ -127,7 +131,7 @@ mod tests {
         let event = report::Event::Completed(report::Completed { result: result.clone() });
         assert_eq!(bounded(event.clone(), 10_000), event);
         let report::Event::Failed(failure) = bounded(event, 1_000) else { panic!("it was let through") };
-        assert!(failure.non_retryable && failure.message.contains("at most 1000"), "{failure:?}");
+        assert!(failure.non_retryable && failure.message.contains("at most 1000 of a value"), "{failure:?}");
     }
 
     #[test]

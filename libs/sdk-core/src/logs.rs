@@ -338,8 +338,15 @@ mod tests {
         let n_kept = buffer.lock().unsent.len();
         let note = buffer.take().remove(0);
         let n_dropped = n_lines - n_kept;
-        assert!(note.message.starts_with(&format!("{n_dropped} log lines of this process were dropped")), "{note:?}");
-        assert_eq!(note.run_id, format!("run {}", n_dropped - 1), "in the place of the last one that is missing");
+        assert!(
+            note.message.starts_with(&format!("{n_dropped} log lines of this process were dropped")),
+            "{note:?}"
+        );
+        assert_eq!(
+            note.run_id,
+            format!("run {}", n_dropped - 1),
+            "in the place of the last one that is missing"
+        );
         assert!(buffer.take().iter().all(|entry| entry.message == line), "it is said once");
     }
 
@@ -347,6 +354,8 @@ mod tests {
     fn a_long_line_is_cut_with_a_mark() {
         let text = format!("first\nsecond {}", "é".repeat(MAX_MESSAGE_BYTES));
         let cut = cut(text, MAX_MESSAGE_BYTES, "… [cut]");
-        assert!(cut.len() <= MAX_MESSAGE_BYTES && cut.starts_with("first\nsecond é") && cut.ends_with("é… [cut]"));
+        assert!(
+            cut.len() <= MAX_MESSAGE_BYTES && cut.starts_with("first\nsecond é") && cut.ends_with("é… [cut]")
+        );
     }
 }

@@ -141,10 +141,7 @@ impl Transfer {
         self.0.learn_limits().await;
         let max_payload = self.0.max_payload();
         if data.len() > max_payload {
-            let message = format!(
-                "a value of {} bytes is too large; at most {max_payload} are kept: pass a reference (a path or a key) instead",
-                data.len()
-            );
+            let message = ends::too_large("a value has", data.len(), max_payload, "pass");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let request = proto::CreateUploadRequest {

@@ -188,6 +188,11 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
     )
 
 
+def _shown(value: Any) -> str:
+    """What people see of an argument that is not kept."""
+    return repr(value[:1_000] if isinstance(value, (str, bytes)) else value)[:1_000]
+
+
 class _Hooks:
     """What the hooks of an end are called with."""
 
@@ -231,13 +236,15 @@ class LocalCall:
 
     def _storable(self) -> tuple[tuple[str, bytes], bool]:
         """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
-        that cannot travel does not matter here."""
-        name = self.function.name
+        that cannot travel, or is too large, does not matter here."""
         try:
-            return self.function.encoded(self.arguments), True
+            stored = self.function.encoded(self.arguments)
+            if len(stored[1]) < client().max_payload_size:
+                return stored, True
         except PayloadError:
-            shown = {name: repr(value)[:1_000] for name, value in self.arguments.items()}
-            return _payload.encode_arguments(shown, name), False
+            pass
+        shown = {name: _shown(value) for name, value in self.arguments.items()}
+        return _payload.encode_arguments(shown, self.function.name), False
 
     def run(self) -> Any:
         """Takes the steps in this thread."""
@@ -368,6 +375,8 @@ class LocalCall:
             if end.end == "failed" and outcome.error is None:
                 # It returned something that cannot be kept. Its caller is here and gets it all the same.
                 end = End("completed", _payload.NOT_KEPT)
+            if len(end.data) > client().max_payload_size:
+                end = End("completed", _payload.TOO_LARGE)
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
                 raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])

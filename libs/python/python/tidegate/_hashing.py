@@ -136,8 +136,8 @@ def _of_object(value: Any, above: tuple[int, ...]) -> bytes:
         raise _Unhashable(value, f"cannot be pickled ({error})") from error
     if isinstance(reduced, str):
         return _digest(b"global", _of_text(reduced))
-    call, arguments, *rest = (*reduced, None, None, None)
-    state, items, pairs = rest[:3]
+    parts_of_object: tuple[Any, ...] = (*reduced, None, None, None)
+    call, arguments, state, items, pairs = parts_of_object[:5]
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict) and state[1] is None:
         state = state[0]
     if isinstance(state, dict):

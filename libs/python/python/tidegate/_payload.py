@@ -26,6 +26,8 @@ NOT_KEPT = "not-kept"
 _CODEC = "codec/"
 #: Of a result that was not to be kept.
 NOT_PERSISTED = f"{NOT_KEPT};reason=persist_result"
+#: Of one that is larger than the server takes.
+TOO_LARGE = f"{NOT_KEPT};reason=size"
 
 
 def encode(value: Any, what: str, serializer: Optional[Serializer] = None) -> tuple[str, bytes]:
@@ -153,6 +155,11 @@ def why_not_kept(encoding: str) -> str:
     """The cause, with the mend."""
     if encoding == NOT_PERSISTED:
         return "its function has persist_result=False, so only the code that called it has got it; leave that out to keep it"
+    if encoding == TOO_LARGE:
+        return (
+            "it is larger than the server keeps (its setting `payload.max_size`), so only the code that called it has got it; "
+            "return a reference, such as a path or a key, instead"
+        )
     return "it could not travel, so only the code that called it has got it"
 
 

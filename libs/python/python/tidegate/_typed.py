@@ -57,32 +57,20 @@ def load(name: str, data: bytes) -> Any:
     return adapter.validate_json(data)
 
 
-def fits(value: Any, hint: Any) -> Optional[Any]:
-    """`value` as plain JSON data from which pydantic makes an equal value by the type `hint`; None where it does not."""
-    adapter = _adapter(hint)
-    if adapter is None:
-        return None
-    try:
-        plain = adapter.dump_python(value, mode="json", warnings="error")
-        return plain if bool(adapter.validate_python(plain) == value) else None
-    except Exception:  # as above
-        return None
-
-
 def _shape(value: Any) -> tuple[Optional[str], Any]:
     """The name of the value's type, and the type."""
-    if type(value) is list or type(value) is dict:
-        items = value if type(value) is list else value.values()
-        kinds = {type(item) for item in items}
-        if len(kinds) != 1 or type(value) is dict and not all(type(key) is str for key in value):
-            return None, None
-        name, kind = _shape(next(iter(items)))
-        if name is None or "[" in name:
-            return None, None
-        if type(value) is list:
-            return f"list[{name}]", list[kind]
-        return f"dict[{name}]", dict[str, kind]
+    if type(value) is list:
+        name, kind = _shape_of_one(value)
+        return (None, None) if name is None else (f"list[{name}]", list[kind])  # type: ignore[valid-type]
+    if type(value) is dict and all(type(key) is str for key in value):
+        name, kind = _shape_of_one(list(value.values()))
+        return (None, None) if name is None else (f"dict[{name}]", dict[str, kind])  # type: ignore[valid-type]
     return _name(value)
+
+
+def _shape_of_one(items: list[Any]) -> tuple[Optional[str], Any]:
+    """Of items that are all of one type."""
+    return _name(items[0]) if len({type(item) for item in items}) == 1 else (None, None)
 
 
 def _name(value: Any) -> tuple[Optional[str], Any]:

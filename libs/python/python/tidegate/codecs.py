@@ -40,9 +40,11 @@ class PayloadCodec(Protocol):
 
     def encode(self, data: bytes) -> bytes:
         """What is sent and kept instead of `data`. Called by many threads at once."""
+        ...
 
     def decode(self, data: bytes) -> bytes:
         """What `data` was made from, also by an earlier version or with an earlier key."""
+        ...
 
 
 _lock = threading.RLock()  # the module that the environment names may call use_codecs() itself

@@ -34,6 +34,7 @@ class Serializer(Protocol):
 
     def dumps(self, value: Any) -> bytes:
         """`value` as bytes; raises for a value that it cannot write."""
+        ...
 
     def loads(self, data: bytes) -> Any:
         """The value in `data`."""

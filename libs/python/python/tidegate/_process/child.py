@@ -193,7 +193,8 @@ class _Running:
             message = f"the arguments of `{function.name}` cannot be read in its process: {type(error).__name__}: {error}"
             outcome = _execution.Outcome("failed", error=PayloadError(message))
         outcome, pickled = local.returned(function, outcome)
-        return Done(self.assign.number, _execution.end_of(outcome, self.control, function.name), pickled)
+        end = _execution.end_of(outcome, self.control, function.name, function.options)
+        return Done(self.assign.number, end, pickled)
 
     def _outcome(self, function: Function[Any, Any], arguments: Any, context: RunContext) -> _execution.Outcome:
         if not function.is_async:
