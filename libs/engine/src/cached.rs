@@ -46,6 +46,12 @@ impl Served {
     }
 }
 
+/// Has what served for the run's key serve no longer: an entry that has expired takes its place.
+pub(crate) fn outdated(run: &Run, now: Timestamp) -> Option<CacheEntry> {
+    let key = run.cache.as_ref()?.key.clone();
+    Some(CacheEntry { namespace: run.namespace.clone(), key, run_id: run.id, expires_at: now })
+}
+
 /// What a run that has just completed by its own code has to offer.
 pub(crate) fn offer(run: &Run, event: &Event) -> Option<CacheEntry> {
     let cache = run.cache.as_ref()?;

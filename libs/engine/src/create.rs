@@ -2,12 +2,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateName, StateType, Step, create};
-use tidegate_store::{KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
+use tidegate_store::{CacheEntry, KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
     EngineError, KeyScope,
     adopt::{ChildCall, hand_on},
-    cached::Served,
+    cached::{Served, outdated},
     commit::commit,
     dispatch::Outbound,
     engine::{Lane, Options},
@@ -30,7 +30,7 @@ pub struct Create {
     pub idempotency_key: Option<String>,
     /// With a used key and other parameters: the existing run instead of an error.
     pub use_existing: bool,
-    /// It takes no other run's result, also where one serves for its cache key.
+    /// What serves for its cache key serves no longer, so that it is executed.
     pub refresh_cache: bool,
     /// True where the key is that of a call in an attempt of the parent: what an earlier attempt made of it and did not
     /// bring to completion is this one's to carry out (P4).
@@ -203,6 +203,11 @@ async fn try_write<'a>(
     if !copies.is_empty() {
         tx.copy_results(&copies).await?;
     }
+    let refreshed: Vec<CacheEntry> =
+        creates.iter().zip(&plans).filter_map(|(create, plan)| refresh(create, plan, now)).collect();
+    if !refreshed.is_empty() {
+        tx.put_cache_keys(&refreshed).await?;
+    }
     if !events.is_empty() {
         tx.append_events(&events).await?;
     }
@@ -339,6 +344,14 @@ fn plan(create_one: &Create, standing: &Standing, now: Timestamp) -> Plan {
     match create(draft, parent, now) {
         Ok(step) => Plan::Insert(Box::new(step)),
         Err(rejection) => Plan::Refused(rejection.into()),
+    }
+}
+
+/// What keeps the results of before from a run that is to refresh them, here and at its turn.
+fn refresh(create: &Create, plan: &Plan, now: Timestamp) -> Option<CacheEntry> {
+    match plan {
+        Plan::Insert(step) if create.refresh_cache => outdated(&step.run, now),
+        _ => None,
     }
 }
 

@@ -77,6 +77,19 @@ async fn a_run_made_while_the_first_still_ran_takes_its_result_at_its_turn() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_to_refresh_a_result_is_executed_and_serves_the_next() {
+    let fixture = Fixture::new().await;
+    let first = fixture.created(cached_task("k")).await;
+    fixture.complete(&first).await;
+    let anew = fixture.created(Create { refresh_cache: true, ..cached_task("k") }).await;
+    assert_eq!(fixture.state(&anew).await, "SCHEDULED/Scheduled");
+    fixture.complete(&anew).await;
+    assert_eq!(fixture.state(&anew).await, "COMPLETED/Completed", "nor has it taken the result at its turn");
+    let next = fixture.created(cached_task("k")).await;
+    assert!(next.state.message.contains(&anew.id.to_string()), "{}", next.state.message);
+}
+
+#[tokio::test]
 async fn a_result_serves_until_it_expires() {
     let fixture = Fixture::new().await;
     fixture.complete(&fixture.created(cached_task("k")).await).await;

@@ -125,6 +125,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_encoded_at_random_is_known_by_its_fingerprint() {
+        let hash_of = async |fingerprint: &'static [u8], data: Vec<u8>| {
+            let metadata = [("fingerprint".to_owned(), Bytes::from_static(fingerprint))].into();
+            let payload = v1::Payload { metadata, data: data.into(), ..v1::Payload::default() };
+            hash(Some(&Payload::inline(payload.encode_to_vec()))).await
+        };
+        let large = vec![7; limits::MAX_INLINE_PAYLOAD_SIZE + 1];
+        let one = hash_of(b"f", vec![1]).await.params;
+        assert_eq!(one, hash_of(b"f", vec![2]).await.params);
+        assert_eq!(one, hash_of(b"f", large.clone()).await.params, "wherever it is kept");
+        assert!(hash_of(b"f", large).await.value.is_some(), "and it is to be kept all the same");
+        assert_ne!(one, hash_of(b"g", vec![1]).await.params);
+        assert_ne!(
+            hash_of(b"", vec![1]).await.params,
+            hash_of(b"", vec![2]).await.params,
+            "an empty one is none"
+        );
+    }
+
+    #[tokio::test]
     async fn a_large_value_is_hashed_once() {
         let value = Bytes::from(vec![7; limits::MAX_INLINE_PAYLOAD_SIZE + 1]);
         let payload = v1::Payload { data: value.clone(), ..v1::Payload::default() };
