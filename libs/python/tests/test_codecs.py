@@ -127,6 +127,14 @@ def test_neither_the_wire_nor_the_database_has_the_clear_text(
         assert found is plain
 
 
+def test_the_example_runs(server: str, processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = str(HERE.parent / "examples" / "encryption.py")
+    monkeypatch.setenv("TIDEGATE_KEYS", processes.run(example, "new-key").strip())
+    monkeypatch.setenv("TIDEGATE_QUEUE", f"codecs-{uuid4()}")
+    processes.worker(example, "serve")
+    assert processes.run(example, "greet", "world") == "hello world\n"
+
+
 def test_a_key_is_changed_while_what_the_old_one_wrote_can_be_read(server: str, keys: list[str]) -> None:
     use_codecs(work.codecs())
     old = work.shout.with_options(cache_key=f"{uuid4()}")
