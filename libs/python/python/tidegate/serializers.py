@@ -150,10 +150,8 @@ def write(serializer: Optional[Serializer], value: Any) -> tuple[str, bytes]:
     """`value` as `(encoding, data)`; raises whatever the serializer does."""
     if serializer is None:
         return as_json(value) or (PICKLE, pickle.dumps(value, protocol=4))
-    writes = getattr(serializer, "write", None)
-    if writes is not None and isinstance(serializer, (JSONSerializer, CompressedSerializer)):
-        written: tuple[str, bytes] = writes(value)
-        return written
+    if type(serializer) is JSONSerializer or type(serializer) is CompressedSerializer:
+        return serializer.write(value)
     return serializer.encoding, serializer.dumps(value)
 
 
