@@ -163,6 +163,7 @@ mod tests {
             params_hash: [0; 32],
             idempotency_key: None,
             use_existing: false,
+            refresh_cache: false,
             is_child_call: false,
             parent_epoch: None,
             actor: None,
