@@ -140,7 +140,9 @@ def test_execution_process_needs_no_runner() -> None:
     assert asyncio.run(both())
 
 
-@pytest.mark.parametrize(("how", "cause"), [("segfault", "killed by SIGSEGV"), ("exit", "exit code 3"), ("SIGKILL", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("how", "cause"), [("segfault", "killed by SIGSEGV"), ("exit", "exit code 3"), ("SIGKILL", "SIGKILL")]
+)
 def test_a_process_that_dies_is_the_end_of_its_run_alone(how: str, cause: str) -> None:
     runs = []
 

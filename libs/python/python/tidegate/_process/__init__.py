@@ -8,7 +8,7 @@ crashed, with its cause, and nothing else.
 - `child`: the life of the child.
 - `process`: the parent's side of one child, and `death`: what its exit code means.
 - `pool`: children that are kept warm, and `warden`: what ends them when their parent has been killed.
-- `execution`: one run in a child, and `attempt`: one that a worker was given.
+- `execution`: one run in a child; `attempt`: one that a worker was given, and `local`: one that this process has called.
 - `reference`: how a function travels.
 """
 

@@ -44,7 +44,7 @@ def execute(
     context: RunContext,
     control: Control,
 ) -> Outcome:
-    """As :func:`tidegate._execution.execute`, by a child; calls `begin` when there is one, or it is known that there is none."""
+    """As :func:`tidegate._execution.execute`, by a child. Calls `begin` once there is one, or is none to be had."""
     pool = _pool()
     try:
         assign = assignment(function, arguments, facts)
