@@ -19,6 +19,7 @@ _HOOKS = frozenset({"on_completion", "on_failure", "on_cancellation", "on_crashe
 _UNDO = frozenset({"on_rollback", "on_commit"})
 _BOTH = frozenset(
     {"name", "description", "version", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints"}
+    | {"persist_result", "result_serializer"}
 )
 
 FLOW = _BOTH | _WITHOUT_EFFECT | _HOOKS | {"flow_run_name", "task_runner", "validate_parameters"}
@@ -28,7 +29,7 @@ TASK = (
     | _HOOKS
     | _UNDO
     | {"task_run_name", "retry_jitter_factor", "retry_condition_fn", "tags"}
-    | {"cache_key_fn", "cache_expiration"}
+    | {"cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache"}
 )
 
 
@@ -72,6 +73,11 @@ def options(base: Options, given: dict[str, Any]) -> Options:
     make = changes.get("cache_key_fn")
     if make is not None and not isinstance(make, _CacheKeyFn):
         changes["cache_key_fn"] = _CacheKeyFn(make)
+    if "cache_key_fn" in changes:
+        changes.pop("cache_policy", None)  # the key goes before it
+    if changes.get("persist_result") is False:
+        for name in ("cache_policy", "cache_key_fn"):
+            changes.pop(name, None)  # there is nothing that could serve other calls
     if "task_runner" in changes:
         changes["task_runner"] = runner_of(changes["task_runner"])
     return replace(base, **changes)
