@@ -1,7 +1,0 @@
-"""Deployments."""
-
-from typing import Any
-
-
-def deploy(_: Any) -> None:
-    """Nothing yet."""
