@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("proto", &[]),
     ("service-kit", &[]),
+    ("schema", &[]),
     ("orchestration", &["model"]),
     ("store", &["model", "orchestration"]),
     ("store-postgres", &["model", "orchestration", "store"]),
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "orchestration",
             "payload",
             "proto",
+            "schema",
             "service-kit",
             "store",
             "store-postgres",
@@ -97,6 +99,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("clap", &["cli", "service-kit", "integration-tests", "bench", "chaos"]),
     ("object_store", &["payload"]),
     ("figment", &["service-kit"]),
+    ("jsonschema", &["schema"]),
 ];
 
 /// What the pure rules and their vocabulary must not know: async, serialisation, SQL, protobuf, chance.

@@ -1,0 +1,224 @@
+//! JSON Schemas of parameters: compiled once, kept while they are in use, and asked what does not fit.
+//!
+//! Schemas come from outside. So references lead within a schema only, and patterns are those that a finite automaton
+//! takes: none makes a check slower than its text is long.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+/// Faults of one value that are told.
+const MAX_FAULTS: usize = 16;
+/// Characters of a fault that are told: it may repeat a value.
+const MAX_FAULT_SIZE: usize = 300;
+
+/// A part of a value that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it is: `.user.name`, `.items[3]`; empty: the value itself.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why a text is no schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSchema(String);
+
+impl fmt::Display for NoSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoSchema {}
+
+/// Compiled schemas. The one that was not used for longest goes when there are too many.
+#[derive(Debug)]
+pub struct Schemas {
+    most: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_text: HashMap<Arc<str>, (Arc<Validator>, u64)>,
+    n_uses: u64,
+}
+
+impl Schemas {
+    /// Keeps up to `most` of them.
+    pub fn new(most: usize) -> Self {
+        Self { most: most.max(1), known: Mutex::default() }
+    }
+
+    /// What of `value` does not fit the schema; up to 16 faults.
+    ///
+    /// # Errors
+    /// The text is no schema.
+    pub fn check(&self, schema: &str, value: &Value) -> Result<Vec<Fault>, NoSchema> {
+        let validator = self.get(schema)?;
+        Ok(faults(&validator, value))
+    }
+
+    fn get(&self, schema: &str) -> Result<Arc<Validator>, NoSchema> {
+        if let Some(validator) = self.known().get(schema) {
+            return Ok(validator);
+        }
+        // Not under the lock: two who compile the same one at once do no harm.
+        let validator = Arc::new(compile(&parse(schema)?)?);
+        self.known().put(schema, &validator, self.most);
+        Ok(validator)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn get(&mut self, schema: &str) -> Option<Arc<Validator>> {
+        self.n_uses += 1;
+        let (validator, used) = self.by_text.get_mut(schema)?;
+        *used = self.n_uses;
+        Some(Arc::clone(validator))
+    }
+
+    fn put(&mut self, schema: &str, validator: &Arc<Validator>, most: usize) {
+        if self.by_text.len() >= most {
+            let oldest =
+                self.by_text.iter().min_by_key(|(_, (_, used))| *used).map(|(text, _)| Arc::clone(text));
+            if let Some(oldest) = oldest {
+                self.by_text.remove(&oldest);
+            }
+        }
+        self.by_text.insert(schema.into(), (Arc::clone(validator), self.n_uses));
+    }
+}
+
+/// What of some default parameters does not fit a schema, whatever else is required.
+///
+/// # Errors
+/// The text is no schema.
+pub fn check_defaults(schema: &str, defaults: &Value) -> Result<Vec<Fault>, NoSchema> {
+    let mut schema = parse(schema)?;
+    compile(&schema)?;
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("required");
+    }
+    Ok(faults(&compile(&schema)?, defaults))
+}
+
+fn parse(schema: &str) -> Result<Value, NoSchema> {
+    let schema: Value =
+        serde_json::from_str(schema).map_err(|error| NoSchema(format!("is no JSON: {error}")))?;
+    if !schema.is_object() {
+        return Err(NoSchema("is no JSON object, such as {\"type\": \"object\"}".to_owned()));
+    }
+    Ok(schema)
+}
+
+fn compile(schema: &Value) -> Result<Validator, NoSchema> {
+    jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema).map_err(|error| {
+        NoSchema(format!("is no JSON Schema: at `{}`: {}", error.instance_path(), cut(&error.to_string())))
+    })
+}
+
+fn faults(validator: &Validator, value: &Value) -> Vec<Fault> {
+    let fault = |error: jsonschema::ValidationError<'_>| Fault {
+        path: path(error.instance_path().as_str()),
+        message: cut(&error.to_string()),
+    };
+    validator.iter_errors(value).take(MAX_FAULTS).map(fault).collect()
+}
+
+/// A JSON pointer as the path of a field.
+fn path(pointer: &str) -> String {
+    pointer
+        .split('/')
+        .skip(1)
+        .map(|part| match part.parse::<usize>() {
+            Ok(idx) => format!("[{idx}]"),
+            Err(_) => format!(".{}", part.replace("~1", "/").replace("~0", "~")),
+        })
+        .collect()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_FAULT_SIZE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "these are tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> String {
+        json!({
+            "type": "object",
+            "properties": {"n": {"type": "integer"}, "items": {"type": "array", "items": {"$ref": "#/$defs/name"}}},
+            "required": ["n"],
+            "$defs": {"name": {"type": "string", "pattern": "^[a-z]+$"}},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn faults_say_where_they_are() {
+        let schemas = Schemas::new(4);
+        let check = |value: Value| schemas.check(&schema(), &value).unwrap();
+        assert_eq!(check(json!({"n": 1, "items": ["a"]})), []);
+        let faults = check(json!({"n": "x", "items": ["a", "B"]}));
+        let mut paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, [".items[1]", ".n"]);
+        let missing = check(json!({}));
+        assert!(missing[0].path.is_empty() && missing[0].message.contains("\"n\""), "{missing:?}");
+    }
+
+    #[test]
+    fn defaults_may_leave_out_what_is_required() {
+        assert_eq!(check_defaults(&schema(), &json!({})).unwrap(), []);
+        assert_eq!(check_defaults(&schema(), &json!({"n": "x"})).unwrap()[0].path, ".n");
+    }
+
+    #[test]
+    fn what_is_no_schema_is_told() {
+        let schemas = Schemas::new(4);
+        for (text, told) in [
+            ("{", "is no JSON"),
+            ("[1]", "is no JSON object"),
+            (r#"{"type": "integr"}"#, "is no JSON Schema: at `/type`"),
+            (r#"{"$ref": "https://example.org/schema.json"}"#, "is no JSON Schema"),
+            (r#"{"$ref": "file:///etc/hostname"}"#, "is no JSON Schema"),
+            (r#"{"pattern": "(a)\\1"}"#, "is no JSON Schema"),
+        ] {
+            let error = schemas.check(text, &json!({})).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_is_compiled_once_and_the_one_that_is_not_used_goes() {
+        let schemas = Schemas::new(2);
+        let text = |n: u32| format!(r#"{{"minimum": {n}}}"#);
+        let first = schemas.get(&text(1)).unwrap();
+        schemas.get(&text(2)).unwrap();
+        assert!(Arc::ptr_eq(&first, &schemas.get(&text(1)).unwrap()));
+        let second = Arc::downgrade(&schemas.get(&text(2)).unwrap());
+        schemas.get(&text(1)).unwrap();
+        schemas.get(&text(3)).unwrap();
+        assert!(second.upgrade().is_none(), "it was not used for longest");
+        assert!(Arc::ptr_eq(&first, &schemas.get(&text(1)).unwrap()));
+    }
+}
