@@ -126,6 +126,7 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
         is_child_call: false,
         parent_epoch: None,
         actor: None,
+        deploy: None,
     };
     (0..n_runs).map(create).collect()
 }

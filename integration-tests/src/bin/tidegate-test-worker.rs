@@ -69,6 +69,9 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
         .function(notes_everywhere)
         .function(holds_below)
         .function(asks_python)
+        .flow("jot", jot)
+        .flow("occupied", occupy)
+        .flow("fan_out", fan_out)
         .queues([queue])
         .labels(labels)
         .task_slots(task_slots)
@@ -169,6 +172,27 @@ async fn whoami(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
         bail!("attempt {} fails", ctx.attempt());
     }
     Ok(std::process::id())
+}
+
+/// Appends the name to the file, and returns it.
+async fn jot(_: Context, parameters: serde_json::Value) -> anyhow::Result<String> {
+    let text =
+        |name: &str| parameters[name].as_str().map(str::to_owned).context(format!("{name} is no text"));
+    let name = text("name")?;
+    write_line(&text("path")?, &name)?;
+    Ok(name)
+}
+
+/// Starts a run of the deployment `jot/each` for each of 200 names, has `whole` noted, and does not end in its first
+/// attempt. A later one returns what the runs return.
+async fn fan_out(ctx: Context, path: String) -> anyhow::Result<Vec<String>> {
+    let parameters = |n| serde_json::json!({ "path": path, "name": format!("n{n}") });
+    let runs = ctx.deployment("jot/each").delay_many(&(0..200).map(parameters).collect::<Vec<_>>()).await?;
+    write_line(&path, "whole")?;
+    if ctx.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
+    Ok(gather::<String>(&runs).await?)
 }
 
 /// Once there is a file at `path`, has queued tasks ask one after the other where they are. Returns its own process

@@ -8,6 +8,7 @@ mod cancel;
 mod cli;
 mod crash_safe;
 mod demo;
+mod deployments;
 mod dev;
 mod durable;
 mod experiments;

@@ -33,6 +33,7 @@ async fn lists_and_calls(address: &str, services: &[&str]) {
         let (method, request, answer) = match *service {
             "tidegate.v1.RunService" => ("ListRuns", "{}", "{"),
             "tidegate.v1.ConcurrencyService" => ("ListConcurrencyLimits", "{}", "{"),
+            "tidegate.v1.DeploymentService" => ("ListDeployments", "{}", "{"),
             "tidegate.v1.QueueService" => ("ListQueues", "{}", "{"),
             "tidegate.v1.SystemService" => ("GetVersion", "{}", "\"version\""),
             "tidegate.v1.SessionService" => (
@@ -61,6 +62,7 @@ const API: &[&str] = &[
     "tidegate.v1.RunService",
     "tidegate.v1.SessionService",
     "tidegate.v1.ConcurrencyService",
+    "tidegate.v1.DeploymentService",
     "tidegate.v1.QueueService",
     "tidegate.v1.SystemService",
     "tidegate.internal.v1.RunEngineService",

@@ -1,14 +1,18 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateName, StateType, Step, create};
 use tidegate_store::{CacheEntry, KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
-    EngineError, KeyScope,
+    Deploy, EngineError, KeyScope,
     adopt::{ChildCall, hand_on},
     cached::{Served, outdated},
     commit::commit,
+    deploy::Batch,
     dispatch::Outbound,
     engine::{Lane, Options},
     event,
@@ -39,6 +43,8 @@ pub struct Create {
     pub parent_epoch: Option<Epoch>,
     /// Who asks, where that is known.
     pub actor: Option<String>,
+    /// For a run of a deployment, which the draft names: makes the draft whole.
+    pub deploy: Option<Arc<dyn Deploy>>,
 }
 
 /// What became of a create.
@@ -50,6 +56,13 @@ pub struct Created {
     pub created: bool,
     /// True for the child of an earlier attempt that is now the session's to execute.
     pub adopted: bool,
+}
+
+impl Create {
+    /// What its key is unique in.
+    pub(crate) fn scope(&self) -> KeyScope {
+        KeyScope::of(&self.draft, self.is_child_call)
+    }
 }
 
 type Outcome = Result<Created, EngineError>;
@@ -72,11 +85,11 @@ pub(crate) async fn run_create_lane(mut queue: LaneQueue<Create, Created>, lane:
         write_batch(batch, |creates| {
             let lane = &lane;
             async move {
-                let (plans, outbound) =
-                    write(&*lane.store, &creates, lane.clock.now(), &lane.options).await?;
+                let batch = Batch::of(&*lane.store, &creates).await?;
+                let (plans, outbound) = write(&*lane.store, &batch, lane.clock.now(), &lane.options).await?;
                 lane.send(outbound);
-                let found = find_existing(lane, &creates, &plans).await;
-                Ok(outcomes(&creates, plans, &found))
+                let found = find_existing(lane, &batch.creates, &plans).await;
+                Ok(outcomes(&batch.creates, plans, &found))
             }
         })
         .await;
@@ -96,13 +109,13 @@ enum Plan {
 
 async fn write(
     store: &dyn RunStore,
-    creates: &[Create],
+    batch: &Batch<'_>,
     now: Timestamp,
     options: &Options,
 ) -> Result<(Vec<Plan>, Outbound), StoreError> {
     let mut taken = HashSet::new();
     loop {
-        match try_write(store, creates, &taken, now, options).await? {
+        match try_write(store, batch, &taken, now, options).await? {
             Written::Committed(plans, outbound) => return Ok((plans, outbound)),
             // Once more without them.
             Written::Collided(items) => taken.extend(items),
@@ -119,11 +132,12 @@ enum Written {
 
 async fn try_write<'a>(
     store: &dyn RunStore,
-    creates: &'a [Create],
+    batch: &'a Batch<'_>,
     taken: &HashSet<usize>,
     now: Timestamp,
     options: &Options,
 ) -> Result<Written, StoreError> {
+    let creates: &'a [Create] = &batch.creates;
     let mut tx = store.begin().await?;
     let parent_ids: BTreeSet<RunId> = creates.iter().filter_map(|create| create.draft.parent).collect();
     let parents: HashMap<RunId, Run> = if parent_ids.is_empty() {
@@ -148,6 +162,9 @@ async fn try_write<'a>(
     let objects = Objects::of(&mut *tx, creates.iter().filter_map(parameters), now).await?;
     let standing = Standing { parents, sessions, served, objects };
     let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &standing, now)).collect();
+    for (idx, error) in &batch.refused {
+        plans[*idx] = Plan::Refused(error.clone());
+    }
     for idx in taken {
         plans[*idx] = Plan::Refused(EngineError::IdReused { run_id: creates[*idx].draft.id });
     }
@@ -232,18 +249,21 @@ async fn collided(
     let runs: HashMap<RunId, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
     items.retain(|idx| {
         let draft = &creates[*idx].draft;
-        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, draft))
+        runs.get(&draft.id).is_some_and(|run| !is_made_by(run, &creates[*idx]))
     });
     Ok(items)
 }
 
 /// False where the run is another one that has the same id.
-fn is_made_by(run: &Run, draft: &Draft) -> bool {
+fn is_made_by(run: &Run, create: &Create) -> bool {
+    let draft = &create.draft;
+    // Where the key led to it: the same key in another parent is that of the same run.
+    let is_elsewhere = run.id != draft.id && matches!(create.scope(), KeyScope::Deployment(_));
     run.namespace == draft.namespace
         && run.kind == draft.kind
         && run.name == draft.name
         && run.deployment == draft.deployment
-        && run.parent == draft.parent
+        && (run.parent == draft.parent || is_elsewhere)
 }
 
 /// Idempotency is decided first: what was created before stands, also where it could not be created now.
@@ -359,7 +379,7 @@ fn reservation(create: &Create, now: Timestamp, options: &Options) -> Option<Key
     let draft = &create.draft;
     Some(KeyReservation {
         namespace: draft.namespace.clone(),
-        scope: KeyScope::of(draft).to_string(),
+        scope: create.scope().to_string(),
         key: create.idempotency_key.clone()?,
         run_id: draft.id,
         params_hash: create.params_hash,
@@ -412,7 +432,7 @@ fn outcomes(
             let found = found.as_ref().map_err(Clone::clone)?;
             let run = found.get(&id).ok_or(EngineError::NotFound { run_id: id })?;
             let draft = &create.draft;
-            if is_made_by(run, draft) {
+            if is_made_by(run, create) {
                 let adopted = create.is_child_call
                     && run.is_local()
                     && run.placement == draft.placement

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use tidegate_model::{BulkOperationId, ErrorCode, ObjectId, Reason, RunId, RunKind, ServiceError};
+use tidegate_model::{
+    BulkOperationId, ErrorCode, FieldViolation, ObjectId, Reason, RunId, RunKind, ServiceError,
+};
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
 
@@ -50,6 +52,48 @@ pub enum EngineError {
     QueueNotFound {
         /// The name that was asked for.
         name: String,
+    },
+    /// There is no such deployment in this namespace.
+    #[error("{}", no_deployment(name, nearest, *is_any))]
+    DeploymentNotFound {
+        /// The name that was asked for.
+        name: String,
+        /// Those that are like it.
+        nearest: Vec<String>,
+        /// Whether there is any deployment in the namespace.
+        is_any: bool,
+    },
+    /// There is no such version of a deployment, or not any more.
+    #[error(
+        "deployment `{name}` has no version {version} that is kept: list its versions to see those that are"
+    )]
+    DeploymentVersionNotFound {
+        /// The deployment.
+        name: String,
+        /// The version that was asked for.
+        version: u64,
+    },
+    /// There is a deployment of this name.
+    #[error(
+        "there is a deployment `{name}` already: choose another name, or set update_if_exists to change it"
+    )]
+    DeploymentExists {
+        /// Its name.
+        name: String,
+    },
+    /// It was changed since the caller read it.
+    #[error("etag: deployment `{name}` was changed meanwhile and is at version {version}: read it again")]
+    EtagMismatch {
+        /// The deployment.
+        name: String,
+        /// Its version now.
+        version: u64,
+    },
+    /// Fields that do not hold what they must.
+    #[error("{}", violations_text(violations))]
+    InvalidFields {
+        /// Which, and why.
+        violations: Vec<FieldViolation>,
     },
     /// No run of the queue may be claimed.
     #[error("queue `{name}` is paused: its runs start once it is resumed")]
@@ -225,13 +269,15 @@ impl ServiceError for EngineError {
             | Self::KeyNotFound { .. }
             | Self::LimitNotFound { .. }
             | Self::QueueNotFound { .. }
+            | Self::DeploymentNotFound { .. }
+            | Self::DeploymentVersionNotFound { .. }
             | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
-            Self::BulkOperationIdUsed { .. } => ErrorCode::AlreadyExists,
-            Self::Rejected(Rejection::TooManyLabels { .. }) | Self::InvalidFilter { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            Self::BulkOperationIdUsed { .. } | Self::DeploymentExists { .. } => ErrorCode::AlreadyExists,
+            Self::Rejected(Rejection::TooManyLabels { .. })
+            | Self::InvalidFilter { .. }
+            | Self::InvalidFields { .. } => ErrorCode::InvalidArgument,
             Self::Rejected(_)
             | Self::SessionLost
             | Self::QueuePaused { .. }
@@ -239,6 +285,7 @@ impl ServiceError for EngineError {
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. }
             | Self::CascadePending { .. }
+            | Self::EtagMismatch { .. }
             | Self::OpenBelow { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. } | Self::IdReused { .. } | Self::LeaseOwnerUsed { .. } => {
                 ErrorCode::AlreadyExists
@@ -261,12 +308,17 @@ impl ServiceError for EngineError {
             | Self::ParentNotFound { .. } => Reason::RunNotFound,
             Self::LimitNotFound { .. } => Reason::ConcurrencyLimitNotFound,
             Self::QueueNotFound { .. } => Reason::QueueNotFound,
+            Self::DeploymentNotFound { .. } | Self::DeploymentVersionNotFound { .. } => {
+                Reason::DeploymentNotFound
+            }
+            Self::DeploymentExists { .. } => Reason::DeploymentExists,
+            Self::EtagMismatch { .. } => Reason::EtagMismatch,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
-            Self::Rejected(Rejection::TooManyLabels { .. }) | Self::InvalidFilter { .. } => {
-                Reason::InvalidField
-            }
+            Self::Rejected(Rejection::TooManyLabels { .. })
+            | Self::InvalidFilter { .. }
+            | Self::InvalidFields { .. } => Reason::InvalidField,
             Self::BulkOperationNotFound { .. } => Reason::BulkOperationNotFound,
             Self::BulkOperationIdUsed { .. } => Reason::IdempotencyKeyReused,
             Self::Rejected(
@@ -304,6 +356,20 @@ impl ServiceError for EngineError {
         }
     }
 
+    fn field_violations(&self) -> &[FieldViolation] {
+        match self {
+            Self::InvalidFields { violations } => violations,
+            _ => &[],
+        }
+    }
+
+    fn resource(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::DeploymentNotFound { name, .. } => Some(("deployment", name)),
+            _ => None,
+        }
+    }
+
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::NotFound { run_id }
@@ -325,6 +391,10 @@ impl ServiceError for EngineError {
             }
             Self::LimitNotFound { name } => vec![("concurrency_limit", name.clone())],
             Self::QueueNotFound { name } | Self::QueuePaused { name } => vec![("queue", name.clone())],
+            Self::DeploymentNotFound { name, .. }
+            | Self::DeploymentVersionNotFound { name, .. }
+            | Self::DeploymentExists { name }
+            | Self::EtagMismatch { name, .. } => vec![("deployment", name.clone())],
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
             Self::Rejected(Rejection::ParentEnded { parent, state }) => {
@@ -333,4 +403,21 @@ impl ServiceError for EngineError {
             _ => Vec::new(),
         }
     }
+}
+
+fn no_deployment(name: &str, nearest: &[String], is_any: bool) -> String {
+    let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+    let mend = match (&nearest[..], is_any) {
+        ([], false) => "there is none at all yet: deploy the flow first".to_owned(),
+        ([], true) => {
+            "its name is `flow/deployment`; list the deployments to see those that are there".to_owned()
+        }
+        _ => format!("did you mean {}?", nearest.join(" or ")),
+    };
+    format!("there is no deployment `{name}` in this namespace: {mend}")
+}
+
+fn violations_text(violations: &[FieldViolation]) -> String {
+    let text = |violation: &FieldViolation| format!("{}: {}", violation.field, violation.description);
+    violations.iter().map(text).collect::<Vec<_>>().join("; ")
 }

@@ -9,20 +9,21 @@ use crate::{Engine, EngineError};
 /// What an idempotency key is unique in: one key makes one run there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyScope {
-    /// The parent, for every run that has one.
-    Parent(RunId),
     /// The deployment that the run is started through: those of one flow keep their keys apart.
     Deployment(String),
+    /// The parent, for the other runs that have one.
+    Parent(RunId),
     /// Kind and name, for the other runs.
     Function(RunKind, FunctionName),
 }
 
 impl KeyScope {
-    /// That of a run to be created.
-    pub fn of(draft: &Draft) -> Self {
+    /// That of a run to be created; `is_child_call`: by a call of its parent that is counted there.
+    pub fn of(draft: &Draft, is_child_call: bool) -> Self {
         match (draft.parent, &draft.deployment) {
-            (Some(parent), _) => Self::Parent(parent),
-            (None, Some(deployment)) => Self::Deployment(deployment.clone()),
+            (Some(parent), _) if is_child_call => Self::Parent(parent),
+            (_, Some(deployment)) => Self::Deployment(deployment.clone()),
+            (Some(parent), None) => Self::Parent(parent),
             (None, None) => Self::Function(draft.kind, draft.name.clone()),
         }
     }

@@ -12,6 +12,8 @@ mod cascade;
 mod commit;
 mod create;
 mod delete;
+mod deploy;
+mod deployments;
 mod dispatch;
 mod engine;
 mod error;
@@ -23,6 +25,7 @@ mod lane;
 mod leases;
 mod limits;
 mod metrics;
+mod nearest;
 mod objects;
 mod operate;
 mod pause;
@@ -34,6 +37,8 @@ mod wait;
 pub use ask::Ask;
 pub use bulk::Bulk;
 pub use create::{Create, Created};
+pub use deploy::{Deploy, Deployed};
+pub use deployments::{DeploymentAsk, Spec, SpecChange, etag};
 pub use dispatch::{
     DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
 };

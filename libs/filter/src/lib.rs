@@ -9,7 +9,7 @@ mod token;
 mod typed;
 
 pub use order::parse_order;
-pub use parser::parse;
+pub use parser::{parse, parse_deployments};
 
 /// What is wrong with a filter or an order, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use tidegate_store::Filter;
 use crate::{
     Error,
     token::{Literal, Token, tokens},
-    typed::{self, Subject},
+    typed::{self, Of, Subject},
 };
 
 /// Parses a filter; empty: every run. `now` is what times such as `-1h` count from.
@@ -12,13 +12,25 @@ use crate::{
 /// # Errors
 /// What is wrong and at which column; too long, too deep, too many comparisons.
 pub fn parse(text: &str, now: Timestamp) -> Result<Filter, Error> {
+    parse_of(Of::Runs, text, now)
+}
+
+/// The same for deployments: asked of what their runs have, and of when they were created.
+///
+/// # Errors
+/// As those of `parse`.
+pub fn parse_deployments(text: &str, now: Timestamp) -> Result<Filter, Error> {
+    parse_of(Of::Deployments, text, now)
+}
+
+fn parse_of(of: Of, text: &str, now: Timestamp) -> Result<Filter, Error> {
     if text.len() > limits::MAX_FILTER_SIZE {
         let message = format!("has {} bytes; at most {} are allowed", text.len(), limits::MAX_FILTER_SIZE);
         return Err(Error { column: 1, message });
     }
     let tokens = tokens(text)?;
     let end = text.chars().count() + 1;
-    let mut parser = Parser { tokens, next: 0, end, now, depth: 0, n_comparisons: 0, values_of: None };
+    let mut parser = Parser { of, tokens, next: 0, end, now, depth: 0, n_comparisons: 0, values_of: None };
     if parser.tokens.is_empty() {
         return Ok(Filter::And(Vec::new()));
     }
@@ -30,6 +42,7 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Filter, Error> {
 }
 
 struct Parser {
+    of: Of,
     tokens: Vec<(usize, Token)>,
     next: usize,
     end: usize,
@@ -106,7 +119,7 @@ impl Parser {
         let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.error("a comparison such as `state = RUNNING` is missing here"));
         };
-        let subject = typed::subject(&name).map_err(|message| self.error(&message))?;
+        let subject = typed::subject(self.of, &name).map_err(|message| self.error(&message))?;
         self.next += 1;
         let Some(Token::Operator(operator)) = self.peek().cloned() else {
             return Err(self.error(&format!("one of = != < <= > >= : is missing after `{name}`")));

@@ -57,8 +57,23 @@ const FIELDS: &[(&str, Field, Type)] = &[
     ("ended_at", Field::EndedAt, Type::Time),
 ];
 
+/// What a filter selects among.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Of {
+    Runs,
+    Deployments,
+}
+
+/// Those of the fields of a run that its deployment gives it.
+const OF_DEPLOYMENTS: &[&str] = &["deployment", "queue", "priority", "tags", "labels", "created_at"];
+
 /// What has this name, or a sentence that says what there is.
-pub(super) fn subject(name: &str) -> Result<Subject, String> {
+pub(super) fn subject(of: Of, name: &str) -> Result<Subject, String> {
+    let is_of_deployments = name == "flow" || name.starts_with("labels.") || OF_DEPLOYMENTS.contains(&name);
+    if of == Of::Deployments && !is_of_deployments {
+        let known = OF_DEPLOYMENTS.join(", ");
+        return Err(format!("`{name}` is no field of a deployment; there are flow, labels.KEY, {known}"));
+    }
     if let Some((_, field, field_type)) = FIELDS.iter().find(|(known, _, _)| *known == name) {
         return Ok(Subject::Field(*field, *field_type));
     }

@@ -50,6 +50,9 @@ pub enum Reason {
     OpenRunsBelow,
     QueueNotFound,
     LeaseLost,
+    EtagMismatch,
+    DeploymentNotFound,
+    DeploymentExists,
 }
 
 impl Reason {
@@ -77,6 +80,9 @@ impl Reason {
             Self::OpenRunsBelow => "OPEN_RUNS_BELOW",
             Self::QueueNotFound => "QUEUE_NOT_FOUND",
             Self::LeaseLost => "LEASE_LOST",
+            Self::EtagMismatch => "ETAG_MISMATCH",
+            Self::DeploymentNotFound => "DEPLOYMENT_NOT_FOUND",
+            Self::DeploymentExists => "DEPLOYMENT_EXISTS",
         }
     }
 }
@@ -107,5 +113,9 @@ pub trait ServiceError: std::error::Error {
     /// Further facts for machines: `("run_id", "0190…")`.
     fn metadata(&self) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+    /// What is not there or cannot be used: its type and its name.
+    fn resource(&self) -> Option<(&'static str, &str)> {
+        None
     }
 }

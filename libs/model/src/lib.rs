@@ -11,6 +11,8 @@ mod time;
 pub use clock::{Clock, SystemClock};
 pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
 pub use id::{BulkOperationId, Epoch, InvalidId, ObjectId, RunId, SessionId};
-pub use name::{FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind, WorkerId};
+pub use name::{
+    DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind, WorkerId,
+};
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;

@@ -40,6 +40,20 @@ pub const MAX_CONCURRENCY_LIMITS: usize = 10;
 pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
 /// What the names of the limits of queues begin with, and no others.
 pub const QUEUE_LIMIT_PREFIX: &str = "queue:";
+/// What the names of the limits of deployments begin with, and no others.
+pub const DEPLOYMENT_LIMIT_PREFIX: &str = "deployment:";
+/// Bytes of a deployment's name: those of two names, and a slash.
+pub const MAX_DEPLOYMENT_NAME_SIZE: usize = 2 * MAX_NAME_SIZE + 1;
+/// Bytes of a deployment's description.
+pub const MAX_DESCRIPTION_SIZE: usize = 4 << 10;
+/// Bytes of a deployment's entrypoint.
+pub const MAX_ENTRYPOINT_SIZE: usize = 1 << 10;
+/// Bytes of a deployment's default parameters, and of its schema, each.
+pub const MAX_DEPLOYMENT_JSON_SIZE: usize = 64 << 10;
+/// Bytes of what people call a version of a deployment.
+pub const MAX_VERSION_LABEL_SIZE: usize = 128;
+/// Versions of a deployment that are kept.
+pub const MAX_DEPLOYMENT_VERSIONS: usize = 100;
 /// Slots of one concurrency limit.
 pub const MAX_CONCURRENCY_SLOTS: u32 = 1_000_000;
 /// Starts in one period of a concurrency limit's rate, and of its burst.

@@ -23,6 +23,14 @@ fn is_text(text: &str) -> bool {
     (1..=limits::MAX_NAME_SIZE).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
+const DEPLOYMENT_RULE: &str =
+    "`flow/deployment` is, such as `etl/nightly`: each part has 1 to 256 bytes without control characters";
+
+/// A flow's name may have slashes, a deployment's may not.
+fn is_deployment(text: &str) -> bool {
+    text.rsplit_once('/').is_some_and(|(flow, deployment)| is_text(flow) && is_text(deployment))
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $valid:ident, $rule:ident) => {
         $(#[$doc])*
@@ -84,6 +92,19 @@ name! {
 name! {
     /// What runs take turns by, such as a customer: 1 to 256 bytes, no control characters.
     FairnessKey, "fairness key", is_text, TEXT_RULE
+}
+
+name! {
+    /// A deployment: `flow/deployment`, each part of 1 to 256 bytes without control characters.
+    DeploymentName, "deployment", is_deployment, DEPLOYMENT_RULE
+}
+
+impl DeploymentName {
+    /// The name of its flow.
+    pub fn flow(&self) -> FunctionName {
+        let flow = self.0.rsplit_once('/').map_or(self.as_str(), |(flow, _)| flow);
+        FunctionName(flow.into())
+    }
 }
 
 impl Default for Namespace {

@@ -26,6 +26,7 @@ pub struct Draft {
     /// It also has the labels of its parent; where both have a key, its own value stands.
     pub inherit_labels: bool,
     pub deployment: Option<String>,
+    pub deployment_version: Option<u64>,
     pub traceparent: Option<String>,
     /// `None`: at once.
     pub due_at: Option<Timestamp>,
@@ -57,6 +58,7 @@ impl Draft {
             labels: BTreeMap::new(),
             inherit_labels: false,
             deployment: None,
+            deployment_version: None,
             traceparent: None,
             due_at: None,
             expires_at: None,
@@ -123,6 +125,7 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         tags: draft.tags,
         labels,
         deployment: draft.deployment,
+        deployment_version: draft.deployment_version,
         cache: draft.cache,
         concurrency_limits: draft.concurrency_limits,
         queue_slot: false,

@@ -37,6 +37,8 @@ pub struct Run {
     pub labels: BTreeMap<String, String>,
     /// The deployment that it was started through: `flow/deployment`.
     pub deployment: Option<String>,
+    /// The version of it; `None`: it was made before deployments had versions.
+    pub deployment_version: Option<u64>,
     /// Whose result may serve as its own.
     pub cache: Option<CachePolicy>,
     /// The concurrency limits of which it needs a slot each.

@@ -69,6 +69,58 @@ impl Client {
         )
     }
 
+    /// Makes a deployment, or has one that is there say this. `template` has what its runs have in common; the result is
+    /// `(version, created)`.
+    #[pyo3(signature = (name, template, *, description, entrypoint, parameters, parameter_schema,
+        enforce_parameter_schema, max_concurrent_runs, on_collision, version_label))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn deploy(
+        &self,
+        name: String,
+        template: PyRef<'_, NewRun>,
+        description: String,
+        entrypoint: String,
+        parameters: String,
+        parameter_schema: String,
+        enforce_parameter_schema: bool,
+        max_concurrent_runs: Option<u32>,
+        on_collision: &str,
+        version_label: String,
+    ) -> Op {
+        let run = &template.0;
+        let queue = match &run.placement {
+            Some(proto::new_run::Placement::Queue(queue)) => queue.clone(),
+            _ => String::new(),
+        };
+        let policy = proto::CollisionPolicy::from_str_name(&format!(
+            "COLLISION_POLICY_{}",
+            on_collision.to_uppercase()
+        ));
+        let spec = proto::DeploymentSpec {
+            description,
+            entrypoint,
+            parameters,
+            parameter_schema,
+            enforce_parameter_schema,
+            tags: run.tags.clone(),
+            labels: run.labels.clone(),
+            queue,
+            priority: run.priority(),
+            max_concurrent_runs,
+            on_collision: max_concurrent_runs.and(policy).unwrap_or_default().into(),
+            policies: run.policies.clone(),
+            version_label,
+        };
+        let core = self.core.clone();
+        Op::start(
+            self.core.runtime(),
+            async move { core.create_deployment(&name, spec, true).await },
+            |py, (deployment, created)| {
+                Ok((deployment.version, created).into_pyobject(py)?.into_any().unbind())
+            },
+        )
+    }
+
     /// The run as it is now.
     fn get_run(&self, run_id: String) -> Op {
         let core = self.core.clone();

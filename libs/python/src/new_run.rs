@@ -33,7 +33,7 @@ impl NewRun {
     /// `always_new` no later attempt finds it.
     #[new]
     #[pyo3(signature = (*, kind, name, encoding, data, run_name="", queue=None, calls=None, always_new=false,
-        traceparent="", tags=vec![], key="", use_existing=false, priority=0, due_at=None, max_retries=0,
+        traceparent="", tags=vec![], key="", use_existing=false, priority=None, due_at=None, max_retries=0,
         delays=vec![], jitter=0.0, retry_on=vec![], never_retry_on=vec![], run_timeout=None, cancel_grace=None,
         max_crashes=None, detached=false, detached_on_failure=None, detached_on_crash=None, labels=BTreeMap::new(),
         inherit_labels=false, deployment="", expires_at=None, cache_key="", cache_expiration=None,
@@ -53,7 +53,7 @@ impl NewRun {
         tags: Vec<String>,
         key: &str,
         use_existing: bool,
-        priority: i32,
+        priority: Option<i32>,
         due_at: Option<f64>,
         max_retries: u32,
         delays: Vec<f64>,
@@ -95,7 +95,8 @@ impl NewRun {
             run_timeout: run_timeout.map(|limit| duration("timeout_seconds", limit)).transpose()?,
             start_timeout: None,
             cancel_grace: cancel_grace.map(|grace| duration("cancel_grace_seconds", grace)).transpose()?,
-            parent: parent_policy(detached).into(),
+            // Unsaid it is that of the deployment, or that it ends with its parent.
+            parent: if detached { ParentPolicy::Detach } else { ParentPolicy::Unspecified }.into(),
             parent_on_failure: unless_said(detached_on_failure).into(),
             parent_on_crash: unless_said(detached_on_crash).into(),
             ..Default::default()

@@ -75,6 +75,11 @@ impl Run {
     }
 
     #[getter]
+    fn deployment_version(&self) -> u64 {
+        self.0.deployment_version
+    }
+
+    #[getter]
     fn cache_key(&self) -> &str {
         &self.0.cache_key
     }

@@ -284,9 +284,9 @@ def test_a_run_expires(queue: str) -> None:
 
 
 def test_what_a_run_is_found_by(queue: str) -> None:
-    options = {"labels": {"team": queue}, "deployment": "add/nightly", "concurrency_limits": ["db"], "cache_key": queue}
+    options = {"labels": {"team": queue}, "concurrency_limits": ["db"], "cache_key": queue}
     run = work.add.with_options(queue=queue, **options).delay(1, 2).run()
-    assert (run.labels, run.deployment) == ({"team": queue}, "add/nightly")
+    assert run.labels == {"team": queue}
     assert (run.concurrency_limits, run.cache_key) == (["db"], queue)
     found, _ = block(client().list_runs(f'labels.team = "{queue}"', 10, ""))
     assert [each.id for each in found] == [run.id]

@@ -58,13 +58,14 @@ impl ChildCalls {
     }
 }
 
-/// Equal for calls of the same function with the same parameters, executed here or queued. Where two others have the
+/// Equal for calls of the same function or deployment with the same parameters, executed here or queued. Where two others have the
 /// same number as well, they are counted together, in every attempt alike.
 fn sameness(run: &NewRun) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let is_queued = matches!(run.placement, Some(Placement::Queue(_)));
+    // A run of a deployment goes to the queue of that where it names none.
+    let is_queued = matches!(run.placement, Some(Placement::Queue(_))) || !run.deployment.is_empty();
     let parameters = run.parameters.as_ref().map(payload::identity);
-    (is_queued, run.kind, &run.name, parameters).hash(&mut hasher);
+    (is_queued, run.kind, &run.name, &run.deployment, parameters).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -97,6 +98,11 @@ mod tests {
         assert_eq!(number(&calls.clone(), call("a", "1", None)), 2);
         assert_eq!(number(&calls, call("a", "1", Some("other"))), 2, "whichever queue");
         assert_eq!(number(&ChildCalls::new("p", 3), call("a", "1", None)), 1, "another attempt");
+        let of = |deployment: &str| NewRun { deployment: deployment.into(), ..call("", "1", None) };
+        assert_eq!(
+            (number(&calls, of("a/x")), number(&calls, of("a/y")), number(&calls, of("a/x"))),
+            (1, 1, 2)
+        );
     }
 
     #[test]

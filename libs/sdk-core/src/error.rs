@@ -263,7 +263,7 @@ fn kind_of_code(code: Code) -> ErrorKind {
 fn kind_of_reason(reason: &str) -> ErrorKind {
     match reason {
         "INVALID_FIELD" => ErrorKind::InvalidArgument,
-        "RUN_NOT_FOUND" | "PAYLOAD_NOT_FOUND" => ErrorKind::NotFound,
+        "RUN_NOT_FOUND" | "PAYLOAD_NOT_FOUND" | "DEPLOYMENT_NOT_FOUND" => ErrorKind::NotFound,
         "IDEMPOTENCY_KEY_REUSED" => ErrorKind::AlreadyExists,
         "OVERLOADED" => ErrorKind::Exhausted,
         "DEPENDENCY_UNAVAILABLE" | "DRAINING" => ErrorKind::Unavailable,

@@ -13,6 +13,7 @@ mod codec;
 mod concurrency;
 mod connection;
 mod creates;
+mod deployments;
 mod ends;
 mod error;
 mod follow;

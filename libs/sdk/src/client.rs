@@ -71,6 +71,12 @@ impl Client {
         Call::new(self.clone(), RunKind::Flow, name.into())
     }
 
+    /// A run of a deployment, by its name `flow/deployment`. What the call does not say is as the deployment has it; its
+    /// parameters go over those of the deployment.
+    pub fn deployment(&self, name: impl Into<String>) -> Call {
+        Call::new(self.clone(), RunKind::Flow, String::new()).deployment(name)
+    }
+
     /// A run that is there already, started by whatever process.
     pub fn handle(&self, run_id: impl Into<String>) -> RunHandle {
         RunHandle::new(self.clone(), run_id.into())

@@ -255,6 +255,11 @@ impl Context {
         self.make_child(self.shared.client.flow(name))
     }
 
+    /// A run of a deployment as a child of this run; see [`Context::task`] and [`Client::deployment`](crate::Client::deployment).
+    pub fn deployment(&self, name: impl Into<String>) -> Call {
+        self.make_child(self.shared.client.deployment(name))
+    }
+
     /// Waits at the pause `key` of this run until someone resumes it; see [`Wait`].
     pub fn pause(&self, key: impl Into<String>) -> Wait {
         Wait::new(self.shared.pauser.clone(), key.into())

@@ -114,6 +114,15 @@ statements! {
     COUNT_HELD_IN_QUEUE = "queues/count_held.sql";
     SHARE_QUEUES = "queues/share.sql";
     HOLD_QUEUE_SLOTS = "queues/hold_slots.sql";
+    FIND_DEPLOYMENTS = "deployments/find.sql" after "deployments/columns.sql";
+    LIST_DEPLOYMENTS = "deployments/list.sql" after "deployments/columns.sql";
+    LIST_DEPLOYMENT_NAMES = "deployments/names.sql";
+    LOCK_DEPLOYMENT = "deployments/lock.sql";
+    PUT_DEPLOYMENT = "deployments/put.sql";
+    DELETE_DEPLOYMENT = "deployments/delete.sql";
+    LIST_DEPLOYMENT_VERSIONS = "deployment_versions/list.sql";
+    PUT_DEPLOYMENT_VERSION = "deployment_versions/put.sql";
+    DELETE_DEPLOYMENT_VERSIONS = "deployment_versions/delete_to.sql";
     DELETE_KEYS_BETWEEN = "idempotency_keys/delete_between.sql";
     LIST_PARTITIONS = "partitions/list.sql";
     NEWEST_UNPLACED = "partitions/newest_unplaced.sql";

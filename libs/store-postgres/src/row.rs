@@ -94,7 +94,7 @@ pub(crate) fn run_id(row: &PgRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 55;
+const N_RUN_COLUMNS: usize = 56;
 
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
@@ -132,6 +132,9 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
         tags: column(row, 30)?,
         labels: labels(column(row, 36)?, "labels")?,
         deployment: column(row, 47)?,
+        deployment_version: column::<Option<i64>>(row, 55)?
+            .map(|version| number("deployment_version", version))
+            .transpose()?,
         cache: cache_policy(column(row, 48)?, column(row, 49)?)?,
         concurrency_limits: column(row, 34)?,
         queue_slot: column(row, 51)?,

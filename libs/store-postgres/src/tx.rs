@@ -255,6 +255,7 @@ impl RunTx for PgTx {
             .bind(shared!(rows, run => run.fairness_key.as_ref().map(|key| key.as_str())))
             .bind(shared!(rows, run => (!run.required_labels.is_empty()).then(|| labels_json(&run.required_labels))))
             .bind(shared!(rows, run => run.preferred_worker.as_ref().map(|worker| worker.as_str())))
+            .bind(shared!(rows, run => run.deployment_version.map(signed)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -102,6 +102,14 @@ statements! {
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
     HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
+    FIND_DEPLOYMENTS = "deployments/find.sql" after "deployments/columns.sql";
+    LIST_DEPLOYMENTS = "deployments/list.sql" after "deployments/columns.sql";
+    LIST_DEPLOYMENT_NAMES = "deployments/names.sql";
+    PUT_DEPLOYMENT = "deployments/put.sql";
+    DELETE_DEPLOYMENT = "deployments/delete.sql";
+    LIST_DEPLOYMENT_VERSIONS = "deployment_versions/list.sql";
+    PUT_DEPLOYMENT_VERSION = "deployment_versions/put.sql";
+    DELETE_DEPLOYMENT_VERSIONS = "deployment_versions/delete_to.sql";
     FIND_QUEUES = "queues/find.sql" after "queues/columns.sql";
     LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
     PUT_QUEUE = "queues/put.sql";

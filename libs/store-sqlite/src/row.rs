@@ -166,6 +166,7 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
             run.fairness_key.as_ref().map(|key| key.as_str()).into(),
             if run.required_labels.is_empty() { Json::Null } else { labels(&run.required_labels) },
             run.preferred_worker.as_ref().map(|worker| worker.as_str()).into(),
+            run.deployment_version.map(signed).into(),
         ])
     };
     Json::from_iter(runs.iter().map(|run| row(run))).to_string()
@@ -281,7 +282,7 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 41;
+const N_RUN_COLUMNS: usize = 42;
 
 /// A column with a JSON document.
 fn document<T: DeserializeOwned>(row: &SqliteRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
@@ -308,6 +309,9 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         tags: document(row, 12, "tags")?,
         labels: document(row, 13, "labels")?,
         deployment: column(row, 14)?,
+        deployment_version: column::<Option<i64>>(row, 41)?
+            .map(|version| number("deployment_version", version))
+            .transpose()?,
         cache: cache_policy(column(row, 15)?, column(row, 16)?)?,
         concurrency_limits: document(row, 17, "concurrency_limits")?,
         traceparent: column(row, 18)?,

@@ -5,6 +5,7 @@ pub mod adapter;
 mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod deployments;
 mod error;
 mod filter;
 pub mod log;
@@ -15,6 +16,7 @@ mod run_store;
 mod slots;
 
 pub use bulk::{Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Selection};
+pub use deployments::{Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion};
 pub use error::StoreError;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};

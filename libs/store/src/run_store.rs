@@ -8,8 +8,8 @@ use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
 use crate::{
-    BulkOperation, BulkPlace, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx,
-    Selection, SlotTx, StoreError,
+    BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows, ObjectRow, ObjectRows, Order,
+    Position, QueueRows, QueueTx, Selection, SlotTx, StoreError,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -296,7 +296,7 @@ pub struct Maintained {
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
-pub trait RunStore: ObjectRows + LimitRows + QueueRows + Send + Sync + 'static {
+pub trait RunStore: ObjectRows + LimitRows + QueueRows + DeploymentRows + Send + Sync + 'static {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
@@ -460,7 +460,7 @@ pub trait RunStore: ObjectRows + LimitRows + QueueRows + Send + Sync + 'static {
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: SlotTx + QueueTx + Send {
+pub trait RunTx: SlotTx + QueueTx + DeploymentTx + Send {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 

@@ -9,15 +9,16 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_model::{
-    BulkOperationId, Epoch, Namespace, ObjectId, Payload, QueueName, RunId, SessionId, Timestamp,
+    BulkOperationId, DeploymentName, Epoch, Namespace, ObjectId, Payload, QueueName, RunId, SessionId,
+    Timestamp,
 };
 use tidegate_orchestration::{Arrival, Failure, Run};
 use tidegate_store::{
-    Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, EventRow, FeedCursor,
-    FeedEvent, Holders, InputQuery, Judged, KeyOwner, KeyReservation, LeaseWait, LimitKey, LimitRows,
-    LimitSettings, LimitUse, ListQuery, Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey,
-    QueueRows, QueueTx, RunDetail, RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait,
-    StoreError, Sweep,
+    Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, Deployment,
+    DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion, EventRow, FeedCursor, FeedEvent, Holders,
+    InputQuery, Judged, KeyOwner, KeyReservation, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
+    ListQuery, Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail,
+    RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,7 @@ pub struct FaultyStore {
     is_silent: AtomicBool,
     n_feed_reads: AtomicU64,
     n_run_reads: AtomicU64,
+    n_deployment_reads: AtomicU64,
     /// True while reads of histories wait.
     are_histories_held: watch::Sender<bool>,
     /// How often it was looked for what is open below runs.
@@ -87,6 +89,7 @@ impl FaultyStore {
             is_silent: AtomicBool::new(false),
             n_feed_reads: AtomicU64::new(0),
             n_run_reads: AtomicU64::new(0),
+            n_deployment_reads: AtomicU64::new(0),
             are_histories_held: watch::Sender::new(false),
             n_walks: watch::Sender::new(0),
             n_walks_allowed: watch::Sender::new(u64::MAX),
@@ -143,6 +146,11 @@ impl FaultyStore {
     /// How often runs were read outside of transactions.
     pub fn n_run_reads(&self) -> u64 {
         self.n_run_reads.load(Ordering::SeqCst)
+    }
+
+    /// How often deployments were looked up.
+    pub fn n_deployment_reads(&self) -> u64 {
+        self.n_deployment_reads.load(Ordering::SeqCst)
     }
 
     /// From now on only the first `n_walks` looks for what is open below runs, counted from the beginning, give what they
@@ -806,5 +814,60 @@ impl QueueTx for FaultyTx {
 
     async fn hold_queue_slots(&mut self, key: &QueueKey, now: Timestamp) -> Result<u64, StoreError> {
         self.inner.hold_queue_slots(key, now).await
+    }
+}
+
+#[async_trait]
+impl DeploymentRows for FaultyStore {
+    async fn get_deployments(&self, keys: &[DeploymentKey]) -> Result<Vec<Deployment>, StoreError> {
+        self.n_deployment_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.get_deployments(keys).await
+    }
+
+    async fn list_deployments(
+        &self,
+        namespace: &Namespace,
+        after: Option<&DeploymentName>,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        self.inner.list_deployments(namespace, after, limit).await
+    }
+
+    async fn list_deployment_names(
+        &self,
+        namespace: &Namespace,
+        limit: usize,
+    ) -> Result<Vec<DeploymentName>, StoreError> {
+        self.inner.list_deployment_names(namespace, limit).await
+    }
+
+    async fn list_deployment_versions(
+        &self,
+        key: &DeploymentKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeploymentVersion>, StoreError> {
+        self.inner.list_deployment_versions(key, before, limit).await
+    }
+}
+
+#[async_trait]
+impl DeploymentTx for FaultyTx {
+    async fn lock_deployment(&mut self, key: &DeploymentKey) -> Result<Option<Deployment>, StoreError> {
+        self.inner.lock_deployment(key).await
+    }
+
+    async fn put_deployment(
+        &mut self,
+        deployment: &Deployment,
+        created_by: Option<&str>,
+        limit: Option<&LimitSettings>,
+        n_kept: usize,
+    ) -> Result<(), StoreError> {
+        self.inner.put_deployment(deployment, created_by, limit, n_kept).await
+    }
+
+    async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
+        self.inner.delete_deployment(key).await
     }
 }

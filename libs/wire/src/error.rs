@@ -17,6 +17,9 @@ pub fn to_status(error: &impl ServiceError) -> Status {
     if let Some(delay) = error.retry_after() {
         details.set_retry_info(Some(delay));
     }
+    if let Some((kind, name)) = error.resource() {
+        details.set_resource_info(kind, name, "", "");
+    }
     for violation in error.field_violations() {
         details.add_bad_request_violation(&violation.field, &violation.description);
     }

@@ -1,6 +1,7 @@
 //! The border between the wire and the rules: requests are checked and parsed here, runs and errors are
 //! turned into messages. A value past this point is valid.
 
+mod deployment;
 mod error;
 mod parse;
 mod payload;
@@ -10,6 +11,7 @@ mod run;
 mod time;
 mod violations;
 
+pub use deployment::{JSON, check_spec, for_deployment, merge, on_collision};
 pub use error::{invalid, invalid_field, to_status};
 pub use parse::{
     check_bound_name, check_deployment, check_label_map, is_traceparent, namespace, page_size, parse_draft,

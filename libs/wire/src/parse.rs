@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use tidegate_model::{Clock as _, Namespace, Payload, RunId, SystemClock, Timestamp, limits};
+use tidegate_model::{
+    Clock as _, DeploymentName, Namespace, Payload, RunId, RunKind, SystemClock, Timestamp, limits,
+};
 use tidegate_orchestration::{CachePolicy, Draft, Placement};
 use tidegate_proto::v1;
 use tonic::Status;
@@ -82,13 +84,29 @@ pub fn parse_draft(
     {
         violations.add("expires_at", format!("{expires_at} is not after due_at, which is {due_at}"));
     }
-    if !(-100..=100).contains(&new.priority) {
-        violations.add("priority", format!("{} is out of the range -100 to 100", new.priority));
-    }
+    let priority = new.priority();
+    check_priority(priority, violations);
     check_list("tags", &new.tags, (limits::MAX_TAGS, limits::MAX_TAG_SIZE), violations);
     check_labels(new, violations);
     if !new.deployment.is_empty() {
-        check_deployment(&new.deployment, violations);
+        if let Some(deployment) = check_deployment(&new.deployment, violations) {
+            if kind == Some(RunKind::Task) {
+                violations.add(
+                    "kind",
+                    format!("is a task; `{deployment}` is a deployment of a flow: leave kind empty"),
+                );
+            } else if new.name != deployment.flow().as_str() {
+                let flow = deployment.flow();
+                violations
+                    .add("name", format!("is not `{flow}`, the flow of `{deployment}`: leave name empty"));
+            }
+        }
+        if is_local {
+            violations.add(
+                "deployment",
+                "is set for a local run, which its process starts as it likes: use a queue, or the deployment's own",
+            );
+        }
     }
     let cache = parse_cache(new, violations);
     check_list(
@@ -98,7 +116,10 @@ pub fn parse_draft(
         violations,
     );
     for (limit_idx, name) in new.concurrency_limits.iter().enumerate() {
-        if name.starts_with(limits::QUEUE_LIMIT_PREFIX) {
+        if [limits::QUEUE_LIMIT_PREFIX, limits::DEPLOYMENT_LIMIT_PREFIX]
+            .iter()
+            .any(|own| name.starts_with(own))
+        {
             violations.limit_name(&format!("concurrency_limits[{limit_idx}]"), name);
         }
         check_bound_name(&format!("concurrency_limits[{limit_idx}]"), name, violations);
@@ -142,11 +163,12 @@ pub fn parse_draft(
         placement: placement?,
         parent,
         policies,
-        priority: new.priority,
+        priority,
         tags: new.tags.clone(),
         labels: new.labels.clone().into_iter().collect::<BTreeMap<_, _>>(),
         inherit_labels: new.inherit_labels,
         deployment: (!new.deployment.is_empty()).then(|| new.deployment.clone()),
+        deployment_version: None,
         traceparent: (!new.traceparent.is_empty()).then(|| new.traceparent.clone()),
         due_at,
         expires_at,
@@ -223,7 +245,7 @@ pub fn check_bound_name(field: &str, name: &str, violations: &mut Violations) {
     }
 }
 
-fn check_list(
+pub(crate) fn check_list(
     field: &str,
     items: &[String],
     (max_items, max_size): (usize, usize),
@@ -290,21 +312,14 @@ fn check_routing(new: &v1::NewRun, is_local: bool, violations: &mut Violations) 
 }
 
 /// Notes a deployment that is not `flow/deployment`.
-pub fn check_deployment(deployment: &str, violations: &mut Violations) {
-    let is_part =
-        |part: &str| (1..=limits::MAX_NAME_SIZE).contains(&part.len()) && !part.chars().any(char::is_control);
-    // A flow's name may have slashes, a deployment's may not.
-    let is_name =
-        deployment.rsplit_once('/').is_some_and(|(flow, deployment)| is_part(flow) && is_part(deployment));
-    if !is_name {
-        let shown: String = deployment.chars().take(80).collect();
-        violations.add(
-            "deployment",
-            format!(
-                "{shown:?} is no deployment such as `etl/nightly`: each part has 1 to {} bytes without control characters",
-                limits::MAX_NAME_SIZE
-            ),
-        );
+pub fn check_deployment(deployment: &str, violations: &mut Violations) -> Option<DeploymentName> {
+    violations.parse("deployment", deployment)
+}
+
+/// Notes a priority that is out of its range.
+pub(crate) fn check_priority(priority: i32, violations: &mut Violations) {
+    if !(-100..=100).contains(&priority) {
+        violations.add("priority", format!("{priority} is out of the range -100 to 100"));
     }
 }
 

@@ -46,6 +46,7 @@ pub fn run_to_proto(run: &Run) -> v1::Run {
         event_seq: run.event_seq,
         labels: run.labels.clone().into_iter().collect(),
         deployment: run.deployment.clone().unwrap_or_default(),
+        deployment_version: run.deployment_version.unwrap_or_default(),
         expires_at: run.expires_at.map(timestamp_to_proto),
         cache_key: run.cache.as_ref().map(|cache| cache.key.clone()).unwrap_or_default(),
         concurrency_limits: run.concurrency_limits.clone(),

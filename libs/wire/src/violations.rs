@@ -63,6 +63,17 @@ impl Violations {
                 format!("names that begin with `{prefix}` are those of queues: set the slots of queue `{queue}` instead"),
             );
         }
+        if let Some(deployment) = name.strip_prefix(limits::DEPLOYMENT_LIMIT_PREFIX) {
+            let deployment: String = deployment.chars().take(MAX_SHOWN).collect();
+            let prefix = limits::DEPLOYMENT_LIMIT_PREFIX;
+            self.add(
+                field,
+                format!(
+                    "names that begin with `{prefix}` are those of deployments: set `max_concurrent_runs` of deployment \
+                     `{deployment}` instead"
+                ),
+            );
+        }
     }
 
     /// Notes a list that is too long.
@@ -70,6 +81,11 @@ impl Violations {
         if n_items > most {
             self.add(field, format!("has {n_items} entries; at most {most} are allowed"));
         }
+    }
+
+    /// Notes what others have noted.
+    pub fn extend(&mut self, others: Self) {
+        self.found.extend(others.found);
     }
 
     /// True when nothing is wrong.

@@ -6,14 +6,14 @@ use tidegate_orchestration::{Collision, Rate};
 use tidegate_proto::v1::{self, concurrency_service_server::ConcurrencyService};
 use tidegate_store::{LimitKey, LimitSettings, Slot};
 use tidegate_wire::{
-    Violations, check_bound_name, duration_from_proto, duration_to_proto, invalid, namespace, page_size,
-    timestamp_to_proto, to_status,
+    Violations, check_bound_name, duration_from_proto, duration_to_proto, invalid, namespace, on_collision,
+    page_size, timestamp_to_proto, to_status,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Bytes of the name of a limit that is shown: also of that of a queue.
-const MAX_SHOWN_NAME_SIZE: usize = limits::QUEUE_LIMIT_PREFIX.len() + limits::MAX_WORD_SIZE;
+/// Bytes of the name of a limit that is shown: also of that of a deployment, which has the longest.
+const MAX_SHOWN_NAME_SIZE: usize = limits::DEPLOYMENT_LIMIT_PREFIX.len() + limits::MAX_DEPLOYMENT_NAME_SIZE;
 
 /// `ConcurrencyService` over an engine.
 pub(crate) struct Service {
@@ -239,16 +239,7 @@ fn parse_settings(request: &v1::PutConcurrencyLimitRequest, violations: &mut Vio
         _ => {}
     }
     let rate = request.rate.as_ref().and_then(|rate| parse_rate(rate, violations));
-    let on_collision = match v1::CollisionPolicy::try_from(request.on_collision) {
-        Ok(v1::CollisionPolicy::Unspecified | v1::CollisionPolicy::Wait) => Collision::Wait,
-        Ok(v1::CollisionPolicy::Skip) => Collision::Skip,
-        Ok(v1::CollisionPolicy::CancelOldest) => Collision::CancelOldest,
-        Ok(v1::CollisionPolicy::CancelNewest) => Collision::CancelNewest,
-        Err(_) => {
-            violations.add("on_collision", format!("{} is no collision policy", request.on_collision));
-            Collision::Wait
-        }
-    };
+    let on_collision = on_collision(request.on_collision, violations);
     LimitSettings { max_slots: request.max_slots, rate, on_collision }
 }
 

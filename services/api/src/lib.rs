@@ -6,6 +6,8 @@ mod bulk_service;
 mod concurrency_service;
 mod config;
 mod convert;
+mod deploy;
+mod deployment_service;
 mod engine_service;
 mod explanation;
 mod offload;
@@ -33,7 +35,8 @@ use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
         bulk_operation_service_server::BulkOperationServiceServer,
-        concurrency_service_server::ConcurrencyServiceServer, payload_service_server::PayloadServiceServer,
+        concurrency_service_server::ConcurrencyServiceServer,
+        deployment_service_server::DeploymentServiceServer, payload_service_server::PayloadServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
         session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
     },
@@ -96,6 +99,7 @@ pub async fn start(
         session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
     let concurrency_service = concurrency_service::Service::new(engine.clone(), stop.clone());
     let queue_service = queue_service::Service::new(engine.clone());
+    let deployment_service = deployment_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
     let uploads = TaskTracker::new();
@@ -115,6 +119,7 @@ pub async fn start(
     grpc.add(SessionServiceServer::new(session_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE));
     grpc.add(ConcurrencyServiceServer::new(concurrency_service));
     grpc.add(QueueServiceServer::new(queue_service));
+    grpc.add(DeploymentServiceServer::new(deployment_service));
     grpc.add(BulkOperationServiceServer::new(bulk_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(

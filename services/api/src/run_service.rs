@@ -1,13 +1,16 @@
+use std::sync::Arc;
+
 use futures::future::join_all;
-use tidegate_engine::{Create, Created, Engine, EngineError, Operation};
+use tidegate_engine::{Create, Created, Deploy, Engine, EngineError, Operation};
 use tidegate_model::{Epoch, FieldViolation, Namespace, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Draft, Placement};
 use tidegate_payload::Payloads;
 use tidegate_proto::v1::{self, run_service_server::RunService};
+use tidegate_schema::Schemas;
 use tidegate_service_kit::trace;
 use tidegate_wire::{
-    Violations, invalid, invalid_field, is_traceparent, namespace, page_size, parse_draft, run_to_proto,
-    state_to_proto, to_status,
+    Violations, for_deployment, invalid, invalid_field, is_traceparent, namespace, page_size, parse_draft,
+    run_to_proto, state_to_proto, to_status,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -15,6 +18,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     actor::actor,
     convert::{asked_kind, detail_to_proto, event_to_proto, run_id},
+    deploy::{Asked, N_SCHEMAS},
     explanation::explanation_to_proto,
     offload::{Hashed, hash, offload},
     page_token::invalid_token,
@@ -28,12 +32,14 @@ use crate::{
 pub(crate) struct Service {
     engine: Engine,
     payloads: Payloads,
+    /// Of the parameters of deployments.
+    schemas: Arc<Schemas>,
     stop: CancellationToken,
 }
 
 impl Service {
     pub fn new(engine: Engine, payloads: Payloads, stop: CancellationToken) -> Self {
-        Self { engine, payloads, stop }
+        Self { engine, payloads, schemas: Arc::new(Schemas::new(N_SCHEMAS)), stop }
     }
 
     /// Queues a create at once, unless its parameters are to go to object storage first.
@@ -68,7 +74,8 @@ impl RunService for Service {
         let namespace = namespace(&request.namespace)?;
         let id = request_id(&request.request_id)?;
         let new = request.run.ok_or_else(|| invalid_field("run", "is not set: say what is to run"))?;
-        let parsed = parse_create(&namespace, new, id, "run.", &caller).await.map_err(invalid)?;
+        let parsed =
+            parse_create(&namespace, new, id, "run.", &caller, &self.schemas).await.map_err(invalid)?;
         let created = self.submit(parsed).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::CreateRunResponse {
             run: Some(run_to_proto(&created.run)),
@@ -91,7 +98,7 @@ impl RunService for Service {
         }
         let mut submitted = Vec::with_capacity(n_runs);
         for new in request.runs {
-            let parsed = parse_create(&namespace, new, RunId::new(), "", &caller).await;
+            let parsed = parse_create(&namespace, new, RunId::new(), "", &caller, &self.schemas).await;
             submitted.push(parsed.map(|parsed| self.submit(parsed)));
         }
         let outcomes = join_all(submitted.into_iter().map(|submitted| async {
@@ -294,11 +301,17 @@ async fn parse_create(
     id: RunId,
     prefix: &str,
     caller: &Caller,
+    schemas: &Arc<Schemas>,
 ) -> Result<Parsed, Vec<FieldViolation>> {
     let mut violations = Violations::below(prefix);
-    let Some((mut draft, parameters)) = parse_draft(namespace, &new, id, &mut violations) else {
-        return Err(violations.into_vec());
+    // What the deployment says comes when it is known: `Asked` has the run as it was asked for.
+    let asked =
+        new.deployment.parse().ok().map(|deployment| (new.clone(), for_deployment(&new, &deployment)));
+    let draft = match &asked {
+        Some((_, completed)) => parse_draft(namespace, completed, id, &mut violations),
+        None => parse_draft(namespace, &new, id, &mut violations),
     };
+    let Some((mut draft, parameters)) = draft else { return Err(violations.into_vec()) };
     draft.traceparent = match draft.traceparent {
         // A batch has runs of many callers: each gets a span of the api in its own trace.
         Some(own) => {
@@ -308,6 +321,11 @@ async fn parse_create(
         }
         None => caller.traceparent.clone(),
     };
+    let deploy = asked.map(|(new, _)| {
+        let (namespace, prefix, schemas) = (namespace.clone(), prefix.to_owned(), Arc::clone(schemas));
+        let traceparent = draft.traceparent.clone();
+        Arc::new(Asked { namespace, new, id, prefix, traceparent, schemas }) as Arc<dyn Deploy>
+    });
     let Hashed { params: params_hash, value: large } = hash(parameters.as_ref()).await;
     let idempotency_key = match new.child_call {
         0 => (!new.idempotency_key.is_empty()).then_some(new.idempotency_key),
@@ -323,6 +341,7 @@ async fn parse_create(
         is_child_call: new.child_call > 0,
         parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),
+        deploy,
     };
     Ok(Parsed { create, large })
 }

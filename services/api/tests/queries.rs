@@ -21,7 +21,7 @@ async fn listed(api: &Api, filter: &str, order_by: &str) -> Vec<String> {
 }
 
 fn named(run_name: &str, priority: i32) -> NewRun {
-    NewRun { run_name: run_name.to_owned(), priority, ..task() }
+    NewRun { run_name: run_name.to_owned(), priority: Some(priority), ..task() }
 }
 
 #[tokio::test]
@@ -118,6 +118,7 @@ async fn a_filter_finds_by_each_kind_of_field() {
         labels: [("team.x/y".to_owned(), "ml".to_owned())].into(),
         ..named("flow", 5)
     };
+    api.deployed("etl/nightly", v1::DeploymentSpec::default()).await;
     let flow = api.created(flow).await;
     let child = NewRun { parent_run_id: flow.id.clone(), cache_key: "k".into(), ..named("child", 0) };
     api.created(child).await;
@@ -218,13 +219,17 @@ async fn a_run_is_found_by_its_key_and_what_the_key_is_unique_in() {
         parameters: Some(payload(b"1")),
         ..task()
     };
+    for name in ["etl/daily", "etl/nightly"] {
+        api.deployed(name, v1::DeploymentSpec::default()).await;
+    }
     // One key, five runs: two deployments of one flow do not share theirs.
     let flow = api.created(keyed(v1::RunKind::Flow, "")).await;
     let other_kind = api.created(keyed(v1::RunKind::Task, "")).await;
     let daily = api.created(keyed(v1::RunKind::Flow, "etl/daily")).await;
     let nightly = api.created(keyed(v1::RunKind::Flow, "etl/nightly")).await;
-    let child = NewRun { parent_run_id: flow.id.clone(), ..keyed(v1::RunKind::Flow, "etl/daily") };
-    let below = api.created(child).await;
+    let child =
+        |deployment| NewRun { parent_run_id: flow.id.clone(), ..keyed(v1::RunKind::Flow, deployment) };
+    let below = api.created(child("")).await;
     for (scope, run) in [
         (Scope::Flow("etl".into()), &flow),
         (Scope::Task("etl".into()), &other_kind),
@@ -235,9 +240,11 @@ async fn a_run_is_found_by_its_key_and_what_the_key_is_unique_in() {
         let found = find(&api, "order-7", scope).await.expect("is found");
         assert_eq!((&found.id, found.parameters), (&run.id, Some(payload(b"1"))));
     }
-    // Under one parent a key is one run, whatever the deployment.
-    let misused = NewRun { parent_run_id: flow.id.clone(), ..keyed(v1::RunKind::Flow, "etl/nightly") };
-    assert_eq!(api.create(misused).await.expect_err("is refused").code(), Code::AlreadyExists);
+    // A deployment's key is one run of it, wherever it is called from; another deployment's never matches.
+    for (deployment, run) in [("etl/daily", &daily), ("etl/nightly", &nightly)] {
+        let found = api.create(child(deployment)).await.expect("is found");
+        assert_eq!((found.run.expect("is told").id, found.created), (run.id.clone(), false));
+    }
 
     for scope in [Scope::Flow("other".into()), Scope::Deployment("etl/other".into())] {
         let missing = find(&api, "order-7", scope).await.expect_err("is none");

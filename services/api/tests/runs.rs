@@ -48,7 +48,7 @@ async fn every_wrong_field_is_named_at_once_and_nothing_is_created() {
         id: "x".to_owned(),
         name: String::new(),
         placement: Some(v1::new_run::Placement::Queue("no spaces".to_owned())),
-        priority: 101,
+        priority: Some(101),
         tags: vec![String::new()],
         idempotency_key: "k".repeat(600),
         fairness_key: "a\nb".to_owned(),

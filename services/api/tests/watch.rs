@@ -73,7 +73,7 @@ async fn a_filter_alone_watches_the_namespace() {
     let request = v1::WatchRunsRequest { filter: "priority = 7".into(), ..Default::default() };
     let mut watch = watch(&api, request).await;
     api.created(task()).await;
-    let wanted = api.created(NewRun { priority: 7, ..task() }).await;
+    let wanted = api.created(NewRun { priority: Some(7), ..task() }).await;
     let message = watch.message().await.expect("goes on").expect("has one");
     let ids: Vec<_> = message.events.iter().map(|event| event.run_id.as_str()).collect();
     assert_eq!(ids, [wanted.id.as_str()]);

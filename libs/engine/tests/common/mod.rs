@@ -315,6 +315,7 @@ pub fn task() -> Create {
         is_child_call: false,
         parent_epoch: None,
         actor: None,
+        deploy: None,
     }
 }
 

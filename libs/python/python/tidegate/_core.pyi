@@ -29,7 +29,7 @@ class NewRun:
         tags: list[str] = ...,
         key: str = "",
         use_existing: bool = False,
-        priority: int = 0,
+        priority: Optional[int] = None,
         due_at: Optional[float] = None,
         max_retries: int = 0,
         delays: list[float] = ...,
@@ -68,6 +68,7 @@ class Run:
     tags: list[str]
     labels: dict[str, str]
     deployment: str
+    deployment_version: int
     cache_key: str
     concurrency_limits: list[str]
     fairness_key: str
@@ -89,6 +90,20 @@ class Client:
     def __init__(self, address: Optional[str] = None, namespace: Optional[str] = None) -> None: ...
     def create(self, runs: list[NewRun]) -> Op: ...
     def create_local(self, run: NewRun) -> Op: ...
+    def deploy(
+        self,
+        name: str,
+        template: NewRun,
+        *,
+        description: str,
+        entrypoint: str,
+        parameters: str,
+        parameter_schema: str,
+        enforce_parameter_schema: bool,
+        max_concurrent_runs: Optional[int],
+        on_collision: str,
+        version_label: str,
+    ) -> Op: ...
     def get_run(self, run_id: str) -> Op: ...
     def peek_run(self, run_id: str) -> Op: ...
     def wait(self, run_id: str) -> Op: ...

@@ -29,7 +29,7 @@ use crate::{Client, Upstream};
 pub struct Call<F = ByName> {
     client: Option<Client>,
     run: NewRun,
-    queue: String,
+    queue: Option<String>,
     /// Of the attempt that makes the call.
     calls: Option<ChildCalls>,
     always_new: bool,
@@ -55,8 +55,8 @@ impl Call {
 impl<F> Call<F> {
     fn of(client: Option<Client>, kind: RunKind, name: String, function: F) -> Self {
         let run = NewRun { kind: kind.into(), name, ..Default::default() };
-        let (queue, upstream) = ("default".into(), Vec::new());
-        Self { client, run, queue, calls: None, always_new: false, upstream, function }
+        let upstream = Vec::new();
+        Self { client, run, queue: None, calls: None, always_new: false, upstream, function }
     }
 
     pub(crate) fn below(mut self, calls: ChildCalls, traceparent: String) -> Self {
@@ -95,15 +95,15 @@ impl<F> Call<F> {
         self.policies().retry.get_or_insert_default()
     }
 
-    /// The queue that delivers it. Default: `default`.
+    /// The queue that delivers it. Default: that of its deployment, or `default`.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.queue = queue.into();
+        self.queue = Some(queue.into());
         self
     }
 
-    /// Larger is served first within the queue. -100 to 100; default 0.
+    /// Larger is served first within the queue. -100 to 100. Default: that of its deployment, or 0.
     pub fn priority(mut self, priority: i32) -> Self {
-        self.run.priority = priority;
+        self.run.priority = Some(priority);
         self
     }
 
@@ -255,7 +255,7 @@ impl<F> Call<F> {
         self
     }
 
-    /// The deployment that it is started through: `flow/deployment`.
+    /// The deployment that it is started through: `flow/deployment`. See [`Client::deployment`].
     pub fn deployment(mut self, name: impl Into<String>) -> Self {
         self.run.deployment = name.into();
         self
@@ -328,7 +328,9 @@ impl<F> Call<F> {
     }
 
     fn queued(&self, parameters: Payload) -> NewRun {
-        let placement = Some(new_run::Placement::Queue(self.queue.clone()));
+        // A deployment has a queue of its own.
+        let default = || self.run.deployment.is_empty().then(|| "default".to_owned());
+        let placement = self.queue.clone().or_else(default).map(new_run::Placement::Queue);
         let (id, parameters) = (core::new_run_id(), Some(parameters));
         self.child(NewRun { id, placement, parameters, ..self.run.clone() })
     }
@@ -396,6 +398,16 @@ mod tests {
     fn a_call_below_another_parent_is_none_of_the_attempt() {
         let run = call().below(ChildCalls::new("p", 3), String::new()).parent("q").queued(null());
         assert_eq!((run.parent_run_id.as_str(), run.parent_epoch, run.child_call), ("q", 0, 0));
+    }
+
+    #[test]
+    fn a_deployment_has_a_queue_of_its_own() {
+        let client = Client::connect("http://127.0.0.1:1", "").unwrap();
+        let placement = |call: Call| call.queued(null()).placement;
+        let queue = |name: &str| Some(new_run::Placement::Queue(name.to_owned()));
+        assert_eq!(placement(client.deployment("count/nightly")), None);
+        assert_eq!(placement(client.deployment("count/nightly").queue("small")), queue("small"));
+        assert_eq!(placement(client.flow("count")), queue("default"));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl<F: Function> Call<F> {
         let run = NewRun {
             id: core::new_run_id(),
             parameters: Some(json::to_payload(&call.function)?),
-            priority: 0,
+            priority: None,
             due_at: None,
             expires_at: None,
             concurrency_limits: Vec::new(),

@@ -5,6 +5,7 @@
 pub mod bulk;
 pub mod cache;
 pub mod deletes;
+pub mod deployments;
 pub mod events;
 pub mod fixture;
 pub mod inputs;
@@ -151,6 +152,10 @@ macro_rules! run_store_conformance {
             slots::a_waiting_run_is_handed_out_to_one,
             slots::stray_slots_are_cleared,
             slots::a_waiting_run_is_no_lost_delivery,
+            deployments::deployments_are_kept_with_their_versions,
+            deployments::only_the_last_versions_are_kept,
+            deployments::a_deployments_limit_comes_and_goes_with_it,
+            deployments::of_two_who_make_a_deployment_the_second_waits,
             queues::settings_of_queues_are_kept_and_listed,
             queues::a_queues_limit_comes_and_goes_with_its_settings,
             queues::a_limit_of_that_name_which_is_not_the_queues_stays,

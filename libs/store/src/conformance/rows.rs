@@ -48,6 +48,7 @@ fn full() -> Run {
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             deployment: Some("etl/nightly".to_owned()),
+            deployment_version: Some(7),
             due_at: Some(after(60)),
             expires_at: Some(after(90)),
             cache: Some(CachePolicy {

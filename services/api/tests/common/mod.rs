@@ -8,7 +8,8 @@ use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
         self, bulk_operation_service_client::BulkOperationServiceClient,
-        concurrency_service_client::ConcurrencyServiceClient, payload_service_client::PayloadServiceClient,
+        concurrency_service_client::ConcurrencyServiceClient,
+        deployment_service_client::DeploymentServiceClient, payload_service_client::PayloadServiceClient,
         queue_service_client::QueueServiceClient, run_service_client::RunServiceClient,
         session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
     },
@@ -29,6 +30,7 @@ pub struct Api {
     pub payloads: PayloadServiceClient<Channel>,
     pub concurrency: ConcurrencyServiceClient<Channel>,
     pub queues: QueueServiceClient<Channel>,
+    pub deployments: DeploymentServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -69,7 +71,8 @@ impl Api {
             engine: RunEngineServiceClient::new(channel.clone()),
             payloads: PayloadServiceClient::new(channel.clone()),
             concurrency: ConcurrencyServiceClient::new(channel.clone()),
-            queues: QueueServiceClient::new(channel),
+            queues: QueueServiceClient::new(channel.clone()),
+            deployments: DeploymentServiceClient::new(channel),
             tasks,
         }
     }
@@ -82,6 +85,14 @@ impl Api {
     pub async fn create(&self, run: v1::NewRun) -> Result<v1::CreateRunResponse, Status> {
         let request = v1::CreateRunRequest { run: Some(run), ..Default::default() };
         self.runs.clone().create_run(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// A deployment that is there.
+    pub async fn deployed(&self, name: &str, spec: v1::DeploymentSpec) -> v1::Deployment {
+        let request =
+            v1::CreateDeploymentRequest { name: name.to_owned(), spec: Some(spec), ..Default::default() };
+        let response = self.deployments.clone().create_deployment(request).await.expect("is created");
+        response.into_inner().deployment.expect("is told")
     }
 
     /// A queued task that is there.

@@ -1,0 +1,107 @@
+//! Runs of deployments: what a caller says of a run goes over what its deployment says.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+};
+
+use tidegate_model::{DeploymentName, Namespace, Payload};
+use tidegate_orchestration::Draft;
+use tidegate_store::{Deployment, DeploymentKey, RunStore, StoreError};
+
+use crate::{
+    Create, EngineError,
+    deployments::{known_names, not_found},
+};
+
+/// Makes the draft of a run of a deployment. The engine looks into neither specifications nor parameters.
+pub trait Deploy: Debug + Send + Sync {
+    /// What the caller asks for, over what the deployment says as it is now.
+    ///
+    /// # Errors
+    /// `InvalidFields`, where the two together are none, or the parameters do not fit the schema.
+    fn deploy(&self, deployment: &Deployment) -> Result<Deployed, EngineError>;
+}
+
+/// What a run of a deployment is to be.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    /// The run.
+    pub draft: Draft,
+    /// Its parameters, merged over the defaults; `None`: they are what the caller gave.
+    pub parameters: Option<Payload>,
+}
+
+/// A batch of creates whose drafts are whole, and those that cannot be.
+pub(crate) struct Batch<'a> {
+    pub creates: Cow<'a, [Create]>,
+    pub refused: HashMap<usize, EngineError>,
+}
+
+impl<'a> Batch<'a> {
+    /// Looks up the deployments of all runs by one statement, before there is a transaction that others would wait for.
+    pub async fn of(store: &dyn RunStore, creates: &'a [Create]) -> Result<Self, StoreError> {
+        let keys: BTreeSet<DeploymentKey> = creates.iter().filter_map(key).collect();
+        if keys.is_empty() {
+            return Ok(Self { creates: Cow::Borrowed(creates), refused: HashMap::new() });
+        }
+        let keys: Vec<_> = keys.into_iter().collect();
+        let found = store.get_deployments(&keys).await?;
+        let found: HashMap<DeploymentKey, Deployment> =
+            found.into_iter().map(|deployment| (deployment.key.clone(), deployment)).collect();
+        let names = Names::of_missing(store, keys.iter().filter(|key| !found.contains_key(*key))).await?;
+        let mut batch = Self { creates: Cow::Owned(creates.to_vec()), refused: HashMap::new() };
+        for (idx, create) in batch.creates.to_mut().iter_mut().enumerate() {
+            let Some(key) = key(create) else { continue };
+            let made = match found.get(&key) {
+                Some(deployment) => make(create, deployment),
+                None => Err(names.not_found(&key)),
+            };
+            if let Err(error) = made {
+                batch.refused.insert(idx, error);
+            }
+        }
+        Ok(batch)
+    }
+}
+
+fn key(create: &Create) -> Option<DeploymentKey> {
+    create.deploy.as_ref()?;
+    let name = create.draft.deployment.as_ref()?.parse().ok()?;
+    Some(DeploymentKey { namespace: create.draft.namespace.clone(), name })
+}
+
+fn make(create: &mut Create, deployment: &Deployment) -> Result<(), EngineError> {
+    let Some(deploy) = &create.deploy else { return Ok(()) };
+    let Deployed { mut draft, parameters } = deploy.deploy(deployment)?;
+    draft.deployment_version = Some(deployment.version);
+    // Also where it has no limit: it may get one while the run waits.
+    draft.concurrency_limits.push(deployment.key.limit().name);
+    create.draft = draft;
+    if parameters.is_some() {
+        create.parameters = parameters;
+    }
+    Ok(())
+}
+
+/// The names of the deployments that are there, where one is not.
+struct Names(HashMap<Namespace, Vec<DeploymentName>>);
+
+impl Names {
+    async fn of_missing(
+        store: &dyn RunStore,
+        missing: impl Iterator<Item = &DeploymentKey> + Send,
+    ) -> Result<Self, StoreError> {
+        let mut names = HashMap::new();
+        let namespaces: BTreeSet<&Namespace> = missing.map(|key| &key.namespace).collect();
+        for namespace in namespaces {
+            names.insert(namespace.clone(), known_names(store, namespace).await?);
+        }
+        Ok(Self(names))
+    }
+
+    fn not_found(&self, key: &DeploymentKey) -> EngineError {
+        not_found(key, self.0.get(&key.namespace).map(Vec::as_slice).unwrap_or_default())
+    }
+}

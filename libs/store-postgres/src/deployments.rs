@@ -1,0 +1,198 @@
+use async_trait::async_trait;
+use sqlx::{postgres::PgRow, query};
+use tidegate_model::{DeploymentName, Namespace, Timestamp};
+use tidegate_store::{
+    Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion, LimitSettings, StoreError,
+    adapter,
+};
+
+use crate::{PgStore, error::store_error, queries, row, tx::PgTx};
+
+/// What the locks of the names of deployments are told from other advisory locks by.
+const DEPLOYMENT_LOCKS: i32 = 0x7469_6465;
+
+#[async_trait]
+impl DeploymentRows for PgStore {
+    async fn get_deployments(&self, keys: &[DeploymentKey]) -> Result<Vec<Deployment>, StoreError> {
+        let rows = query(queries::FIND_DEPLOYMENTS.sql())
+            .bind(keys.iter().map(|key| key.namespace.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(deployment).collect()
+    }
+
+    async fn list_deployments(
+        &self,
+        namespace: &Namespace,
+        after: Option<&DeploymentName>,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let rows = query(queries::LIST_DEPLOYMENTS.sql())
+            .bind(namespace.as_str())
+            .bind(after.map(DeploymentName::as_str))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(deployment).collect()
+    }
+
+    async fn list_deployment_names(
+        &self,
+        namespace: &Namespace,
+        limit: usize,
+    ) -> Result<Vec<DeploymentName>, StoreError> {
+        let rows = query(queries::LIST_DEPLOYMENT_NAMES.sql())
+            .bind(namespace.as_str())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| adapter::parse("name", row::column(row, 0)?)).collect()
+    }
+
+    async fn list_deployment_versions(
+        &self,
+        key: &DeploymentKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeploymentVersion>, StoreError> {
+        let rows = query(queries::LIST_DEPLOYMENT_VERSIONS.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .bind(before.map_or(i64::MAX, adapter::signed))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(version).collect()
+    }
+}
+
+#[async_trait]
+impl DeploymentTx for PgTx {
+    async fn lock_deployment(&mut self, key: &DeploymentKey) -> Result<Option<Deployment>, StoreError> {
+        query(queries::LOCK_DEPLOYMENT.sql())
+            .bind(DEPLOYMENT_LOCKS)
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        let found = query(queries::FIND_DEPLOYMENTS.sql())
+            .bind([key.namespace.as_str()].as_slice())
+            .bind([key.name.as_str()].as_slice())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        found.as_ref().map(deployment).transpose()
+    }
+
+    async fn put_deployment(
+        &mut self,
+        deployment: &Deployment,
+        created_by: Option<&str>,
+        limit: Option<&LimitSettings>,
+        n_kept: usize,
+    ) -> Result<(), StoreError> {
+        let (namespace, name) = (deployment.key.namespace.as_str(), deployment.key.name.as_str());
+        let version = adapter::signed(deployment.version);
+        query(queries::PUT_DEPLOYMENT.sql())
+            .bind(namespace)
+            .bind(name)
+            .bind(version)
+            .bind(&deployment.spec[..])
+            .bind(deployment.created_at.as_micros())
+            .bind(deployment.updated_at.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        query(queries::PUT_DEPLOYMENT_VERSION.sql())
+            .bind(namespace)
+            .bind(name)
+            .bind(version)
+            .bind(&deployment.spec[..])
+            .bind(deployment.updated_at.as_micros())
+            .bind(created_by.map(adapter::text))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        self.forget_versions(&deployment.key, version.saturating_sub(adapter::limit(n_kept))).await?;
+        let Some(settings) = limit else { return self.delete_deployment_limit(&deployment.key).await };
+        let columns = adapter::SettingsColumns::of(settings);
+        query(queries::PUT_LIMIT.sql())
+            .bind(namespace)
+            .bind(deployment.key.limit().name)
+            .bind(columns.has_slots)
+            .bind(columns.max_slots)
+            .bind(columns.max_starts)
+            .bind(columns.period)
+            .bind(columns.burst)
+            .bind(settings.on_collision.as_str())
+            .bind(deployment.updated_at.as_micros())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
+        self.delete_deployment_limit(key).await?;
+        self.forget_versions(key, i64::MAX).await?;
+        let done = query(queries::DELETE_DEPLOYMENT.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+impl PgTx {
+    /// Forgets the versions of a deployment up to this one.
+    async fn forget_versions(&mut self, key: &DeploymentKey, last: i64) -> Result<(), StoreError> {
+        query(queries::DELETE_DEPLOYMENT_VERSIONS.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.name.as_str())
+            .bind(last)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn delete_deployment_limit(&mut self, key: &DeploymentKey) -> Result<(), StoreError> {
+        query(queries::DELETE_LIMIT.sql())
+            .bind(key.namespace.as_str())
+            .bind(key.limit().name)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+fn deployment(row: &PgRow) -> Result<Deployment, StoreError> {
+    Ok(Deployment {
+        key: DeploymentKey {
+            namespace: adapter::parse("namespace", row::column(row, 0)?)?,
+            name: adapter::parse("name", row::column(row, 1)?)?,
+        },
+        version: adapter::number("version", row::column(row, 2)?)?,
+        spec: row::column::<Vec<u8>>(row, 3)?.into(),
+        created_at: Timestamp::from_micros(row::column(row, 4)?),
+        updated_at: Timestamp::from_micros(row::column(row, 5)?),
+    })
+}
+
+fn version(row: &PgRow) -> Result<DeploymentVersion, StoreError> {
+    Ok(DeploymentVersion {
+        version: adapter::number("version", row::column(row, 0)?)?,
+        spec: row::column::<Vec<u8>>(row, 1)?.into(),
+        created_at: Timestamp::from_micros(row::column(row, 2)?),
+        created_by: row::column(row, 3)?,
+    })
+}

@@ -1,0 +1,4 @@
+DELETE FROM deployment_versions
+WHERE namespace = ?1
+    AND name = ?2
+    AND version <= ?3

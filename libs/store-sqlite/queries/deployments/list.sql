@@ -1,0 +1,5 @@
+FROM deployments
+WHERE deployments.namespace = ?1
+    AND (?2 IS NULL OR deployments.name > ?2)
+ORDER BY deployments.name
+LIMIT ?3
