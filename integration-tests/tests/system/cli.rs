@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, within};
+use tidegate_sdk::proto::DeploymentSpec;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -164,6 +165,59 @@ async fn queues_are_set_shown_paused_resumed_and_deleted() {
     for wrong in [&["set", "gpu"][..], &["set", "gpu", "--slots", "1", "--no-limit"]] {
         assert_eq!(queue(wrong).await.code, Some(2), "{wrong:?}");
     }
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_deployment_is_shown_started_rolled_back_and_deleted() {
+    let suite = Suite::embedded().await;
+    let (client, at) = (suite.client(), suite.address());
+    let spec = |n: u32| DeploymentSpec {
+        parameters: format!("{{\"n\":{n},\"day\":\"any\"}}"),
+        tags: vec!["etl".into()],
+        ..Default::default()
+    };
+    client.core().create_deployment("etl/nightly", spec(1), false).await.unwrap();
+    client.core().create_deployment("etl/nightly", spec(2), true).await.unwrap();
+    let json = async |args: &[&str]| {
+        let ended = tidegate(at, &[&["deployment"], args, &["-o", "json"]].concat()).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
+        serde_json::from_str::<Value>(&ended.stdout).unwrap()
+    };
+    let listed = json(&["ls", "--filter", "tags:etl AND flow = etl"]).await;
+    assert_eq!((&listed[0]["name"], &listed[0]["version"]), (&"etl/nightly".into(), &2.into()));
+    assert_eq!(json(&["ls", "--filter", "flow = other"]).await, serde_json::json!([]));
+    assert_eq!(json(&["get", "etl/nightly"]).await["spec"]["parameters"]["n"], 2);
+    let rolled_back = json(&["rollback", "etl/nightly", "1"]).await;
+    assert_eq!((&rolled_back["version"], &rolled_back["spec"]["parameters"]["n"]), (&3.into(), &1.into()));
+    assert_eq!(json(&["versions", "etl/nightly"]).await.as_array().unwrap().len(), 3);
+
+    let start = [
+        "run",
+        "etl/nightly",
+        "--param",
+        "day=monday",
+        "--params",
+        "{\"m\": [1]}",
+        "--tag",
+        "now",
+        "--key",
+        "k",
+    ];
+    let started = json(&start).await;
+    assert_eq!(started["created"], true);
+    assert_eq!(json(&start).await["run_id"], started["run_id"], "one key, one run");
+    let run = client.core().get_run(started["run_id"].as_str().unwrap()).await.unwrap();
+    let parameters: Value = serde_json::from_slice(&run.parameters.unwrap().data).unwrap();
+    assert_eq!(parameters, serde_json::json!({ "day": "monday", "m": [1], "n": 1 }));
+    assert_eq!((run.tags, run.deployment_version), (vec!["now".to_owned(), "etl".to_owned()], 3));
+
+    let unknown = tidegate(at, &["deployment", "run", "etl/nightli"]).await;
+    assert_eq!(unknown.code, Some(3));
+    assert!(unknown.stderr.contains("did you mean `etl/nightly`?"), "{}", unknown.stderr);
+    let deleted = tidegate(at, &["deployment", "delete", "etl/nightly"]).await;
+    assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(0), "etl/nightly  deleted\n"));
+    assert_eq!(tidegate(at, &["deployment", "get", "etl/nightly"]).await.code, Some(3));
     suite.stop().await;
 }
 

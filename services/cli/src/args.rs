@@ -14,6 +14,8 @@ pub struct Cli {
 pub enum Command {
     /// List, show, follow and cancel runs
     Run(RunArgs),
+    /// List, show, start and delete deployments, and roll them back
+    Deployment(DeploymentArgs),
     /// List, set, show and delete concurrency limits
     Concurrency(ConcurrencyArgs),
     /// List, show, pause and resume queues, and bound how many of their runs are held
@@ -168,6 +170,90 @@ pub enum QueueCommand {
         #[arg(long)]
         allow_missing: bool,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such deployment or version; 69 no server answers."
+)]
+pub struct DeploymentArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: DeploymentCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DeploymentCommand {
+    /// List the deployments by name
+    Ls {
+        /// Which deployments: `flow = etl AND tags:nightly`, `deployment = "*/nightly"`, `labels.team = ml`
+        #[arg(long, default_value = "")]
+        filter: String,
+    },
+    /// Show one deployment
+    Get {
+        /// Its name: `flow/deployment`
+        name: String,
+    },
+    /// Start a run of a deployment, and tell its id
+    Run(DeploymentRun),
+    /// List the versions of a deployment that are kept, the newest first
+    Versions {
+        /// Its name: `flow/deployment`
+        name: String,
+    },
+    /// Give a deployment what one of its versions said, as a new version
+    Rollback {
+        /// Its name: `flow/deployment`
+        name: String,
+        /// The version's number, as `versions` shows it
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        version: u64,
+    },
+    /// Take a deployment away with its versions; its runs stay
+    Delete {
+        /// Its name: `flow/deployment`
+        name: String,
+        /// That it is not there is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct DeploymentRun {
+    /// Its name: `flow/deployment`
+    pub name: String,
+    /// A parameter; goes over `--params` and the deployment's own. A value that is no JSON is a text
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub param: Vec<(String, serde_json::Value)>,
+    /// Parameters as a JSON object; go over the deployment's own
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// A word to find the run by, beside those of the deployment
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// The queue, instead of the deployment's
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// What people call the run
+    #[arg(long)]
+    pub run_name: Option<String>,
+    /// One key, one run of the deployment: a second call gives the run of the first
+    #[arg(long)]
+    pub key: Option<String>,
+}
+
+fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("is no parameter, such as `n=1` or `day=monday`")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
 }
 
 #[derive(Args, Debug)]

@@ -1,13 +1,14 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …`, `tidegate concurrency …`, `tidegate queue …` and `tidegate bulk …` ask a server through the public
-//! API and show the answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
+//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …` and `tidegate bulk …` ask a
+//! server through the public API and show the answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
 //! do what a client could not.
 
 mod args;
 mod bulk;
 mod concurrency;
 mod demo;
+mod deployment;
 mod dev;
 mod fault;
 mod output;
@@ -33,6 +34,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         args::Command::Run(args) => run::main(args),
+        args::Command::Deployment(args) => deployment::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Queue(args) => queue::main(args),
         args::Command::Bulk(args) => bulk::main(args),

@@ -31,7 +31,7 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("priority", if run.priority == 0 { String::new() } else { run.priority.to_string() }),
         ("tags", printable(&run.tags.join(", "))),
         ("labels", printable(&pairs(&run.labels).join(", "))),
-        ("deployment", printable(&run.deployment)),
+        ("deployment", deployment_text(run)),
         ("limits", printable(&run.concurrency_limits.join(", "))),
         ("fair by", printable(&run.fairness_key)),
         ("requires", printable(&pairs(&run.required_worker_labels).join(", "))),
@@ -127,8 +127,14 @@ pub fn input_table(inputs: &[RunInput]) -> String {
     table.text()
 }
 
-fn pairs(labels: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn pairs(labels: &BTreeMap<String, String>) -> Vec<String> {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// The deployment of a run with the version that it was made by.
+fn deployment_text(run: &Run) -> String {
+    let name = printable(&run.deployment);
+    if run.deployment_version == 0 { name } else { format!("{name}, version {}", run.deployment_version) }
 }
 
 fn nonzero(count: u32) -> String {

@@ -36,6 +36,7 @@ pub fn run_json(run: &Run) -> Value {
         "tags": run.tags,
         "labels": run.labels,
         "deployment": run.deployment,
+        "deployment_version": run.deployment_version,
         "cache_key": run.cache_key,
         "concurrency_limits": run.concurrency_limits,
         "fairness_key": run.fairness_key,

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod concurrency;
+mod deployment;
 mod detail;
 mod explanation;
 mod json;
@@ -15,6 +16,7 @@ mod tree;
 
 pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
 pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
+pub use deployment::{deployment_detail, deployment_json, deployment_table, version_json, version_table};
 pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};

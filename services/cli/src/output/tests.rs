@@ -364,3 +364,46 @@ fn queues() {
     let shown = [queue_json(&paused), queue_detail_json(&found)];
     insta::assert_snapshot!(format!("{:#}", json!(shown)));
 }
+
+#[test]
+fn deployments() {
+    use tidegate_proto::v1::{Deployment, DeploymentSpec, DeploymentVersion, Policies};
+
+    let spec = DeploymentSpec {
+        description: "Loads\nwhat came".into(),
+        entrypoint: "flows.py:etl".into(),
+        parameters: r#"{"n":1}"#.into(),
+        parameter_schema: r#"{"type":"object"}"#.into(),
+        enforce_parameter_schema: true,
+        tags: vec!["etl".into(), "eu\u{1b}".into()],
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        queue: "large".into(),
+        priority: 7,
+        max_concurrent_runs: Some(2),
+        on_collision: CollisionPolicy::Skip.into(),
+        policies: Some(Policies {
+            run_timeout: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
+            ..Policies::default()
+        }),
+        version_label: "v1.4".into(),
+    };
+    let nightly = Deployment {
+        name: "etl/nightly".into(),
+        spec: Some(spec.clone()),
+        version: 3,
+        etag: "3-5".into(),
+        created_at: at(0),
+        updated_at: at(9),
+    };
+    let plain = Deployment { name: "report/weekly".into(), spec: None, version: 1, ..nightly.clone() };
+    insta::assert_snapshot!(deployment_table(&[nightly.clone(), plain.clone()]));
+    insta::assert_snapshot!(deployment_detail(&nightly));
+    insta::assert_snapshot!(deployment_detail(&plain));
+    let versions = [
+        DeploymentVersion { version: 3, spec: Some(spec), created_at: at(9), created_by: "ada".into() },
+        DeploymentVersion { version: 2, spec: None, created_at: at(5), created_by: String::new() },
+    ];
+    insta::assert_snapshot!(version_table(&versions));
+    let shown = [deployment_json(&nightly), version_json(&versions[1])];
+    insta::assert_snapshot!(format!("{:#}", json!(shown)));
+}

@@ -1,0 +1,138 @@
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tidegate_proto::v1::{CollisionPolicy, Deployment, DeploymentSpec, DeploymentVersion};
+
+use super::{
+    detail::pairs,
+    json::time_json,
+    table::Table,
+    text::{printable, time_text},
+};
+
+/// `deployment ls`.
+pub fn deployment_table(deployments: &[Deployment]) -> String {
+    let mut table = Table::new(&["NAME", "VERSION", "LABEL", "QUEUE", "TAGS", "UPDATED", "ENTRYPOINT"]);
+    for deployment in deployments {
+        let spec = deployment.spec.clone().unwrap_or_default();
+        table.row(vec![
+            printable(&deployment.name),
+            deployment.version.to_string(),
+            printable(&spec.version_label),
+            queue(&spec).to_owned(),
+            printable(&spec.tags.join(", ")),
+            time_text(deployment.updated_at),
+            printable(&spec.entrypoint),
+        ]);
+    }
+    table.text()
+}
+
+/// `deployment get`: what there is to know of it.
+pub fn deployment_detail(deployment: &Deployment) -> String {
+    let spec = deployment.spec.clone().unwrap_or_default();
+    let is_enforced = if spec.enforce_parameter_schema { "enforced" } else { "not enforced" };
+    let lines = [
+        ("name", printable(&deployment.name)),
+        ("version", deployment.version.to_string()),
+        ("label", printable(&spec.version_label)),
+        ("about", printable(&spec.description)),
+        ("entrypoint", printable(&spec.entrypoint)),
+        ("queue", queue(&spec).to_owned()),
+        ("priority", if spec.priority == 0 { String::new() } else { spec.priority.to_string() }),
+        ("tags", printable(&spec.tags.join(", "))),
+        ("labels", printable(&pairs(&spec.labels).join(", "))),
+        ("at most", bound(&spec)),
+        ("defaults", printable(&spec.parameters)),
+        ("schema", if spec.parameter_schema.is_empty() { String::new() } else { is_enforced.to_owned() }),
+        ("created", time_text(deployment.created_at)),
+        ("updated", time_text(deployment.updated_at)),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(text, "{name:<10}  {value}"); // writing to a String cannot fail
+    }
+    text
+}
+
+/// `deployment versions`.
+pub fn version_table(versions: &[DeploymentVersion]) -> String {
+    let mut table = Table::new(&["VERSION", "LABEL", "CREATED", "BY", "QUEUE", "ENTRYPOINT"]);
+    for version in versions {
+        let spec = version.spec.clone().unwrap_or_default();
+        table.row(vec![
+            version.version.to_string(),
+            printable(&spec.version_label),
+            time_text(version.created_at),
+            printable(&version.created_by),
+            queue(&spec).to_owned(),
+            printable(&spec.entrypoint),
+        ]);
+    }
+    table.text()
+}
+
+fn queue(spec: &DeploymentSpec) -> &str {
+    if spec.queue.is_empty() { "default" } else { &spec.queue }
+}
+
+/// How many of its runs are held, and what becomes of the next.
+fn bound(spec: &DeploymentSpec) -> String {
+    let Some(most) = spec.max_concurrent_runs else { return String::new() };
+    let next = match spec.on_collision() {
+        CollisionPolicy::Unspecified | CollisionPolicy::Wait => "further ones wait",
+        CollisionPolicy::Skip => "further ones are skipped",
+        CollisionPolicy::CancelOldest => "a further one has the oldest cancelled",
+        CollisionPolicy::CancelNewest => "a further one has the newest cancelled",
+    };
+    format!("{most} runs at once; {next}")
+}
+
+/// A deployment for programs.
+pub fn deployment_json(deployment: &Deployment) -> Value {
+    json!({
+        "name": deployment.name,
+        "spec": deployment.spec.as_ref().map(spec_json),
+        "version": deployment.version,
+        "etag": deployment.etag,
+        "created_at": time_json(deployment.created_at),
+        "updated_at": time_json(deployment.updated_at),
+    })
+}
+
+/// A version for programs.
+pub fn version_json(version: &DeploymentVersion) -> Value {
+    json!({
+        "version": version.version,
+        "spec": version.spec.as_ref().map(spec_json),
+        "created_at": time_json(version.created_at),
+        "created_by": version.created_by,
+    })
+}
+
+fn spec_json(spec: &DeploymentSpec) -> Value {
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    let policies = spec.policies.as_ref();
+    let seconds = |span: Option<prost_types::Duration>| span.map(|span| span.to_string());
+    json!({
+        "description": spec.description,
+        "entrypoint": spec.entrypoint,
+        "parameters": value(&spec.parameters),
+        "parameter_schema": value(&spec.parameter_schema),
+        "enforce_parameter_schema": spec.enforce_parameter_schema,
+        "tags": spec.tags,
+        "labels": spec.labels,
+        "queue": spec.queue,
+        "priority": spec.priority,
+        "max_concurrent_runs": spec.max_concurrent_runs,
+        "on_collision": spec.on_collision().as_str_name().trim_start_matches("COLLISION_POLICY_"),
+        "policies": policies.map(|policies| json!({
+            "max_retries": policies.retry.as_ref().map(|retry| retry.max_retries),
+            "max_crashes": policies.crash.as_ref().and_then(|crash| crash.max_crashes),
+            "run_timeout": seconds(policies.run_timeout),
+            "cancel_grace": seconds(policies.cancel_grace),
+            "parent": policies.parent().as_str_name().trim_start_matches("PARENT_POLICY_"),
+        })),
+        "version_label": spec.version_label,
+    })
+}
