@@ -21,6 +21,7 @@ from conftest import PATIENCE
 from tidegate import (
     Future,
     InvalidArgument,
+    NotFound,
     ParameterError,
     RunCancelled,
     UpstreamFailed,
@@ -29,6 +30,7 @@ from tidegate import (
     flow,
     task,
 )
+from tidegate.deployments import run_deployment
 
 
 @task
@@ -157,4 +159,21 @@ def test_a_cancelled_upstream() -> None:
     assert message == (
         f"not executed: it needs the result of run {upstream_id}, which was cancelled: run {upstream_id} (double) was cancelled: "
         "not needed"
+    )
+
+
+def test_an_unknown_deployment(server: str) -> None:
+    @flow
+    def messages_etl() -> None: ...
+
+    messages_etl.deploy("nightly")
+    with pytest.raises(NotFound) as told:
+        run_deployment("messages_etl/nightli", timeout=0)
+    assert str(told.value) == (
+        "there is no deployment `messages_etl/nightli` in this namespace: did you mean `messages_etl/nightly`?"
+    )
+    with pytest.raises(InvalidArgument) as told_of_a_name:
+        run_deployment("nightly", timeout=0)
+    assert str(told_of_a_name.value) == (
+        "'nightly' is no deployment: its name has the form `flow/deployment`, such as \"etl/nightly\""
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Union
+from typing import Any, Optional, Sequence, Union
 
 
 class TidegateError(Exception):
@@ -19,7 +19,7 @@ class ServerUnavailable(TidegateError):
 
 
 class NotFound(TidegateError):
-    """There is no such run."""
+    """There is no such run, or deployment."""
 
 
 class InvalidArgument(TidegateError, ValueError):
@@ -40,6 +40,11 @@ class PayloadError(TidegateError):
 
 class WaitTimeout(TidegateError, TimeoutError):
     """The run did not end within the given time. It goes on."""
+
+    #: Of a run that was started and waited for by one call: its handle.
+    handle: Any = None
+    #: The same for many.
+    handles: Sequence[Any] = ()
 
 
 class SlotsLost(TidegateError):

@@ -103,7 +103,7 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Inside a run: it also has the labels of that run; where both have a key, its own value stands.
     inherit_labels: bool = False
-    #: The deployment that it is started through: ``flow/deployment``.
+    #: For `.delay()` of a flow: the deployment that it is started through, ``flow/deployment``; it must exist.
     deployment: str = ""
     #: A completed run with the same key gives its result, and this one is not executed. May have parameters in braces, as
     #: `run_name`. Default: no caching.
@@ -454,14 +454,15 @@ class Function(Generic[P, R_co]):
             encoding=encoding,
             data=data,
             run_name=self._run_name(arguments),
-            queue=options.queue if queued else None,
+            # A deployment has a queue of its own, which goes before the default.
+            queue=options.queue if queued and not (options.deployment and options.queue == "default") else None,
             calls=parent._calls if parent is not None else None,
             always_new=options.always_new or always_new,
             traceparent=parent.traceparent if parent is not None else "",
             tags=list(self._run_tags()),
             key=options.idempotency_key if queued else "",
             use_existing=options.use_existing,
-            priority=options.priority,
+            priority=options.priority or None,
             due_at=due_at if queued else None,
             max_retries=options.retries,
             delays=options.delays(),
@@ -476,7 +477,7 @@ class Function(Generic[P, R_co]):
             detached_on_crash=options.detached_on_crash,
             labels=dict(options.labels),
             inherit_labels=options.inherit_labels,
-            deployment=options.deployment,
+            deployment=options.deployment if queued else "",
             expires_at=expires if queued else None,
             cache_key=cache_key,
             cache_expiration=cache_expiration if cache_key else None,
@@ -575,6 +576,38 @@ class Flow(Function[P, R_co]):
     """A function that may start other work; see :class:`Function`."""
 
     kind = "flow"
+
+    def deploy(self, name: str, **options: Any) -> Any:
+        """Makes the deployment ``flow/name``, or has one that is there say this: then any process can start the flow by that
+        name, see :func:`tidegate.deployments.run_deployment`. What changes nothing makes no version.
+
+        Retries, timeouts and the like of its runs are those of the flow. Where an event loop runs it gives an awaitable.
+
+        :param description: for people. Default: the docstring.
+        :param entrypoint: ``module:flow`` or ``path.py:flow``. Default: where the flow is.
+        :param parameters: defaults by name, plain JSON; those of a run go over them.
+        :param enforce_parameter_schema: a run whose parameters do not fit the type hints is refused where it is started.
+        :param tags: beside those of the flow; its runs have them.
+        :param labels: the same.
+        :param queue: of runs that name none. Default: that of the flow.
+        :param priority: of runs that have none. Default: that of the flow.
+        :param concurrency_limit: how many of its runs may be held at once, by all workers together.
+        :param on_collision: what becomes of a further one: ``"wait"``, ``"skip"``, ``"cancel_oldest"``, ``"cancel_newest"``.
+        :param version: what people call this version: a release, a commit.
+        """
+        from . import deployments
+
+        return deployments.deploy(self, name, **options)
+
+    def serve(self, name: Optional[str] = None, **options: Any) -> Any:
+        """As :meth:`Function.serve`; with `name` it is deployed as ``flow/name`` first, so that any process can start it by
+        that name.
+        """
+        if name is None:
+            return super().serve(**options)
+        from . import deployments
+
+        return deployments.serve(self, name, options)
 
 
 @overload

@@ -1,0 +1,307 @@
+"""Deployments: flows that any process can start by name, ``flow/deployment``.
+
+``flow.deploy("nightly")`` makes one, ``run_deployment("etl/nightly", {"day": "monday"})`` starts a run of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence, Union
+
+from . import _core, _payload
+from ._connection import client
+from ._dual import Steps, Within, deadline, dual
+from ._runtime import current_run
+from .context import current_tags, joined
+from .errors import InvalidArgument, WaitTimeout
+from .futures import resolve
+from .handles import RunHandle
+from .validation import is_json
+
+if TYPE_CHECKING:
+    from .functions import Function
+
+#: Runs of one request, at most.
+_MAX_BATCH = 1_000
+#: What becomes of a run that finds no slot of its deployment.
+_COLLISIONS = ("wait", "skip", "cancel_oldest", "cancel_newest")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment as it was when it was made or changed."""
+
+    #: ``flow/deployment``.
+    name: str
+    #: Grows with each change.
+    version: int
+    #: False when it was there before.
+    created: bool
+
+
+@dataclass(frozen=True)
+class DeploymentCall:
+    """A run of a deployment that is to be started; see :func:`run_deployment`."""
+
+    #: ``flow/deployment``.
+    name: str
+    #: By name; they go over the deployment's own.
+    parameters: Optional[Mapping[str, Any]] = None
+    #: Inside a run: it becomes the child of that run, which finds it again when it is executed anew.
+    as_subflow: bool = True
+    #: One key, one run of this deployment, whoever calls.
+    idempotency_key: str = ""
+    #: Words to find it by, beside those of the deployment.
+    tags: Sequence[str] = ()
+    #: Not before this time.
+    scheduled_time: Optional[datetime] = None
+    #: What people call it.
+    run_name: str = ""
+    #: The queue that delivers it, instead of the deployment's.
+    queue: Optional[str] = None
+
+    def _new_run(self) -> _core.NewRun:
+        if not isinstance(self.name, str) or "/" not in self.name.strip("/"):
+            raise InvalidArgument(
+                f"{self.name!r} is no deployment: its name has the form `flow/deployment`, such as \"etl/nightly\""
+            )
+        parameters = _plain(resolve(dict(self.parameters or {})), f"the parameters of `{self.name}`")
+        encoding, data = _payload.encode_arguments(parameters, self.name)
+        parent = current_run() if self.as_subflow else None
+        return _core.NewRun(
+            kind="flow",
+            name=self.name.rpartition("/")[0],
+            encoding=encoding,
+            data=data,
+            run_name=self.run_name,
+            queue=self.queue,
+            calls=parent._calls if parent is not None else None,
+            traceparent=parent.traceparent if parent is not None else "",
+            tags=list(joined(current_tags(), tuple(self.tags))),
+            key=self.idempotency_key,
+            due_at=self.scheduled_time.timestamp() if self.scheduled_time is not None else None,
+            deployment=self.name,
+        )
+
+
+def run_deployment(
+    name: str,
+    parameters: Optional[Mapping[str, Any]] = None,
+    *,
+    timeout: Optional[float] = None,
+    as_subflow: bool = True,
+    idempotency_key: str = "",
+    tags: Sequence[str] = (),
+    scheduled_time: Optional[datetime] = None,
+    run_name: str = "",
+    flow_run_name: str = "",
+    queue: Optional[str] = None,
+) -> Any:
+    """Starts a run of the deployment `name` and waits for its end; gives its :class:`RunHandle`, however it ended.
+
+    In a thread without a running event loop it blocks; where one runs it gives an awaitable of the handle.
+
+    Inside a run the new one is its child. When that run is executed again, its n-th same call finds the child of the
+    n-th such call before, and starts no second one.
+
+    :param parameters: by name; they go over the deployment's own.
+    :param timeout: seconds to wait. 0: not at all, the handle comes at once. Default: as long as it takes. When they have
+        passed, :class:`WaitTimeout` is raised, whose `handle` is that of the run; that goes on.
+    :param as_subflow: False: it is no child of the current run.
+    :param idempotency_key: one key, one run of this deployment: a second call with it gives the run of the first. The
+        same key for another deployment is another one.
+    :param tags: words to find it by, beside those of the deployment.
+    :param scheduled_time: it does not start before.
+    :param run_name: what people call it. `flow_run_name` is the same.
+    :param queue: the queue that delivers it, instead of the deployment's.
+    """
+    if run_name and flow_run_name:
+        raise InvalidArgument("run_name and flow_run_name are the same: give one of them")
+    call = DeploymentCall(
+        name,
+        parameters,
+        as_subflow=as_subflow,
+        idempotency_key=idempotency_key,
+        tags=tags,
+        scheduled_time=scheduled_time,
+        run_name=run_name or flow_run_name,
+        queue=queue,
+    )
+    return dual(_first(_start([call], timeout)))
+
+
+def run_deployments(
+    calls: Iterable[Union[DeploymentCall, tuple[str, Mapping[str, Any]]]], *, timeout: Optional[float] = None
+) -> Any:
+    """Starts many runs in few requests and waits for all of them; gives their handles, in order.
+
+    :param calls: for each run a :class:`DeploymentCall`, or a pair of name and parameters.
+    :param timeout: as for :func:`run_deployment`, for all together.
+    """
+    all_calls = [call if isinstance(call, DeploymentCall) else DeploymentCall(*call) for call in calls]
+    return dual(_start(all_calls, timeout))
+
+
+def _start(calls: Sequence[DeploymentCall], timeout: Optional[float]) -> Steps[list[RunHandle[Any]]]:
+    """Starts the runs and waits for them. What is wrong is told before anything is awaited."""
+    if timeout is not None and not timeout >= 0:
+        raise InvalidArgument(
+            f"timeout={timeout!r}: give the seconds to wait, 0 not to wait at all, or None to wait as long as it takes"
+        )
+    # The calls of a run are counted here, in their order.
+    runs = [call._new_run() for call in calls]
+    return _started(runs, [call.name for call in calls], timeout)
+
+
+def _started(runs: list[_core.NewRun], names: list[str], timeout: Optional[float]) -> Steps[list[RunHandle[Any]]]:
+    by = deadline(timeout)
+    handles: list[RunHandle[Any]] = []
+    for begin in range(0, len(runs), _MAX_BATCH):
+        run_ids: list[str] = yield client().create(runs[begin : begin + _MAX_BATCH])
+        handles.extend(RunHandle(run_id) for run_id in run_ids)
+    if timeout == 0 or not handles:
+        return handles
+    try:
+        ended: list[_core.Run] = yield Within(client().wait_many([handle.id for handle in handles]), by, "")
+    except WaitTimeout:
+        raise _too_late(handles, names, timeout) from None
+    for handle, run in zip(handles, ended):
+        handle._keep(run)
+    return handles
+
+
+def _first(steps: Steps[list[RunHandle[Any]]]) -> Steps[RunHandle[Any]]:
+    return (yield from steps)[0]
+
+
+def _too_late(handles: list[RunHandle[Any]], names: list[str], timeout: Optional[float]) -> WaitTimeout:
+    what = f"run {handles[0].id} of `{names[0]}` has" if len(handles) == 1 else f"some of {len(handles)} runs have"
+    error = WaitTimeout(f"{what} not ended within {timeout:g} s, and goes on; wait for its end by `handle`")
+    error.handle = handles[0]
+    error.handles = handles
+    return error
+
+
+def deploy(
+    flow: Function[Any, Any],
+    name: str,
+    *,
+    description: Optional[str] = None,
+    entrypoint: Optional[str] = None,
+    parameters: Optional[Mapping[str, Any]] = None,
+    enforce_parameter_schema: bool = True,
+    tags: Sequence[str] = (),
+    labels: Optional[Mapping[str, str]] = None,
+    queue: Optional[str] = None,
+    priority: Optional[int] = None,
+    concurrency_limit: Optional[int] = None,
+    on_collision: str = "wait",
+    version: str = "",
+) -> Any:
+    """Makes the deployment ``flow/name``, or has one that is there say this; see :meth:`Flow.deploy`."""
+    from . import _schema
+    from .functions import _NOBODY
+
+    if flow.kind != "flow":
+        raise InvalidArgument(f"`{flow.name}` is a task, and deployments are of flows: decorate it with @flow, or .delay() it")
+    if flow._receiver is not _NOBODY:
+        raise InvalidArgument(
+            f"`{flow.name}` is a method, and what it is called on does not travel by a name: deploy a function that makes it"
+        )
+    if not name or "/" in name:
+        raise InvalidArgument(
+            f"{name!r} is no name of a deployment: give what follows the flow's, such as \"nightly\", which makes "
+            f'"{flow.name}/nightly"'
+        )
+    if on_collision not in _COLLISIONS:
+        raise InvalidArgument(f"on_collision={on_collision!r}: it is one of {', '.join(_COLLISIONS)}")
+    options = flow.options
+    full_name = f"{flow.name}/{name}"
+    what = f"the parameters of the deployment `{full_name}`"
+    encoding, defaults = _payload.encode_readable(_plain(dict(parameters or {}), what), what)
+    template = _core.NewRun(
+        kind="flow",
+        name=flow.name,
+        encoding=encoding,
+        data=defaults,
+        queue=queue or options.queue,
+        tags=[*options.tags, *(tag for tag in tags if tag not in options.tags)],
+        labels={**options.labels, **(labels or {})},
+        priority=options.priority if priority is None else priority,
+        max_retries=options.retries,
+        delays=options.delays(),
+        jitter=options.retry_jitter_factor,
+        run_timeout=options.timeout_seconds,
+        cancel_grace=options.cancel_grace_seconds,
+        max_crashes=options.max_crashes,
+        detached=options.detached,
+        detached_on_failure=options.detached_on_failure,
+        detached_on_crash=options.detached_on_crash,
+    )
+    op = client().deploy(
+        full_name,
+        template,
+        description=options.description or inspect.getdoc(flow.fn) or "" if description is None else description,
+        entrypoint=_entrypoint(flow) if entrypoint is None else entrypoint,
+        parameters=defaults.decode() if parameters else "",
+        parameter_schema=_schema.of_parameters(flow._parameters),
+        enforce_parameter_schema=enforce_parameter_schema,
+        max_concurrent_runs=concurrency_limit,
+        on_collision=on_collision,
+        version_label=version or options.version,
+    )
+    return dual(_deployed(full_name, op))
+
+
+def _deployed(name: str, op: _core.Op) -> Steps[Deployment]:
+    version, created = yield op
+    return Deployment(name, version, created)
+
+
+def serve(flow: Function[Any, Any], name: str, options: dict[str, Any]) -> Any:
+    """Makes the deployment ``flow/name``, and serves the flow; see :func:`tidegate.serve` for the options."""
+    from . import _process
+    from .serving import serve
+
+    if _process.is_importing:
+        return serve(flow, **options)  # tells that the call is where it must not be
+    queues = list(options.get("queues", ("default",)))
+    queue = flow.options.queue if flow.options.queue in queues else queues[0]
+    deployed = deploy(flow, name, queue=queue)
+    if isinstance(deployed, Deployment):
+        return serve(flow, **options)
+
+    async def both() -> Any:
+        await deployed
+        return await serve(flow, **options)
+
+    return both()
+
+
+def _plain(parameters: dict[str, Any], what: str) -> dict[str, Any]:
+    """The parameters as JSON, which a deployment merges and checks, and any language reads."""
+    if is_json(parameters):
+        return parameters
+    from pydantic_core import to_jsonable_python
+
+    try:
+        plain: dict[str, Any] = to_jsonable_python(parameters)
+    except Exception as error:
+        raise InvalidArgument(
+            f"{what} are no JSON ({error}), which a deployment needs, to merge them over its own and to check them: pass "
+            "texts, numbers, lists, dicts and the like, or where the data is"
+        ) from None
+    return plain
+
+
+def _entrypoint(flow: Function[Any, Any]) -> str:
+    """``module:flow``, or ``path.py:flow`` of a script."""
+    module, name = flow.fn.__module__, flow.fn.__qualname__
+    if module != "__main__":
+        return f"{module}:{name}"
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    return f"{os.path.relpath(path)}:{name}" if path else ""

@@ -1,0 +1,178 @@
+"""Deployments against a real server, with workers in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import uuid
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+import deployed
+from conftest import PATIENCE, Processes, until
+from tidegate import InvalidArgument, NotFound, RunFailed, WaitTimeout, _schema, flow, tags, task
+from tidegate._connection import block, client
+from tidegate.deployments import DeploymentCall, run_deployment, run_deployments
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue of this test alone; also the name of its deployments."""
+    return f"q-{uuid.uuid4().hex[:12]}"
+
+
+def deploy(function: Any, queue: str, **options: Any) -> str:
+    name: str = function.deploy(queue, queue=queue, **options).name
+    return name
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_run_is_started_by_name_and_waited_for(processes: Processes, queue: str, tmp_path: Path) -> None:
+    name = deploy(deployed.jot, queue, parameters={"repeat": 2}, tags=["deployed"], version="v1")
+    processes.worker("deployed.py", queue)
+    path = tmp_path / "names"
+    handle = run_deployment(name, {"path": str(path), "name": "ada"}, tags=["now"], flow_run_name="the first")
+    assert (handle.state.is_completed(), handle.result()) == (True, "ada")
+    assert lines_of(path) == ["ada", "ada"], "the deployment's own parameters are there, too"
+    run = handle.run()
+    assert (run.kind, run.name, run.queue, run.run_name) == ("flow", "deployed-jot", queue, "the first")
+    assert (run.deployment, run.deployment_version, run.tags) == (name, 1, ["now", "deployed"])
+
+    async def in_a_loop() -> list[Any]:
+        calls = [run_deployment(name, {"path": str(path), "name": each}) for each in ("b", "c")]
+        return [await handle for handle in await asyncio.gather(*calls)]
+
+    assert asyncio.run(in_a_loop()) == ["b", "c"]
+    with tags("outer"):
+        tagged = run_deployment(name, {"path": str(path), "name": "f"}, timeout=0)
+    assert tagged.run().tags == ["outer", "deployed"]
+    both = run_deployments([(name, {"path": str(path), "name": "d"}), DeploymentCall(name, {"path": str(path), "name": "e"})])
+    assert [handle.result() for handle in both] == ["d", "e"]
+    failed = run_deployment(deploy(deployed.raises, queue), {"text": "no"})
+    assert failed.state.is_failed()
+    with pytest.raises(RunFailed, match="no"):
+        failed.result()
+
+
+def test_a_served_name_is_a_deployment(processes: Processes, queue: str, tmp_path: Path) -> None:
+    processes.worker("deployed.py", queue, "served")
+    handle = run_deployment("deployed-jot/served", {"path": str(tmp_path / "names"), "name": "ada"}, queue=queue)
+    assert handle.result() == "ada"
+
+
+def test_waiting_has_bounds(queue: str) -> None:
+    name = deploy(deployed.holds, queue)
+    at_once = run_deployment(name, timeout=0)
+    assert not at_once.state.is_ended()
+    with pytest.raises(WaitTimeout, match="has not ended within 0.2 s, and goes on") as told:
+        run_deployment(name, timeout=0.2)
+    assert not told.value.handle.state.is_ended()
+
+    async def in_a_loop() -> None:
+        await run_deployment(name, timeout=0.2)
+
+    with pytest.raises(WaitTimeout) as told:
+        asyncio.run(in_a_loop())
+    assert told.value.handle.cancel() == 1
+    for wrong in (-1, float("nan")):
+        with pytest.raises(InvalidArgument, match="give the seconds to wait, 0 not to wait at all"):
+            run_deployment(name, timeout=wrong)
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    assert run_deployment(name, timeout=0, scheduled_time=later).state.type == "SCHEDULED"
+    with pytest.raises(TypeError, match="poll_interval"):
+        run_deployment(name, poll_interval=5)  # type: ignore[call-arg]
+
+
+def test_a_key_is_that_of_one_deployment(queue: str) -> None:
+    one, other = deploy(deployed.holds, queue), deploy(deployed.holds, f"{queue}-other")
+
+    def started(name: str) -> str:
+        run_id: str = run_deployment(name, timeout=0, idempotency_key="order-7").id
+        return run_id
+
+    assert started(one) == started(one) != started(other) == started(other)
+
+
+def test_what_cannot_be_is_told(queue: str) -> None:
+    name = deploy(deployed.jot, queue)
+    with pytest.raises(NotFound) as told:
+        run_deployment(f"{name}x", {"path": "p", "name": "n"}, timeout=0)
+    wanted = f"there is no deployment `{name}x` in this namespace: did you mean `{name}`?"
+    assert wanted in str(told.value)
+    with pytest.raises(InvalidArgument) as wrong:
+        run_deployment(name, {"path": 1, "name": "n"}, timeout=0)
+    assert "parameters.path: 1 is not of type" in str(wrong.value)
+    with pytest.raises(InvalidArgument, match='"name" is a required property'):
+        run_deployment(name, {"path": "p"}, timeout=0)
+    with pytest.raises(InvalidArgument, match="its name has the form `flow/deployment`"):
+        run_deployment("nightly", timeout=0)
+    with pytest.raises(InvalidArgument, match="no name of a deployment"):
+        deployed.jot.deploy("etl/nightly")
+    with pytest.raises(InvalidArgument, match="on_collision='skp'"):
+        deployed.jot.deploy("nightly", on_collision="skp")
+
+    @task
+    def no_flow() -> None: ...
+
+    with pytest.raises(TypeError, match="has no option `name`"):
+        no_flow.serve(name="nightly")
+
+
+def test_deploying_again_changes_what_is_different(queue: str) -> None:
+    first = deployed.jot.deploy(queue, queue=queue)
+    same = deployed.jot.deploy(queue, queue=queue)
+    other = asyncio.run(_deployed(deployed.jot.with_options(retries=3), queue))
+    versions = [(each.version, each.created) for each in (first, same, other)]
+    assert versions == [(1, True), (1, False), (2, False)]
+
+
+async def _deployed(function: Any, queue: str) -> Any:
+    return await function.deploy(queue, queue=queue)
+
+
+def test_the_schema_is_that_of_the_signature() -> None:
+    class Opaque: ...
+
+    @flow
+    def function(
+        n: int, /, day: Optional[str] = None, *rest: float, opaque: Opaque = Opaque(), plain=7, **others: bool  # type: ignore[no-untyped-def]
+    ) -> None: ...
+
+    schema = json.loads(_schema.of_parameters(function._parameters))
+    assert (schema["required"], schema["additionalProperties"]) == (["n"], False)
+    properties = schema["properties"]
+    assert properties["n"] == {"type": "integer"}
+    assert {"type": "null"} in properties["day"]["anyOf"] and properties["day"]["default"] is None
+    assert properties["rest"] == {"type": "array", "items": {"type": "number"}}
+    assert (properties["opaque"], properties["plain"]) == ({}, {"default": 7})
+    assert properties["others"] == {"type": "object", "additionalProperties": {"type": "boolean"}}
+
+
+def test_a_parent_that_is_killed_starts_no_child_again(processes: Processes, queue: str, tmp_path: Path) -> None:
+    """A fan-out of 200: 200 children, not 400."""
+    jot = deploy(deployed.jot.with_options(execution="thread"), queue)
+    fan_out = deploy(deployed.fan_out, queue)
+    path, marker = tmp_path / "names", tmp_path / "attempts"
+    first = processes.worker("deployed.py", queue)
+    handle = run_deployment(fan_out, {"path": str(path), "marker": str(marker), "deployment": jot, "n": 200}, timeout=0)
+    until(lambda: lines_of(marker))
+    first.send_signal(signal.SIGKILL)
+    first.wait(PATIENCE)
+    second = processes.worker("deployed.py", queue)
+    names = [f"n{i % 150}" for i in range(200)]
+    assert handle.result(timeout=4 * PATIENCE) == names
+    assert lines_of(marker) == [str(first.pid), str(second.pid)]
+    page, token = block(client().list_runs(f'deployment = "{jot}" parent_run_id = {handle.id}', 1_000, ""))
+    assert (len(page), token) == (200, "")
+    executed = Counter(lines_of(path))
+    assert executed.keys() == set(names)
