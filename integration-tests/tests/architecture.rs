@@ -30,7 +30,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sdk-core", &["proto"]),
     ("sdk-macros", &[]),
     ("sdk", &["proto", "sdk-core", "sdk-macros"]),
-    ("python", &["proto", "sdk-core"]),
+    // The server inside of a script or a test is the one that `tidegate dev` is.
+    ("python", &["proto", "sdk-core", "suite"]),
     (
         "api",
         &[
@@ -67,6 +68,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("task-queue", &["delivery", "delivery-redis", "model", "proto", "service-kit", "wire"]),
     ("log-ingest", &["model", "proto", "service-kit", "store", "store-postgres", "wire"]),
     (
+        "suite",
+        &[
+            "api",
+            "delivery",
+            "delivery-memory",
+            "log-ingest",
+            "model",
+            "payload",
+            "proto",
+            "scheduler",
+            "service-kit",
+            "store",
+            "store-sqlite",
+            "task-queue",
+        ],
+    ),
+    (
         "cli",
         &[
             "api",
@@ -85,6 +103,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
             "store-postgres",
             "store-sqlite",
+            "suite",
             "task-queue",
         ],
     ),

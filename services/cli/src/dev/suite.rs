@@ -1,8 +1,6 @@
 use std::{
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -11,19 +9,15 @@ use tidegate_delivery_memory::MemoryDelivery;
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
 use tidegate_model::SystemClock;
 use tidegate_payload::ObjectStorage;
-use tidegate_service_kit::{GrpcRoutes, HumanDuration, Supervisor, channel, config::defaults, serve_grpc};
+use tidegate_service_kit::Supervisor;
 use tidegate_store::{RunStore, log::LogStore};
 use tidegate_store_postgres::{PgOptions, PgStore};
 use tidegate_store_sqlite::SqliteStore;
+use tidegate_suite::Ports;
 use tokio::net::TcpListener;
 
 use super::data::{DataFolder, default_folder};
 use crate::args::DevArgs;
-
-/// Shorter than that of a cluster: client and server are on one machine, and a developer who kills a worker wants to
-/// see what follows.
-const LEASE: Duration = Duration::from_secs(5);
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the store and the queue, starts the services, and serves them all on `listener`, which is at `address`.
 ///
@@ -35,40 +29,12 @@ pub async fn start(
     address: &str,
     tasks: &Supervisor,
 ) -> anyhow::Result<()> {
-    let stores = Stores::open(args).await?;
+    let Stores { runs, logs, payloads, folder } = Stores::open(args).await?;
     let delivery = open_delivery(args).await?;
-
-    // The services reach each other over the port that all share; the channels connect when they are first used.
-    let peers = channel(address)?;
-    let mut grpc = GrpcRoutes::new();
-    let mut api: tidegate_api::Config = defaults();
-    api.endpoints.task_queue = String::new(); // the address that was called
-    api.endpoints.log_ingest = String::new();
-    if args.postgres.is_none() {
-        api.engine.lanes = NonZeroUsize::MIN; // SQLite has one writer: more lanes only make the batches smaller
-    }
-    tidegate_api::start(
-        &api,
-        Arc::clone(&stores.runs),
-        stores.payloads.clone(),
-        peers.clone(),
-        tasks,
-        &mut grpc,
-    )
-    .await?;
-    let scheduler: tidegate_scheduler::Config = defaults();
-    let payloads = stores.payloads.clone();
-    tidegate_scheduler::start(&scheduler, Arc::clone(&stores.runs), payloads, peers.clone(), tasks).await?;
-    let mut task_queue: tidegate_task_queue::Config = defaults();
-    task_queue.lease.duration = HumanDuration::new(LEASE);
-    task_queue.lease.heartbeat_interval = HumanDuration::new(HEARTBEAT_INTERVAL);
-    tidegate_task_queue::start(&task_queue, delivery, peers, tasks, &mut grpc).await?;
-    let log_ingest: tidegate_log_ingest::Config = defaults();
-    tidegate_log_ingest::start(&log_ingest, Arc::clone(&stores.logs), tasks, &mut grpc).await?;
-    serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], tasks).await?;
+    let ports = Ports { runs, logs, payloads, delivery, one_writer: args.postgres.is_none() };
+    tidegate_suite::start(ports, listener, address, tasks).await?;
 
     // Held until everything has ended.
-    let folder = stores.folder;
     tasks.essential("data-folder", move |stop| async move {
         stop.cancelled().await;
         drop(folder);
