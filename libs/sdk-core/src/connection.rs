@@ -18,7 +18,7 @@ use tonic::{
 };
 
 use crate::{
-    Error, ErrorKind, Options,
+    Error, ErrorKind, Options, diagnosis,
     ends::{DEFAULT_MAX_INLINE, DEFAULT_MAX_PAYLOAD},
     proto,
     retry::Backoff,
@@ -171,25 +171,21 @@ impl Connection {
                 self.note_reached();
             }
             if !error.is_retryable() {
-                return Err(error);
+                return Err(self.explain(error).await);
             }
             let patience =
                 if self.was_reached() { self.options.call_deadline } else { self.options.first_contact };
             let pause = error.retry_after().unwrap_or_else(|| backoff.next());
             if start.elapsed() + pause > patience {
-                return Err(self.explain(error));
+                return Err(self.explain(error).await);
             }
             sleep(pause).await;
         }
     }
 
-    /// Says "no server" where none was ever there.
-    pub(crate) fn explain(&self, error: Error) -> Error {
-        if error.is_retryable() && !self.was_reached() {
-            Error::no_server(&self.options.address)
-        } else {
-            error
-        }
+    /// Says what is there instead where no server has ever answered.
+    pub(crate) async fn explain(&self, error: Error) -> Error {
+        if self.was_reached() { error } else { diagnosis::explain(error, &self.options, &self.api).await }
     }
 
     /// A channel to `peer`, asked for anew each time: after a failure the service may be elsewhere. While the api does not

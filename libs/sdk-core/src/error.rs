@@ -51,6 +51,18 @@ struct Inner {
     retry_after: Option<Duration>,
     metadata: HashMap<String, String>,
     failure: Option<proto::Failure>,
+    origin: Origin,
+}
+
+/// Where an error was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// On this side, by the transport too.
+    Local,
+    /// By what answered.
+    Wire,
+    /// On this side, with the cause found and told.
+    Explained,
 }
 
 impl Error {
@@ -63,6 +75,7 @@ impl Error {
             retry_after: None,
             metadata: HashMap::new(),
             failure: None,
+            origin: Origin::Local,
         }))
     }
 
@@ -73,15 +86,15 @@ impl Error {
         error
     }
 
-    /// No server has ever answered at `address`.
-    pub(crate) fn no_server(address: &str) -> Self {
-        Self::new(
-            ErrorKind::Unavailable,
-            format!(
-                "no Tidegate server answers at {address}: start one with `tidegate dev`, \
-                 or set TIDEGATE_ADDRESS to where one runs"
-            ),
-        )
+    /// Its message tells the cause, not only the symptom.
+    pub(crate) fn explained(mut self) -> Self {
+        self.0.origin = Origin::Explained;
+        self
+    }
+
+    /// Where it was made.
+    pub(crate) fn origin(&self) -> Origin {
+        self.0.origin
     }
 
     /// What a run's end means to someone who wanted its result; `None` when it is COMPLETED.
@@ -135,6 +148,7 @@ impl Error {
             }
         }
         error.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        error.0.origin = if broken_connection { Origin::Local } else { Origin::Wire };
         error
     }
 
@@ -335,12 +349,5 @@ mod tests {
         let error = Error::of_ended_run(&run).unwrap();
         assert!(error.is_run_failed());
         assert_eq!(error.to_string(), "run r-1 (count) failed: ValueError: no lines");
-    }
-
-    #[test]
-    fn a_missing_server_says_how_to_start_one() {
-        let error = Error::no_server("http://127.0.0.1:4400");
-        assert!(error.is_unavailable());
-        assert!(error.to_string().contains("tidegate dev"));
     }
 }

@@ -39,7 +39,7 @@ impl<Request, Response> Follower<Request, Response> {
     async fn pause(&mut self, error: Error) -> Result<(), Error> {
         self.stream = None;
         if !error.is_retryable() {
-            return Err(error);
+            return Err(self.connection.explain(error).await);
         }
         let options = &self.connection.options;
         let patience =
@@ -47,7 +47,7 @@ impl<Request, Response> Follower<Request, Response> {
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         let pause = error.retry_after().unwrap_or_else(|| self.backoff.next());
         if since.elapsed() + pause > patience {
-            return Err(self.connection.explain(error));
+            return Err(self.connection.explain(error).await);
         }
         sleep(pause).await;
         Ok(())

@@ -14,6 +14,7 @@ mod concurrency;
 mod connection;
 mod creates;
 mod deployments;
+mod diagnosis;
 mod ends;
 mod error;
 mod follow;

@@ -10,6 +10,10 @@ pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:4400";
 pub struct Options {
     /// Of the api: `http://host:port`.
     pub address: String,
+    /// Nobody said where the server is: this is where `tidegate dev` listens.
+    pub address_is_default: bool,
+    /// Who uses the core can have a server inside of this process, by TIDEGATE_EPHEMERAL=1.
+    pub can_embed: bool,
     /// The tenant.
     pub namespace: String,
     /// What uses the core: `tidegate-python/0.1.0`.
@@ -45,6 +49,8 @@ impl Options {
         }
         Ok(Self {
             address: with_scheme,
+            address_is_default: false,
+            can_embed: false,
             namespace: if namespace.is_empty() { "default".into() } else { namespace.into() },
             sdk: concat!("tidegate-sdk-core/", env!("CARGO_PKG_VERSION")).into(),
             identity: identity(),
@@ -55,14 +61,24 @@ impl Options {
         })
     }
 
-    /// From TIDEGATE_ADDRESS and TIDEGATE_NAMESPACE.
+    /// From TIDEGATE_ADDRESS and TIDEGATE_NAMESPACE. A server that somebody named may be about to start; where nobody
+    /// did, there is most likely none, and calls say so sooner.
     ///
     /// # Errors
     /// As for [`Options::new`].
     pub fn from_env() -> Result<Self, Error> {
         let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let address = of("TIDEGATE_ADDRESS").unwrap_or_else(|| DEFAULT_ADDRESS.into());
-        Self::new(&address, of("TIDEGATE_NAMESPACE").as_deref().unwrap_or("default"))
+        let address = of("TIDEGATE_ADDRESS");
+        let namespace = of("TIDEGATE_NAMESPACE");
+        let mut options = Self::new(
+            address.as_deref().unwrap_or(DEFAULT_ADDRESS),
+            namespace.as_deref().unwrap_or("default"),
+        )?;
+        if address.is_none() {
+            options.address_is_default = true;
+            options.first_contact = Duration::from_secs(1);
+        }
+        Ok(options)
     }
 }
 

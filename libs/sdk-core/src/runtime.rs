@@ -50,6 +50,12 @@ pub fn is_of_this_process(pid: u32) -> bool {
     pid == std::process::id()
 }
 
+/// True for this process's own runtime; false in a forked child for its parent's.
+pub fn is_current(runtime: &Handle) -> bool {
+    let current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    current.as_ref().is_some_and(|(owner, handle)| is_of_this_process(*owner) && handle.id() == runtime.id())
+}
+
 /// Runs `task` on `runtime`. A panic of it is a fault of ours: it is logged, and whoever waits for an answer
 /// of the task finds its channel closed.
 pub(crate) fn spawn<F>(runtime: &Handle, name: &'static str, task: F) -> JoinHandle<()>

@@ -126,7 +126,11 @@ impl Session {
 
     async fn begin(&self, run: &proto::NewRun) -> Result<Begun, Error> {
         let opened = self.opened();
-        let session_id = opened.id(self.shared.connection.options.call_deadline).await?;
+        let connection = &self.shared.connection;
+        let session_id = match opened.id(connection.options.call_deadline).await {
+            Ok(session_id) => session_id,
+            Err(error) => return Err(connection.explain(error).await),
+        };
         let mut run = run.clone();
         if run.id.is_empty() {
             run.id = crate::new_run_id();

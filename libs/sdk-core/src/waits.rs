@@ -33,6 +33,7 @@ type Reply = oneshot::Sender<Result<Arc<Run>, Error>>;
 /// Waits for the ends of runs: all waits of a process share few `WaitRuns` streams. Ids that come while a
 /// stream is being opened travel together in the next one.
 pub(crate) struct Waits {
+    connection: Arc<Connection>,
     commands: mpsc::Sender<Vec<(String, Reply)>>,
 }
 
@@ -40,8 +41,8 @@ impl Waits {
     pub(crate) fn start(connection: Arc<Connection>) -> Self {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let runtime = connection.runtime.clone();
-        runtime::spawn(&runtime, "waits", Multiplexer::new(connection).run(inbox));
-        Self { commands }
+        runtime::spawn(&runtime, "waits", Multiplexer::new(Arc::clone(&connection)).run(inbox));
+        Self { connection, commands }
     }
 
     pub(crate) async fn wait(&self, run_id: &str) -> Result<Arc<Run>, Error> {
@@ -72,7 +73,23 @@ impl Waits {
                 }
             });
         }
+        self.explain(&mut ended).await;
         ended
+    }
+
+    /// Thousands of waits may have failed for one cause: it is looked for once.
+    async fn explain(&self, ended: &mut [Result<Arc<Run>, Error>]) {
+        let mut cause: Option<Error> = None;
+        for error in ended.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+            if self.connection.was_reached() {
+                return;
+            }
+            *error = match &cause {
+                Some(cause) => cause.clone(),
+                None => self.connection.explain(error.clone()).await,
+            };
+            cause = Some(error.clone()).filter(Error::is_unavailable);
+        }
     }
 }
 
@@ -209,7 +226,6 @@ impl Multiplexer {
                 };
                 let since = *self.failing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > patience {
-                    let error = self.connection.explain(error);
                     self.failing_since = None;
                     self.fail(&left, &error);
                     return;

@@ -7,9 +7,16 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Fake, ended, soon};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    trace_service_server::{TraceService, TraceServiceServer},
+};
 use tidegate_proto::v1::{CreateRunOutcome, CreateRunsResponse, NewRun, WaitRunsResponse};
 use tidegate_sdk_core::{Client, Options, new_run_id};
-use tonic::Status;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 fn task(name: &str) -> NewRun {
     NewRun { name: name.into(), ..Default::default() }
@@ -140,4 +147,65 @@ async fn without_a_server_the_error_says_how_to_start_one() {
     assert!(error.to_string().contains("tidegate dev"), "{error}");
     let error = soon(client.session().create(task("count"))).await.err().unwrap();
     assert!(error.to_string().contains("tidegate dev"), "{error}");
+}
+
+/// What another program says that speaks gRPC.
+struct Collector;
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        _: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_server_of_another_kind_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector));
+    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+    let client = Client::new(Options::new(&address, "").unwrap()).unwrap();
+    let said = format!("no Tidegate server answers at {address}: what is there speaks another gRPC");
+    let error = soon(client.create_run(task("count"))).await.unwrap_err();
+    assert!(error.is_unavailable() && error.message().starts_with(&said), "{error}");
+    let error = soon(client.wait(&new_run_id())).await.unwrap_err();
+    assert!(error.is_unavailable() && error.message().starts_with(&said), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_no_sooner_than_the_server_asks_for() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let creating = tokio::task::JoinSet::from_iter([async move { client.create_run(task("count")).await }]);
+    let mut details = ErrorDetails::with_error_info("OVERLOADED", "tidegate", []);
+    details.set_retry_info(Some(Duration::from_secs(3_600)));
+    let full = Status::with_error_details(Code::ResourceExhausted, "full", details);
+    let (_, answer) = soon(fake.creates.recv()).await.unwrap();
+    answer.send(Err(full)).unwrap();
+    // An hour is longer than the call may take, so it is not repeated at all; without the hint it would be at once.
+    let error = soon(creating.join_all()).await.remove(0).unwrap_err();
+    assert_eq!((error.reason(), error.retry_after()), ("OVERLOADED", Some(Duration::from_secs(3_600))));
+    assert!(fake.creates.try_recv().is_err(), "it was repeated");
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_until_its_deadline() {
+    let mut fake = Fake::start().await;
+    let mut options = Options::new(&fake.address, "").unwrap();
+    options.call_deadline = Duration::ZERO;
+    options.first_contact = Duration::from_secs(20);
+    let client = Client::new(options).unwrap();
+    let creating = tokio::task::JoinSet::from_iter([async move {
+        client.create_run(task("count")).await.unwrap();
+        client.create_run(task("count")).await.unwrap_err()
+    }]);
+    fake.accept_creates().await;
+    let (_, answer) = soon(fake.creates.recv()).await.unwrap();
+    answer.send(Err(Status::unavailable("gone"))).unwrap();
+    let error = soon(creating.join_all()).await.remove(0);
+    assert!(error.is_unavailable() && error.message() == "gone", "{error}");
 }

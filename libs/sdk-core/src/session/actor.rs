@@ -165,7 +165,7 @@ impl Actor {
         if error.is_refusal() || !self.connection.was_reached() {
             // Who asked for the session hears why; the next local run tries anew.
             self.lose_runs();
-            self.state.send_replace(SessionState::Refused(self.connection.explain(error)));
+            self.state.send_replace(SessionState::Refused(error));
             return std::ops::ControlFlow::Break(());
         }
         tracing::debug!("the session is not connected, and tries again: {error}");

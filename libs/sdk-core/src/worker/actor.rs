@@ -143,7 +143,7 @@ impl Actor {
                 event = link.next() => match event {
                     Event::Up(terms) => self.on_up(terms, &mut heartbeat),
                     Event::Message(response) => self.on_message(response, &mut link),
-                    Event::Down(error) => self.on_down(error)?,
+                    Event::Down(error) => self.on_down(error).await?,
                 },
                 Some(command) = self.commands.recv() => {
                     self.on_command(command);
@@ -202,7 +202,7 @@ impl Actor {
         tracing::info!("worker {} is connected", self.worker_id);
     }
 
-    fn on_down(&mut self, error: Error) -> Result<(), Error> {
+    async fn on_down(&mut self, error: Error) -> Result<(), Error> {
         self.outstanding = Slots::default();
         if error.is_refusal() {
             for held in self.held.values() {
@@ -210,7 +210,7 @@ impl Actor {
             }
             return Err(error);
         }
-        let error = self.connection.explain(error);
+        let error = self.connection.explain(error).await;
         tracing::warn!("worker {} is not connected, and tries again: {error}", self.worker_id);
         Ok(())
     }
