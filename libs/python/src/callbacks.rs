@@ -21,15 +21,17 @@ pub(crate) enum Item {
 /// Filled by the core's thread, emptied by a Python thread. Bounded by what Python has asked for: each item is the
 /// answer to one subscription.
 #[derive(Default)]
-struct Queue {
+pub(crate) struct Queue {
     items: Mutex<VecDeque<Item>>,
     filled: Condvar,
 }
 
-/// By process: a forked child begins with an empty one.
+/// By process: a forked child begins with an empty one. Locked with Python's lock held alone, so that no other thread has
+/// it while a Python thread forks.
 static QUEUE: Mutex<Option<(u32, Arc<Queue>)>> = Mutex::new(None);
 
-fn queue() -> Arc<Queue> {
+/// The queue of this process. For who holds Python's lock.
+pub(crate) fn queue() -> Arc<Queue> {
     let pid = std::process::id();
     let mut current = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
     match &*current {
@@ -45,18 +47,19 @@ fn queue() -> Arc<Queue> {
     }
 }
 
-/// Called by the core's thread: never takes Python's lock.
-pub(crate) fn push(item: Item) {
-    let queue = queue();
-    queue.items.lock().unwrap_or_else(PoisonError::into_inner).push_back(item);
-    queue.filled.notify_one();
+impl Queue {
+    /// Called by the core's thread: never takes Python's lock.
+    pub(crate) fn push(&self, item: Item) {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).push_back(item);
+        self.filled.notify_one();
+    }
 }
 
 /// Waits up to `seconds` for callbacks; a list of `(callback, arguments)`.
 #[pyfunction]
 pub(crate) fn next_callbacks(py: Python<'_>, seconds: f64) -> PyResult<Vec<(Py<PyAny>, Py<PyTuple>)>> {
+    let queue = queue();
     let batch: Vec<Item> = py.detach(|| {
-        let queue = queue();
         let items = queue.items.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0));
         let waited = queue.filled.wait_timeout_while(items, limit, |items| items.is_empty());

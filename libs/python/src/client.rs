@@ -6,6 +6,7 @@ use tidegate_sdk_core::{self as core, LogLine, Options, proto, wall_clock};
 use crate::{
     errors, local,
     new_run::{NewRun, duration},
+    of_process::OfProcess,
     op::Op,
     payload,
     run::{Run, seconds},
@@ -15,7 +16,7 @@ use crate::{
 /// Speaks to one Tidegate.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Client {
-    pub(crate) core: core::Client,
+    pub(crate) core: OfProcess<core::Client>,
 }
 
 #[pymethods]
@@ -25,12 +26,18 @@ impl Client {
     #[pyo3(signature = (address=None, namespace=None))]
     fn new(py: Python<'_>, address: Option<&str>, namespace: Option<&str>) -> PyResult<Self> {
         let made = Options::from_env().and_then(|from_env| {
-            let address = address.unwrap_or(&from_env.address);
-            let mut options = Options::new(address, namespace.unwrap_or(&from_env.namespace))?;
+            let mut options = match (address, namespace) {
+                (None, None) => from_env,
+                _ => Options::new(
+                    address.unwrap_or(&from_env.address),
+                    namespace.unwrap_or(&from_env.namespace),
+                )?,
+            };
+            options.can_embed = true;
             options.sdk = concat!("tidegate-python/", env!("CARGO_PKG_VERSION")).into();
             core::Client::new(options)
         });
-        made.map(|core| Self { core }).map_err(|error| errors::raise(py, &error))
+        made.map(|core| Self { core: OfProcess::new(core) }).map_err(|error| errors::raise(py, &error))
     }
 
     #[getter]

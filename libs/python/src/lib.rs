@@ -10,10 +10,12 @@ mod codecs;
 mod errors;
 mod local;
 mod new_run;
+mod of_process;
 mod op;
 mod pauser;
 mod payload;
 mod run;
+mod server;
 mod slots;
 mod span;
 mod worker;
@@ -32,6 +34,7 @@ mod _core {
         op::Op,
         pauser::Pauser,
         run::Run,
+        server::EmbeddedServer,
         slots::Slots,
         span::{Exporter, Span},
         worker::{Attempt, Worker},

@@ -6,6 +6,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     callbacks::{self, Item},
+    errors,
+    of_process::{OfProcess, is_elsewhere},
     op::Op,
     pauser::Pauser,
     run::state_name,
@@ -15,7 +17,7 @@ use crate::{
 /// A run that this process executes.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct LocalRun {
-    run: Mutex<Option<core::LocalRun>>,
+    run: OfProcess<Mutex<Option<core::LocalRun>>>,
     /// For the result that is reported next.
     upload_room: Arc<Mutex<Option<UploadRoom>>>,
     runtime: Handle,
@@ -26,7 +28,8 @@ pub(crate) struct LocalRun {
 impl LocalRun {
     pub(crate) fn new(run: core::LocalRun, runtime: Handle) -> Self {
         let (id, existing) = (run.id().to_owned(), run.is_existing());
-        Self { run: Mutex::new(Some(run)), upload_room: Arc::default(), runtime, id, existing }
+        let run = OfProcess::new(Mutex::new(Some(run)));
+        Self { run, upload_room: Arc::default(), runtime, id, existing }
     }
 
     /// Takes the run for a call that waits, so that no lock is held meanwhile.
@@ -34,6 +37,9 @@ impl LocalRun {
     where
         T: Send,
     {
+        if !self.run.is_here() {
+            return Err(errors::raise(py, &is_elsewhere()));
+        }
         py.detach(|| {
             let taken = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
             let mut run = taken?;
@@ -133,24 +139,27 @@ impl LocalRun {
 
 /// Passes stop signals on while it lives.
 #[pyclass(frozen, module = "tidegate._core")]
-pub(crate) struct StopWatch(tokio::task::AbortHandle);
+pub(crate) struct StopWatch(OfProcess<tokio::task::AbortHandle>);
 
 impl StopWatch {
     pub(crate) fn start(runtime: &Handle, mut signal: StopSignal, callback: Py<PyAny>) -> Self {
         let callback = std::sync::Arc::new(callback);
+        let queue = callbacks::queue();
         let watching = runtime.spawn(async move {
             loop {
                 let stop = signal.next().await;
                 // Cloning a Python reference needs Python's lock, so each word goes with a shared one.
-                callbacks::push(Item::Stop(std::sync::Arc::clone(&callback), stop));
+                queue.push(Item::Stop(std::sync::Arc::clone(&callback), stop));
             }
         });
-        Self(watching.abort_handle())
+        Self(OfProcess::new(watching.abort_handle()))
     }
 }
 
 impl Drop for StopWatch {
     fn drop(&mut self) {
-        self.0.abort();
+        if self.0.is_here() {
+            self.0.abort();
+        }
     }
 }

@@ -4,10 +4,13 @@ use std::{
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
-use tidegate_sdk_core::Error;
+use tidegate_sdk_core::{Error, runtime as core_runtime};
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use crate::{callbacks, errors};
+use crate::{
+    callbacks, errors,
+    of_process::{OfProcess, is_elsewhere},
+};
 
 /// Makes the Python value of a finished operation, once, with Python's lock held.
 type Value = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -28,14 +31,14 @@ struct Shared {
 /// Something that the core does. Wait for it, or be called when it is done, and then take its result, once.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Op {
-    shared: Arc<Shared>,
+    shared: OfProcess<Arc<Shared>>,
     /// Of work that is for nothing once nobody waits for it.
     droppable: Option<AbortHandle>,
 }
 
 impl Drop for Op {
     fn drop(&mut self) {
-        if let Some(work) = &self.droppable {
+        if let Some(work) = self.droppable.as_ref().filter(|_| self.shared.is_here()) {
             work.abort();
         }
     }
@@ -50,7 +53,7 @@ impl Op {
         V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     {
         let (shared, _) = begin(runtime, work, value);
-        Self { shared, droppable: None }
+        Self { shared: OfProcess::new(shared), droppable: None }
     }
 
     /// As [`Op::start`], for work that ends when the operation is dropped.
@@ -61,18 +64,31 @@ impl Op {
         V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     {
         let (shared, work) = begin(runtime, work, value);
-        Self { shared, droppable: Some(work) }
+        Self { shared: OfProcess::new(shared), droppable: work }
+    }
+
+    /// Done already.
+    pub(crate) fn done<V>(value: V) -> Self
+    where
+        V: FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
+    {
+        Self { shared: OfProcess::new(ended(Ok(Box::new(value)))), droppable: None }
     }
 }
 
-fn begin<T, F, V>(runtime: &Handle, work: F, value: V) -> (Arc<Shared>, AbortHandle)
+fn begin<T, F, V>(runtime: &Handle, work: F, value: V) -> (Arc<Shared>, Option<AbortHandle>)
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
     V: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
 {
+    if !core_runtime::is_current(runtime) {
+        std::mem::forget(work); // it holds parts of the parent's core
+        return (ended(Err(is_elsewhere())), None);
+    }
     let shared = Arc::new(Shared::default());
     let finishing = Arc::clone(&shared);
+    let queue = callbacks::queue();
     let working = runtime.spawn(async move {
         let result = work.await.map(|done| -> Value { Box::new(move |py| value(py, done)) });
         let mut state = finishing.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,10 +98,15 @@ where
         drop(state);
         finishing.finished.notify_all();
         for callback in subscribers {
-            callbacks::push(callbacks::Item::Done(callback));
+            queue.push(callbacks::Item::Done(callback));
         }
     });
-    (shared, working.abort_handle())
+    (shared, Some(working.abort_handle()))
+}
+
+fn ended(value: Result<Value, Error>) -> Arc<Shared> {
+    let state = State { value: Some(value), done: true, subscribers: Vec::new() };
+    Arc::new(Shared { state: Mutex::new(state), finished: Condvar::new() })
 }
 
 #[pymethods]
@@ -102,11 +123,12 @@ impl Op {
 
     /// Has `callback` called from the callback thread when it is done, also when it is done already.
     fn subscribe(&self, py: Python<'_>, callback: Py<PyAny>) {
+        let queue = callbacks::queue();
         py.detach(|| {
             let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.done {
                 drop(state);
-                callbacks::push(callbacks::Item::Done(callback));
+                queue.push(callbacks::Item::Done(callback));
             } else {
                 state.subscribers.push(callback);
             }

@@ -2,18 +2,18 @@ use pyo3::prelude::*;
 use tidegate_sdk_core::{self as core, proto::report};
 use tokio::runtime::Handle;
 
-use crate::{new_run::duration, op::Op, payload};
+use crate::{new_run::duration, of_process::OfProcess, op::Op, payload};
 
 /// Has the code of an attempt wait until its run is resumed.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Pauser {
-    pauser: core::Pauser,
+    pauser: OfProcess<core::Pauser>,
     runtime: Handle,
 }
 
 impl Pauser {
     pub(crate) fn new(pauser: core::Pauser, runtime: Handle) -> Self {
-        Self { pauser, runtime }
+        Self { pauser: OfProcess::new(pauser), runtime }
     }
 }
 
@@ -32,7 +32,7 @@ impl Pauser {
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
         let request = request.map(|(encoding, data)| payload::to_proto(&encoding, data));
         let pause = report::Paused { key, timeout, suspend, request };
-        let pauser = self.pauser.clone();
+        let pauser = core::Pauser::clone(&self.pauser);
         let waiting = async move { pauser.pause(pause).await };
         Ok(Op::start_droppable(&self.runtime, waiting, |py, input| {
             let input = payload::from_optional(py, input.as_ref());

@@ -4,19 +4,19 @@ use pyo3::prelude::*;
 use tidegate_sdk_core as core;
 use tokio::runtime::Handle;
 
-use crate::op::Op;
+use crate::{of_process::OfProcess, op::Op};
 
 /// Slots of concurrency limits, held until they are released or this is dropped.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Slots {
     /// None once they are released.
-    slots: Mutex<Option<core::Slots>>,
+    slots: OfProcess<Mutex<Option<core::Slots>>>,
     runtime: Handle,
 }
 
 impl Slots {
     pub(crate) fn new(slots: core::Slots, runtime: Handle) -> Self {
-        Self { slots: Mutex::new(Some(slots)), runtime }
+        Self { slots: OfProcess::new(Mutex::new(Some(slots))), runtime }
     }
 }
 
@@ -29,8 +29,12 @@ impl Slots {
         slots.as_ref().is_some_and(core::Slots::is_lost)
     }
 
-    /// Gives them up; the result is False where they were lost before.
+    /// Gives them up; the result is False where they were lost before. In a forked child they stay what they are: the
+    /// parent's.
     fn release(&self) -> Op {
+        if !self.slots.is_here() {
+            return Op::done(|py| Ok(true.into_pyobject(py)?.to_owned().into_any().unbind()));
+        }
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).take();
         let releasing = async move {
             Ok(match slots {

@@ -6,12 +6,12 @@ use std::{
 use pyo3::prelude::*;
 use tidegate_sdk_core::trace;
 
-use crate::errors;
+use crate::{errors, of_process::OfProcess};
 
 /// The span of one attempt.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Span {
-    span: Mutex<Option<trace::Span>>,
+    span: OfProcess<Mutex<Option<trace::Span>>>,
     traceparent: String,
 }
 
@@ -20,7 +20,7 @@ impl Span {
     #[new]
     fn new(name: &str, run_id: &str, attempt: u32, traceparent: &str) -> Self {
         let span = trace::Span::of_run(name, run_id, attempt, traceparent);
-        Self { traceparent: span.traceparent(), span: Mutex::new(Some(span)) }
+        Self { traceparent: span.traceparent(), span: OfProcess::new(Mutex::new(Some(span))) }
     }
 
     /// What is below this span continues this.
@@ -32,6 +32,9 @@ impl Span {
     /// Ends the span: as failed with `failure`, or, with None, as well.
     #[pyo3(signature = (failure=None))]
     fn end(&self, failure: Option<&str>) {
+        if !self.span.is_here() {
+            return;
+        }
         if let Some(span) = self.span.lock().unwrap_or_else(PoisonError::into_inner).take() {
             span.end(failure);
         }
@@ -40,7 +43,7 @@ impl Span {
 
 /// Exports spans while it lives.
 #[pyclass(frozen, module = "tidegate._core")]
-pub(crate) struct Exporter(trace::Exporter);
+pub(crate) struct Exporter(OfProcess<trace::Exporter>);
 
 #[pymethods]
 impl Exporter {
@@ -48,7 +51,9 @@ impl Exporter {
     #[staticmethod]
     fn from_env(py: Python<'_>, service: &str) -> PyResult<Option<Self>> {
         let exporter = py.detach(|| trace::export_from_env(service));
-        exporter.map(|exporter| exporter.map(Self)).map_err(|error| errors::raise(py, &error))
+        exporter
+            .map(|exporter| exporter.map(|exporter| Self(OfProcess::new(exporter))))
+            .map_err(|error| errors::raise(py, &error))
     }
 
     /// Sends what is left, within `seconds`.

@@ -19,6 +19,7 @@ use crate::{
     errors,
     local::StopWatch,
     new_run::{kind_name, kind_of},
+    of_process::{OfProcess, is_elsewhere},
     op::Op,
     pauser::Pauser,
     payload::{self, Encoded},
@@ -31,8 +32,8 @@ const MAX_BATCH: usize = 100;
 /// Takes queued runs.
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Worker {
-    worker: core::Worker,
-    attempts: Mutex<Attempts>,
+    worker: OfProcess<core::Worker>,
+    attempts: OfProcess<Mutex<Attempts>>,
     runtime: Handle,
 }
 
@@ -59,7 +60,11 @@ impl Worker {
         let options = WorkerOptions { queues, functions, labels, task_slots, flow_slots, drain_grace };
         let (worker, attempts) =
             core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
-        Ok(Self { worker, attempts: Mutex::new(attempts), runtime: client.core.runtime().clone() })
+        Ok(Self {
+            worker: OfProcess::new(worker),
+            attempts: OfProcess::new(Mutex::new(attempts)),
+            runtime: client.core.runtime().clone(),
+        })
     }
 
     #[getter]
@@ -94,7 +99,7 @@ impl Worker {
         });
         let wrap = |attempt: core::Attempt| Attempt {
             assign: attempt.assign().clone(),
-            attempt: Mutex::new(Some(attempt)),
+            attempt: OfProcess::new(Mutex::new(Some(attempt))),
             runtime: self.runtime.clone(),
         };
         taken.map(|attempts| attempts.into_iter().map(wrap).collect())
@@ -122,7 +127,7 @@ impl Worker {
 #[pyclass(frozen, module = "tidegate._core")]
 pub(crate) struct Attempt {
     assign: proto::Assign,
-    attempt: Mutex<Option<core::Attempt>>,
+    attempt: OfProcess<Mutex<Option<core::Attempt>>>,
     runtime: Handle,
 }
 
@@ -216,6 +221,7 @@ impl Attempt {
     #[expect(clippy::too_many_arguments, reason = "one for each part of an end")]
     fn finish(
         &self,
+        py: Python<'_>,
         end: &str,
         first: &str,
         second: &str,
@@ -225,6 +231,9 @@ impl Attempt {
         hear: bool,
     ) -> PyResult<Option<Op>> {
         let end = end_of(end, first, second, third, data, non_retryable)?;
+        if !self.attempt.is_here() {
+            return Err(errors::raise(py, &is_elsewhere()));
+        }
         let taken = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(attempt) = taken else { return Ok(None) };
         if !hear {

@@ -13,6 +13,9 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+#: As the package's entry point says, also where these tests run without it being installed.
+pytest_plugins = ["tidegate._pytest"]
+
 HERE = Path(__file__).parent
 #: How long anything may take before a test gives up, in seconds.
 PATIENCE = 60

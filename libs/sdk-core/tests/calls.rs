@@ -167,7 +167,8 @@ async fn a_grpc_server_of_another_kind_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let serving = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector));
-    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+    let serving = serving.serve_with_incoming(TcpListenerStream::new(listener));
+    let _serving = tokio::task::JoinSet::from_iter([serving]);
     let client = Client::new(Options::new(&address, "").unwrap()).unwrap();
     let said = format!("no Tidegate server answers at {address}: what is there speaks another gRPC");
     let error = soon(client.create_run(task("count"))).await.unwrap_err();

@@ -10,9 +10,10 @@ import atexit
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Iterator, Optional
 
-from . import _core
+from . import _core, _ephemeral
 from .errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def client() -> _core.Client:
     if _client is None:
         with _lock:
             if _client is None:
-                _exporter = _core.Exporter.from_env(os.path.basename(sys.argv[0] or "python"))
+                _ephemeral.start_if_asked()
+                if _exporter is None:
+                    _exporter = _core.Exporter.from_env(os.path.basename(sys.argv[0] or "python"))
                 _client = _core.Client()
                 _start_callbacks()
                 from ._logging import take_extra_loggers  # which needs this module
@@ -97,12 +100,34 @@ async def awaited(op: Answer) -> Any:
     return op.result()
 
 
+@contextmanager
+def another_client() -> Iterator[None]:
+    """In the block this process has another client, made from the environment as it is then."""
+    global _client
+    with _lock:
+        outside, _client = _client, None
+    try:
+        yield
+    finally:
+        with _lock:
+            inside, _client = _client, outside
+        if inside is not None:
+            block(inside.close(CLOSE_SECONDS))
+
+
 def close(seconds: float = CLOSE_SECONDS) -> None:
     """Flushes logs, reports and spans. Called when the process ends."""
     if _client is not None:
         block(_client.close(seconds))
     if _exporter is not None:
         _exporter.close(seconds)
+
+
+def _end() -> None:
+    try:
+        close()
+    finally:
+        _ephemeral.stop()
 
 
 def _forget_after_fork() -> None:
@@ -114,6 +139,6 @@ def _forget_after_fork() -> None:
 
 
 _inherited: list[Any] = []
-atexit.register(close)
+atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

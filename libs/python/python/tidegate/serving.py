@@ -12,7 +12,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
 
 from . import _connection, _core, _dual, _execution, _process, _progress, hooks
 from ._connection import client
@@ -66,15 +66,7 @@ def serve(
             '`if __name__ == "__main__":`, so that it is made by the worker alone'
         )
     _refuse(unknown)
-    served: dict[tuple[str, str], Function[Any, Any]] = {}
-    for function in functions:
-        if not isinstance(function, Function):
-            raise InvalidArgument(f"serve() takes flows and tasks, not a {type(function).__name__}: decorate it first")
-        known = served.setdefault((function.kind, function.name), function)
-        if known is not function:
-            raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
-    if not served:
-        raise InvalidArgument("serve() needs at least one flow or task")
+    served = checked(functions)
     if flow_limit is None and all(kind == "flow" for kind, _ in served):
         flow_limit = limit
     n_tasks = _slots("limit", _TASKS if limit is None else limit)
@@ -95,6 +87,20 @@ def _slots(name: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_SLOTS:
         return value
     raise InvalidArgument(f"serve({name}={value!r}): it is a whole number from 1 to {_MAX_SLOTS:,}")
+
+
+def checked(functions: Iterable[Function[Any, Any]]) -> dict[tuple[str, str], Function[Any, Any]]:
+    """What is to be served, by kind and name."""
+    served: dict[tuple[str, str], Function[Any, Any]] = {}
+    for function in functions:
+        if not isinstance(function, Function):
+            raise InvalidArgument(f"serve() takes flows and tasks, not a {type(function).__name__}: decorate it first")
+        known = served.setdefault((function.kind, function.name), function)
+        if known is not function:
+            raise InvalidArgument(f"two of the {function.kind}s are named `{function.name}`: give one another `name=`")
+    if not served:
+        raise InvalidArgument("serve() needs at least one flow or task")
+    return served
 
 
 def _refuse(unknown: dict[str, Any]) -> None:
