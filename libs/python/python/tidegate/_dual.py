@@ -6,12 +6,12 @@ event loop runs it gives something to await. Its first request is sent in either
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, Generator, NamedTuple, Optional, TypeVar, Union
 
 from . import _core
 from ._connection import awaited, block
+from ._lazy import asyncio
 from ._runtime import current_run
 from .errors import WaitTimeout
 

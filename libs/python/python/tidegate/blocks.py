@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 from typing import Any, Optional
 
 from . import _core
 from ._connection import awaited, block, client
+from ._lazy import asyncio
 from ._runtime import current_run
 from .errors import InvalidArgument, SlotsLost, WaitTimeout
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from functools import partial
 from typing import Any, Generator, Generic, Iterable, Literal, Optional, TypeVar, Union, overload
 
 from . import _core, _payload, _progress
 from ._connection import awaited, block, client
+from ._lazy import asyncio
 from .errors import InvalidArgument, TidegateError, WaitTimeout, _of_ended_run
 from .states import State
 

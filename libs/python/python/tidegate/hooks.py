@@ -6,7 +6,6 @@ worker's. What they raise is written to the run's log and changes nothing.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import threading
@@ -16,6 +15,7 @@ from . import _core
 from ._connection import client
 from ._dual import Steps
 from ._interrupt import Control
+from ._lazy import asyncio
 from ._logging import get_run_logger
 from ._runtime import RunContext, _current
 from .errors import InvalidArgument, RunCancelled, RunCrashed, RunFailed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Se
 from . import _connection, _core, _dual, _execution, _process, _progress, hooks
 from ._connection import client
 from ._interrupt import Control
+from ._lazy import asyncio
 from ._runtime import RunContext, facts_of
 from ._worker_lines import Tally, heartbeat_line_seconds, say
 from .errors import InvalidArgument, NonRetryable

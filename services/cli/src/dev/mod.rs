@@ -1,6 +1,7 @@
 //! `tidegate dev`: all four services in one process on one port.
 //!
-//! This and the services' own `standalone` modules are the only places that name adapters.
+//! This, the embedded server of `tidegate_suite` and the services' own `standalone` modules are the only places that name
+//! adapters.
 
 mod data;
 mod suite;

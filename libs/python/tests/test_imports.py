@@ -1,0 +1,31 @@
+"""What `import tidegate` does not import: what costs time, and many programs never need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+#: 30 ms and more each, where they come with all that they need.
+HEAVY = {"asyncio", "grpc", "multiprocessing", "pydantic", "pytest", "socket", "ssl", "subprocess"}
+
+
+def imported(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_the_import_is_light() -> None:
+    # What Python itself has at its start depends on how it is set up.
+    assert HEAVY & (imported("import tidegate") - imported("")) == set()
+
+
+def test_defining_functions_needs_no_more() -> None:
+    definitions = """
+import tidegate
+@tidegate.task(retries=2)
+def add(a, b): return a + b
+@tidegate.flow
+async def outer(): ...
+"""
+    assert HEAVY & (imported(definitions) - imported("")) == set()
