@@ -5,7 +5,6 @@ Everything here belongs to one process: a forked child forgets it and makes its 
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import sys
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from . import _core, _ephemeral
+from ._lazy import asyncio
 from .errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -41,10 +41,20 @@ def client() -> _core.Client:
                     _exporter = _core.Exporter.from_env(os.path.basename(sys.argv[0] or "python"))
                 _client = _core.Client()
                 _start_callbacks()
+                _close_with_multiprocessing()
                 from ._logging import take_extra_loggers  # which needs this module
 
                 take_extra_loggers()
     return _client
+
+
+def _close_with_multiprocessing() -> None:
+    """A process of `multiprocessing` ends without what `atexit` has, and has its own in the place of it."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing import util
+
+        util.Finalize(None, close, exitpriority=0)
 
 
 def _start_callbacks() -> None:
@@ -123,7 +133,8 @@ def close(seconds: float = CLOSE_SECONDS) -> None:
         _exporter.close(seconds)
 
 
-def _end() -> None:
+def end() -> None:
+    """The last of all: what :func:`close` does, and then the end of a server inside of this process."""
     try:
         close()
     finally:
@@ -139,6 +150,6 @@ def _forget_after_fork() -> None:
 
 
 _inherited: list[Any] = []
-atexit.register(_end)
+atexit.register(end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

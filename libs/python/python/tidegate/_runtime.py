@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -127,6 +128,17 @@ class RunContext:
         self._pool: Optional[ThreadPoolExecutor] = None
         self._cancelled: list[Callable[[], None]] = []
         self._children: list[Future[Any]] = []
+        #: The run whose code made this one.
+        self._caller = _current.get()
+        #: Another process has it, from which this one was forked.
+        self._is_elsewhere = False
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: its threads, and what they execute, are not here."""
+        self._is_elsewhere = True
+        self._lock = threading.Lock()
+        self._pool = None
+        self._cancelled, self._children = [], []
 
     @property
     def id(self) -> str:
@@ -197,3 +209,14 @@ _current: ContextVar[Optional[RunContext]] = ContextVar("tidegate_run", default=
 def current_run() -> Optional[RunContext]:
     """The run that the calling code belongs to: its id, attempt, parent and so on. None outside of any run."""
     return _current.get()
+
+
+def _forget_after_fork() -> None:
+    run = _current.get()
+    while run is not None:
+        run._leave_to_parent()
+        run = run._caller
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import threading
 import time
 from functools import partial
@@ -25,7 +25,8 @@ from typing import (
 
 from . import _progress
 from ._connection import SLICE_SECONDS, client
-from .errors import RunCancelled, RunCrashed, WaitTimeout, WouldDeadlock
+from ._lazy import asyncio
+from .errors import RunCancelled, RunCrashed, TidegateError, WaitTimeout, WouldDeadlock
 from .handles import RunHandle
 from .states import State
 
@@ -58,6 +59,7 @@ class Future(Generic[R]):
         self._parent: Optional[RunContext] = None
         #: Its code, or that of what it waits for, is executed by the event loop of this package.
         self._needs_loop = False
+        self._pid = os.getpid()
 
     @overload
     def result(self, timeout: Optional[float] = None, raise_on_failure: Literal[True] = True) -> R: ...
@@ -86,6 +88,10 @@ class Future(Generic[R]):
         return self._wait(timeout)
 
     def _wait(self, timeout: Optional[float]) -> bool:
+        if self._pid != os.getpid() and not self._finished.is_set():
+            raise TidegateError(
+                f"`{self.name}` was submitted by the process from which this one was forked: ask for its result there"
+            )
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._needs_loop and not self._finished.is_set():
             check_loop(f"the future of `{self.name}`", "future")
