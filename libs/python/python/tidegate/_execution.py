@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import os
 import threading
@@ -11,9 +10,10 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable, Generator, NamedTuple, Optional, Union
 
-from . import _core, _payload, hooks
-from ._connection import SLICE_SECONDS, awaited, block, client
+from . import _core, _payload, _shutdown, hooks
+from ._connection import CLOSE_SECONDS, SLICE_SECONDS, awaited, block, client
 from ._interrupt import Control, raise_missed
+from ._lazy import asyncio
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext, _current, current_run
 from .errors import (
     Interrupted,
@@ -71,6 +71,9 @@ def execute(function: Function[Any, Any], arguments: Any, context: RunContext, c
             return Outcome("stopped", error=error)
         except BaseException as error:
             context._close(cancel=not isinstance(error, Exception))  # such as KeyboardInterrupt
+            if _shutdown.signal_of(error) is not None:
+                _shutdown.end_others(error)
+                _wait_for_children(context, _LAST_WORDS_SECONDS)
             return Outcome("failed", error=error)
     finally:
         control.release()
@@ -88,6 +91,9 @@ async def execute_async(
         await hooks.run_hooks_async(function, context, State("RUNNING", "Running"))
         try:
             value = await function.call_with(arguments)
+        except BaseException as error:
+            _shutdown.end_others(error)
+            raise
         finally:
             for child in context._children_so_far():
                 await child._ended()
@@ -170,7 +176,7 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
         if kind == "timed_out":
             return End("timed_out")
         if kind == "shutdown":
-            return End("crashed", "shutdown: the worker ended before the run did")
+            return End("crashed", control.stopped[1] or "shutdown: the worker ended before the run did")
         return End("cancelled")
     error = outcome.error
     if error is None:
@@ -179,6 +185,8 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
             return End("completed", encoding, data=data)
         except PayloadError as unencodable:
             error = NonRetryable(str(unencodable))
+    if cause := _shutdown.cause_of(error):
+        return End("crashed", cause)
     return End(
         "failed",
         _type_name(type(error)),
@@ -249,7 +257,10 @@ class LocalCall:
     def run(self) -> Any:
         """Takes the steps in this thread."""
         try:
-            return self._run()
+            if self.parent is not None:
+                return self._run()
+            with _shutdown.sigterm_ends_runs():
+                return self._run()
         finally:
             raise_missed()
 
@@ -284,6 +295,12 @@ class LocalCall:
 
     async def coroutine(self) -> Any:
         """Takes the steps in the running event loop."""
+        if self.parent is not None:
+            return await self._coroutine()
+        with _shutdown.sigterm_ends_runs():
+            return await self._coroutine()
+
+    async def _coroutine(self) -> Any:
         steps = self._steps()
         answer: Any = None
         error: Optional[BaseException] = None
@@ -394,10 +411,14 @@ class LocalCall:
                 if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
                     yield _Hooks(context, State(*(yield op)[1]), outcome)
                 raise outcome.error  # meant for the run that called this one
-            # The end of a whole tree is durable before its caller goes on, and what serves the next call is there.
-            is_heard = parent is None or function.is_cached or hooks.has_end_hooks(function)
+            is_forked = parent is not None and parent._is_elsewhere
+            # The end of a whole tree is durable before its caller goes on, and what serves the next call is there. How a
+            # forked process will end, nobody knows.
+            is_heard = parent is None or is_forked or function.is_cached or hooks.has_end_hooks(function)
             if end.end == "completed" and not is_heard:
                 return outcome.value
+            if is_forked:
+                yield client().flush_logs(CLOSE_SECONDS)
             verdict, detail, epoch = yield op
             if verdict == "retry":
                 yield float(detail)

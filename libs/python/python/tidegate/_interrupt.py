@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
+import os
 import threading
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Optional
 
+from ._lazy import asyncio
 from .errors import Interrupted
 
 
@@ -26,6 +27,8 @@ class Control:
         self._outer: Optional[Control] = None
         #: Its interrupt came while it had called other code, and ended that alone.
         self._missed = False
+        #: The thread whose code it stops; None for code of another process.
+        self._ident: Optional[int] = None
         #: ``(kind, message)`` once it has been stopped; kinds are those of ``_core``: ``cancel``, ``timed_out``, ….
         self.stopped: Optional[tuple[str, str]] = None
 
@@ -50,6 +53,8 @@ class Control:
             if self.stopped is not None:
                 raise Interrupted
             self._interrupt = lambda: _raise_in(ident)
+        self._ident = ident
+        _running.add(self)
         goes_on_outside = False
         try:
             _innermost.control = self
@@ -59,6 +64,7 @@ class Control:
             raise
         finally:
             _innermost.control = self._outer
+            _running.discard(self)
             self.release()
             if not goes_on_outside:
                 for outer in running_outers:
@@ -71,7 +77,11 @@ class Control:
             if self.stopped is not None:
                 raise Interrupted
             self._on_stop = stop
-        yield
+        _running.add(self)
+        try:
+            yield
+        finally:
+            _running.discard(self)
 
     def release(self) -> None:
         """Nothing of this thread is interrupted any more."""
@@ -96,6 +106,8 @@ class Control:
             if self.stopped is not None:
                 inner.cancel()
             self._interrupt = lambda: _call_in(loop, inner.cancel)
+        self._ident = threading.get_ident()
+        _running.add(self)
         try:
             return await inner
         except asyncio.CancelledError:
@@ -103,8 +115,18 @@ class Control:
                 raise Interrupted from None
             raise
         finally:
+            _running.discard(self)
             with self._lock:
                 self._interrupt = None
+
+
+def stop_others(cause: str) -> set[int]:
+    """Stops all code of this process, as its process ends, but what called the present code; in which threads it is."""
+    here = threading.get_ident()
+    others = [control for control in list(_running) if control._ident != here]
+    for control in others:
+        control.stop("shutdown", cause, 0.0)
+    return {control._ident for control in others if control._ident is not None}
 
 
 def raise_missed() -> None:
@@ -118,6 +140,8 @@ def raise_missed() -> None:
 
 
 _innermost = threading.local()
+#: Of the code that runs.
+_running: set[Control] = set()
 
 
 def _raise_in(ident: int) -> None:
@@ -129,3 +153,16 @@ def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], Any]) -> No
         loop.call_soon_threadsafe(callback)
     except RuntimeError:
         pass  # the loop has ended, and the code with it
+
+
+def _forget_after_fork() -> None:
+    """What other threads of the parent ran does not run here. Locks may have been held by the thread that stops code."""
+    _running.clear()
+    control: Optional[Control] = getattr(_innermost, "control", None)
+    while control is not None:
+        control._lock = threading.Lock()
+        control = control._outer
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
