@@ -33,7 +33,8 @@ from .runners import ProcessPoolTaskRunner
 from .states import State
 
 if TYPE_CHECKING:
-    from .functions import Function, Options
+    from .functions import Function
+    from .options import Options
 
 #: How long an interrupted run waits for its children, which are interrupted as well, in seconds.
 _LAST_WORDS_SECONDS = 10.0

@@ -15,7 +15,7 @@ from .errors import PayloadError
 from .serializers import JSON, PICKLE, Serializer
 
 if TYPE_CHECKING:
-    from .functions import Options
+    from .options import Options
 
 __all__ = ["BINARY", "JSON", "NOT_KEPT", "NULL", "PICKLE", "decode", "encode", "encode_arguments", "is_kept"]
 

@@ -23,7 +23,8 @@ from .states import State
 
 if TYPE_CHECKING:
     from ._execution import End, Outcome
-    from .functions import Function, Options
+    from .functions import Function
+    from .options import Options
 
 #: The options that name hooks, by the type of the state that calls them.
 OPTIONS = {

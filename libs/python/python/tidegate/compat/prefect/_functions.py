@@ -13,8 +13,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 from ... import _unrecorded, functions
 from ..._execution import LocalCall, submit
 from ..._runtime import current_run
-from ...functions import Options
 from ...futures import Future, dependencies, resolve
+from ...options import Options
 from . import _options, _own_loop, _states, _transactions
 from ._annotations import allow_failure, plain, quote, unmapped
 from ._calls import executing, naming

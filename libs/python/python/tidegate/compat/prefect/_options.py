@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from ...functions import _OPTION_NAMES, Options
+from ...options import OPTION_NAMES, Options
 from ...runners import runner_of
 from ._calls import current
 from ._hooks import adapted, condition
@@ -47,7 +47,7 @@ def own(base: Options, given: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
 
     Functions that travel to another process tell it in such what was changed of them.
     """
-    names = {name for name in given if name in _OPTION_NAMES and name not in FLOW | TASK}
+    names = {name for name in given if name in OPTION_NAMES and name not in FLOW | TASK}
     changed = replace(base, **{name: given[name] for name in names})
     return changed, {name: value for name, value in given.items() if name not in names}
 
