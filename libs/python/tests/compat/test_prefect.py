@@ -85,7 +85,7 @@ def test_names_that_are_not_there(processes: Processes) -> None:
     assert "`prefect.nothing` is not there" in module
     assert "@flow has no option `infrastructure`" in option
     assert "`prefect.Flow.visualize` is not there" in visualize and "tidegate run tree" in visualize
-    assert "`prefect.Flow.deploy` is not there" in deploy and "serve(flow)" in deploy
+    assert "`prefect.Flow.deploy` is not there" in deploy and "serve(flow.to_deployment(name))" in deploy
     assert last == "['one', '-x'] __main__ wait"
 
 

@@ -144,6 +144,33 @@ class SyncPrefectClient:
             made = made.tagged(tags)
         return self.read_flow_run(str(made.delay(**(parameters or {})).flow_run_id))
 
+    def create_flow_run_from_deployment(
+        self,
+        deployment_id: uuid.UUID | str,
+        *,
+        parameters: Optional[dict[str, Any]] = None,
+        state: Optional[State] = None,
+        name: Optional[str] = None,
+        tags: Optional[list[str]] = None,
+        idempotency_key: Optional[str] = None,
+        work_queue_name: Optional[str] = None,
+    ) -> FlowRun:
+        """A run of a deployment, which is named by its id or as ``flow/deployment``. It is the child of no run."""
+        from ._deployments import run_deployment
+
+        run: FlowRun = run_deployment(
+            deployment_id,
+            parameters=parameters,
+            scheduled_time=state.state_details.scheduled_time if state is not None else None,
+            flow_run_name=name,
+            tags=tags,
+            idempotency_key=idempotency_key,
+            work_queue_name=work_queue_name,
+            as_subflow=False,
+            timeout=0,
+        )
+        return run
+
     def set_flow_run_state(self, flow_run_id: uuid.UUID | str, state: State, force: bool = False) -> OrchestrationResult:
         """Has a run cancelled, retried, paused or resumed: what a person may do to a run."""
         return _set_state(str(flow_run_id), state)

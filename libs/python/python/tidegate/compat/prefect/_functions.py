@@ -301,11 +301,11 @@ class Flow(Function, functions.Flow[Any, Any]):
         raise NotImplementedError(explain("prefect.Flow.deploy"))
 
     def to_deployment(self, name: str, **options: Any) -> Any:
-        """This flow, to be given to `serve`."""
+        """This flow under a name, to be given to `serve`."""
         return _serving().deployment_of(self, name, options)
 
     def serve(self, name: Optional[str] = None, limit: Optional[int] = None, **options: Any) -> Any:
-        """Executes its runs until SIGTERM or SIGINT."""
+        """Makes it known to the server under a name, and executes its runs until SIGTERM or SIGINT."""
         return _serving().serve(self.to_deployment(name or self.name, **options), limit=limit)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 _SERVE = "a worker is a program that calls `serve`"
-_SCHEDULES = "Tidegate has no schedules of deployments yet; start runs by `.delay()`, such as from cron"
+_SCHEDULES = "Tidegate has no schedules of deployments yet; start runs by run_deployment(), such as from cron"
 #: By the full name; what is below it is meant too.
 _INSTEAD = {
-    "prefect.Flow.deploy": "serve the flow: `serve(flow)`; a program that serves it executes its runs",
+    "prefect.Flow.deploy": "serve the flow: `serve(flow.to_deployment(name))`; a program that serves it executes its runs",
     "prefect.Flow.from_source": "install the code where it is served, and import the flow",
     "prefect.Flow.visualize": "look at a run of it: `tidegate run tree`",
     "prefect.agent": _SERVE,
@@ -14,10 +14,11 @@ _INSTEAD = {
     "prefect.automations": "use hooks, such as `on_failure`",
     "prefect.blocks": "read secrets and settings from the environment, and other values from `prefect.variables`",
     "prefect.cli": "use the command `tidegate`",
-    "prefect.client.schemas.actions": "use the methods of the client",
+    "prefect.client.schemas.actions": "use the methods of the client, or `flow.to_deployment`",
     "prefect.client.schemas.schedules": _SCHEDULES,
-    "prefect.deployments": "Tidegate has no deployments yet; serve the flow, and start it by `.delay()` or submit_to_runner()",
-    "prefect.deploy": "serve the flow: `serve(flow)`",
+    "prefect.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.deployments.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.deployments.runner.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
     "prefect.docker": "build the image that calls `serve` yourself",
     "prefect.events": "only `emit_event` is, which writes to the run's log; use hooks, such as `on_failure`",
     "prefect.filesystems": "results are kept by the server, for every process to read; no storage is needed",

@@ -14,12 +14,10 @@ _SCHEDULES = ("interval", "cron", "rrule", "schedule", "schedules")
 _WITHOUT_EFFECT = frozenset(
     {"pause_on_shutdown", "print_starting_message", "webserver", "entrypoint_type", "print_next_steps", "_sla"}
 )
-#: Of which nothing depends.
-_TOLD = frozenset({"description", "version"})
 
 
 class RunnerDeployment:
-    """A flow that is to be served: what ``flow.to_deployment("name")`` gives."""
+    """A flow that is to be served under a name: what ``flow.to_deployment("name")`` gives."""
 
     def __init__(self, flow: Flow, name: str, options: dict[str, Any]) -> None:
         self.flow = flow
@@ -31,6 +29,17 @@ class RunnerDeployment:
         """The flow's name."""
         return self.flow.name
 
+    @property
+    def full_name(self) -> str:
+        """What :func:`run_deployment` finds it by."""
+        return f"{self.flow.name}/{self.name}"
+
+    def apply(self) -> None:
+        """Makes it known to the server."""
+        from ._deployments import deploy
+
+        deploy(self)
+
 
 def deployment_of(flow: Flow, name: str, options: dict[str, Any]) -> RunnerDeployment:
     """Checks `options`, which are those of `to_deployment` and `serve`."""
@@ -39,15 +48,10 @@ def deployment_of(flow: Flow, name: str, options: dict[str, Any]) -> RunnerDeplo
         if options.get(schedule):
             raise NotImplementedError(
                 f"`{schedule}=` of the deployment {name!r}: Tidegate has no schedules of deployments yet; start its runs by "
-                "`.delay()`, such as from cron"
+                "run_deployment(), such as from cron"
             )
     if options.get("triggers"):
         raise NotImplementedError(f"`triggers=` of the deployment {name!r}: Tidegate has none yet")
-    for option in sorted(options.keys() - _TOLD):
-        raise NotImplementedError(
-            f"`{option}=` of the deployment {name!r}: Tidegate has no deployments yet; the flow is served by its own name, for "
-            "`.delay()` and submit_to_runner()"
-        )
     return RunnerDeployment(flow, name, options)
 
 
@@ -58,7 +62,7 @@ def serve(
     limit: Optional[int] = None,
     **options: Any,
 ) -> Any:
-    """Executes the runs of flows, tasks and deployments' flows until SIGTERM or SIGINT. Where an event loop runs it gives an
+    """Executes the runs of flows, tasks and deployments until SIGTERM or SIGINT. Where an event loop runs it gives an
     awaitable."""
     unknown = sorted(options.keys() - _WITHOUT_EFFECT)
     if unknown:
@@ -68,6 +72,7 @@ def serve(
     functions: dict[tuple[str, str], Any] = {}
     for served in args:
         if isinstance(served, RunnerDeployment):
+            served.apply()
             served = served.flow
         functions.setdefault((served.kind, served.name), served.in_thread())
     limit = limit or _DEFAULT_LIMIT

@@ -1,0 +1,5 @@
+"""`prefect.deployments.runner`."""
+
+from ..._serving import RunnerDeployment
+
+__all__ = ["RunnerDeployment"]

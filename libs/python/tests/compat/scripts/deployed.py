@@ -1,0 +1,28 @@
+"""A deployment and its worker (threads S0, S1, S2)."""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger, serve
+from prefect.runtime import deployment
+
+
+@flow(log_prints=True)
+def process_item(folder: str, item: int, factor: int = 1) -> int:
+    with open(Path(folder) / "executed", "a") as file:
+        file.write(f"{item}\n")
+    get_run_logger().info("item %d of %s", item, deployment.name)
+    return item * factor
+
+
+@flow
+def never(folder: str) -> None:
+    while not (Path(folder) / "end").exists():
+        pass
+
+
+if __name__ == "__main__":
+    serve(
+        process_item.to_deployment(name="prod", parameters={"factor": 10}, tags=["prod"]),
+        never.to_deployment("prod"),
+        limit=10,
+    )
