@@ -95,3 +95,19 @@ works()
     run_id, _ = run_program(program)
     (line,) = get_run(run_id).logs()
     assert line.startswith("first\nsecond xxx") and line.endswith("x… [cut]") and len(line.encode()) <= 64 << 10
+
+
+def test_the_lines_of_hooks_are_of_their_run(server: str) -> None:
+    program = BEGIN + """
+def note(task, run, state):
+    get_run_logger().info("ended as %s", state.type)
+
+@task(on_completion=note)
+def works():
+    print(current_run().run_id, flush=True)
+    get_run_logger().info("works")
+
+works()
+"""
+    run_id, _ = run_program(program)
+    assert get_run(run_id).logs() == ["works", "ended as COMPLETED"]
