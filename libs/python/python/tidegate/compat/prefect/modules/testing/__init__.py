@@ -1,0 +1,3 @@
+"""`prefect.testing`."""
+
+__all__: list[str] = []
