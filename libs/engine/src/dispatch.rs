@@ -13,7 +13,7 @@ use tidegate_store::{LimitKey, RunStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    limits::{Again, HandedOut, hand_out},
+    limits::{Again, HandedOut, LimitTurns, hand_out},
     metrics::DISPATCH_DROPPED,
     slots::Freed,
 };
@@ -303,7 +303,7 @@ pub(crate) async fn run_dispatcher(
     // Slots that a turn before has left: those who wait for one are not to keep all others waiting.
     let mut freed = Freed::new();
     let mut later = Later::default();
-    let mut templates = Templates::default();
+    let (mut turns, mut templates) = (LimitTurns::default(), Templates::default());
     loop {
         tokio::select! {
             biased;
@@ -331,9 +331,8 @@ pub(crate) async fn run_dispatcher(
         stop.sort_by_key(|order| order.grace.is_none());
         // Side by side: a cancel does not wait for a long batch of deliveries.
         let handed_out = async {
-            let mut freed = std::mem::take(&mut freed);
             templates.read(&*store, &mut freed).await?;
-            hand_out(&*dispatch, &*store, freed, None, now).await
+            hand_out(&*dispatch, &*store, turns.take_from(&mut freed), None, now).await
         };
         let (_, (), (), handed_out) = tokio::join!(
             hand_over(&*dispatch, &*store, &enqueue),
@@ -343,7 +342,7 @@ pub(crate) async fn run_dispatcher(
         );
         match handed_out {
             Ok(HandedOut { rest, later: more, .. }) => {
-                freed = rest;
+                add_freed(&mut freed, rest);
                 later.add(more);
             }
             Err(error) => {

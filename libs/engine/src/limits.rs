@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     time::Duration,
 };
 
@@ -207,6 +208,28 @@ impl Engine {
     }
 }
 
+/// Which limits are seen to next: each in its turn, so that those of which something comes free all the time do not keep
+/// the others waiting.
+#[derive(Default)]
+pub(crate) struct LimitTurns {
+    last: Option<LimitKey>,
+}
+
+impl LimitTurns {
+    /// Takes the next ones out of `freed`, [`N_LIMITS`] at most.
+    pub fn take_from(&mut self, freed: &mut Freed) -> Freed {
+        let later = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<LimitKey> = freed
+            .range((later, Bound::Unbounded))
+            .chain(self.last.iter().flat_map(|last| freed.range(..=last)))
+            .map(|(limit, _)| limit.clone())
+            .take(N_LIMITS)
+            .collect();
+        self.last = next.last().cloned().or_else(|| self.last.take());
+        next.into_iter().filter_map(|limit| freed.remove_entry(&limit)).collect()
+    }
+}
+
 /// What became of a turn of [`hand_out`].
 #[derive(Default)]
 pub(crate) struct HandedOut {
@@ -247,9 +270,6 @@ pub(crate) async fn hand_out(
     let mut done = HandedOut::default();
     if freed.is_empty() {
         return Ok(done);
-    }
-    if let Some(first_left) = freed.keys().nth(N_LIMITS).cloned() {
-        done.rest = freed.split_off(&first_left);
     }
     // Who waits for a slot of a paused queue is in it, and could not use one. The resume hands them out.
     let paused = paused_limits(store, freed.keys()).await?;
@@ -368,4 +388,29 @@ async fn end_waits(store: &dyn RunStore, runs: &[Run]) -> Result<(), StoreError>
 
 fn rate_interval(rate: Rate) -> Duration {
     rate.burst_span().clamp(MIN_RATE_INTERVAL, RATE_INTERVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> LimitKey {
+        LimitKey { namespace: Namespace::default(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_limit_has_its_turn_though_those_before_it_come_free_all_the_time() {
+        let busy = || (0..3 * N_LIMITS).map(|n| (key(&format!("busy-{n:03}")), 1));
+        let (mut turns, mut freed) = (LimitTurns::default(), Freed::from([(key("late"), 7)]));
+        for turn in 0..=3 {
+            freed.extend(busy());
+            let taken = turns.take_from(&mut freed);
+            assert_eq!(taken.len(), N_LIMITS);
+            assert_eq!(taken.get(&key("late")), (turn == 3).then_some(&7));
+        }
+        freed.clear();
+        assert!(turns.take_from(&mut freed).is_empty());
+        freed.insert(key("busy-000"), 1);
+        assert_eq!(turns.take_from(&mut freed).len(), 1, "from the first again");
+    }
 }
