@@ -53,6 +53,11 @@ pub enum Reason {
     EtagMismatch,
     DeploymentNotFound,
     DeploymentExists,
+    ArtifactNotFound,
+    TooManyArtifacts,
+    VariableNotFound,
+    VariableExists,
+    TooManyVariables,
 }
 
 impl Reason {
@@ -83,6 +88,11 @@ impl Reason {
             Self::EtagMismatch => "ETAG_MISMATCH",
             Self::DeploymentNotFound => "DEPLOYMENT_NOT_FOUND",
             Self::DeploymentExists => "DEPLOYMENT_EXISTS",
+            Self::ArtifactNotFound => "ARTIFACT_NOT_FOUND",
+            Self::TooManyArtifacts => "TOO_MANY_ARTIFACTS",
+            Self::VariableNotFound => "VARIABLE_NOT_FOUND",
+            Self::VariableExists => "VARIABLE_EXISTS",
+            Self::TooManyVariables => "TOO_MANY_VARIABLES",
         }
     }
 }

@@ -83,6 +83,14 @@ uuid_v7! {
     /// Names something that is done to many runs.
     BulkOperationId
 }
+uuid_v7! {
+    /// Names an artifact.
+    ArtifactId
+}
+uuid_v7! {
+    /// Names a variable as one change has left it.
+    VariableRevision
+}
 
 /// The fencing token of a run: it only grows and is never reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,9 +10,10 @@ mod time;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
-pub use id::{BulkOperationId, Epoch, InvalidId, ObjectId, RunId, SessionId};
+pub use id::{ArtifactId, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, SessionId, VariableRevision};
 pub use name::{
-    DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind, WorkerId,
+    ArtifactKey, DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind,
+    VariableName, WorkerId,
 };
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;

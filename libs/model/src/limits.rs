@@ -70,6 +70,20 @@ pub const LEASE_DURATIONS: std::ops::RangeInclusive<Duration> =
 pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
 /// Slots of a concurrency limit whose owners are told at once.
 pub const MAX_LISTED_SLOTS: usize = 1_000;
+/// Artifacts of one run.
+pub const MAX_ARTIFACTS: u64 = 1_000;
+/// Versions that are kept of one key of artifacts.
+pub const MAX_ARTIFACT_VERSIONS: u64 = 100;
+/// Bytes of an artifact's description.
+pub const MAX_ARTIFACT_DESCRIPTION_SIZE: usize = 4 << 10;
+/// Variables of one namespace.
+pub const MAX_VARIABLES: u64 = 10_000;
+/// Bytes of a variable's value.
+pub const MAX_VARIABLE_SIZE: usize = 64 << 10;
+/// Bytes of a variable's description.
+pub const MAX_VARIABLE_DESCRIPTION_SIZE: usize = 1 << 10;
+/// Variables that are given at once: all of them together fit into a message.
+pub const MAX_LISTED_VARIABLES: usize = 50;
 /// Bytes of a cache key.
 pub const MAX_CACHE_KEY_SIZE: usize = 512;
 /// How long a result may serve other runs.

@@ -12,11 +12,21 @@ pub struct InvalidName {
 }
 
 const WORD_RULE: &str = "1 to 128 characters of A-Z a-z 0-9 . _ - are allowed";
+const KEY_RULE: &str = "1 to 128 characters of a-z 0-9 - are allowed";
+const VARIABLE_RULE: &str = "1 to 128 characters of a-z 0-9 _ - are allowed";
 const TEXT_RULE: &str = "1 to 256 bytes without control characters are allowed";
 
 fn is_word(text: &str) -> bool {
     (1..=limits::MAX_WORD_SIZE).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+fn is_key(text: &str) -> bool {
+    is_variable(text) && !text.contains('_')
+}
+
+fn is_variable(text: &str) -> bool {
+    is_word(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.')
 }
 
 fn is_text(text: &str) -> bool {
@@ -105,6 +115,15 @@ impl DeploymentName {
         let flow = self.0.rsplit_once('/').map_or(self.as_str(), |(flow, _)| flow);
         FunctionName(flow.into())
     }
+}
+
+name! {
+    /// What artifacts are versions of: 1 to 128 characters of `[a-z0-9-]`.
+    ArtifactKey, "key of artifacts", is_key, KEY_RULE
+}
+name! {
+    /// The name of a variable: 1 to 128 characters of `[a-z0-9_-]`.
+    VariableName, "variable name", is_variable, VARIABLE_RULE
 }
 
 impl Default for Namespace {
