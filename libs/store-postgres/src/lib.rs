@@ -1,6 +1,7 @@
 //! Storage of runs and logs in Postgres 15 or later. Statements take whole batches as arrays, so that a batch of
 //! any size is one prepared statement and one round trip.
 
+mod artifacts;
 mod bulk;
 mod deployments;
 mod error;
@@ -20,6 +21,7 @@ mod store;
 pub mod testing;
 mod turns;
 mod tx;
+mod variables;
 
 pub use error::OpenError;
 pub use logs::{LogWrites, STATEMENTS as LOG_STATEMENTS};

@@ -165,7 +165,7 @@ async fn column_options(connection: &mut PgConnection, table: &str) -> Result<Ve
 }
 
 /// Drops a partition in which nothing is to be kept, unless one of its runs has an event behind the feed's position
-/// `seen`, so that it has changed since, or a key names one. Gives whether it went.
+/// `seen`, so that it has changed since, or a key or an artifact names one. Gives whether it went.
 pub(crate) async fn drop_unchanged(
     pool: &PgPool,
     partition: &Partition,

@@ -129,6 +129,26 @@ statements! {
     PARTITION_OPTIONS = "partitions/options.sql";
     PARTITION_COLUMN_OPTIONS = "partitions/column_options.sql";
     IS_PARTITION_NAMED = "partitions/is_named.sql";
+    GET_ARTIFACT = "artifacts/get.sql" after "artifacts/columns.sql";
+    FIND_ARTIFACT_BY_KEY = "artifacts/find_by_key.sql" after "artifacts/columns.sql";
+    FIND_ARTIFACTS = "artifacts/find.sql" after "artifacts/columns.sql";
+    LOCK_ARTIFACT = "artifacts/lock.sql" after "artifacts/columns.sql";
+    COUNT_ARTIFACTS = "artifacts/count.sql";
+    INSERT_ARTIFACTS = "artifacts/insert.sql";
+    UPDATE_ARTIFACT = "artifacts/update.sql";
+    DELETE_ARTIFACT = "artifacts/delete.sql";
+    DELETE_VERSIONS = "artifacts/delete_versions.sql";
+    DELETE_ARTIFACTS_BETWEEN = "artifacts/delete_between.sql";
+    PURGE_ARTIFACTS = "artifacts/purge.sql";
+    TAKE_VERSIONS = "artifact_keys/take.sql";
+    PURGE_ARTIFACT_KEYS = "artifact_keys/purge.sql";
+    GET_VARIABLES = "variables/get.sql" after "variables/columns.sql";
+    LIST_VARIABLES = "variables/list.sql" after "variables/columns.sql";
+    LOCK_VARIABLE = "variables/lock.sql" after "variables/columns.sql";
+    COUNT_VARIABLES = "variables/count.sql";
+    INSERT_VARIABLE = "variables/insert.sql";
+    UPDATE_VARIABLE = "variables/update.sql";
+    DELETE_VARIABLE = "variables/delete.sql";
     PUT_SESSION = "sessions/put.sql";
     END_SESSION = "sessions/end.sql";
     LIVE_SESSIONS = "sessions/live.sql";
@@ -141,6 +161,8 @@ statements! {
     FORGET_OBJECTS = "payload_objects/forget.sql";
 }
 
+/// What the statements that list artifacts begin with.
+pub(crate) const ARTIFACT_COLUMNS: &str = include_str!("../queries/artifacts/columns.sql");
 /// What the statements that list runs begin with.
 pub(crate) const RUN_COLUMNS: &str = include_str!("../queries/runs/columns.sql");
 

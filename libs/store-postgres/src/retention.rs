@@ -17,8 +17,8 @@ use crate::{
 /// A look through a whole partition may take longer than a user's statement. It locks nothing.
 const LOOK_TIMEOUT: &str = "SET LOCAL statement_timeout = '10min'";
 
-/// Drops the partitions of which all runs ended before `ended_before`. Keys that name one of their runs go before, up to
-/// `limit` at a time: one that names no run would be worse than a key less.
+/// Drops the partitions of which all runs ended before `ended_before`. Keys that name one of their runs, and artifacts,
+/// go before, up to `limit` at a time: one that names no run would be worse than a key less.
 pub(crate) async fn drop_partitions(
     store: &PgStore,
     ended_before: Timestamp,
@@ -28,7 +28,7 @@ pub(crate) async fn drop_partitions(
     // Oldest first: what is left of older ones may hold the roots of trees in younger ones.
     for partition in old_partitions(store, ended_before).await?.0 {
         let Some(seen) = look_through(store, &partition, ended_before).await? else { continue };
-        delete_keys(store, &partition, limit).await?;
+        delete_outside(store, &partition, limit).await?;
         n_dropped += usize::from(partitions::drop_unchanged(&store.pool, &partition, seen).await?);
     }
     Ok(n_dropped)
@@ -130,8 +130,13 @@ async fn look_through(
     Ok(if row::column(&keeps, 0)? { None } else { Some(row::column(&feed_end, 0)?) })
 }
 
-async fn delete_keys(store: &PgStore, partition: &Partition, limit: usize) -> Result<(), StoreError> {
-    for statement in [&queries::DELETE_KEYS_BETWEEN, &queries::DELETE_CACHE_KEYS_BETWEEN] {
+/// Deletes what is kept of the runs of a partition in tables that are not partitioned.
+async fn delete_outside(store: &PgStore, partition: &Partition, limit: usize) -> Result<(), StoreError> {
+    for statement in [
+        &queries::DELETE_KEYS_BETWEEN,
+        &queries::DELETE_CACHE_KEYS_BETWEEN,
+        &queries::DELETE_ARTIFACTS_BETWEEN,
+    ] {
         loop {
             let deleted = query(statement.sql())
                 .bind(partition.from)

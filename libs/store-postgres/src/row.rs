@@ -165,7 +165,8 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
     })
 }
 
-fn labels(text: &str, name: &'static str) -> Result<BTreeMap<String, String>, StoreError> {
+/// Labels from the text of their object.
+pub(crate) fn labels(text: &str, name: &'static str) -> Result<BTreeMap<String, String>, StoreError> {
     match text {
         "{}" => Ok(BTreeMap::new()),
         _ => serde_json::from_str(text).map_err(|_| unreadable(name, text)),

@@ -275,7 +275,7 @@ async fn plan(
         .map(|name| match name.as_str() {
             "uuid[]" => format!("ARRAY['{id}']::uuid[]"),
             "uuid" => format!("'{id}'"),
-            "bigint" | "integer" => "1".to_owned(),
+            "bigint" | "integer" | "double precision" => "1".to_owned(),
             "boolean" => "TRUE".to_owned(),
             "json" | "jsonb" => "'{}'".to_owned(),
             list if list.ends_with("[]") => format!("'{{}}'::{list}"),

@@ -1,6 +1,7 @@
 //! Storage of runs and logs in one SQLite file: what `tidegate dev` uses. One connection writes, several read
 //! (WAL). One process uses a file at a time; a second one would work, but would not be told of commits.
 
+mod artifacts;
 mod bulk;
 mod deployments;
 mod error;
@@ -14,6 +15,7 @@ mod row;
 mod slots;
 mod store;
 mod tx;
+mod variables;
 
 pub use error::OpenError;
 pub use logs::STATEMENTS as LOG_STATEMENTS;

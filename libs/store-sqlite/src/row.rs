@@ -111,11 +111,13 @@ pub(crate) fn pairs(pairs: &[(RunId, RunId)]) -> String {
     Json::from_iter(pairs.iter().map(pair)).to_string()
 }
 
-fn texts(items: &[String]) -> Json {
+/// An array of texts.
+pub(crate) fn texts(items: &[String]) -> Json {
     Json::from_iter(items.iter().map(|item| text(item)))
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> Json {
+/// An object of labels.
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> Json {
     Json::from_iter(labels.iter().map(|(key, value)| (text(key).into_owned(), text(value).into_owned())))
 }
 
@@ -285,7 +287,11 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 const N_RUN_COLUMNS: usize = 42;
 
 /// A column with a JSON document.
-fn document<T: DeserializeOwned>(row: &SqliteRow, idx: usize, name: &'static str) -> Result<T, StoreError> {
+pub(crate) fn document<T: DeserializeOwned>(
+    row: &SqliteRow,
+    idx: usize,
+    name: &'static str,
+) -> Result<T, StoreError> {
     let text: &str = column(row, idx)?;
     serde_json::from_str(text).map_err(|_| unreadable(name, text))
 }

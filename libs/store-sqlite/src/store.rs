@@ -290,6 +290,8 @@ impl RunStore for SqliteStore {
         for (statement, before) in [
             (&queries::PURGE_SESSIONS, ended_before),
             (&queries::PURGE_BULK_OPERATIONS, ended_before),
+            (&queries::PURGE_ARTIFACTS, ended_before),
+            (&queries::PURGE_ARTIFACT_KEYS, ended_before),
             (&queries::PURGE_KEYS, now),
             (&queries::PURGE_CACHE_KEYS, now),
         ] {

@@ -18,10 +18,11 @@ use tokio::sync::watch;
 use crate::{bulk, error::store_error, queries, row};
 
 /// Deletes of what is kept of runs outside of their rows.
-static BELONGINGS: [&Statement; 6] = [
+static BELONGINGS: [&Statement; 7] = [
     &queries::DELETE_PAYLOADS,
     &queries::DELETE_FAILURES,
     &queries::DELETE_INPUTS,
+    &queries::DELETE_ARTIFACTS_OF_RUNS,
     &queries::DELETE_EVENTS,
     &queries::DELETE_KEYS,
     &queries::DELETE_CACHE_KEYS,

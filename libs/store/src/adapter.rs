@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt::Display,
     num::NonZeroU32,
     str::FromStr,
@@ -17,7 +17,7 @@ use tidegate_orchestration::{
 
 use crate::{
     BulkTarget, Comparison, Field, Filter, KeyReservation, LimitSettings, ListQuery, OrderBy, StoreError,
-    Value,
+    Value, VersionedKey,
 };
 
 /// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
@@ -262,6 +262,23 @@ pub fn cache_policy(
         Some(micros) => Some(span("cache_expires_after", micros)?),
     };
     Ok(Some(CachePolicy { key, expires_after }))
+}
+
+/// The condition that an artifact is the newest version of its key.
+pub const IS_LATEST_ARTIFACT: &str = " AND artifacts.key IS NOT NULL AND artifacts.version = (\
+    SELECT MAX(newer.version) FROM artifacts AS newer \
+    WHERE newer.namespace = artifacts.namespace AND newer.key = artifacts.key)";
+
+/// The last versions that were taken of these keys, by (namespace, key), in the order of the keys.
+pub fn versions_of(
+    keys: &[(VersionedKey, u64)],
+    last: &HashMap<(&str, &str), u64>,
+) -> Result<Vec<u64>, StoreError> {
+    let version = |(key, _): &(VersionedKey, u64)| {
+        let version = last.get(&(key.namespace.as_str(), key.key.as_str()));
+        version.copied().ok_or_else(|| StoreError::Internal(format!("key `{}` has no version", key.key)))
+    };
+    keys.iter().map(version).collect()
 }
 
 /// What an idempotency key is unique by: namespace, scope, key.

@@ -2,6 +2,7 @@
 //! here. A store keeps rows and judges nothing: the rules are in `tidegate-orchestration`.
 
 pub mod adapter;
+mod artifacts;
 mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -14,7 +15,11 @@ mod order;
 mod queues;
 mod run_store;
 mod slots;
+mod variables;
 
+pub use artifacts::{
+    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, ArtifactType, VersionedKey,
+};
 pub use bulk::{Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Selection};
 pub use deployments::{Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion};
 pub use error::StoreError;
@@ -30,3 +35,4 @@ pub use slots::{
     ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
     SlotWait,
 };
+pub use variables::{Variable, VariableKey, VariableQuery, VariableRows, VariableTx};

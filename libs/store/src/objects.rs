@@ -85,7 +85,7 @@ pub trait ObjectRows: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Judges up to `limit` objects that were neither used nor judged since `touched_before`, leaving out those that
-    /// another transaction has locked: those that no payload of a run refers to become DELETING. What is DELETING
+    /// another transaction has locked: those that no payload of a run or artifact refers to become DELETING. What is DELETING
     /// already is given again, as its deletion may have broken off.
     async fn take_orphans(
         &self,

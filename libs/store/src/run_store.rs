@@ -8,8 +8,9 @@ use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
 use crate::{
-    BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows, ObjectRow, ObjectRows, Order,
-    Position, QueueRows, QueueTx, Selection, SlotTx, StoreError,
+    ArtifactRows, ArtifactTx, BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows,
+    ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx, Selection, SlotTx, StoreError, VariableRows,
+    VariableTx,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -296,7 +297,9 @@ pub struct Maintained {
 ///
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
-pub trait RunStore: ObjectRows + LimitRows + QueueRows + DeploymentRows + Send + Sync + 'static {
+pub trait RunStore:
+    ObjectRows + LimitRows + QueueRows + DeploymentRows + ArtifactRows + VariableRows + Send + Sync + 'static
+{
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
 
@@ -432,7 +435,9 @@ pub trait RunStore: ObjectRows + LimitRows + QueueRows + DeploymentRows + Send +
     async fn cancelling_runs(&self, session: SessionId, limit: usize) -> Result<Vec<Run>, StoreError>;
 
     /// Deletes sessions that ended before `ended_before` and have no open runs, and idempotency and cache keys that
-    /// expired before `now`, but for keys of children whose parent is open; up to `limit` of each. Gives how many rows went.
+    /// expired before `now`, but for keys of children whose parent is open; artifacts without a run that were not changed
+    /// since `ended_before`, and the numbers of keys of which none was made since then and none is left; up to `limit` of
+    /// each. Gives how many rows went.
     async fn purge(&self, ended_before: Timestamp, now: Timestamp, limit: usize)
     -> Result<usize, StoreError>;
 
@@ -460,7 +465,7 @@ pub trait RunStore: ObjectRows + LimitRows + QueueRows + DeploymentRows + Send +
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: SlotTx + QueueTx + DeploymentTx + Send {
+pub trait RunTx: SlotTx + QueueTx + DeploymentTx + ArtifactTx + VariableTx + Send {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 
@@ -534,8 +539,8 @@ pub trait RunTx: SlotTx + QueueTx + DeploymentTx + Send {
         now: Timestamp,
     ) -> Result<Vec<Option<RunId>>, StoreError>;
 
-    /// Deletes those of these runs that have ended, with all that belongs to them: payloads, failures, inputs, events,
-    /// and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended, or is
+    /// Deletes those of these runs that have ended, with all that belongs to them: payloads, failures, inputs, artifacts,
+    /// events, and the idempotency and cache keys that name them, so that such a key makes a new run. What has not ended, or is
     /// still to end what is below it (`cascade_pending`), stays as it is. Gives how many runs went. The caller has locked
     /// them.
     async fn delete_runs(&mut self, ids: &[RunId]) -> Result<usize, StoreError>;

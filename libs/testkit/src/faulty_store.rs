@@ -9,16 +9,18 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_model::{
-    BulkOperationId, DeploymentName, Epoch, Namespace, ObjectId, Payload, QueueName, RunId, SessionId,
-    Timestamp,
+    ArtifactId, BulkOperationId, DeploymentName, Epoch, Namespace, ObjectId, Payload, QueueName, RunId,
+    SessionId, Timestamp, VariableName,
 };
 use tidegate_orchestration::{Arrival, Failure, Run};
 use tidegate_store::{
-    Below, BulkOperation, BulkPlace, CacheEntry, ConcurrencyLimit, Count, CountQuery, Deployment,
-    DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion, EventRow, FeedCursor, FeedEvent, Holders,
-    InputQuery, Judged, KeyOwner, KeyReservation, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
-    ListQuery, Maintained, NewRun, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail,
-    RunInput, RunStore, RunTx, Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep,
+    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, Below, BulkOperation, BulkPlace,
+    CacheEntry, ConcurrencyLimit, Count, CountQuery, Deployment, DeploymentKey, DeploymentRows, DeploymentTx,
+    DeploymentVersion, EventRow, FeedCursor, FeedEvent, Holders, InputQuery, Judged, KeyOwner,
+    KeyReservation, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, ListQuery, Maintained, NewRun,
+    ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail, RunInput, RunStore, RunTx,
+    Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep, Variable, VariableKey, VariableQuery,
+    VariableRows, VariableTx, VersionedKey,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -869,5 +871,101 @@ impl DeploymentTx for FaultyTx {
 
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
         self.inner.delete_deployment(key).await
+    }
+}
+
+#[async_trait]
+impl ArtifactRows for FaultyStore {
+    async fn get_artifact(
+        &self,
+        namespace: &Namespace,
+        name: &ArtifactName,
+    ) -> Result<Option<Artifact>, StoreError> {
+        self.inner.get_artifact(namespace, name).await
+    }
+
+    async fn list_artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError> {
+        self.inner.list_artifacts(query).await
+    }
+}
+
+#[async_trait]
+impl ArtifactTx for FaultyTx {
+    async fn find_artifacts(&mut self, ids: &[ArtifactId]) -> Result<Vec<Artifact>, StoreError> {
+        self.inner.find_artifacts(ids).await
+    }
+
+    async fn count_artifacts(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, u64)>, StoreError> {
+        self.inner.count_artifacts(runs).await
+    }
+
+    async fn take_versions(
+        &mut self,
+        keys: &[(VersionedKey, u64)],
+        now: Timestamp,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.inner.take_versions(keys, now).await
+    }
+
+    async fn insert_artifacts(&mut self, artifacts: &[Artifact]) -> Result<usize, StoreError> {
+        self.inner.insert_artifacts(artifacts).await
+    }
+
+    async fn delete_versions(&mut self, up_to: &[(VersionedKey, u64)]) -> Result<(), StoreError> {
+        self.inner.delete_versions(up_to).await
+    }
+
+    async fn lock_artifact(
+        &mut self,
+        namespace: &Namespace,
+        id: ArtifactId,
+    ) -> Result<Option<Artifact>, StoreError> {
+        self.inner.lock_artifact(namespace, id).await
+    }
+
+    async fn update_artifact(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
+        self.inner.update_artifact(artifact).await
+    }
+
+    async fn delete_artifact(&mut self, namespace: &Namespace, id: ArtifactId) -> Result<bool, StoreError> {
+        self.inner.delete_artifact(namespace, id).await
+    }
+}
+
+#[async_trait]
+impl VariableRows for FaultyStore {
+    async fn get_variables(
+        &self,
+        namespace: &Namespace,
+        names: &[VariableName],
+    ) -> Result<Vec<Variable>, StoreError> {
+        self.inner.get_variables(namespace, names).await
+    }
+
+    async fn list_variables(&self, query: &VariableQuery) -> Result<Vec<Variable>, StoreError> {
+        self.inner.list_variables(query).await
+    }
+}
+
+#[async_trait]
+impl VariableTx for FaultyTx {
+    async fn lock_variable(&mut self, key: &VariableKey) -> Result<Option<Variable>, StoreError> {
+        self.inner.lock_variable(key).await
+    }
+
+    async fn count_variables(&mut self, namespace: &Namespace, limit: u64) -> Result<u64, StoreError> {
+        self.inner.count_variables(namespace, limit).await
+    }
+
+    async fn insert_variable(&mut self, variable: &Variable) -> Result<bool, StoreError> {
+        self.inner.insert_variable(variable).await
+    }
+
+    async fn update_variable(&mut self, variable: &Variable) -> Result<(), StoreError> {
+        self.inner.update_variable(variable).await
+    }
+
+    async fn delete_variable(&mut self, key: &VariableKey) -> Result<(), StoreError> {
+        self.inner.delete_variable(key).await
     }
 }

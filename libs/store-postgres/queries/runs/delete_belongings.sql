@@ -5,6 +5,16 @@ WITH parameters_and_results AS (
     DELETE FROM run_failures WHERE run_id = ANY($1) AND run_id BETWEEN $2 AND $3
 ), inputs AS (
     DELETE FROM run_inputs WHERE run_id = ANY($1) AND run_id BETWEEN $2 AND $3
+), shown AS MATERIALIZED (  -- locked in the order of artifacts/delete_versions.sql
+    SELECT id
+    FROM artifacts
+    WHERE run_id = ANY($1)
+    ORDER BY id
+    FOR UPDATE
+), artifacts_of_runs AS (
+    DELETE FROM artifacts
+    USING shown
+    WHERE artifacts.id = shown.id
 ), named_by_key AS MATERIALIZED (  -- locked in the order of idempotency_keys/reserve.sql
     SELECT namespace, scope, key
     FROM idempotency_keys

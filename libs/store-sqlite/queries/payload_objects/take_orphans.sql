@@ -12,6 +12,7 @@ SET touched_at = ?2,
                 JOIN runs ON runs.id = run_inputs.run_id
                 WHERE run_inputs.object_id = payload_objects.id
             )
+            OR EXISTS (SELECT 1 FROM artifacts WHERE artifacts.object_id = payload_objects.id)
         ) THEN 'COMPLETE'
         ELSE 'DELETING'
     END

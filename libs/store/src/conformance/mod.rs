@@ -2,6 +2,7 @@
 //! one line: `tidegate_store::run_store_conformance!(MyFixture);`.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub mod artifacts;
 pub mod bulk;
 pub mod cache;
 pub mod deletes;
@@ -22,6 +23,7 @@ pub mod sessions;
 pub mod slots;
 pub mod sweeps;
 pub mod trees;
+pub mod variables;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -170,6 +172,18 @@ macro_rules! run_store_conformance {
             slots::leases_are_renewed_while_they_last,
             slots::waits_for_leases_are_in_line_with_runs,
             slots::waits_for_leases_are_apart_from_those_of_runs,
+            artifacts::every_field_of_an_artifact_survives,
+            artifacts::versions_of_a_key_grow,
+            artifacts::of_two_transactions_each_has_its_own_versions,
+            artifacts::artifacts_are_listed_by_what_they_are,
+            artifacts::an_artifact_is_changed_and_deleted,
+            artifacts::artifacts_without_a_run_go_some_time_after_their_last_change,
+            artifacts::an_artifact_keeps_its_object,
+            artifacts::artifacts_go_with_their_run,
+            artifacts::artifacts_go_with_a_time_that_goes_at_once,
+            variables::variables_are_set_changed_and_deleted,
+            variables::variables_are_listed_by_name,
+            variables::a_locked_variable_makes_the_second_wait,
         }
     };
     (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {

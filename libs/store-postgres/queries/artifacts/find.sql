@@ -1,0 +1,2 @@
+FROM artifacts
+WHERE artifacts.id = ANY($1)

@@ -1,0 +1,3 @@
+DELETE FROM artifacts
+WHERE id = ?2
+    AND namespace = ?1

@@ -1,0 +1,3 @@
+FROM variables
+WHERE variables.namespace = ?1
+    AND variables.name = ?2
