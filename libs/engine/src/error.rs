@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tidegate_model::{
-    BulkOperationId, ErrorCode, FieldViolation, ObjectId, Reason, RunId, RunKind, ServiceError,
+    ArtifactId, BulkOperationId, ErrorCode, FieldViolation, ObjectId, Reason, RunId, RunKind, ServiceError,
 };
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
@@ -216,6 +216,64 @@ pub enum EngineError {
         /// The object.
         object_id: ObjectId,
     },
+    /// There is no such artifact in this namespace.
+    #[error(
+        "there is no artifact {artifact} in this namespace, or its run was deleted, or newer versions took its place"
+    )]
+    ArtifactNotFound {
+        /// The id or the key that was asked for.
+        artifact: String,
+    },
+    /// The id of an artifact is that of another.
+    #[error("id: {id} is of another artifact: leave it empty or make a new UUIDv7")]
+    ArtifactIdUsed {
+        /// The id.
+        id: ArtifactId,
+    },
+    /// Progress has no data, and nothing else has progress.
+    #[error("{}", artifact_misfit(id, *is_progress))]
+    ArtifactMisfit {
+        /// The artifact.
+        id: ArtifactId,
+        /// True: data was given for progress. False: progress for something else.
+        is_progress: bool,
+    },
+    /// The run has as many artifacts as it may have.
+    #[error(
+        "run {run_id} has {most} artifacts, which is the most: update those that are there, or make them in runs below it"
+    )]
+    TooManyArtifacts {
+        /// The run.
+        run_id: RunId,
+        /// How many it may have.
+        most: u64,
+    },
+    /// There is no such variable in this namespace.
+    #[error("there is no variable `{name}` in this namespace")]
+    VariableNotFound {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// There is a variable of this name, and it was not to be replaced.
+    #[error("variable `{name}` exists: set `overwrite` to replace it")]
+    VariableExists {
+        /// The name.
+        name: String,
+    },
+    /// The variable was changed since the caller has seen it.
+    #[error("etag: variable `{name}` was changed since: read it anew, and decide again")]
+    VariableChanged {
+        /// The name.
+        name: String,
+    },
+    /// The namespace has as many variables as it may have.
+    #[error(
+        "the namespace has {most} variables, which is the most: delete some, or keep several values in one"
+    )]
+    TooManyVariables {
+        /// How many it may have.
+        most: u64,
+    },
     /// The queue of requests is full.
     #[error("too many requests are waiting for the store; come back a little later")]
     Overloaded,
@@ -250,6 +308,14 @@ pub enum EngineError {
     },
 }
 
+fn artifact_misfit(id: &ArtifactId, is_progress: bool) -> String {
+    if is_progress {
+        format!("data: artifact {id} shows progress and has no data: set `progress`")
+    } else {
+        format!("progress: artifact {id} does not show progress: set `data`")
+    }
+}
+
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -273,11 +339,14 @@ impl ServiceError for EngineError {
             | Self::DeploymentVersionNotFound { .. }
             | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
+            | Self::ArtifactNotFound { .. }
+            | Self::VariableNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::BulkOperationIdUsed { .. } | Self::DeploymentExists { .. } => ErrorCode::AlreadyExists,
             Self::Rejected(Rejection::TooManyLabels { .. })
             | Self::InvalidFilter { .. }
-            | Self::InvalidFields { .. } => ErrorCode::InvalidArgument,
+            | Self::InvalidFields { .. }
+            | Self::ArtifactMisfit { .. } => ErrorCode::InvalidArgument,
             Self::Rejected(_)
             | Self::SessionLost
             | Self::QueuePaused { .. }
@@ -286,10 +355,15 @@ impl ServiceError for EngineError {
             | Self::NotEnded { .. }
             | Self::CascadePending { .. }
             | Self::EtagMismatch { .. }
-            | Self::OpenBelow { .. } => ErrorCode::FailedPrecondition,
-            Self::KeyReused { .. } | Self::IdReused { .. } | Self::LeaseOwnerUsed { .. } => {
-                ErrorCode::AlreadyExists
-            }
+            | Self::OpenBelow { .. }
+            | Self::TooManyArtifacts { .. }
+            | Self::VariableChanged { .. }
+            | Self::TooManyVariables { .. } => ErrorCode::FailedPrecondition,
+            Self::KeyReused { .. }
+            | Self::IdReused { .. }
+            | Self::LeaseOwnerUsed { .. }
+            | Self::ArtifactIdUsed { .. }
+            | Self::VariableExists { .. } => ErrorCode::AlreadyExists,
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
             Self::Overloaded | Self::TooManyWait { .. } => ErrorCode::Exhausted,
@@ -318,7 +392,8 @@ impl ServiceError for EngineError {
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
             Self::Rejected(Rejection::TooManyLabels { .. })
             | Self::InvalidFilter { .. }
-            | Self::InvalidFields { .. } => Reason::InvalidField,
+            | Self::InvalidFields { .. }
+            | Self::ArtifactMisfit { .. } => Reason::InvalidField,
             Self::BulkOperationNotFound { .. } => Reason::BulkOperationNotFound,
             Self::BulkOperationIdUsed { .. } => Reason::IdempotencyKeyReused,
             Self::Rejected(
@@ -333,9 +408,16 @@ impl ServiceError for EngineError {
             | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
             Self::CascadePending { .. } | Self::OpenBelow { .. } => Reason::OpenRunsBelow,
             Self::SessionLost => Reason::SessionLost,
-            Self::KeyReused { .. } | Self::IdReused { .. } | Self::LeaseOwnerUsed { .. } => {
-                Reason::IdempotencyKeyReused
-            }
+            Self::KeyReused { .. }
+            | Self::IdReused { .. }
+            | Self::LeaseOwnerUsed { .. }
+            | Self::ArtifactIdUsed { .. } => Reason::IdempotencyKeyReused,
+            Self::ArtifactNotFound { .. } => Reason::ArtifactNotFound,
+            Self::TooManyArtifacts { .. } => Reason::TooManyArtifacts,
+            Self::VariableNotFound { .. } => Reason::VariableNotFound,
+            Self::VariableExists { .. } => Reason::VariableExists,
+            Self::VariableChanged { .. } => Reason::EtagMismatch,
+            Self::TooManyVariables { .. } => Reason::TooManyVariables,
             Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
@@ -378,6 +460,7 @@ impl ServiceError for EngineError {
             | Self::InputUnwanted { run_id }
             | Self::OpenBelow { open: run_id, .. }
             | Self::KeyReused { run_id }
+            | Self::TooManyArtifacts { run_id, .. }
             | Self::IdReused { run_id } => {
                 vec![("run_id", run_id.to_string())]
             }
@@ -395,6 +478,10 @@ impl ServiceError for EngineError {
             | Self::DeploymentVersionNotFound { name, .. }
             | Self::DeploymentExists { name }
             | Self::EtagMismatch { name, .. } => vec![("deployment", name.clone())],
+            Self::ArtifactNotFound { artifact } => vec![("artifact", artifact.clone())],
+            Self::VariableNotFound { name }
+            | Self::VariableExists { name }
+            | Self::VariableChanged { name } => vec![("variable", name.clone())],
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
             Self::Rejected(Rejection::ParentEnded { parent, state }) => {

@@ -5,6 +5,7 @@
 //! treading on each other.
 
 mod adopt;
+mod artifacts;
 mod ask;
 mod bulk;
 mod cached;
@@ -32,8 +33,10 @@ mod pause;
 mod queues;
 mod slots;
 mod sweep;
+mod variables;
 mod wait;
 
+pub use artifacts::{ArtifactChange, MadeArtifact, NewArtifact};
 pub use ask::Ask;
 pub use bulk::Bulk;
 pub use create::{Create, Created};
@@ -51,4 +54,5 @@ pub use limits::LimitFacts;
 pub use operate::{Operated, Operation};
 pub use pause::Pause;
 pub use queues::{QueueAsk, QueueFacts, QueueView};
+pub use variables::{DeleteVariable, SetVariable};
 pub use wait::WaitSet;

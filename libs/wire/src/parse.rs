@@ -245,7 +245,8 @@ pub fn check_bound_name(field: &str, name: &str, violations: &mut Violations) {
     }
 }
 
-pub(crate) fn check_list(
+/// Notes a list that is too long, and items that are empty or too long.
+pub fn check_list(
     field: &str,
     items: &[String],
     (max_items, max_size): (usize, usize),

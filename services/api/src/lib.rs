@@ -2,6 +2,7 @@
 //! never talks to a worker.
 
 mod actor;
+mod artifact_service;
 mod bulk_service;
 mod concurrency_service;
 mod config;
@@ -22,6 +23,7 @@ mod session_service;
 pub mod standalone;
 mod stream;
 mod system_service;
+mod variable_service;
 mod wait;
 mod watch;
 
@@ -34,11 +36,13 @@ use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
+        artifact_service_server::ArtifactServiceServer,
         bulk_operation_service_server::BulkOperationServiceServer,
         concurrency_service_server::ConcurrencyServiceServer,
         deployment_service_server::DeploymentServiceServer, payload_service_server::PayloadServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
         session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
+        variable_service_server::VariableServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
@@ -100,6 +104,8 @@ pub async fn start(
     let concurrency_service = concurrency_service::Service::new(engine.clone(), stop.clone());
     let queue_service = queue_service::Service::new(engine.clone());
     let deployment_service = deployment_service::Service::new(engine.clone());
+    let artifact_service = artifact_service::Service::new(engine.clone(), payloads.clone());
+    let variable_service = variable_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
     let uploads = TaskTracker::new();
@@ -120,6 +126,10 @@ pub async fn start(
     grpc.add(ConcurrencyServiceServer::new(concurrency_service));
     grpc.add(QueueServiceServer::new(queue_service));
     grpc.add(DeploymentServiceServer::new(deployment_service));
+    grpc.add(
+        ArtifactServiceServer::new(artifact_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE),
+    );
+    grpc.add(VariableServiceServer::new(variable_service));
     grpc.add(BulkOperationServiceServer::new(bulk_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(

@@ -7,11 +7,13 @@ use tidegate_payload::{ObjectStorage, ObjectStorageConfig};
 use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
-        self, bulk_operation_service_client::BulkOperationServiceClient,
+        self, artifact_service_client::ArtifactServiceClient,
+        bulk_operation_service_client::BulkOperationServiceClient,
         concurrency_service_client::ConcurrencyServiceClient,
         deployment_service_client::DeploymentServiceClient, payload_service_client::PayloadServiceClient,
         queue_service_client::QueueServiceClient, run_service_client::RunServiceClient,
         session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
+        variable_service_client::VariableServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -31,6 +33,8 @@ pub struct Api {
     pub concurrency: ConcurrencyServiceClient<Channel>,
     pub queues: QueueServiceClient<Channel>,
     pub deployments: DeploymentServiceClient<Channel>,
+    pub artifacts: ArtifactServiceClient<Channel>,
+    pub variables: VariableServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -72,7 +76,9 @@ impl Api {
             payloads: PayloadServiceClient::new(channel.clone()),
             concurrency: ConcurrencyServiceClient::new(channel.clone()),
             queues: QueueServiceClient::new(channel.clone()),
-            deployments: DeploymentServiceClient::new(channel),
+            deployments: DeploymentServiceClient::new(channel.clone()),
+            artifacts: ArtifactServiceClient::new(channel.clone()),
+            variables: VariableServiceClient::new(channel),
             tasks,
         }
     }
