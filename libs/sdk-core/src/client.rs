@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
-    Error, LogWriter, Options, Session,
+    Error, LogWriter, Options, Progress, ProgressWriter, Session,
     connection::{Connection, MAX_READ_SIZE},
     creates::Creates,
     error::answered,
@@ -56,6 +56,7 @@ struct Shared {
     waits: Waits,
     session: OnceLock<Session>,
     logs: OnceLock<LogWriter>,
+    progress: ProgressWriter,
     pid: u32,
 }
 
@@ -73,6 +74,7 @@ impl Client {
             waits: Waits::start(Arc::clone(&connection)),
             session: OnceLock::new(),
             logs: OnceLock::new(),
+            progress: ProgressWriter::default(),
             pid: std::process::id(),
             connection,
         };
@@ -431,7 +433,18 @@ impl Client {
         self.shared.logs.get_or_init(|| LogWriter::start(Arc::clone(&self.shared.connection)))
     }
 
-    /// Flushes logs and reports and ends the session in order, within `deadline`.
+    /// Tells how far something is, by its artifact. Never waits: while one update of an artifact travels, later ones take
+    /// the place of each other, and the last is told. What the server does not take is told in the log of this process.
+    pub fn write_progress(&self, progress: Progress) {
+        self.shared.progress.write(self, progress);
+    }
+
+    /// The progress of artifacts that is on its way.
+    pub fn progress(&self) -> &ProgressWriter {
+        &self.shared.progress
+    }
+
+    /// Flushes logs, progress and reports and ends the session in order, within `deadline`.
     pub async fn close(&self, deadline: Duration) {
         let session = async {
             if let Some(session) = self.shared.session.get() {
@@ -445,7 +458,12 @@ impl Client {
                 tracing::warn!("not all log lines reached the server within {deadline:?}");
             }
         };
-        futures::join!(session, logs);
+        let progress = async {
+            if !self.shared.progress.flush(deadline).await {
+                tracing::warn!("not all progress reached the server within {deadline:?}");
+            }
+        };
+        futures::join!(session, logs, progress);
     }
 }
 

@@ -286,6 +286,7 @@ fn kind_of_reason(reason: &str) -> ErrorKind {
         | "PARENT_ENDED"
         | "PROTOCOL_VERSION"
         | "SESSION_LOST"
+        | "TOO_MANY_ARTIFACTS"
         | "CHECKSUM_MISMATCH" => ErrorKind::FailedPrecondition,
         _ => ErrorKind::Internal,
     }

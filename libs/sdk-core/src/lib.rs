@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** no task of this crate ever waits for user code.
 
+mod artifacts;
 mod child_calls;
 mod client;
 mod clock;
@@ -24,6 +25,7 @@ mod operations;
 mod options;
 mod pause;
 pub mod payload;
+mod progress;
 mod queues;
 mod reports;
 mod retry;
@@ -33,9 +35,11 @@ mod slots;
 mod stop;
 pub mod trace;
 mod transfer;
+mod variables;
 mod waits;
 mod worker;
 
+pub use artifacts::ArtifactName;
 pub use child_calls::ChildCalls;
 pub use client::{Client, CreatedRun, new_run_id};
 pub use clock::{timestamp_of, wall_clock};
@@ -45,6 +49,7 @@ pub use error::{Error, ErrorKind};
 pub use logs::{LogLine, LogWriter};
 pub use options::{DEFAULT_ADDRESS, Options};
 pub use pause::Pauser;
+pub use progress::{Progress, ProgressWriter};
 pub use session::{LocalRun, Session, Verdict};
 pub use slots::{SlotOptions, Slots};
 pub use stop::{Stop, StopSignal};

@@ -56,6 +56,7 @@ pub mod __private;
 #[cfg(test)]
 extern crate self as tidegate_sdk;
 
+mod artifact;
 mod call;
 mod children;
 mod client;
@@ -71,9 +72,11 @@ mod progress;
 mod run_future;
 mod supervise;
 pub mod telemetry;
+mod variable;
 mod wait;
 mod worker;
 
+pub use artifact::Artifact;
 pub use call::{ByName, Call, delay_all};
 pub use client::Client;
 pub use context::{Context, Level, spawn};
