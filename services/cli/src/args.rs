@@ -2,6 +2,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{artifact::ArtifactArgs, variable::VariableArgs};
+
 /// Runs other people's work and never loses it.
 #[derive(Parser, Debug)]
 #[command(name = "tidegate", version, max_term_width = 100, arg_required_else_help = true)]
@@ -20,6 +22,10 @@ pub enum Command {
     Concurrency(ConcurrencyArgs),
     /// List, show, pause and resume queues, and bound how many of their runs are held
     Queue(QueueArgs),
+    /// List and show what runs have to show: texts, tables, links, images, progress
+    Artifact(ArtifactArgs),
+    /// List, set, show and delete named values that runs share
+    Variable(VariableArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
     /// Start all of Tidegate in this process: one port, nothing to install

@@ -1,10 +1,11 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …` and `tidegate bulk …` ask a
-//! server through the public API and show the answer; `tidegate dev` is all four services in one process; `tidegate server NAME` is one of them. Nothing here can
-//! do what a client could not.
+//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate artifact …`,
+//! `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the answer; `tidegate dev` is
+//! all four services in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
 
 mod args;
+mod artifact;
 mod bulk;
 mod concurrency;
 mod demo;
@@ -15,6 +16,7 @@ mod output;
 mod queue;
 mod run;
 mod server;
+mod variable;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -37,6 +39,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Deployment(args) => deployment::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Queue(args) => queue::main(args),
+        args::Command::Artifact(args) => artifact::main(args),
+        args::Command::Variable(args) => variable::main(args),
         args::Command::Bulk(args) => bulk::main(args),
         args::Command::Dev(args) => dev::main(args),
         args::Command::Server(args) => server::main(args),

@@ -134,7 +134,7 @@ pub(super) fn failure_json(failure: &Failure) -> Value {
     })
 }
 
-fn payload_json(value: &Payload) -> Value {
+pub(super) fn payload_json(value: &Payload) -> Value {
     let encoding = payload::encoding(value);
     if let Some(reference) = &value.reference {
         let (size, id) = (reference.size_bytes, &reference.object_id);

@@ -1,6 +1,7 @@
 //! How answers look: tables and trees for people, JSON for programs. Pure functions of messages and a time, so
 //! that snapshots hold them.
 
+mod artifact;
 mod bulk;
 mod concurrency;
 mod deployment;
@@ -13,7 +14,9 @@ mod table;
 mod tests;
 mod text;
 mod tree;
+mod variable;
 
+pub use artifact::{artifact_detail, artifact_json, artifact_table};
 pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
 pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
 pub use deployment::{deployment_detail, deployment_json, deployment_table, version_json, version_table};
@@ -24,3 +27,4 @@ pub use queue::{queue_detail, queue_detail_json, queue_json, queue_table};
 pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};
+pub use variable::{variable_json, variable_table};

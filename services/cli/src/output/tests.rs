@@ -407,3 +407,61 @@ fn deployments() {
     let shown = [deployment_json(&nightly), version_json(&versions[1])];
     insta::assert_snapshot!(format!("{:#}", json!(shown)));
 }
+
+#[test]
+fn artifacts() {
+    use tidegate_proto::v1::{Artifact, ArtifactType};
+
+    let progress = Artifact {
+        id: "0190b6a4-7d3c-7e1f-8a2b-000000000001".into(),
+        namespace: "default".into(),
+        r#type: ArtifactType::Progress.into(),
+        progress: Some(62.5),
+        description: "import\u{1b}\nof today".into(),
+        created_at: at(1),
+        updated_at: at(9),
+        ..Artifact::default()
+    };
+    let report = Artifact {
+        id: "0190b6a4-7d3c-7e1f-8a2b-000000000002".into(),
+        key: "daily-report".into(),
+        version: 3,
+        r#type: ArtifactType::Markdown.into(),
+        description: String::new(),
+        progress: None,
+        labels: [("team".into(), "ml".into())].into(),
+        data: Some(payload::json("\"# Report\\n\\nall\\u001b well\"")),
+        run_id: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+        root_run_id: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+        ..progress.clone()
+    };
+    let link = Artifact {
+        r#type: ArtifactType::Link.into(),
+        data: Some(payload::json("{\"link\":\"https://example.com\"}")),
+        ..report.clone()
+    };
+    insta::assert_snapshot!(artifact_table(&[progress.clone(), report.clone()]));
+    insta::assert_snapshot!(artifact_detail(&progress));
+    insta::assert_snapshot!(artifact_detail(&report));
+    insta::assert_snapshot!(artifact_detail(&link));
+    let shown = [artifact_json(&progress), artifact_json(&link)];
+    insta::assert_snapshot!(format!("{:#}", json!(shown)));
+}
+
+#[test]
+fn variables() {
+    use tidegate_proto::v1::Variable;
+
+    let variable = Variable {
+        name: "regions".into(),
+        value_json: "[\"eu\", 2.5]".into(),
+        tags: vec!["prod".into(), "geo".into()],
+        description: "where we\u{1b} are".into(),
+        etag: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+        created_at: at(1),
+        updated_at: at(9),
+    };
+    let long = Variable { name: "long".into(), value_json: "1".repeat(80), ..Variable::default() };
+    insta::assert_snapshot!(variable_table(&[variable.clone(), long]));
+    insta::assert_snapshot!(format!("{:#}", variable_json(&variable)));
+}
