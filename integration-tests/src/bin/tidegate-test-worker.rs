@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tidegate_sdk::{
-    CancellationToken, Client, Context, Error, Level, NonRetryable, Worker,
+    Artifact, CancellationToken, Client, Context, Error, Level, NonRetryable, Worker,
     core::{End, payload},
     flow, gather,
     proto::{NewRun, RunKind},
@@ -54,6 +54,7 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
         .task("echo", echo)
         .task("fail_until", fail_until)
         .task("refuse", refuse)
+        .task("show", show)
         .task("ask", ask)
         .task("hold", hold)
         .task("hold_first", hold_first)
@@ -111,6 +112,16 @@ async fn fail_until(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
 /// Fails for good.
 async fn refuse(_: Context, why: String) -> anyhow::Result<()> {
     Err(NonRetryable::new(anyhow::anyhow!(why)).into())
+}
+
+/// Keeps a report with this key, and tells of each percent of its progress. Returns the id of the artifact with that.
+async fn show(ctx: Context, key: String) -> anyhow::Result<String> {
+    ctx.create_artifact(Artifact::table(&[("a", 1), ("b", 2)]).key(key).label("team", "ml")).await?;
+    let progress = ctx.create_artifact(Artifact::progress(0.0).description("of the import")).await?;
+    for percent in 1..=100 {
+        ctx.write_progress(&progress.id, f64::from(percent));
+    }
+    Ok(progress.id)
 }
 
 /// Waits for a name, in its process or without one. Returns the number of its attempt, and the name.

@@ -12,7 +12,7 @@ async fn run(address: &str, args: &[&str]) -> Ended {
     tidegate(address, &[&["run"], args].concat()).await
 }
 
-async fn tidegate(address: &str, args: &[&str]) -> Ended {
+pub async fn tidegate(address: &str, args: &[&str]) -> Ended {
     let env = [("TIDEGATE_ADDRESS".to_owned(), address.to_owned())];
     Process::start(&program("tidegate"), args, env).ended(DEADLINE).await
 }

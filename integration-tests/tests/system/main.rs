@@ -2,6 +2,7 @@
 //! separate one (four services on Postgres and Redis, workers as processes of their own).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod artifacts;
 mod binaries;
 mod bounded;
 mod cancel;
@@ -30,6 +31,7 @@ mod rust_client;
 mod rust_examples;
 mod rust_functions;
 mod traceable;
+mod variables;
 mod way_of_a_run;
 mod whole_tree;
 mod worker_stream;

@@ -35,6 +35,8 @@ async fn lists_and_calls(address: &str, services: &[&str]) {
             "tidegate.v1.ConcurrencyService" => ("ListConcurrencyLimits", "{}", "{"),
             "tidegate.v1.DeploymentService" => ("ListDeployments", "{}", "{"),
             "tidegate.v1.QueueService" => ("ListQueues", "{}", "{"),
+            "tidegate.v1.ArtifactService" => ("ListArtifacts", "{}", "{"),
+            "tidegate.v1.VariableService" => ("ListVariables", "{}", "{"),
             "tidegate.v1.SystemService" => ("GetVersion", "{}", "\"version\""),
             "tidegate.v1.SessionService" => (
                 "Session",
@@ -64,6 +66,8 @@ const API: &[&str] = &[
     "tidegate.v1.ConcurrencyService",
     "tidegate.v1.DeploymentService",
     "tidegate.v1.QueueService",
+    "tidegate.v1.ArtifactService",
+    "tidegate.v1.VariableService",
     "tidegate.v1.SystemService",
     "tidegate.internal.v1.RunEngineService",
 ];
