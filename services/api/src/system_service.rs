@@ -87,10 +87,20 @@ impl SystemService for Service {
             max_required_worker_labels: size(limits::MAX_REQUIRED_LABELS),
             max_fairness_key_size_bytes: size(limits::MAX_NAME_SIZE),
             max_worker_labels: size(limits::MAX_WORKER_LABELS),
+            max_artifacts: number(limits::MAX_ARTIFACTS),
+            max_artifact_versions: number(limits::MAX_ARTIFACT_VERSIONS),
+            max_artifact_description_size_bytes: size(limits::MAX_ARTIFACT_DESCRIPTION_SIZE),
+            max_variables: number(limits::MAX_VARIABLES),
+            max_variable_size_bytes: size(limits::MAX_VARIABLE_SIZE),
+            max_variable_description_size_bytes: size(limits::MAX_VARIABLE_DESCRIPTION_SIZE),
         }))
     }
 }
 
 fn size(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+fn number(limit: u64) -> u32 {
     u32::try_from(limit).unwrap_or(u32::MAX)
 }
