@@ -1,9 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use tidegate_sdk_core::{self as core, LogLine, Options, proto, wall_clock};
 
 use crate::{
+    artifact::{Artifact, new_artifact},
     errors, local,
     new_run::{NewRun, duration},
     of_process::OfProcess,
@@ -243,6 +244,98 @@ impl Client {
         Ok(Op::start(self.core.runtime(), async move { core.find_run(request).await }, |py, run| {
             Ok(Py::new(py, Run(Arc::new(run)))?.into_any())
         }))
+    }
+
+    /// Keeps an artifact of the run `run_id` (empty: of none); `data` is `(encoding, bytes)`. The result is an `Artifact`
+    /// without its data.
+    #[pyo3(signature = (*, r#type, key, description, progress, data, labels, run_id, epoch))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn create_artifact(
+        &self,
+        r#type: &str,
+        key: String,
+        description: String,
+        progress: Option<f64>,
+        data: Option<(String, Vec<u8>)>,
+        labels: BTreeMap<String, String>,
+        run_id: String,
+        epoch: u64,
+    ) -> PyResult<Op> {
+        let new = new_artifact(r#type, key, description, progress, data, labels, run_id, epoch)?;
+        let core = self.core.clone();
+        let creating = async move { core.create_artifact(new).await };
+        Ok(Op::start(self.core.runtime(), creating, |py, made| Ok(Py::new(py, Artifact(made))?.into_any())))
+    }
+
+    /// An artifact with its data: by its id, or by its key the newest version.
+    #[pyo3(signature = (*, id="", key=""))]
+    fn get_artifact(&self, id: &str, key: &str) -> Op {
+        let name = if id.is_empty() {
+            core::ArtifactName::Latest(key.to_owned())
+        } else {
+            core::ArtifactName::Id(id.to_owned())
+        };
+        let core = self.core.clone();
+        let getting = async move { core.artifact(name).await };
+        Op::start(self.core.runtime(), getting, |py, found| Ok(Py::new(py, Artifact(found))?.into_any()))
+    }
+
+    /// Tells how far something is, by its artifact. Never waits.
+    fn write_progress(&self, artifact_id: String, percent: f64, description: Option<String>, epoch: u64) {
+        self.core.write_progress(core::Progress { artifact_id, percent, description, epoch });
+    }
+
+    /// Makes or changes a variable; the result is True where it was made.
+    #[pyo3(signature = (name, value_json, *, tags, description, overwrite))]
+    fn set_variable(
+        &self,
+        name: String,
+        value_json: String,
+        tags: Vec<String>,
+        description: String,
+        overwrite: bool,
+    ) -> Op {
+        let request = proto::SetVariableRequest {
+            name,
+            value_json,
+            tags,
+            description,
+            overwrite,
+            ..Default::default()
+        };
+        let core = self.core.clone();
+        Op::start(self.core.runtime(), async move { core.set_variable(request).await }, |py, (_, created)| {
+            Ok(created.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
+    }
+
+    /// A variable: `(JSON, tags, description)`, or None.
+    fn get_variable(&self, name: String) -> Op {
+        let core = self.core.clone();
+        let getting = async move {
+            match core.variable(&name).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                found => found.map(Some),
+            }
+        };
+        Op::start(self.core.runtime(), getting, |py, found| {
+            let found = found.map(|found| (found.value_json, found.tags, found.description));
+            Ok(found.into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
+    /// Takes a variable away; the result is False where there was none.
+    fn delete_variable(&self, name: String) -> Op {
+        let core = self.core.clone();
+        let deleting = async move {
+            match core.delete_variable(&name, false).await {
+                Err(error) if error.is_not_found() => Ok(false),
+                done => done.map(|()| true),
+            }
+        };
+        Op::start(self.core.runtime(), deleting, |py, done| {
+            Ok(done.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
     }
 
     /// A page of the runs that `filter` selects, newest first: `(runs, next page token)`.

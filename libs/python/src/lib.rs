@@ -4,6 +4,7 @@
 //! ([`callbacks`]) that a Python thread empties, and what Python waits for is an [`op::Op`] that is waited for with
 //! the lock released. So a busy interpreter delays no heartbeat.
 
+mod artifact;
 mod callbacks;
 mod client;
 mod codecs;
@@ -26,6 +27,7 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::{
+        artifact::Artifact,
         callbacks::next_callbacks,
         client::Client,
         codecs::Codecs,

@@ -125,6 +125,8 @@ class RunContext:
         self._lock = threading.Lock()
         #: Numbers the calls of this attempt: a later one that makes the same finds their runs.
         self._calls = _core.ChildCalls(run_id, epoch)
+        #: Under which the attempt has its run.
+        self._epoch = epoch
         self._pool: Optional[ThreadPoolExecutor] = None
         self._cancelled: list[Callable[[], None]] = []
         self._children: list[Future[Any]] = []
