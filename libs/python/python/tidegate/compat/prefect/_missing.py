@@ -10,10 +10,9 @@ _INSTEAD = {
     "prefect.Flow.from_source": "install the code where it is served, and import the flow",
     "prefect.Flow.visualize": "look at a run of it: `tidegate run tree`",
     "prefect.agent": _SERVE,
-    "prefect.artifacts": "Tidegate has none yet; log what is to be shown, or return it",
-    "prefect.assets": "log what was made, or return it",
+    "prefect.assets": "say what was made in an artifact (`prefect.artifacts`)",
     "prefect.automations": "use hooks, such as `on_failure`",
-    "prefect.blocks": "read secrets and settings from the environment",
+    "prefect.blocks": "read secrets and settings from the environment, and other values from `prefect.variables`",
     "prefect.cli": "use the command `tidegate`",
     "prefect.client.schemas.actions": "use the methods of the client, or `flow.to_deployment`",
     "prefect.client.schemas.schedules": _SCHEDULES,
@@ -37,7 +36,6 @@ _INSTEAD = {
     "prefect.task_worker.TaskWorker": "call `prefect.task_worker.serve`",
     "prefect.testing": "use `tidegate.testing`",
     "prefect.transactions.IsolationLevel": "transactions of a process see nothing of others; take a slot by `concurrency`",
-    "prefect.variables": "Tidegate has none yet; read values from the environment",
     "prefect.workers": _SERVE,
 }
 

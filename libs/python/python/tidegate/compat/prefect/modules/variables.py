@@ -1,0 +1,5 @@
+"""`prefect.variables`."""
+
+from .._variables import Variable
+
+__all__ = ["Variable"]
