@@ -124,6 +124,9 @@ def arguments_of(function: Function[Any, Any], parameters: Optional[tuple[str, b
         return function.arguments_of(decoded)
     except TidegateError as error:  # it will not be readable at the next attempt either
         raise NonRetryable(str(error)) from error
+    except Exception as error:  # by a check of the user's own, such as a validator of a model
+        message = f"the arguments of `{function.name}` cannot be checked: {type(error).__name__}: {_text(error)}"
+        raise NonRetryable(message) from error
 
 
 def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> None:
@@ -191,10 +194,18 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
     return End(
         "failed",
         _type_name(type(error)),
-        str(error) or repr(error),
+        _text(error),
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
         non_retryable=isinstance(error, NonRetryable) or not isinstance(error, Exception),
     )
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says; one whose own code fails at that says nothing, and is reported all the same."""
+    try:
+        return str(error) or repr(error)
+    except Exception as cause:
+        return f"(its text cannot be had: {type(cause).__name__} in its __str__)"
 
 
 def _shown(value: Any) -> str:
