@@ -46,7 +46,7 @@ def test_a_worker_says_what_it_serves_and_how_it_stands(
     worker = processes.start("-m", "tidegate", "serve", "process_work", "--queue", queue, "--limit", "3")
     first = next_line(worker, " serves ")
     assert "flow where (process), flow where_async (process), flow where_in_thread (thread), task" in first
-    assert first.endswith(f"from {queue}, 3 tasks and 100 flows at once, at {server}")
+    assert first.endswith(f"from {queue}, 3 tasks and 10 flows at once, at {server}")
     next_line(worker, "^running 0, done 0, failed 0, connected$")
     path = tmp_path / "pids"
     waiting = work.waits_for_file.with_options(queue=queue).delay(str(path))
@@ -68,6 +68,26 @@ def test_a_path_names_functions_too(processes: Processes, server: str, queue: st
     worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue, "--limit", "3")
     assert f"serves flow where (process) from {queue}, 3 flows at once" in next_line(worker, " serves ")
     assert work.where.with_options(queue=queue).delay().result(timeout=PATIENCE)[1] == worker.pid
+
+
+def test_flows_in_threads_may_be_many(processes: Processes, server: str, queue: str) -> None:
+    target = str(HERE / "process_work.py") + ":where_in_thread"
+    worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue)
+    assert f"serves flow where_in_thread (thread) from {queue}, 100 flows at once" in next_line(worker, " serves ")
+
+
+def test_a_backlog_of_flows_is_few_processes(
+    processes: Processes, server: str, queue: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "pids"
+    target = str(HERE / "process_work.py") + ":waits_for_file"
+    worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue)
+    handles = [work.waits_for_file.with_options(queue=queue).delay(str(path)) for _ in range(15)]
+    until(lambda: path.exists() and len(path.read_text().splitlines()) == 10)
+    assert [handle.state.type for handle in handles].count("RUNNING") == 10
+    Path(f"{path}.go").touch()
+    assert [handle.result(timeout=PATIENCE) for handle in handles] == ["went on"] * 15
+    assert len(set(path.read_text().splitlines())) == 15 and worker.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         help="module:function, path.py:function, or without a function: all flows and tasks defined there",
     )
     serving.add_argument("--limit", type=int, help="tasks at once (default: 10); where only flows are served, flows")
-    serving.add_argument("--flow-limit", type=int, help="flows at once (default: 100)")
+    serving.add_argument("--flow-limit", type=int, help="flows at once (default: 10; 100 where all have threads)")
     serving.add_argument("--queue", action="append", default=[], help="where to take runs from; may be repeated")
     serving.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="of this worker")
     serving.add_argument("--drain-seconds", type=float, default=30.0, help="how long work may go on after a signal")

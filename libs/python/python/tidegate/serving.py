@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _TIMEOUT_GRACE_SECONDS = 5.0
 #: How long threads that have nothing more to do may take to end, in seconds.
 _IDLE_SECONDS = 1.0
-#: Tasks and flows at once, unless it is said.
-_TASKS, _FLOWS = 10, 100
+#: Tasks at once, unless it is said, and flows: those with processes, which take memory, and those in threads.
+_TASKS, _PROCESS_FLOWS, _THREAD_FLOWS = 10, 10, 100
+#: Processes that tasks share are kept, while they have nothing to do, up to this number or that of the processors.
+_IDLE_PROCESSES = 4
 #: What a worker may have of either.
 _MAX_SLOTS = 10_000
 #: They have a worker take no more; a second one ends it.
@@ -54,7 +56,9 @@ def serve(
 
     :param limit: tasks at once, 1 to 10,000; async ones share an event loop. Default: 10. Where only flows are served: flows
         at once.
-    :param flow_limit: flows at once, 1 to 10,000; they mostly wait for their children. Default: 100.
+    :param flow_limit: flows at once, 1 to 10,000. Default: 10, because each has a process; 100 where all of them have
+        `execution="thread"`. A flow keeps its place while it waits for its children, so say more where many flows wait for
+        runs of flows that this worker is to execute.
     :param queues: where to take runs from. 1 to 64.
     :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
     :param labels: what tells this worker from others: it gets the runs that require no label which it lacks
@@ -70,7 +74,7 @@ def serve(
     if flow_limit is None and all(kind == "flow" for kind, _ in served):
         flow_limit = limit
     n_tasks = _slots("limit", _TASKS if limit is None else limit)
-    n_flows = _slots("flow_limit", _FLOWS if flow_limit is None else flow_limit)
+    n_flows = _slots("flow_limit", _default_flows(served) if flow_limit is None else flow_limit)
     heartbeat_line_seconds()  # a wrong one is told here
 
     def make() -> Serving:
@@ -85,6 +89,11 @@ def serve(
 
 def _slots(name: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_SLOTS:
+def _default_flows(served: dict[tuple[str, str], Function[Any, Any]]) -> int:
+    have_processes = any(kind == "flow" and served[kind, name].execution == "process" for kind, name in served)
+    return _PROCESS_FLOWS if have_processes else _THREAD_FLOWS
+
+
         return value
     raise InvalidArgument(f"serve({name}={value!r}): it is a whole number from 1 to {_MAX_SLOTS:,}")
 
