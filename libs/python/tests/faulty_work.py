@@ -1,10 +1,13 @@
 """What the workers of `test_faults.py` serve: `python faulty_work.py QUEUE`."""
 
+import os
 import sys
+import time
 
 from pydantic import BaseModel, field_validator
 
-from tidegate import flow, serve, task
+from process_work import note
+from tidegate import flow, pause, serve, task
 
 
 class Picky(BaseModel):
@@ -48,6 +51,80 @@ def raises_mute_in_process() -> None:
     raise Mute
 
 
+@task
+def works() -> None: ...
+
+
+@task
+async def works_async() -> None: ...
+
+
+@flow(max_crashes=0)
+def is_fresh() -> int:
+    return os.getpid()
+
+
+open_files: list[int] = []
+
+
+@task
+def opens_files() -> None:
+    """All that this process may."""
+    try:
+        while True:
+            open_files.append(os.dup(0))
+    except OSError:
+        pass
+
+
+@task
+def closes_files() -> None:
+    while open_files:
+        os.close(open_files.pop())
+
+
+@flow(timeout_seconds=1)
+def takes(data: bytes) -> None: ...
+
+
+@flow
+def pauses_wrongly() -> None:
+    pause("approval", timeout=-1)
+
+
+def call_back(parameters: dict) -> None:
+    """Takes its time."""
+    note(parameters["path"], "begins")
+    while not os.path.exists(f"{parameters['path']}.go"):
+        time.sleep(0.02)
+    time.sleep(1)
+    note(parameters["path"], "ends")
+
+
+@flow(on_completion=call_back)
+def calls_back(path: str) -> None: ...
+
+
+@task(on_completion=call_back)
+def calls_back_in_thread(path: str) -> None: ...
+
+
+def break_worker() -> None:
+    """Has the worker itself fail at every run."""
+    from tidegate import serving
+    from tidegate._process import attempt
+
+    def facts_of(*_: object) -> None:
+        raise LookupError("a fault of the worker")
+
+    serving.facts_of = attempt.facts_of = facts_of
+
+
 if __name__ == "__main__":
-    functions = [checks, checks_async, checks_in_process, raises_mute, raises_mute_async, raises_mute_in_process]
-    serve(*functions, queues=[sys.argv[1]])
+    if sys.argv[2:] == ["broken"]:
+        break_worker()
+    serve(
+        checks, checks_async, checks_in_process, raises_mute, raises_mute_async, raises_mute_in_process,
+        works, works_async, is_fresh, opens_files, closes_files, takes, pauses_wrongly, calls_back, calls_back_in_thread,
+        queues=[sys.argv[1]],
+    )

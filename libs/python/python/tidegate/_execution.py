@@ -125,7 +125,7 @@ def arguments_of(function: Function[Any, Any], parameters: Optional[tuple[str, b
     except TidegateError as error:  # it will not be readable at the next attempt either
         raise NonRetryable(str(error)) from error
     except Exception as error:  # by a check of the user's own, such as a validator of a model
-        message = f"the arguments of `{function.name}` cannot be checked: {type(error).__name__}: {_text(error)}"
+        message = f"the arguments of `{function.name}` cannot be checked: {type(error).__name__}: {text_of(error)}"
         raise NonRetryable(message) from error
 
 
@@ -194,13 +194,13 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
     return End(
         "failed",
         _type_name(type(error)),
-        _text(error),
+        text_of(error),
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
         non_retryable=isinstance(error, NonRetryable) or not isinstance(error, Exception),
     )
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """What an exception says; one whose own code fails at that says nothing, and is reported all the same."""
     try:
         return str(error) or repr(error)

@@ -6,6 +6,8 @@ import math
 import os
 import sys
 import threading
+from contextlib import contextmanager
+from typing import Iterator
 
 from .errors import InvalidArgument
 
@@ -20,11 +22,29 @@ def say(line: str) -> None:
 
 
 class Tally:
-    """How the attempts of a worker have ended."""
+    """How the attempts of a worker have ended, and how many are about to: they are reported, and their hooks called."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._ends: dict[str, int] = {}
+        self._n_ending = 0
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Around the report of an end, and what follows it."""
+        with self._lock:
+            self._n_ending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_ending -= 1
+                self._lock.notify_all()
+
+    def await_ends(self, seconds: float) -> None:
+        """Waits, up to `seconds`, until none is about to end."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._n_ending, seconds)
 
     def add(self, end: str) -> None:
         """One has ended so, in the words of the core."""

@@ -49,12 +49,12 @@ class ProcessPoolTaskRunner(TaskRunner):
     not end by itself.
     """
 
-    #: Runs at once. Default: one for each processor.
+    #: Runs at once. Default: one for each processor that this process may use.
     max_workers: int = 0
 
     def __post_init__(self) -> None:
         if self.max_workers == 0:
-            object.__setattr__(self, "max_workers", os.cpu_count() or 1)
+            object.__setattr__(self, "max_workers", n_processors())
         _check(self, "max_workers", self.max_workers)
 
     @property
@@ -80,6 +80,14 @@ class AsyncTaskRunner(TaskRunner):
 def _check(runner: TaskRunner, name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidArgument(f"{type(runner).__name__}({name}={value!r}): it is a whole number from 1")
+
+
+def n_processors() -> int:
+    """Those that this process may use; 1 where the system does not say."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not everywhere
+        return os.cpu_count() or 1
 
 
 def runner_of(given: Any) -> Any:

@@ -11,9 +11,9 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Iterable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _dual, _execution, _process, _progress, hooks
+from . import _connection, _core, _dual, _execution, _process, _progress, hooks, runners
 from ._connection import client
 from ._interrupt import Control
 from ._lazy import asyncio
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: How long code that is out of time, and was interrupted, has before its end is reported without it, in seconds.
 _TIMEOUT_GRACE_SECONDS = 5.0
+#: How long the hooks of the last runs may take when a worker ends, in seconds.
+_HOOKS_SECONDS = 10.0
 #: How long threads that have nothing more to do may take to end, in seconds.
 _IDLE_SECONDS = 1.0
 #: Tasks at once, unless it is said, and flows: those with processes, which take memory, and those in threads.
@@ -87,13 +89,13 @@ def serve(
     return _serve_async(make)
 
 
-def _slots(name: str, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_SLOTS:
 def _default_flows(served: dict[tuple[str, str], Function[Any, Any]]) -> int:
     have_processes = any(kind == "flow" and served[kind, name].execution == "process" for kind, name in served)
     return _PROCESS_FLOWS if have_processes else _THREAD_FLOWS
 
 
+def _slots(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_SLOTS:
         return value
     raise InvalidArgument(f"serve({name}={value!r}): it is a whole number from 1 to {_MAX_SLOTS:,}")
 
@@ -163,18 +165,27 @@ class Serving:
         # Before the worker takes runs: a process that cannot import what it needs is a mistake to be told at once.
         _progress.turn_off()
         self._processes = _warm_pool(served)
+        if self._processes is not None:
+            from ._process.attempt import ProcessAttempt
+
+            self._process_attempt = ProcessAttempt  # imported now, while there are files to be had for it
         kinds = {kind for kind, _ in served}
         task_slots = limit if "task" in kinds else 0
         flow_slots = flow_limit if "flow" in kinds else 0
-        self._worker = _core.Worker(
-            client(),
-            queues=queues,
-            functions=list(served),
-            task_slots=task_slots,
-            flow_slots=flow_slots,
-            drain_grace=drain_seconds,
-            labels=labels,
-        )
+        try:
+            self._worker = _core.Worker(
+                client(),
+                queues=queues,
+                functions=list(served),
+                task_slots=task_slots,
+                flow_slots=flow_slots,
+                drain_grace=drain_seconds,
+                labels=labels,
+            )
+        except BaseException:
+            if self._processes is not None:
+                self._processes.close(0.0)
+            raise
         # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
         self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
         self._signal: Optional[int] = None
@@ -209,7 +220,7 @@ class Serving:
                 self._start(attempt)
             self._tell_connection()
             if every and time.monotonic() >= next_line:
-                next_line += every
+                next_line = time.monotonic() + every
                 self._tell_how_it_stands()
             if not attempts and self._worker.stopped(0.0):  # raises why it was refused
                 break
@@ -222,6 +233,7 @@ class Serving:
     def _end(self, earlier: dict[signal.Signals, Any]) -> None:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+        self._tally.await_ends(_HOOKS_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             self._processes.close()
@@ -259,14 +271,39 @@ class Serving:
             attempt.finish("crashed", f"this worker does not serve the {attempt.kind} `{attempt.name}`")
             self._tally.add("crashed")
         elif function.execution == "process":
-            from ._process.attempt import ProcessAttempt
-
             assert self._processes is not None
-            self._pool.submit(ProcessAttempt(attempt, function, self._tally, self._processes).run)
+            in_process = self._process_attempt(attempt, function, self._tally, self._processes)
+            self._pool.submit(_to_its_end, attempt, self._tally, in_process.run)
         elif function.is_async:
-            asyncio.run_coroutine_threadsafe(_run_async(attempt, function, self._tally), _execution.async_loop())
+            code = _run_async(attempt, function, self._tally)
+            asyncio.run_coroutine_threadsafe(_to_its_end_async(attempt, self._tally, code), _execution.async_loop())
         else:
-            self._pool.submit(_run, attempt, function, self._tally)
+            self._pool.submit(_to_its_end, attempt, self._tally, _run, attempt, function, self._tally)
+
+
+def _to_its_end(attempt: _core.Attempt, tally: Tally, run: Callable[..., None], *arguments: Any) -> None:
+    """Executes an attempt. Whatever fails beside its code is an end of it too, and seen by people."""
+    try:
+        run(*arguments)
+    except BaseException as error:
+        _crash(attempt, tally, error)
+
+
+async def _to_its_end_async(attempt: _core.Attempt, tally: Tally, code: Coroutine[Any, Any, None]) -> None:
+    """As :func:`_to_its_end`."""
+    try:
+        await code
+    except BaseException as error:
+        _crash(attempt, tally, error)
+        raise
+
+
+def _crash(attempt: _core.Attempt, tally: Tally, error: BaseException) -> None:
+    say(f"{attempt.kind} {attempt.name}, run {attempt.run_id}, crashed in the worker:")
+    traceback.print_exception(type(error), error, error.__traceback__)
+    attempt.start()
+    attempt.finish("crashed", f"the worker failed at executing it: {type(error).__name__}: {_execution.text_of(error)}")
+    tally.add("crashed")
 
 
 def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Pool]:
@@ -278,7 +315,9 @@ def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Po
     from ._process.process import CannotStart
 
     try:
-        pool = Pool(functions)
+        # As many kept as can compute at once; the others have been of use for a peak.
+        n_processors = runners.n_processors()
+        pool = Pool(functions, max_idle=max(_IDLE_PROCESSES, n_processors), max_starts=n_processors)
         pool.warm()
     except (CannotStart, PicklingError) as error:
         raise InvalidArgument(str(error)) from None
@@ -341,10 +380,11 @@ class _Attempt:
             self._timer.start()
 
     def _give_up(self, end: str) -> None:
-        heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
-        state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
-        if state is not None:
-            hooks.run_hooks(self.function, self.context, state)
+        with self._tally.ending():
+            heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
+            state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
+            if state is not None:
+                hooks.run_hooks(self.function, self.context, state)
 
     def finish(self, outcome: _execution.Outcome) -> Optional[_core.Op]:
         """Reports the end; the operation tells the state for the hooks, where there are any."""
@@ -360,17 +400,19 @@ class _Attempt:
 
     def settle(self, outcome: _execution.Outcome) -> None:
         """Reports the end, and calls the hooks."""
-        heard = self.finish(outcome)
-        state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
-        if state is not None:
-            hooks.run_hooks(self.function, self.context, state, outcome)
+        with self._tally.ending():
+            heard = self.finish(outcome)
+            state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
+            if state is not None:
+                hooks.run_hooks(self.function, self.context, state, outcome)
 
     async def settle_async(self, outcome: _execution.Outcome) -> None:
         """As :meth:`settle`."""
-        heard = self.finish(outcome)
-        state = await _dual.Pending(hooks.state_after(heard, self.control, self.attempt.run_id))
-        if state is not None:
-            await hooks.run_hooks_async(self.function, self.context, state, outcome)
+        with self._tally.ending():
+            heard = self.finish(outcome)
+            state = await _dual.Pending(hooks.state_after(heard, self.control, self.attempt.run_id))
+            if state is not None:
+                await hooks.run_hooks_async(self.function, self.context, state, outcome)
 
 
 def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
@@ -390,7 +432,7 @@ async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally
         return await running.settle_async(_execution.Outcome("failed", error=error))
     try:
         outcome = await _execution.execute_async(function, arguments, running.context, running.control)
-    except BaseException as error:  # the loop ends
+    except asyncio.CancelledError as error:  # raised by its code itself, or the loop ends
         running.finish(_execution.Outcome("failed", error=error))
         raise
     await running.settle_async(outcome)

@@ -16,8 +16,9 @@ from ..states import State
 from .death import Death
 from .execution import Execution, log_death, next_number
 from .pool import Pool
-from .process import CannotStart
+from .process import CannotStart, Process
 from .protocol import Assign, Done
+
 
 class ProcessAttempt:
     """One attempt on its way. The lease and the reports are this process's, the code is the child's."""
@@ -39,7 +40,16 @@ class ProcessAttempt:
         except CannotStart as error:
             attempt.start()
             cause, _, details = str(error).partition("\n")
-            return self._finish(self._crash(Death(cause, details)))
+            with self._tally.ending():
+                return self._finish(self._crash(Death(cause, details)))
+        try:
+            self._execute(process)
+        except BaseException:
+            self._pool.discard(process)
+            raise
+
+    def _execute(self, process: Process) -> None:
+        attempt = self._attempt
         facts = facts_of(attempt, self._function, self._span.traceparent)
         assign = Assign(next_number(), pickle.dumps(self._function), facts, attempt.parameters)
         execution = Execution(process, assign, attempt.pauser())
@@ -48,19 +58,20 @@ class ProcessAttempt:
         attempt.start()
         ended = execution.run()
         del watch
-        if isinstance(ended, Done):
-            state = self._report(ended.end)
-            if hooks.has_end_hooks(self._function):
-                execution.settle(state)
-            if self._function.kind == "task" and control.stopped is None:
-                self._pool.give_back(process)
-            else:
-                self._pool.dismiss(process)
-            return
-        self._pool.discard(process)
-        if control.stopped is not None:
-            return self._finish(end_of(Outcome("stopped"), control, self._function.name))
-        self._finish(self._crash(ended))
+        with self._tally.ending():
+            if isinstance(ended, Done):
+                state = self._report(ended.end)
+                if hooks.has_end_hooks(self._function):
+                    execution.settle(state)
+                if self._function.kind == "task" and control.stopped is None:
+                    self._pool.give_back(process)
+                else:
+                    self._pool.dismiss(process)
+                return
+            self._pool.discard(process)
+            if control.stopped is not None:
+                return self._finish(end_of(Outcome("stopped"), control, self._function.name))
+            self._finish(self._crash(ended))
 
     def _crash(self, death: Death) -> End:
         attempt = self._attempt

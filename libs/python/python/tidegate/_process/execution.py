@@ -59,11 +59,13 @@ class Execution:
 
     def run(self) -> Union[Done, Death]:
         """Has the child execute the run, and waits for the end of either."""
+        # Never with the lock: a child that does not listen would keep the timers from killing it.
+        self._process.send(self._assign)
         with self._lock:
             self._is_assigned = True
-            self._process.send(self._assign)
-            if self._said is not None:
-                self._process.send(self._said)
+            said = self._said
+        if said is not None:
+            self._process.send(said)
         try:
             while True:
                 word = self._process.receive()
@@ -100,9 +102,10 @@ class Execution:
             for timer in self._timers:
                 timer.daemon = True
                 timer.start()
-            self._said = Stop(self._assign.number, kind, message, grace)
-            if self._is_assigned:
-                self._process.send(self._said)
+            self._said = said = Stop(self._assign.number, kind, message, grace)
+            is_assigned = self._is_assigned
+        if is_assigned:
+            self._process.send(said)
 
     def tell_stop(self, kind: str, message: str, grace: float) -> None:
         """Tells the child alone: who calls it waits no longer, and sees to the rest."""
@@ -114,15 +117,21 @@ class Execution:
                 step()
 
     def _pause(self, word: Pause) -> None:
+        def refuse(error: Exception) -> None:
+            self._process.send(Resumed(word.number, word.pause, None, error))
+
         def answer() -> None:
             try:
                 resumed = Resumed(word.number, word.pause, op.result(), None)
             except Exception as error:
-                resumed = Resumed(word.number, word.pause, None, error)
+                return refuse(error)
             self._process.send(resumed)
 
         assert self._pauser is not None
-        op = self._pauser.pause(word.key, **word.options)
+        try:
+            op = self._pauser.pause(word.key, **word.options)
+        except Exception as error:  # a wrong option, which is the code's own to hear of
+            return refuse(error)
         with self._lock:
             self._pauses[word.pause] = op  # dropped, it would not wait any longer
         op.subscribe(answer)

@@ -14,6 +14,7 @@ from .._interrupt import Control
 from .._runtime import RunContext
 from ..errors import Interrupted, PayloadError, RunCrashed
 from ..functions import Function
+from ..runners import n_processors
 from .death import Death
 from .execution import Execution, log_death, next_number
 from .pool import Pool
@@ -167,7 +168,7 @@ def _pool() -> Pool:
     global _made
     with _lock:
         if _made is None:
-            _made = Pool([], n_spares=0, max_idle=os.cpu_count() or 1, is_interruptible=True)
+            _made = Pool([], n_spares=0, max_idle=n_processors(), is_interruptible=True)
         return _made
 
 
