@@ -1,13 +1,20 @@
 """What the workers of `test_faults.py` serve: `python faulty_work.py QUEUE`."""
 
+import gc
 import os
 import sys
 import time
+import weakref
 
+import tidegate._process
 from pydantic import BaseModel, field_validator
 
 from process_work import note
 from tidegate import flow, pause, serve, task
+
+# A process that executes runs has to wait here, where it is told to, as one does that imports much.
+while tidegate._process.is_importing and os.path.exists(os.environ.get("GATE", "")):
+    time.sleep(0.02)
 
 
 class Picky(BaseModel):
@@ -109,6 +116,44 @@ def calls_back(path: str) -> None: ...
 def calls_back_in_thread(path: str) -> None: ...
 
 
+class Large:
+    """As an argument that takes much memory."""
+
+    def __init__(self) -> None:
+        held.append(weakref.ref(self))
+
+    def __reduce__(self) -> tuple:
+        return Large, ()
+
+
+held: list[weakref.ref] = []
+
+
+@task
+def uses(large: Large) -> None: ...
+
+
+@task
+async def uses_async(large: Large) -> None: ...
+
+
+@task
+def fails_with(large: Large) -> None:
+    raise ValueError("no")
+
+
+@task
+def n_held() -> int:
+    """How many of the arguments are still in memory. From now on, nothing goes that is held by a cycle."""
+    gc.disable()
+    return sum(large() is not None for large in held)
+
+
+@flow
+def notes(path: str) -> None:
+    note(path, "executed")
+
+
 def break_worker() -> None:
     """Has the worker itself fail at every run."""
     from tidegate import serving
@@ -125,6 +170,8 @@ if __name__ == "__main__":
         break_worker()
     serve(
         checks, checks_async, checks_in_process, raises_mute, raises_mute_async, raises_mute_in_process,
-        works, works_async, is_fresh, opens_files, closes_files, takes, pauses_wrongly, calls_back, calls_back_in_thread,
+        works, works_async, is_fresh, opens_files, closes_files, takes, pauses_wrongly, notes,
+        uses, uses_async, fails_with, n_held,
+        calls_back, calls_back_in_thread,
         queues=[sys.argv[1]],
     )

@@ -135,6 +135,19 @@ def test_a_worker_that_drains_lets_hooks_end(processes: Processes, queue: str, t
     assert lines_of(path) == [["begins"], ["ends"]]
 
 
+@pytest.mark.parametrize("function", [work.uses, work.uses_async, work.fails_with])
+def test_arguments_are_free_once_a_run_has_ended(processes: Processes, queue: str, function: Any) -> None:
+    processes.worker("faulty_work.py", queue)
+
+    def n_held() -> int:
+        return work.n_held.with_options(queue=queue).delay().result(timeout=PATIENCE)  # type: ignore[no-any-return]
+
+    assert n_held() == 0
+    for _ in range(3):
+        function.with_options(queue=queue).delay(work.Large()).result(timeout=PATIENCE, raise_on_failure=False)
+    until(lambda: n_held() == 0)
+
+
 SCRIPT = """
 import atexit, threading
 import process_work as work

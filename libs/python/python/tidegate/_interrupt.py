@@ -40,8 +40,14 @@ class Control:
             self.stopped = (kind, message)
             if self._interrupt is not None:
                 self._interrupt()
-        if self._on_stop is not None:
-            self._on_stop(kind, message, grace)
+        on_stop = self._on_stop
+        if on_stop is not None:
+            on_stop(kind, message, grace)
+
+    def forget(self) -> None:
+        """The attempt has ended, and nobody is told of a stop any more. So what it held, its arguments above all, is free
+        at once: the callback is a method of what has this."""
+        self._on_stop = None
 
     @contextmanager
     def thread(self) -> Iterator[None]:

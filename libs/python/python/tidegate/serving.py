@@ -391,6 +391,7 @@ class _Attempt:
         if self._timer is not None:
             self._timer.cancel()
         del self._watch
+        self.control.forget()
         end = _execution.end_of(outcome, self.control, self.function.name, self.function.options)
         end = hooks.with_condition(end, self.function, self.context, outcome)
         self.span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
