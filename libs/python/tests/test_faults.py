@@ -37,6 +37,7 @@ def test_a_check_of_arguments_that_raises_is_a_failure(processes: Processes, que
     for function in (work.checks, work.checks_async, work.checks_in_process):
         failure = failure_of(function, queue, {"n": 1})
         assert f"the arguments of `{function.name}` cannot be checked: KeyError: 'no such price list'" in str(failure)
+        assert failure.error_type == "ParameterError"
 
 
 def test_an_exception_that_cannot_tell_its_text_is_a_failure(processes: Processes, queue: str) -> None:

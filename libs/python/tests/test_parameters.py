@@ -346,6 +346,24 @@ class TestWithAServer:
             handle.result(timeout=PATIENCE)
         assert handle.run().attempt == 1
 
+    def test_a_run_fails_by_the_error_that_its_arguments_or_result_have_raised(self, processes: Processes) -> None:
+        queue = f"errors-{uuid.uuid4()}"
+        processes.worker("work_authoring.py", queue)
+
+        def failed(function: Any, *arguments: Any) -> tuple[RunFailed, int]:
+            handle = function.with_options(queue=queue, validate_parameters=False).delay(*arguments)
+            with pytest.raises(RunFailed) as failure:
+                handle.result(PATIENCE)
+            return failure.value, handle.run().attempt
+
+        for function in (work.add_exactly, work.takes_number):
+            failure, _ = failed(function, "many")
+            assert failure.error_type == "ParameterError"
+            assert "is 'many', a str, but has to be `int`" in failure.error_message
+        failure, n_attempts = failed(work.gives_lock)
+        assert (failure.error_type, n_attempts) == ("PayloadError", 1)
+
+
 
 def test_a_refused_call_leaves_nothing_behind(server: str) -> None:
     label = uuid.uuid4().hex

@@ -52,6 +52,15 @@ def add_exactly(a: int, b: int = 1) -> str:
     return f"{a!r} {b!r}"
 
 
+@flow
+def takes_number(n: int) -> None: ...
+
+
+@task(retries=3)
+def gives_lock() -> Any:
+    return threading.Lock()
+
+
 class Greeter:
     """Its instances travel."""
 
@@ -157,6 +166,7 @@ async def asks_async() -> str:
 if __name__ == "__main__":
     serve(
         describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, asks, asks_async,
+        takes_number, gives_lock,
         hooked_flow, hooked_task, hooked_async_task,
         queues=[current_queue],
         drain_seconds=5,

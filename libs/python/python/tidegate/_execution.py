@@ -18,6 +18,7 @@ from ._runtime import DEFAULT_MAX_WORKERS, RunContext, _current, current_run
 from .errors import (
     Interrupted,
     NonRetryable,
+    ParameterError,
     PayloadError,
     RunCancelled,
     RunCrashed,
@@ -49,6 +50,13 @@ class Outcome(NamedTuple):
     error: Optional[BaseException] = None
     #: What to report of it, where another process has found that out already.
     end: Optional[End] = None
+    #: A further attempt would end in the same way.
+    is_final: bool = False
+
+
+def not_begun(error: TidegateError) -> Outcome:
+    """Of a queued run whose arguments could not be read: what does not fit now will not do so at the next attempt."""
+    return Outcome("failed", error=error, is_final=True)
 
 
 def execute(function: Function[Any, Any], arguments: Any, context: RunContext, control: Control) -> Outcome:
@@ -118,15 +126,14 @@ async def execute_async(
 
 
 def arguments_of(function: Function[Any, Any], parameters: Optional[tuple[str, bytes]]) -> dict[str, Any]:
-    """What a queued run is called with."""
+    """What a queued run is called with; what it raises is for :func:`not_begun`."""
     try:
-        decoded = _payload.decode(parameters, f"the arguments of `{function.name}`")
-        return function.arguments_of(decoded)
-    except TidegateError as error:  # it will not be readable at the next attempt either
-        raise NonRetryable(str(error)) from error
+        return function.arguments_of(_payload.decode(parameters, f"the arguments of `{function.name}`"))
+    except TidegateError:
+        raise
     except Exception as error:  # by a check of the user's own, such as a validator of a model
         message = f"the arguments of `{function.name}` cannot be checked: {type(error).__name__}: {text_of(error)}"
-        raise NonRetryable(message) from error
+        raise ParameterError(message) from error
 
 
 def _wait_for_children(context: RunContext, seconds: Optional[float] = None) -> None:
@@ -182,13 +189,13 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
         if kind == "shutdown":
             return End("crashed", control.stopped[1] or "shutdown: the worker ended before the run did")
         return End("cancelled")
-    error = outcome.error
+    error, is_final = outcome.error, outcome.is_final
     if error is None:
         try:
             encoding, data = _payload.encode_result(outcome.value, name, options)
             return End("completed", encoding, data=data)
         except PayloadError as unencodable:
-            error = NonRetryable(str(unencodable))
+            error, is_final = unencodable, True
     if cause := _shutdown.cause_of(error):
         return End("crashed", cause)
     return End(
@@ -196,7 +203,7 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
         _type_name(type(error)),
         text_of(error),
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
-        non_retryable=isinstance(error, NonRetryable) or not isinstance(error, Exception),
+        non_retryable=is_final or isinstance(error, NonRetryable) or not isinstance(error, Exception),
     )
 
 

@@ -19,7 +19,7 @@ from ._interrupt import Control
 from ._lazy import asyncio
 from ._runtime import RunContext, facts_of
 from ._worker_lines import Tally, heartbeat_line_seconds, say
-from .errors import InvalidArgument, NonRetryable
+from .errors import InvalidArgument, TidegateError
 from .functions import Function
 
 if TYPE_CHECKING:
@@ -420,8 +420,8 @@ def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> 
     running = _Attempt(attempt, function, tally)
     try:
         arguments = running.arguments()
-    except NonRetryable as error:
-        return running.settle(_execution.Outcome("failed", error=error))
+    except TidegateError as error:
+        return running.settle(_execution.not_begun(error))
     running.settle(_execution.execute(function, arguments, running.context, running.control))
 
 
@@ -429,8 +429,8 @@ async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally
     running = _Attempt(attempt, function, tally)
     try:
         arguments = running.arguments()
-    except NonRetryable as error:
-        return await running.settle_async(_execution.Outcome("failed", error=error))
+    except TidegateError as error:
+        return await running.settle_async(_execution.not_begun(error))
     try:
         outcome = await _execution.execute_async(function, arguments, running.context, running.control)
     except asyncio.CancelledError as error:  # raised by its code itself, or the loop ends

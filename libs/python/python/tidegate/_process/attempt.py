@@ -10,7 +10,7 @@ from .._execution import End, Outcome, arguments_of, end_of
 from .._interrupt import Control
 from .._runtime import RunContext, facts_of
 from .._worker_lines import Tally, say
-from ..errors import NonRetryable
+from ..errors import TidegateError
 from ..functions import Function
 from ..states import State
 from .death import Death
@@ -87,7 +87,7 @@ class ProcessAttempt:
         context = RunContext(**facts_of(self._attempt, self._function, self._span.traceparent))
         try:
             context.parameters = arguments_of(self._function, self._attempt.parameters)
-        except NonRetryable:
+        except TidegateError:
             pass  # what it died of has nothing to do with them
         hooks.run_hooks(self._function, context, state)
 

@@ -22,7 +22,7 @@ import tidegate._process
 from .. import _execution, codecs, hooks
 from .._interrupt import Control
 from .._runtime import RunContext
-from ..errors import NonRetryable, PayloadError, TidegateError
+from ..errors import PayloadError, TidegateError
 from ..functions import Function
 from ..states import State
 from . import local
@@ -167,8 +167,8 @@ class _Running:
             return self._execute_local(function, assign.arguments, context)
         try:
             arguments = _execution.arguments_of(function, assign.parameters)
-        except NonRetryable as error:
-            outcome = _execution.Outcome("failed", error=error)
+        except TidegateError as error:
+            outcome = _execution.not_begun(error)
         else:
             outcome = self._outcome(function, arguments, context)
         self._executed = (function, context, outcome)
