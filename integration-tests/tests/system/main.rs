@@ -27,6 +27,7 @@ mod reattach;
 mod reflection;
 mod retries;
 mod routing;
+mod rust_calls;
 mod rust_client;
 mod rust_examples;
 mod rust_functions;

@@ -54,6 +54,11 @@ fn try_expand(kind: &str, word: &str, options: TokenStream, function: &ItemFn) -
             const IGNORES_FAILURES: bool = true;
         )
     });
+    let hears = (!options.on_completion.is_empty()).then(|| {
+        quote!(
+            const HEARS_COMPLETION: bool = true;
+        )
+    });
     Ok(quote! {
         #(#outer_attrs)*
         #vis fn #ident(
@@ -72,6 +77,7 @@ fn try_expand(kind: &str, word: &str, options: TokenStream, function: &ItemFn) -
                 const PARAMETERS: &'static [&'static str] = &[#(#names),*];
                 #max_concurrency
                 #ignores
+                #hears
 
                 fn run(
                     self,

@@ -16,6 +16,7 @@ use proc_macro::TokenStream;
 /// Options: `name`, `run_name`, `retries`, `retry_delays`, `retry_backoff`, `max_retry_delay`, `retry_jitter`,
 /// `retry_if`, `retry_on`,
 /// `never_retry_on`, `timeout`, `cancel_grace`, `max_crashes`, `tags`, `labels`, `inherit_labels`, `cache_key`, `cache_expires_after`,
+/// `refresh_cache`,
 /// `queue`, `priority`, `fairness_key`, `concurrency_limits`, `require_labels`, `sticky`, `detached`, `always_new`, `max_concurrency`,
 /// `on_unawaited_failure`, `on_running`, `on_completion`, `on_failure`, `on_cancellation`. The README of `tidegate-sdk` tells what each
 /// means.

@@ -11,7 +11,7 @@ use crate::durations;
 const NAMES: &str = "name, run_name, retries, retry_delays, retry_backoff, max_retry_delay, retry_jitter, \
     retry_on, never_retry_on, retry_if, timeout, cancel_grace, max_crashes, tags, labels, inherit_labels, queue, \
     priority, concurrency_limits, fairness_key, require_labels, sticky, detached, always_new, cache_key, \
-    cache_expires_after, max_concurrency, on_unawaited_failure, on_running, on_completion, on_failure, on_cancellation";
+    cache_expires_after, refresh_cache, max_concurrency, on_unawaited_failure, on_running, on_completion, on_failure, on_cancellation";
 
 /// What the attribute says.
 #[derive(Default)]
@@ -77,6 +77,7 @@ impl Options {
             "inherit_labels" => self.set_flag(option, quote!(inherit_labels))?,
             "sticky" => self.set_flag(option, quote!(sticky))?,
             "detached" => self.set_flag(option, quote!(detached))?,
+            "refresh_cache" => self.set_flag(option, quote!(refresh_cache))?,
             "always_new" => self.set_flag(option, quote!(always_new))?,
             "retry_if" => self.retry_if = Some(one_path(option)?),
             "max_concurrency" => self.max_concurrency = Some(value(option)?.clone()),

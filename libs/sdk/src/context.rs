@@ -20,6 +20,8 @@ use crate::{Call, Client, Function, Wait, children::Children, failure, hooks};
 tokio::task_local! {
     /// The run that the present code belongs to.
     static CURRENT: Context;
+    /// What calls go through in the hooks of a run that has ended: they are runs of their own.
+    static OF_HOOK: Client;
 }
 
 /// Executes `task` beside the code that calls this, as part of its run: calls in it find their parent, and the run
@@ -37,6 +39,11 @@ pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) 
         #[expect(clippy::disallowed_methods, reason = "it is the caller's, who is given the handle")]
         None => tokio::spawn(task),
     }
+}
+
+/// The client of the run whose hook calls this, if one does.
+pub(crate) fn client_of_hook() -> Option<Client> {
+    OF_HOOK.try_with(Client::clone).ok()
 }
 
 /// How grave a log line is.
@@ -147,6 +154,11 @@ impl Context {
             Some(failure) if !ignores_failures => Err(failure),
             _ => Ok(value),
         }
+    }
+
+    /// Executes a hook.
+    pub(crate) async fn hook<T>(&self, hook: impl Future<Output = T>) -> T {
+        OF_HOOK.scope(self.client().clone(), hook).await
     }
 
     pub(crate) fn children(&self) -> &Children {

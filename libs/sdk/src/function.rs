@@ -31,6 +31,9 @@ pub trait Function: Serialize + DeserializeOwned + Send + 'static {
     /// A run completes over submitted children that have failed and that nobody looked at.
     const IGNORES_FAILURES: bool = false;
 
+    /// [`Function::on_completion`] does something: it is called once the server has the end of the run.
+    const HEARS_COMPLETION: bool = false;
+
     /// Executes an attempt.
     fn run(self, context: Context) -> BoxFuture<'static, Result<Self::Output, Failure>>;
 
@@ -87,8 +90,15 @@ callable!(A B C D E G H I J K L);
 callable!(A B C D E G H I J K L M);
 
 /// The parameters in `payload`, which any language may have written: an object with their names, a list in their
-/// order, nothing where there are none, or the value of a single one.
+/// order, nothing where there are none, or the value of a single one, which comes before a list of it.
 pub(crate) fn parameters_of<F: Function>(payload: Option<&Payload>) -> Result<F, Error> {
+    if let [name] = F::PARAMETERS
+        && payload.is_some_and(is_list)
+        && let Ok(value) = json::from_payload(payload)
+        && let Ok(parameters) = serde_json::from_value(Value::Object(single(name, value)))
+    {
+        return Ok(parameters); // the value of the parameter, which is a list, before a list of that
+    }
     let error = match json::from_payload(payload) {
         Ok(parameters) => return Ok(parameters),
         Err(error) => error,
@@ -106,10 +116,18 @@ pub(crate) fn parameters_of<F: Function>(payload: Option<&Payload>) -> Result<F,
         ([], Value::Null) => Map::new(),
         // An object that has the name is a mistake in its value.
         ([name], Value::Object(object)) if object.contains_key(*name) => return Err(error()),
-        ([name], _) => Map::from_iter([((*name).to_owned(), value)]),
+        ([name], _) => single(name, value),
         _ => return Err(error()),
     };
     serde_json::from_value(Value::Object(named)).map_err(|_| error())
+}
+
+fn is_list(payload: &Payload) -> bool {
+    payload.data.trim_ascii_start().starts_with(b"[")
+}
+
+fn single(name: &str, value: Value) -> Map<String, Value> {
+    Map::from_iter([(name.to_owned(), value)])
 }
 
 /// Code with its types forgotten: parameters as a payload in, the end of the attempt out.
@@ -206,6 +224,11 @@ mod tests {
         a + b
     }
 
+    #[task]
+    async fn any(value: Value) -> Value {
+        value
+    }
+
     fn read<P, C: Callable<P>>(_: C, text: &str) -> Result<String, Error> {
         let parameters: C::Function = parameters_of(Some(&payload::json(text.to_owned())))?;
         Ok(serde_json::to_string(&parameters).unwrap())
@@ -218,6 +241,9 @@ mod tests {
         assert_eq!(read(two, "[1,2]").unwrap(), r#"{"a":1,"b":2}"#);
         assert_eq!(read(one, r#"{"path":"x"}"#).unwrap(), r#"{"path":"x"}"#);
         assert_eq!(read(one, r#""x""#).unwrap(), r#"{"path":"x"}"#);
+        assert_eq!(read(one, r#"["x"]"#).unwrap(), r#"{"path":"x"}"#);
+        assert_eq!(read(any, "[1]").unwrap(), r#"{"value":[1]}"#, "the value itself, however long it is");
+        assert_eq!(read(any, "[1,2]").unwrap(), r#"{"value":[1,2]}"#);
         assert_eq!(read(nothing, "null").unwrap(), "{}");
         assert_eq!(read(nothing, "{}").unwrap(), "{}");
     }

@@ -14,7 +14,7 @@ pub(crate) struct Hooks {
 
 /// Calls a hook. One that panics is told in the run's log; the run stays as it is.
 pub(crate) async fn call(context: &Context, hook: BoxFuture<'_, ()>) {
-    if let Err(panic) = AssertUnwindSafe(hook).catch_unwind().await {
+    if let Err(panic) = context.hook(AssertUnwindSafe(hook).catch_unwind()).await {
         let message = failure::failure_of_panic(&*panic).message;
         context.log(Level::Error, format!("a hook of `{}` panicked: {message}", context.name()));
     }

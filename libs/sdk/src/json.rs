@@ -10,6 +10,15 @@ pub(crate) fn to_payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, Er
     Ok(payload::json(text))
 }
 
+/// Parameters as a payload of JSON. Its bytes are the same for the same value, as the server compares them (idempotency
+/// keys, calls that a later attempt makes again), and a `HashMap` is written in another order each time.
+pub(crate) fn parameters<T: Serialize + ?Sized>(value: &T) -> Result<Payload, Error> {
+    match serde_json::to_value(value) {
+        Ok(value) => to_payload(&value),
+        Err(_) => to_payload(value), // numbers beyond 64 bits can be written all the same
+    }
+}
+
 /// The value in `payload`; a missing one reads as `null`.
 pub(crate) fn from_payload<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Error> {
     let name = std::any::type_name::<T>();
@@ -26,8 +35,14 @@ pub(crate) fn from_payload<T: DeserializeOwned>(payload: Option<&Payload>) -> Re
             return Err(Error::new(ErrorKind::Payload, message));
         }
         payload::NOT_KEPT => {
-            let message = "the result was not kept: only the code that called it has got it".to_owned();
-            return Err(Error::new(ErrorKind::Payload, message));
+            let is_large = payload.metadata.get("reason").is_some_and(|reason| *reason == "size");
+            let cause = if is_large {
+                "it is larger than the server keeps (its setting `payload.max_size`), so only the code that called it has \
+                 got it; return a reference, such as a path or a key, instead"
+            } else {
+                "only the code that called it has got it"
+            };
+            return Err(Error::new(ErrorKind::Payload, format!("the result was not kept: {cause}")));
         }
         other => {
             let message =

@@ -1,10 +1,13 @@
 use std::{marker::PhantomData, sync::Arc};
 
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use opentelemetry::trace::FutureExt as _;
-use serde::Serialize;
 use tidegate_sdk_core::{
-    End, Error, ErrorKind, LocalRun, Stop, StopSignal, Verdict,
-    proto::{self, Assign, Failure, NewRun, StateType},
+    self as core, End, Error, ErrorKind, LocalRun, Stop, StopSignal, Verdict, payload,
+    proto::{self, Assign, Failure, NewRun, Payload, StateType},
     trace::Span,
 };
 use tokio::{sync::oneshot, task::JoinSet};
@@ -15,10 +18,16 @@ use crate::{
     function::{parameters_of, write},
     handle::result_of,
     hooks::call,
-    progress::Progress,
+    progress::{GivesUp, Progress},
     run_future::UpstreamFailed,
-    supervise::{Ending, plain_failure, supervise},
+    supervise::{failure_text, plain_failure, supervise, value_of},
 };
+
+/// Completes when the code that made a call is stopped, or goes on without it. Each attempt asks anew.
+type Caller = Shared<BoxFuture<'static, Stop>>;
+
+/// Bytes of a payload of JSON beside its data, at most.
+const METADATA_SIZE: usize = 64;
 
 /// One call of a function that this process executes, as a run of its own.
 pub(crate) struct LocalCall<F> {
@@ -57,7 +66,9 @@ pub(crate) fn submit<F: Function>(call: Call<F>) -> RunFuture<F::Output> {
         Ok((call, runtime)) => {
             let parent = call.parent.clone();
             let of_parent = parent.clone();
+            let gives_up = GivesUp(Arc::clone(&progress));
             let life = async move {
+                let _gives_up = gives_up;
                 let ended = call.live(&progress, abandon).await;
                 let end = ended.as_ref().map(|_| ()).map_err(Clone::clone);
                 let has_failed = end.is_err();
@@ -92,8 +103,8 @@ impl<F: Function> LocalCall<F> {
     /// The run from its creation to its end, also where another attempt of the parent has had it before.
     async fn live(self, progress: &Progress, abandon: CancellationToken) -> Result<F::Output, Error> {
         let Self { client, mut run, parent, upstream, function } = self;
+        let caller = stop_of_caller(parent.clone(), abandon).boxed().shared();
         let parent = parent.as_ref();
-        let mut caller = std::pin::pin!(stop_of_caller(parent, abandon));
         let upstream_ended = async {
             for upstream in upstream {
                 upstream.completed().await?;
@@ -105,11 +116,11 @@ impl<F: Function> LocalCall<F> {
                 run.child_call = 0; // a later attempt may find that all is well
                 return upstream_failed::<F>(&client, run, progress, failed.run_id, &failed.error).await;
             },
-            _ = &mut caller => return Err(never_started::<F>()),
+            _ = caller.clone() => return Err(never_started::<F>()),
         }
         let (local, found) = tokio::select! {
-            found = find_or_create(&client, &run) => found?,
-            _ = &mut caller => return Err(never_started::<F>()), // what is created is ended by the core
+            found = find_or_create(&client, &mut run) => found?,
+            _ = caller.clone() => return Err(never_started::<F>()), // what is created is ended by the core
         };
         progress.set_run_id(local.id());
         if let Some(found) = found {
@@ -118,7 +129,7 @@ impl<F: Function> LocalCall<F> {
         let permit = match parent {
             Some(parent) => tokio::select! {
                 permit = Arc::clone(parent.children().permits()).acquire_owned() => permit.ok(),
-                _ = &mut caller => return Err(never_started::<F>()),
+                _ = caller.clone() => return Err(never_started::<F>()),
             },
             None => None,
         };
@@ -130,7 +141,10 @@ impl<F: Function> LocalCall<F> {
 }
 
 /// The run, and how it ended where it was there before and has a result.
-async fn find_or_create(client: &Client, run: &NewRun) -> Result<(LocalRun, Option<Arc<proto::Run>>), Error> {
+async fn find_or_create(
+    client: &Client,
+    run: &mut NewRun,
+) -> Result<(LocalRun, Option<Arc<proto::Run>>), Error> {
     let core = client.core();
     let mut is_second_try = false;
     loop {
@@ -139,6 +153,15 @@ async fn find_or_create(client: &Client, run: &NewRun) -> Result<(LocalRun, Opti
             return Ok((local, None));
         }
         let found = core.wait(local.id()).await?;
+        let is_kept = |result: &Payload| payload::encoding(result) != payload::NOT_KEPT;
+        if run.idempotency_key.is_empty() && !found.result.as_ref().is_none_or(is_kept) {
+            // Only its caller of then has got what it returned: this one needs another.
+            run.id = core::new_run_id();
+            run.child_call = 0;
+            run.cache_key.clear();
+            (run.cache_expires_after, run.refresh_cache) = (None, false);
+            return Ok((core.session().create(run.clone()).await?.await?, None));
+        }
         if is_second_try || Error::of_ended_run(&found).is_none() {
             return Ok((local, Some(found)));
         }
@@ -147,10 +170,9 @@ async fn find_or_create(client: &Client, run: &NewRun) -> Result<(LocalRun, Opti
     }
 }
 
-/// Completes when the code that made the call is stopped, or goes on without it.
-async fn stop_of_caller(parent: Option<&Context>, abandon: CancellationToken) -> Stop {
+async fn stop_of_caller(parent: Option<Context>, abandon: CancellationToken) -> Stop {
     let parent_stopped = async {
-        match parent {
+        match &parent {
             Some(parent) => parent.children().stopped().await,
             None => std::future::pending().await,
         }
@@ -163,12 +185,7 @@ async fn stop_of_caller(parent: Option<&Context>, abandon: CancellationToken) ->
 }
 
 impl<F: Function> Life<'_, F> {
-    async fn execute(
-        self,
-        mut local: LocalRun,
-        function: F,
-        mut caller: impl Future<Output = Stop> + Unpin,
-    ) -> Result<F::Output, Error> {
+    async fn execute(self, mut local: LocalRun, function: F, caller: Caller) -> Result<F::Output, Error> {
         let mut signal = local.stop_signal();
         // The parameters as they were given are for the first attempt.
         let mut function = Some(function);
@@ -178,15 +195,14 @@ impl<F: Function> Life<'_, F> {
             let span = Span::of_run(F::NAME, local.id(), attempt, &self.run.traceparent);
             let context = self.context(&local, attempt, span.traceparent());
             local.start().await;
-            let ending = match function.take().map_or_else(|| self.kept_parameters(), Ok) {
-                Ok(function) => {
-                    let mut code = JoinSet::new();
-                    code.spawn(context.clone().execute(function).with_context(span.context()));
-                    supervise(&mut code, &mut signal, &context, &mut caller).await
-                }
-                Err(failure) => Ending::Code(Err(failure)),
+            let mut code = JoinSet::new();
+            let kept = self.run.parameters.clone();
+            code.spawn(attempt_of(context.clone(), function.take(), kept).with_context(span.context()));
+            let ending = supervise(&mut code, &mut signal, &context, caller.clone()).await;
+            let (end, value) = match value_of(ending) {
+                Ok((value, result)) => (Some(End::Completed(Some(self.bounded(result)))), Some(value)),
+                Err(end) => (end, None),
             };
-            let (end, value) = end_of(ending);
             span.end(failure_text(&end).as_deref());
             let Some(end) = end else { return Err(self.lost(&local).await) };
             let failure = match &end {
@@ -204,8 +220,9 @@ impl<F: Function> Life<'_, F> {
                 return Err(Error::new(ErrorKind::RunCrashed, message));
             }
             if let Some(value) = value {
-                // The end of a whole tree is durable before its caller goes on.
-                if self.parent.is_none() {
+                // The end of a whole tree is durable before its caller goes on, as is what may serve the next call
+                // and what a hook is told of.
+                if self.parent.is_none() || !self.run.cache_key.is_empty() || F::HEARS_COMPLETION {
                     self.check(&local, outcome.verdict().await).await?;
                 }
                 call(&context, F::on_completion(&context, &value)).await;
@@ -213,9 +230,16 @@ impl<F: Function> Life<'_, F> {
             }
             match outcome.verdict().await {
                 Ok((Verdict::Retry(delay), epoch)) => {
-                    if let Some(error) = self.stopped_meanwhile(&local, delay, &mut signal, &mut caller).await
-                    {
-                        return Err(error);
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = stopped_between_attempts(&mut signal) => {
+                            let error = self.lost(&local).await;
+                            if error.is_run_cancelled() {
+                                call(&context, F::on_cancellation(&context)).await;
+                            }
+                            return Err(error);
+                        }
+                        _ = caller.clone() => return Err(never_started::<F>()),
                     }
                     local.begin_again(epoch);
                 }
@@ -257,38 +281,20 @@ impl<F: Function> Life<'_, F> {
         Context::new(self.client.clone(), assign, traceparent, local.pauser(), F::MAX_CONCURRENCY)
     }
 
-    fn kept_parameters(&self) -> Result<F, Failure> {
-        parameters_of(self.run.parameters.as_ref())
-            .map_err(|error| plain_failure("PayloadError", error.to_string()))
+    /// A result that is larger than the server takes is its caller's alone.
+    fn bounded(&self, result: Payload) -> Payload {
+        if result.data.len() + METADATA_SIZE <= self.client.core().max_payload_size() {
+            return result;
+        }
+        let mut mark = payload::encoded(payload::NOT_KEPT, "");
+        mark.metadata.insert("reason".to_owned(), "size".into());
+        mark
     }
 
     fn timed_out(&self) -> Failure {
         let limit = self.run.policies.as_ref().and_then(|policies| policies.run_timeout);
         let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
         plain_failure("TimedOut", format!("it did not end within {limit}"))
-    }
-
-    /// Waits for the next attempt; the error where there is to be none.
-    async fn stopped_meanwhile(
-        &self,
-        local: &LocalRun,
-        delay: std::time::Duration,
-        signal: &mut StopSignal,
-        caller: &mut (impl Future<Output = Stop> + Unpin),
-    ) -> Option<Error> {
-        let stopped = async {
-            loop {
-                match signal.next().await {
-                    Stop::Go | Stop::TimedOut => {} // the word of the attempt before
-                    _ => return,
-                }
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(delay) => None,
-            () = stopped => Some(self.lost(local).await),
-            _ = caller => Some(never_started::<F>()),
-        }
     }
 
     /// A completed end that the server does not have as one.
@@ -316,45 +322,24 @@ impl<F: Function> Life<'_, F> {
     }
 }
 
-/// The value of code that returned one, or else what to report; nothing of a run that is no longer ours.
-pub(crate) fn value_of<T>(ending: Ending<T>) -> Result<T, Option<End>> {
-    Err(Some(match ending {
-        Ending::Code(Ok(value)) => return Ok(value),
-        Ending::Code(Err(failure)) => End::Failed(failure),
-        Ending::Stopped(Stop::TimedOut) => End::TimedOut,
-        Ending::Stopped(Stop::Cancel { .. } | Stop::Go) => End::Cancelled,
-        Ending::Stopped(Stop::Shutdown) => {
-            End::Crashed("shutdown: the worker ended before the run did".into())
-        }
-        Ending::Stopped(Stop::Lost { .. }) => return Err(None),
-        Ending::Orphaned(Stop::Go) => {
-            let message = "the code that called it went on without its result".to_owned();
-            End::Failed(Failure { non_retryable: true, ..plain_failure("Dropped", message) })
-        }
-        Ending::Orphaned(_) => End::Crashed("the run that called it was stopped".into()),
-    }))
+/// The code of an attempt, with its parameters where it is the first, and what is kept of its value: all that is the
+/// user's, so that a panic in it is a failure of the run.
+async fn attempt_of<F: Function>(
+    context: Context,
+    function: Option<F>,
+    kept: Option<Payload>,
+) -> Result<(F::Output, Payload), Failure> {
+    let kept =
+        || parameters_of(kept.as_ref()).map_err(|error| plain_failure("PayloadError", error.to_string()));
+    let function = function.map_or_else(kept, Ok)?;
+    let value = context.execute(function).await?;
+    let result = write(&value)?;
+    Ok((value, result))
 }
 
-/// What to report, and the value of code that returned one.
-fn end_of<T: Serialize>(ending: Ending<T>) -> (Option<End>, Option<T>) {
-    match value_of(ending) {
-        Ok(value) => match write(&value) {
-            Ok(result) => (Some(End::Completed(Some(result))), Some(value)),
-            Err(failure) => (Some(End::Failed(failure)), None),
-        },
-        Err(end) => (end, None),
-    }
-}
-
-pub(crate) fn failure_text(end: &Option<End>) -> Option<String> {
-    match end {
-        Some(End::Failed(failure)) => Some(format!("{}: {}", failure.error_type, failure.message)),
-        Some(End::TimedOut) => Some("timed out".into()),
-        Some(End::Cancelled) => Some("cancelled".into()),
-        Some(End::Crashed(cause)) => Some(cause.clone()),
-        Some(End::Completed(_) | End::Released) => None,
-        None => Some("the run was taken away from this process".into()),
-    }
+/// Waits for more than the word of the attempt before, which may be heard late.
+async fn stopped_between_attempts(signal: &mut StopSignal) {
+    while matches!(signal.next().await, Stop::Go | Stop::TimedOut) {}
 }
 
 fn error_of<F: Function>(run_id: &str, state: proto::State, failure: Option<Failure>) -> Error {
@@ -394,19 +379,4 @@ async fn upstream_failed<F: Function>(
         Verdict::Retry(_) => proto::State { r#type: StateType::Failed.into(), ..proto::State::default() },
     };
     Err(error_of::<F>(local.id(), state, Some(failure)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_that_is_dropped_is_no_crash_and_that_of_a_stopped_caller_is() {
-        let dropped = value_of(Ending::<()>::Orphaned(Stop::Go));
-        assert!(matches!(dropped, Err(Some(End::Failed(failure))) if failure.non_retryable));
-        let stopped = value_of(Ending::<()>::Orphaned(Stop::TimedOut));
-        assert!(matches!(stopped, Err(Some(End::Crashed(_)))));
-        let lost = value_of(Ending::<()>::Stopped(Stop::Lost { message: String::new() }));
-        assert_eq!(lost, Err(None));
-    }
 }

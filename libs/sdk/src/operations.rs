@@ -219,9 +219,6 @@ impl Client {
     /// # Errors
     /// `Payload` when it is no `T`; `NotFound`, `Unavailable`, or `CHECKSUM_MISMATCH` where it has changed there.
     pub async fn value<T: DeserializeOwned>(&self, payload: &proto::Payload) -> Result<T, Error> {
-        if payload.reference.is_none() {
-            return json::from_payload(Some(payload));
-        }
         let mut payload = payload.clone();
         self.core().resolve(&mut payload).await?;
         json::from_payload(Some(&payload))

@@ -1,9 +1,9 @@
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-use tidegate_sdk_core::Error;
+use tidegate_sdk_core::{Error, ErrorKind};
 use tokio::sync::watch;
 
 /// How a submitted run stands, for all who look at it.
@@ -53,4 +53,25 @@ impl Progress {
         // The sender is in `self`.
         ended.ok().flatten().unwrap_or(Ok(()))
     }
+}
+
+/// Tells on drop whoever waits for the end of a run that there will be none: the runtime that executed it is gone.
+pub(crate) struct GivesUp(pub(crate) Arc<Progress>);
+
+impl Drop for GivesUp {
+    fn drop(&mut self) {
+        let name = self.0.name;
+        self.0.end.send_if_modified(|end| {
+            let is_cut_off = end.is_none();
+            if is_cut_off {
+                *end = Some(Err(given_up(name)));
+            }
+            is_cut_off
+        });
+    }
+}
+
+pub(crate) fn given_up(name: &str) -> Error {
+    let message = format!("`{name}` was given up: the Tokio runtime that executed it has ended");
+    Error::new(ErrorKind::RunCrashed, message)
 }

@@ -5,11 +5,14 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream::FuturesUnordered};
-use tidegate_sdk_core::{Error, ErrorKind};
+use tidegate_sdk_core::Error;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Call, Function, RunHandle, progress::Progress};
+use crate::{
+    Call, Function, RunHandle,
+    progress::{Progress, given_up},
+};
 
 /// What a submitted run will return; await it.
 ///
@@ -71,11 +74,7 @@ impl<T> Future for RunFuture<T> {
         let this = self.get_mut();
         this.progress.see();
         let ended = ready!(Pin::new(&mut this.result).poll(cx));
-        Poll::Ready(ended.unwrap_or_else(|_| {
-            let message =
-                format!("`{}` was given up: the Tokio runtime that executed it has ended", this.name());
-            Err(Error::new(ErrorKind::RunCrashed, message))
-        }))
+        Poll::Ready(ended.unwrap_or_else(|_| Err(given_up(this.name()))))
     }
 }
 
@@ -171,4 +170,26 @@ pub fn as_completed<T: Send + 'static>(
     let numbered =
         futures.into_iter().enumerate().map(|(place, future)| async move { (place, future.await) });
     numbered.map(Box::pin).collect::<FuturesUnordered<_>>().fuse()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Client, task};
+
+    #[task]
+    async fn nothing() {}
+
+    #[test]
+    fn whoever_waits_hears_that_the_runtime_of_a_run_is_gone() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = Client::connect("http://127.0.0.1:1", "").unwrap();
+        let executing = runtime();
+        let future = executing.block_on(async { nothing().with_client(&client).submit() });
+        drop(executing);
+        let wait = async { tokio::time::timeout(Duration::from_secs(30), future.wait()).await };
+        let error = runtime().block_on(wait).expect("it does not wait for ever").unwrap_err();
+        assert!(error.message().contains("the Tokio runtime that executed it has ended"), "{error}");
+    }
 }

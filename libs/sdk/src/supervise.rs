@@ -1,6 +1,6 @@
 use std::{pin::pin, time::Duration};
 
-use tidegate_sdk_core::{Stop, StopSignal, proto::Failure};
+use tidegate_sdk_core::{End, Stop, StopSignal, proto::Failure};
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until, timeout},
@@ -34,9 +34,14 @@ pub(crate) async fn supervise<T: 'static>(
     let ending = until_stopped(code, signal, context, caller).await;
     if let Ending::Stopped(stop) | Ending::Orphaned(stop) = &ending {
         context.cancel();
-        code.abort_all();
+        // First what it has started, which is to hear why: once the code is gone, it would count as dropped.
         context.children().stop(stop.clone());
-        let _ = timeout(LAST_WORDS, context.children().ended()).await; // its children report for themselves
+        code.abort_all();
+        let ended = async {
+            while code.join_next().await.is_some() {}
+            context.children().ended().await; // its children report for themselves
+        };
+        let _ = timeout(LAST_WORDS, ended).await;
     }
     ending
 }
@@ -90,6 +95,7 @@ async fn until_stopped<T: 'static>(
                 }
                 // The cancel of a tree comes to each of its runs. This one is to end as CANCELLED, too.
                 if !context.handles_cancellation() {
+                    context.children().stop(stop.clone());
                     code.abort_all();
                     is_over = true;
                 }
@@ -121,4 +127,49 @@ fn failure_of_no_task() -> Failure {
 
 pub(crate) fn plain_failure(error_type: &str, message: String) -> Failure {
     Failure { error_type: error_type.into(), message, traceback: String::new(), non_retryable: false }
+}
+
+/// The value of code that returned one, or else what to report; nothing of a run that is no longer ours.
+pub(crate) fn value_of<T>(ending: Ending<T>) -> Result<T, Option<End>> {
+    Err(Some(match ending {
+        Ending::Code(Ok(value)) => return Ok(value),
+        Ending::Code(Err(failure)) => End::Failed(failure),
+        Ending::Stopped(Stop::TimedOut) => End::TimedOut,
+        Ending::Stopped(Stop::Cancel { .. } | Stop::Go) => End::Cancelled,
+        Ending::Stopped(Stop::Shutdown) => {
+            End::Crashed("shutdown: the worker ended before the run did".into())
+        }
+        Ending::Stopped(Stop::Lost { .. }) => return Err(None),
+        Ending::Orphaned(Stop::Go) => {
+            let message = "the code that called it went on without its result".to_owned();
+            End::Failed(Failure { non_retryable: true, ..plain_failure("Dropped", message) })
+        }
+        Ending::Orphaned(_) => End::Crashed("the run that called it was stopped".into()),
+    }))
+}
+
+pub(crate) fn failure_text(end: &Option<End>) -> Option<String> {
+    match end {
+        Some(End::Failed(failure)) => Some(format!("{}: {}", failure.error_type, failure.message)),
+        Some(End::TimedOut) => Some("timed out".into()),
+        Some(End::Cancelled) => Some("cancelled".into()),
+        Some(End::Crashed(cause)) => Some(cause.clone()),
+        Some(End::Completed(_) | End::Released) => None,
+        None => Some("the run was taken away from this process".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_is_dropped_is_no_crash_and_that_of_a_stopped_caller_is() {
+        let dropped = value_of(Ending::<()>::Orphaned(Stop::Go));
+        assert!(matches!(dropped, Err(Some(End::Failed(failure))) if failure.non_retryable));
+        let stopped = value_of(Ending::<()>::Orphaned(Stop::TimedOut));
+        assert!(matches!(stopped, Err(Some(End::Crashed(_)))));
+        let lost = value_of(Ending::<()>::Stopped(Stop::Lost { message: String::new() }));
+        assert_eq!(lost, Err(None));
+    }
 }

@@ -23,8 +23,7 @@ use crate::{
     Callable, Client, Context, Function,
     function::Served,
     hooks,
-    local::{failure_text, value_of},
-    supervise::{plain_failure, supervise},
+    supervise::{failure_text, plain_failure, supervise, value_of},
 };
 
 /// How long the hooks of runs that have ended may go on after a shutdown.
@@ -35,6 +34,8 @@ const HOOK_GRACE: Duration = Duration::from_secs(10);
 pub struct WorkerBuilder {
     client: Client,
     functions: HashMap<(RunKind, String), Served>,
+    /// What is wrong with their names.
+    ambiguous: Option<String>,
     queues: Vec<String>,
     labels: BTreeMap<String, String>,
     task_slots: u32,
@@ -56,6 +57,7 @@ impl Worker {
         WorkerBuilder {
             client,
             functions: HashMap::new(),
+            ambiguous: None,
             queues: vec!["default".into()],
             labels: BTreeMap::new(),
             task_slots: 10,
@@ -169,7 +171,10 @@ impl WorkerBuilder {
     }
 
     fn served(mut self, kind: RunKind, name: String, served: Served) -> Self {
-        self.functions.insert((kind, name), served);
+        if self.functions.insert((kind, name.clone()), served).is_some() {
+            let kind = if kind == RunKind::Flow { "flows" } else { "tasks" };
+            self.ambiguous.get_or_insert(format!("two {kind} are served as `{name}`"));
+        }
         self
     }
 
@@ -212,8 +217,12 @@ impl WorkerBuilder {
     /// Connects and begins to take runs; they are executed once [`Worker::run`] is called.
     ///
     /// # Errors
-    /// `InvalidArgument` when nothing is served or a number is out of bounds.
+    /// `InvalidArgument` when nothing is served, two functions have the same name, or a number is out of bounds.
     pub fn build(self) -> Result<Worker, Error> {
+        if let Some(ambiguous) = self.ambiguous {
+            let message = format!("{ambiguous}: give one of them another name, such as by `name = \"…\"`");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let names = self.functions.keys();
         let serves = |kind| self.functions.keys().any(|(served, _)| *served == kind);
         let options = WorkerOptions {

@@ -121,6 +121,14 @@ async fn equal_parameters_have_equal_fingerprints() {
 }
 
 #[tokio::test]
+async fn a_client_with_the_key_reads_a_value_wherever_it_finds_it() {
+    let fake = Fake::start().await;
+    let mut value = payload::json(r#""x""#);
+    codecs(1).encode(Some(&mut value)).unwrap();
+    assert_eq!(client(&fake, codecs(1)).value::<String>(&value).await.unwrap(), "x");
+}
+
+#[tokio::test]
 async fn a_worker_without_the_key_says_what_it_lacks() {
     let mut parameters = payload::json(r#""x""#);
     codecs(1).encode_parameters(Some(&mut parameters)).unwrap();

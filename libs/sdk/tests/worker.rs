@@ -98,6 +98,14 @@ async fn end_of(conn: &mut Stream) -> Report {
 }
 
 #[tokio::test]
+async fn two_functions_of_one_name_are_refused() {
+    let client = Client::connect("http://127.0.0.1:1", "test").unwrap();
+    let builder = Worker::builder(client).task("double", double).task("double", sleeps);
+    let error = builder.build().unwrap_err();
+    assert!(error.message().starts_with("two tasks are served as `double`: give one"), "{error}");
+}
+
+#[tokio::test]
 async fn values_errors_and_panics_are_reported() {
     let mut fake = Fake::start().await;
     let (mut conn, _stop, _working) = start(&mut fake).await;

@@ -14,7 +14,7 @@ use tidegate_sdk_core::{
 
 pub use start::delay_all;
 
-use crate::{Client, Upstream};
+use crate::{Client, Upstream, context::client_of_hook};
 
 /// A call of a flow or task, with its options.
 ///
@@ -66,7 +66,7 @@ impl<F> Call<F> {
     }
 
     /// Makes it through this client, as a run of its own, also inside of another run. Default: that of the current
-    /// run; outside of any, [`Client::shared`].
+    /// run, or of the one whose hook makes the call; outside of any, [`Client::shared`].
     pub fn with_client(mut self, client: &Client) -> Self {
         self.client = Some(client.clone());
         self
@@ -240,6 +240,12 @@ impl<F> Call<F> {
         self
     }
 
+    /// It is executed, whatever there is for its [`Call::cache_key`]; its own result serves from then on.
+    pub fn refresh_cache(mut self) -> Self {
+        self.run.refresh_cache = true;
+        self
+    }
+
     /// Keys and values to find it by.
     pub fn labels<K: Into<String>, V: Into<String>>(
         mut self,
@@ -299,7 +305,7 @@ impl<F> Call<F> {
         self
     }
 
-    /// It goes on, whatever becomes of its parent.
+    /// When delayed, it goes on, whatever becomes of its parent. What this process executes ends with its caller.
     pub fn detached(mut self) -> Self {
         self.policies().parent = ParentPolicy::Detach.into();
         self
@@ -336,7 +342,7 @@ impl<F> Call<F> {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        self.client.clone().map_or_else(Client::shared, Ok)
+        self.client.clone().or_else(client_of_hook).map_or_else(Client::shared, Ok)
     }
 
     /// Waits for what it is to come after.

@@ -17,7 +17,7 @@ impl Call {
     /// `Payload` when `params` cannot be written as JSON; `AlreadyExists`, `FailedPrecondition` (the parent has ended),
     /// `InvalidArgument`, `Unavailable`.
     pub async fn delay<P: Serialize + ?Sized>(self, params: &P) -> Result<RunHandle, Error> {
-        let (run, client) = (self.queued(json::to_payload(params)?), self.client()?);
+        let (run, client) = (self.queued(json::parameters(params)?), self.client()?);
         self.upstream_ended().await?;
         let created = client.core().create_run(run).await?;
         Ok(RunHandle::new(client, created.id))
@@ -28,7 +28,7 @@ impl Call {
     /// # Errors
     /// As for [`Call::delay`]: the first one. The other runs are started all the same.
     pub async fn delay_many<P: Serialize>(self, params: &[P]) -> Result<Vec<RunHandle>, Error> {
-        let queued = |params| Ok(self.queued(json::to_payload(params)?));
+        let queued = |params| Ok(self.queued(json::parameters(params)?));
         let runs = params.iter().map(queued).collect::<Result<Vec<_>, Error>>()?;
         let client = self.client()?;
         self.upstream_ended().await?;
@@ -74,7 +74,7 @@ impl<F: Function> Call<F> {
     /// What a queued run is made of, once what it comes after has ended.
     async fn into_queued(self) -> Result<(NewRun, Client), Error> {
         let call = self.in_current_run();
-        let (run, client) = (call.queued(json::to_payload(&call.function)?), call.client()?);
+        let (run, client) = (call.queued(json::parameters(&call.function)?), call.client()?);
         call.upstream_ended().await?;
         Ok((run, client))
     }
@@ -103,7 +103,7 @@ impl<F: Function> Call<F> {
         let client = call.client()?;
         let run = NewRun {
             id: core::new_run_id(),
-            parameters: Some(json::to_payload(&call.function)?),
+            parameters: Some(json::parameters(&call.function)?),
             priority: None,
             due_at: None,
             expires_at: None,
