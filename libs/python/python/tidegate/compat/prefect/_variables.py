@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 from ... import variables
 from ._calls import as_code_asks, plainly
@@ -18,7 +18,7 @@ class Variable(variables.Variable):
         return as_code_asks(variables.Variable.get, name, default)
 
     @classmethod
-    def set(cls, name: str, value: Any, tags: Optional[list[str]] = None, overwrite: bool = False) -> Any:
+    def set(cls, name: str, value: Any, tags: Optional[Sequence[str]] = None, overwrite: bool = False) -> Any:
         """Makes a variable, and gives it; one that is there is only replaced with `overwrite`."""
         return as_code_asks(_set, name, value, tags, overwrite)
 
@@ -28,7 +28,7 @@ class Variable(variables.Variable):
         return as_code_asks(variables.Variable.unset, name)
 
 
-def _set(name: str, value: Any, tags: Optional[list[str]], overwrite: bool) -> Any:
+def _set(name: str, value: Any, tags: Optional[Sequence[str]], overwrite: bool) -> Any:
     from ._calls import is_async
 
     if is_async():
@@ -37,6 +37,6 @@ def _set(name: str, value: Any, tags: Optional[list[str]], overwrite: bool) -> A
         return plainly(variables.Variable.set, name, value, tags, overwrite)
 
 
-async def _set_async(name: str, value: Any, tags: Optional[list[str]], overwrite: bool) -> Any:
+async def _set_async(name: str, value: Any, tags: Optional[Sequence[str]], overwrite: bool) -> Any:
     with translating():
         return await variables.Variable.aset(name, value, tags, overwrite)
