@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 import work_authoring as work
 from conftest import PATIENCE, Processes
 from tidegate import InvalidArgument, ParameterError, PayloadError, RunFailed, flow, get_run, task
-from tidegate import _core
+from tidegate import _core, validation
 from tidegate._connection import block, client
 
 
@@ -208,6 +208,33 @@ def test_values_travel_as_json_where_their_hints_give_them_back() -> None:
     assert f.arguments_of(json.loads(json.dumps(plain))) == arguments
     # Without a hint nothing could give it back.
     assert f._parameters.plain({**arguments, "free": date(2026, 1, 2)})["free"] == date(2026, 1, 2)
+
+
+def test_hints_are_read_once_however_often_a_function_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counter:
+        @task
+        def add(self, n: int) -> int:
+            return n
+
+    read: list[Any] = []
+    adapter_of = validation.adapter_of
+
+    def counted(hint: Any) -> Any:
+        read.append(hint)
+        return adapter_of(hint)
+
+    monkeypatch.setattr(validation, "adapter_of", counted)
+    first, second = Counter(), Counter()
+    for counter in (first, second):
+        for add in (counter.add, counter.add.with_options(retries=1)):
+            assert add._arguments(("1",), {}) == {"self": counter, "n": 1}
+    assert read == [int]
+
+
+def test_a_name_that_cannot_be_filled_in_is_told() -> None:
+    named = takes.with_options(run_name="item {names:>3}")
+    with pytest.raises(InvalidArgument, match="the run_name 'item {names:>3}' of `takes` cannot be filled in: TypeError"):
+        named._run_name({"n": 1})
 
 
 def test_what_cannot_be_decorated_is_told_why() -> None:

@@ -104,11 +104,20 @@ class Function(Generic[P, R_co]):
         if self._binding is staticmethod:
             return self
         receiver = owner if self._binding is classmethod else instance
-        return self if receiver is None else self._again(self.options, receiver)
+        return self if receiver is None else self._on(receiver)
+
+    def _on(self: Self, receiver: Any) -> Self:
+        """The same function, to be called on `receiver`. Each call of a method asks for it: nothing is worked out anew."""
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
+        bound._receiver = receiver
+        return bound
 
     def _again(self: Self, options: Options, receiver: Any) -> Self:
         again = type(self)(self.fn, options, scope=self._scope, receiver=receiver)
         again._binding = self._binding
+        if again.name == self.name:  # which its errors have
+            again._parameters = self._parameters  # with what it has found out of the hints
         return again
 
     @property
@@ -401,7 +410,7 @@ class Function(Generic[P, R_co]):
             return template
         try:
             return template.format(**self.with_defaults(arguments))
-        except (KeyError, IndexError, AttributeError, ValueError) as error:
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
             names = ", ".join(self._signature.parameters)
             raise InvalidArgument(
                 f"the {option} {template!r} of `{self.name}` cannot be filled in: {error!r}; it may use {names}"

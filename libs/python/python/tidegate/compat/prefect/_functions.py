@@ -101,6 +101,11 @@ class Function(functions.Function[Any, Any]):
         """The same function with more tags."""
         return self._again(replace(self.options, tags=sorted({*self.options.tags, *tags})), self._receiver)
 
+    def _on(self, receiver: Any) -> Any:
+        bound: Any = super()._on(receiver)
+        bound._twin = (None, None)  # that of another receiver
+        return bound
+
     def _again(self, options: Options, receiver: Any) -> Any:
         made: Any = super()._again(options, receiver)
         made._undo = self._undo
