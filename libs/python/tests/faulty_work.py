@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 import time
 import weakref
 
@@ -149,6 +150,14 @@ def n_held() -> int:
     return sum(large() is not None for large in held)
 
 
+@task(cancel_grace_seconds=1)
+def does_not_hear() -> None:
+    """A call that nothing interrupts."""
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
 @flow
 def notes(path: str) -> None:
     note(path, "executed")
@@ -171,7 +180,8 @@ if __name__ == "__main__":
     serve(
         checks, checks_async, checks_in_process, raises_mute, raises_mute_async, raises_mute_in_process,
         works, works_async, is_fresh, opens_files, closes_files, takes, pauses_wrongly, notes,
-        uses, uses_async, fails_with, n_held,
+        uses, uses_async, fails_with, n_held, does_not_hear,
         calls_back, calls_back_in_thread,
         queues=[sys.argv[1]],
+        limit=int(os.environ.get("LIMIT", 10)),
     )

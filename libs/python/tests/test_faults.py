@@ -149,6 +149,24 @@ def test_arguments_are_free_once_a_run_has_ended(processes: Processes, queue: st
     until(lambda: n_held() == 0)
 
 
+def test_code_that_does_not_end_takes_no_place(
+    processes: Processes, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMIT", "33")
+    monkeypatch.setenv("TIDEGATE_HEARTBEAT_LINE_SECONDS", "0.1")
+    worker = processes.start("faulty_work.py", queue)
+    for _ in range(3):
+        handles = [work.does_not_hear.with_options(queue=queue).delay() for _ in range(33)]
+        until(lambda: all(handle.state.type == "RUNNING" for handle in handles))
+        for handle in handles:
+            handle.cancel()
+        for handle in handles:
+            handle.wait(timeout=PATIENCE)
+    work.works.with_options(queue=queue).delay().result(timeout=PATIENCE)
+    assert worker.stderr is not None
+    assert any("done 1, failed 0, told to stop and going on 99, connected" in line for line in worker.stderr)
+
+
 SCRIPT = """
 import atexit, threading
 import process_work as work

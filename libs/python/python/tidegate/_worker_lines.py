@@ -28,6 +28,12 @@ class Tally:
         self._lock = threading.Condition()
         self._ends: dict[str, int] = {}
         self._n_ending = 0
+        self._n_stuck = 0
+
+    def stuck(self, n: int) -> None:
+        """`n` more, or fewer, go on although they were told to stop and were reported without their end."""
+        with self._lock:
+            self._n_stuck += n
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -53,10 +59,12 @@ class Tally:
 
     def __str__(self) -> str:
         with self._lock:
-            ends = dict(self._ends)
+            ends, n_stuck = dict(self._ends), self._n_stuck
         failed = ends.get("failed", 0) + ends.get("timed_out", 0)
         parts = [f"done {ends.get('completed', 0)}", f"failed {failed}"]
         parts += [f"{end} {ends[end]}" for end in ("crashed", "cancelled") if end in ends]
+        if n_stuck:
+            parts.append(f"told to stop and going on {n_stuck}")
         return ", ".join(parts)
 
 

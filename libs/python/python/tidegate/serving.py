@@ -35,6 +35,8 @@ _IDLE_SECONDS = 1.0
 _TASKS, _PROCESS_FLOWS, _THREAD_FLOWS = 10, 10, 100
 #: Processes that tasks share are kept, while they have nothing to do, up to this number or that of the processors.
 _IDLE_PROCESSES = 4
+#: Threads whose code goes on although it was told to stop; beyond them they take the place of runs.
+_SPARE_THREADS = 1_000
 #: What a worker may have of either.
 _MAX_SLOTS = 10_000
 #: They have a worker take no more; a second one ends it.
@@ -186,8 +188,10 @@ class Serving:
             if self._processes is not None:
                 self._processes.close(0.0)
             raise
-        # Credits bound what runs at once; the spare threads stand in for those that cannot be interrupted.
-        self._pool = ThreadPoolExecutor(task_slots + flow_slots + 64, thread_name_prefix="tidegate-run")
+        # Credits bound what runs at once; the spare threads, which there are only as needed, stand in for those that
+        # cannot be interrupted.
+        n_threads = task_slots + flow_slots + _SPARE_THREADS
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="tidegate-run")
         self._signal: Optional[int] = None
         self._connected: Optional[bool] = None
         self._tally = Tally()
@@ -357,6 +361,8 @@ class _Attempt:
         self._tally = tally
         self.control = Control(self._on_stop)
         self._timer: Optional[threading.Timer] = None
+        self._lock = threading.Lock()
+        self._has_ended = self._is_stuck = False
         self._watch = attempt.on_stop(self.control.stop)
         self.span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
         self.context = RunContext(**facts_of(attempt, function, self.span.traceparent), pauser=attempt.pauser())
@@ -381,6 +387,11 @@ class _Attempt:
 
     def _give_up(self, end: str) -> None:
         with self._tally.ending():
+            with self._lock:
+                if self._has_ended:
+                    return
+                self._is_stuck = True
+                self._tally.stuck(1)
             heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
             state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
             if state is not None:
@@ -388,6 +399,10 @@ class _Attempt:
 
     def finish(self, outcome: _execution.Outcome) -> Optional[_core.Op]:
         """Reports the end; the operation tells the state for the hooks, where there are any."""
+        with self._lock:
+            self._has_ended = True
+            if self._is_stuck:
+                self._tally.stuck(-1)
         if self._timer is not None:
             self._timer.cancel()
         del self._watch
