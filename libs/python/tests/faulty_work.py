@@ -1,5 +1,6 @@
 """What the workers of `test_faults.py` serve: `python faulty_work.py QUEUE`."""
 
+import asyncio
 import gc
 import os
 import sys
@@ -158,6 +159,15 @@ def does_not_hear() -> None:
     lock.acquire()
 
 
+def note_failure(parameters: dict) -> None:
+    note(parameters["path"], "failed")
+
+
+@task(on_failure=note_failure)
+async def raises_cancelled(path: str) -> None:
+    raise asyncio.CancelledError
+
+
 @flow
 def notes(path: str) -> None:
     note(path, "executed")
@@ -165,13 +175,13 @@ def notes(path: str) -> None:
 
 def break_worker() -> None:
     """Has the worker itself fail at every run."""
-    from tidegate import serving
+    from tidegate import _attempt
     from tidegate._process import attempt
 
     def facts_of(*_: object) -> None:
         raise LookupError("a fault of the worker")
 
-    serving.facts_of = attempt.facts_of = facts_of
+    _attempt.facts_of = attempt.facts_of = facts_of
 
 
 if __name__ == "__main__":
@@ -180,7 +190,7 @@ if __name__ == "__main__":
     serve(
         checks, checks_async, checks_in_process, raises_mute, raises_mute_async, raises_mute_in_process,
         works, works_async, is_fresh, opens_files, closes_files, takes, pauses_wrongly, notes,
-        uses, uses_async, fails_with, n_held, does_not_hear,
+        uses, uses_async, fails_with, n_held, does_not_hear, raises_cancelled,
         calls_back, calls_back_in_thread,
         queues=[sys.argv[1]],
         limit=int(os.environ.get("LIMIT", 10)),

@@ -11,22 +11,19 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Iterable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _dual, _execution, _process, _progress, hooks, runners
+from . import _connection, _core, _execution, _process, _progress, runners
+from ._attempt import run, run_async, to_its_end, to_its_end_async
 from ._connection import client
-from ._interrupt import Control
 from ._lazy import asyncio
-from ._runtime import RunContext, facts_of
 from ._worker_lines import Tally, heartbeat_line_seconds, say
-from .errors import InvalidArgument, TidegateError
+from .errors import InvalidArgument
 from .functions import Function
 
 if TYPE_CHECKING:
     from ._process.pool import Pool
 
-#: How long code that is out of time, and was interrupted, has before its end is reported without it, in seconds.
-_TIMEOUT_GRACE_SECONDS = 5.0
 #: How long the hooks of the last runs may take when a worker ends, in seconds.
 _HOOKS_SECONDS = 10.0
 #: How long threads that have nothing more to do may take to end, in seconds.
@@ -277,37 +274,12 @@ class Serving:
         elif function.execution == "process":
             assert self._processes is not None
             in_process = self._process_attempt(attempt, function, self._tally, self._processes)
-            self._pool.submit(_to_its_end, attempt, self._tally, in_process.run)
+            self._pool.submit(to_its_end, attempt, self._tally, in_process.run)
         elif function.is_async:
-            code = _run_async(attempt, function, self._tally)
-            asyncio.run_coroutine_threadsafe(_to_its_end_async(attempt, self._tally, code), _execution.async_loop())
+            code = run_async(attempt, function, self._tally)
+            asyncio.run_coroutine_threadsafe(to_its_end_async(attempt, self._tally, code), _execution.async_loop())
         else:
-            self._pool.submit(_to_its_end, attempt, self._tally, _run, attempt, function, self._tally)
-
-
-def _to_its_end(attempt: _core.Attempt, tally: Tally, run: Callable[..., None], *arguments: Any) -> None:
-    """Executes an attempt. Whatever fails beside its code is an end of it too, and seen by people."""
-    try:
-        run(*arguments)
-    except BaseException as error:
-        _crash(attempt, tally, error)
-
-
-async def _to_its_end_async(attempt: _core.Attempt, tally: Tally, code: Coroutine[Any, Any, None]) -> None:
-    """As :func:`_to_its_end`."""
-    try:
-        await code
-    except BaseException as error:
-        _crash(attempt, tally, error)
-        raise
-
-
-def _crash(attempt: _core.Attempt, tally: Tally, error: BaseException) -> None:
-    say(f"{attempt.kind} {attempt.name}, run {attempt.run_id}, crashed in the worker:")
-    traceback.print_exception(type(error), error, error.__traceback__)
-    attempt.start()
-    attempt.finish("crashed", f"the worker failed at executing it: {type(error).__name__}: {_execution.text_of(error)}")
-    tally.add("crashed")
+            self._pool.submit(to_its_end, attempt, self._tally, run, attempt, function, self._tally)
 
 
 def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Pool]:
@@ -350,105 +322,3 @@ def _leave(code: int) -> None:
         sys.stderr.flush()
     finally:
         os._exit(code)
-
-
-class _Attempt:
-    """One attempt on its way: what is the same for sync and async code."""
-
-    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
-        self.attempt = attempt
-        self.function = function
-        self._tally = tally
-        self.control = Control(self._on_stop)
-        self._timer: Optional[threading.Timer] = None
-        self._lock = threading.Lock()
-        self._has_ended = self._is_stuck = False
-        self._watch = attempt.on_stop(self.control.stop)
-        self.span = _core.Span(function.name, attempt.run_id, attempt.attempt, attempt.traceparent)
-        self.context = RunContext(**facts_of(attempt, function, self.span.traceparent), pauser=attempt.pauser())
-        attempt.start()
-
-    def arguments(self) -> dict[str, Any]:
-        """What the function is called with."""
-        return _execution.arguments_of(self.function, self.attempt.parameters)
-
-    def _on_stop(self, kind: str, _message: str, grace: float) -> None:
-        """The code has been interrupted. Should it not end, say so without it."""
-        ends = {
-            "cancel": (grace, "cancelled"),
-            "timed_out": (_TIMEOUT_GRACE_SECONDS, "timed_out"),
-            "lost": (_TIMEOUT_GRACE_SECONDS, "cancelled"),  # nothing is reported of it, but its slot is free again
-        }
-        if kind in ends and self._timer is None:
-            seconds, end = ends[kind]
-            self._timer = threading.Timer(seconds, self._give_up, (end,))
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _give_up(self, end: str) -> None:
-        with self._tally.ending():
-            with self._lock:
-                if self._has_ended:
-                    return
-                self._is_stuck = True
-                self._tally.stuck(1)
-            heard = self.attempt.finish(end, hear=hooks.has_end_hooks(self.function))
-            state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
-            if state is not None:
-                hooks.run_hooks(self.function, self.context, state)
-
-    def finish(self, outcome: _execution.Outcome) -> Optional[_core.Op]:
-        """Reports the end; the operation tells the state for the hooks, where there are any."""
-        with self._lock:
-            self._has_ended = True
-            if self._is_stuck:
-                self._tally.stuck(-1)
-        if self._timer is not None:
-            self._timer.cancel()
-        del self._watch
-        self.control.forget()
-        end = _execution.end_of(outcome, self.control, self.function.name, self.function.options)
-        end = hooks.with_condition(end, self.function, self.context, outcome)
-        self.span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
-        heard = self.attempt.finish(*end, hear=hooks.has_end_hooks(self.function))
-        self._tally.add(end.end)
-        return heard
-
-    def settle(self, outcome: _execution.Outcome) -> None:
-        """Reports the end, and calls the hooks."""
-        with self._tally.ending():
-            heard = self.finish(outcome)
-            state = _dual.run(hooks.state_after(heard, self.control, self.attempt.run_id))
-            if state is not None:
-                hooks.run_hooks(self.function, self.context, state, outcome)
-
-    async def settle_async(self, outcome: _execution.Outcome) -> None:
-        """As :meth:`settle`."""
-        with self._tally.ending():
-            heard = self.finish(outcome)
-            state = await _dual.Pending(hooks.state_after(heard, self.control, self.attempt.run_id))
-            if state is not None:
-                await hooks.run_hooks_async(self.function, self.context, state, outcome)
-
-
-def _run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
-    running = _Attempt(attempt, function, tally)
-    try:
-        arguments = running.arguments()
-    except TidegateError as error:
-        return running.settle(_execution.not_begun(error))
-    running.settle(_execution.execute(function, arguments, running.context, running.control))
-
-
-async def _run_async(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
-    running = _Attempt(attempt, function, tally)
-    try:
-        arguments = running.arguments()
-    except TidegateError as error:
-        return await running.settle_async(_execution.not_begun(error))
-    try:
-        outcome = await _execution.execute_async(function, arguments, running.context, running.control)
-    except asyncio.CancelledError as error:  # raised by its code itself, or the loop ends
-        running.finish(_execution.Outcome("failed", error=error))
-        raise
-    await running.settle_async(outcome)
