@@ -51,6 +51,12 @@ async fn price(article: String) -> u32 {
     N_PRICED.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+#[task(name = "price", cache_key = "price of {article}", refresh_cache)]
+async fn price_anew(article: String) -> u32 {
+    assert!(!article.is_empty());
+    N_PRICED.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 #[flow]
 async fn prices(n: usize) -> Result<Vec<u32>, Error> {
     let mut prices = Vec::new();
@@ -59,6 +65,8 @@ async fn prices(n: usize) -> Result<Vec<u32>, Error> {
     }
     prices.push(price("pen".to_owned()).refresh_cache().await?);
     prices.push(price("pen".to_owned()).await?);
+    prices.push(price_anew("pen".to_owned()).await?);
+    prices.push(price("pen".to_owned()).await?);
     Ok(prices)
 }
 
@@ -66,7 +74,7 @@ async fn prices(n: usize) -> Result<Vec<u32>, Error> {
 async fn a_result_serves_the_next_call_with_its_key_until_it_is_refreshed() {
     let suite = Suite::embedded().await;
     let prices = prices(20).with_client(&suite.client()).await.unwrap();
-    assert_eq!(prices, [vec![1; 20], vec![2, 2]].concat());
+    assert_eq!(prices, [vec![1; 20], vec![2, 2, 3, 3]].concat());
     suite.stop().await;
 }
 

@@ -186,7 +186,10 @@ mod tests {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = Client::connect("http://127.0.0.1:1", "").unwrap();
         let executing = runtime();
-        let future = executing.block_on(async { nothing().with_client(&client).submit() });
+        let future = {
+            let _inside = executing.enter();
+            nothing().with_client(&client).submit()
+        };
         drop(executing);
         let wait = async { tokio::time::timeout(Duration::from_secs(30), future.wait()).await };
         let error = runtime().block_on(wait).expect("it does not wait for ever").unwrap_err();
