@@ -1,7 +1,9 @@
 //! JSON Schemas of parameters: compiled once, kept while they are in use, and asked what does not fit.
 //!
 //! Schemas come from outside. So references lead within a schema only, and patterns are those that a finite automaton
-//! takes: none makes a check slower than its text is long.
+//! takes: none makes a check slower than its text is long. How much work a schema makes of a value is bounded as well.
+
+mod cost;
 
 use std::{
     collections::HashMap,
@@ -12,10 +14,16 @@ use std::{
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::cost::TooMuch;
+
 /// Faults of one value that are told.
 const MAX_FAULTS: usize = 16;
 /// Characters of a fault that are told: it may repeat a value.
 const MAX_FAULT_SIZE: usize = 300;
+/// Bytes of a pattern once it is compiled.
+const MAX_PATTERN_SIZE: usize = 1 << 20;
+/// Schemas that may come to be asked of all parts of a value together.
+const MAX_WORK: u64 = 5_000_000;
 
 /// A part of a value that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +36,25 @@ pub struct Fault {
 
 /// Why a text is no schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoSchema(String);
+pub struct NoSchema {
+    message: String,
+    is_too_much: bool,
+}
+
+impl NoSchema {
+    fn new(message: String) -> Self {
+        Self { message, is_too_much: false }
+    }
+
+    /// It may be a schema, and values are not checked by it, as that could take very long.
+    pub fn is_too_much(&self) -> bool {
+        self.is_too_much
+    }
+}
 
 impl fmt::Display for NoSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
@@ -47,8 +69,15 @@ pub struct Schemas {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_text: HashMap<Arc<str>, (Arc<Validator>, u64)>,
+    by_text: HashMap<Arc<str>, (Arc<Schema>, u64)>,
     n_uses: u64,
+}
+
+#[derive(Debug)]
+struct Schema {
+    validator: Validator,
+    /// Schemas that may come to be asked of one part of a value.
+    steps: u64,
 }
 
 impl Schemas {
@@ -62,18 +91,17 @@ impl Schemas {
     /// # Errors
     /// The text is no schema.
     pub fn check(&self, schema: &str, value: &Value) -> Result<Vec<Fault>, NoSchema> {
-        let validator = self.get(schema)?;
-        Ok(faults(&validator, value))
+        Ok(faults(&*self.get(schema)?, value))
     }
 
-    fn get(&self, schema: &str) -> Result<Arc<Validator>, NoSchema> {
-        if let Some(validator) = self.known().get(schema) {
-            return Ok(validator);
+    fn get(&self, schema: &str) -> Result<Arc<Schema>, NoSchema> {
+        if let Some(compiled) = self.known().get(schema) {
+            return Ok(compiled);
         }
         // Not under the lock: two who compile the same one at once do no harm.
-        let validator = Arc::new(compile(&parse(schema)?)?);
-        self.known().put(schema, &validator, self.most);
-        Ok(validator)
+        let compiled = Arc::new(compile(&parse(schema)?)?);
+        self.known().put(schema, &compiled, self.most);
+        Ok(compiled)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -82,14 +110,14 @@ impl Schemas {
 }
 
 impl Known {
-    fn get(&mut self, schema: &str) -> Option<Arc<Validator>> {
+    fn get(&mut self, schema: &str) -> Option<Arc<Schema>> {
         self.n_uses += 1;
-        let (validator, used) = self.by_text.get_mut(schema)?;
+        let (compiled, used) = self.by_text.get_mut(schema)?;
         *used = self.n_uses;
-        Some(Arc::clone(validator))
+        Some(Arc::clone(compiled))
     }
 
-    fn put(&mut self, schema: &str, validator: &Arc<Validator>, most: usize) {
+    fn put(&mut self, schema: &str, compiled: &Arc<Schema>, most: usize) {
         if self.by_text.len() >= most {
             let oldest =
                 self.by_text.iter().min_by_key(|(_, (_, used))| *used).map(|(text, _)| Arc::clone(text));
@@ -97,7 +125,7 @@ impl Known {
                 self.by_text.remove(&oldest);
             }
         }
-        self.by_text.insert(schema.into(), (Arc::clone(validator), self.n_uses));
+        self.by_text.insert(schema.into(), (Arc::clone(compiled), self.n_uses));
     }
 }
 
@@ -116,25 +144,45 @@ pub fn check_defaults(schema: &str, defaults: &Value) -> Result<Vec<Fault>, NoSc
 
 fn parse(schema: &str) -> Result<Value, NoSchema> {
     let schema: Value =
-        serde_json::from_str(schema).map_err(|error| NoSchema(format!("is no JSON: {error}")))?;
+        serde_json::from_str(schema).map_err(|error| NoSchema::new(format!("is no JSON: {error}")))?;
     if !schema.is_object() {
-        return Err(NoSchema("is no JSON object, such as {\"type\": \"object\"}".to_owned()));
+        return Err(NoSchema::new("is no JSON object, such as {\"type\": \"object\"}".to_owned()));
     }
     Ok(schema)
 }
 
-fn compile(schema: &Value) -> Result<Validator, NoSchema> {
-    jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema).map_err(|error| {
-        NoSchema(format!("is no JSON Schema: at `{}`: {}", error.instance_path(), cut(&error.to_string())))
-    })
+fn compile(schema: &Value) -> Result<Schema, NoSchema> {
+    let too_much = |too_much| match too_much {
+        TooMuch::NotKnown(message) => NoSchema::new(message),
+        TooMuch::Work(message) => NoSchema { message, is_too_much: true },
+    };
+    let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_SIZE);
+    let no_schema = |error: jsonschema::ValidationError<'_>| {
+        let place = error.instance_path();
+        NoSchema::new(format!("is no JSON Schema: at `{place}`: {}", cut(&error.to_string())))
+    };
+    let steps = cost::steps(schema).map_err(too_much)?;
+    let validator = jsonschema::options().with_pattern_options(patterns).build(schema).map_err(no_schema)?;
+    Ok(Schema { validator, steps })
 }
 
-fn faults(validator: &Validator, value: &Value) -> Vec<Fault> {
+fn faults(schema: &Schema, value: &Value) -> Vec<Fault> {
+    let (n_parts, depth) = cost::size(value);
+    let alone = |message: String| vec![Fault { path: String::new(), message }];
+    if depth > cost::MAX_DEPTH {
+        return alone(format!("have {depth} levels; at most {} can be checked by a schema", cost::MAX_DEPTH));
+    }
+    if n_parts.saturating_mul(schema.steps) > MAX_WORK {
+        return alone(format!(
+            "have {n_parts} parts, which is too much to be checked by this schema: pass where the data is instead of the \
+             data"
+        ));
+    }
     let fault = |error: jsonschema::ValidationError<'_>| Fault {
         path: path(error.instance_path().as_str()),
         message: cut(&error.to_string()),
     };
-    validator.iter_errors(value).take(MAX_FAULTS).map(fault).collect()
+    schema.validator.iter_errors(value).take(MAX_FAULTS).map(fault).collect()
 }
 
 /// A JSON pointer as the path of a field.
@@ -199,13 +247,32 @@ mod tests {
             ("{", "is no JSON"),
             ("[1]", "is no JSON object"),
             (r#"{"type": "integr"}"#, "is no JSON Schema: at `/type`"),
-            (r#"{"$ref": "https://example.org/schema.json"}"#, "is no JSON Schema"),
-            (r#"{"$ref": "file:///etc/hostname"}"#, "is no JSON Schema"),
+            (r#"{"$ref": "https://example.org/schema.json"}"#, "refers to `https://example.org/schema.json`"),
+            (r#"{"$ref": "file:///etc/hostname"}"#, "refers to `file:///etc/hostname`"),
             (r#"{"pattern": "(a)\\1"}"#, "is no JSON Schema"),
+            (r#"{"pattern": "(\\w{100}){500}"}"#, "is no JSON Schema"),
+            (r##"{"properties": {"x": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}}"##, "may ask more than"),
         ] {
             let error = schemas.check(text, &json!({})).unwrap_err().to_string();
             assert!(error.starts_with(told), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn values_that_would_take_long_are_refused() {
+        let schemas = Schemas::new(4);
+        let check = |schema: &str, value: &Value| schemas.check(schema, value).unwrap();
+        let nested = |n| (0..n).fold(json!(1), |inner, _| json!({"x": inner}));
+        let recursive = r##"{"properties": {"x": {"$ref": "#"}}}"##;
+        assert_eq!(check(recursive, &nested(32)), []);
+        let deep = check(recursive, &nested(33));
+        assert!(deep[0].message.starts_with("have 33 levels; at most 32"), "{deep:?}");
+
+        let costly: Vec<Value> = (0..1_000).map(|n| json!({"minimum": -n})).collect();
+        let costly = json!({"properties": {"x": {"items": {"allOf": costly}}}}).to_string();
+        assert_eq!(check(&costly, &json!({"x": vec![1; 100]})), []);
+        let many = check(&costly, &json!({"x": vec![1; 20_000]}));
+        assert!(many[0].message.starts_with("have 20002 parts"), "{many:?}");
     }
 
     #[test]

@@ -298,6 +298,12 @@ fn check_json(spec: &v1::DeploymentSpec, violations: &mut Violations) {
                 violations.add(&format!("parameters{}", fault.path), fault.message);
             }
         }
+        // People read it all the same.
+        Err(error) if error.is_too_much() && !spec.enforce_parameter_schema => {}
+        Err(error) if error.is_too_much() => {
+            violations
+                .add("parameter_schema", format!("{error}; or deploy with enforce_parameter_schema false"));
+        }
         Err(error) => violations.add("parameter_schema", error.to_string()),
     }
 }
