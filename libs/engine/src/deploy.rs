@@ -15,6 +15,10 @@ use crate::{
     deployments::{known_names, not_found},
 };
 
+/// Deployments of a batch that are not there and for which names like theirs are looked for: it is work that all in the
+/// lane wait for.
+const N_SEARCHED: usize = 4;
+
 /// Makes the draft of a run of a deployment. The engine looks into neither specifications nor parameters.
 pub trait Deploy: Debug + Send + Sync {
     /// What the caller asks for, over what the deployment says as it is now.
@@ -50,13 +54,13 @@ impl<'a> Batch<'a> {
         let found = store.get_deployments(&keys).await?;
         let found: HashMap<DeploymentKey, Deployment> =
             found.into_iter().map(|deployment| (deployment.key.clone(), deployment)).collect();
-        let names = Names::of_missing(store, keys.iter().filter(|key| !found.contains_key(*key))).await?;
+        let missing = missing(store, keys.iter().filter(|key| !found.contains_key(*key)).collect()).await?;
         let mut batch = Self { creates: Cow::Owned(creates.to_vec()), refused: HashMap::new() };
         for (idx, create) in batch.creates.to_mut().iter_mut().enumerate() {
             let Some(key) = key(create) else { continue };
             let made = match found.get(&key) {
                 Some(deployment) => make(create, deployment),
-                None => Err(names.not_found(&key)),
+                None => missing.get(&key).cloned().map_or(Ok(()), Err),
             };
             if let Err(error) = made {
                 batch.refused.insert(idx, error);
@@ -85,23 +89,23 @@ fn make(create: &mut Create, deployment: &Deployment) -> Result<(), EngineError>
     Ok(())
 }
 
-/// The names of the deployments that are there, where one is not.
-struct Names(HashMap<Namespace, Vec<DeploymentName>>);
-
-impl Names {
-    async fn of_missing(
-        store: &dyn RunStore,
-        missing: impl Iterator<Item = &DeploymentKey> + Send,
-    ) -> Result<Self, StoreError> {
-        let mut names = HashMap::new();
-        let namespaces: BTreeSet<&Namespace> = missing.map(|key| &key.namespace).collect();
-        for namespace in namespaces {
-            names.insert(namespace.clone(), known_names(store, namespace).await?);
-        }
-        Ok(Self(names))
+/// The errors for deployments that are not there, each made once.
+async fn missing(
+    store: &dyn RunStore,
+    keys: Vec<&DeploymentKey>,
+) -> Result<HashMap<DeploymentKey, EngineError>, StoreError> {
+    let mut names: HashMap<&Namespace, Vec<DeploymentName>> = HashMap::new();
+    let mut errors = HashMap::with_capacity(keys.len());
+    for (idx, key) in keys.into_iter().enumerate() {
+        let error = if idx < N_SEARCHED {
+            if !names.contains_key(&key.namespace) {
+                names.insert(&key.namespace, known_names(store, &key.namespace).await?);
+            }
+            not_found(key, names.get(&key.namespace).map(Vec::as_slice).unwrap_or_default())
+        } else {
+            EngineError::DeploymentNotFound { name: key.name.to_string(), nearest: Vec::new(), is_any: true }
+        };
+        errors.insert(key.clone(), error);
     }
-
-    fn not_found(&self, key: &DeploymentKey) -> EngineError {
-        not_found(key, self.0.get(&key.namespace).map(Vec::as_slice).unwrap_or_default())
-    }
+    Ok(errors)
 }

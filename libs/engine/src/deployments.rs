@@ -13,8 +13,8 @@ use crate::{
 
 /// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
 const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
-/// Names that are looked through for those that are like one that is not there.
-const N_NAMES: usize = 5_000;
+/// Names that are looked through for those that are like one that is not there: all of them.
+const N_NAMES: usize = limits::MAX_DEPLOYMENTS;
 
 /// Which deployment is meant, and who asks.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Engine {
     /// version.
     ///
     /// # Errors
-    /// `EtagMismatch`, and whatever `change` gives.
+    /// `EtagMismatch`, `TooManyDeployments`, and whatever `change` gives.
     pub async fn change_deployment(
         &self,
         ask: &DeploymentAsk,
@@ -83,6 +83,10 @@ impl Engine {
             Ok(spec) => spec,
             Err(error) => return Ok(Err(error)),
         };
+        let most = limits::MAX_DEPLOYMENTS;
+        if before.is_none() && tx.count_deployments(&ask.key.namespace, most).await? >= most {
+            return Ok(Err(EngineError::TooManyDeployments { most }));
+        }
         tx.reserve_keys(&named, now).await?;
         let after = match &before {
             Some(before) if before.spec == spec.encoded => before.clone(),

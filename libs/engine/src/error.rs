@@ -81,6 +81,14 @@ pub enum EngineError {
         /// Its name.
         name: String,
     },
+    /// The namespace has as many deployments as it may have.
+    #[error(
+        "the namespace has {most} deployments, which is the most: delete those that nobody starts any more"
+    )]
+    TooManyDeployments {
+        /// How many it may have.
+        most: usize,
+    },
     /// It was changed since the caller read it.
     #[error("etag: deployment `{name}` was changed meanwhile and is at version {version}: read it again")]
     EtagMismatch {
@@ -358,6 +366,7 @@ impl ServiceError for EngineError {
             | Self::OpenBelow { .. }
             | Self::TooManyArtifacts { .. }
             | Self::VariableChanged { .. }
+            | Self::TooManyDeployments { .. }
             | Self::TooManyVariables { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. }
             | Self::IdReused { .. }
@@ -418,6 +427,7 @@ impl ServiceError for EngineError {
             Self::VariableExists { .. } => Reason::VariableExists,
             Self::VariableChanged { .. } => Reason::EtagMismatch,
             Self::TooManyVariables { .. } => Reason::TooManyVariables,
+            Self::TooManyDeployments { .. } => Reason::TooManyDeployments,
             Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,

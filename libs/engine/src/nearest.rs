@@ -2,6 +2,8 @@
 
 /// How many are told.
 const N_TOLD: usize = 3;
+/// Characters of a name that is compared with others one by one. Longer ones take too long, and are no typos of words.
+const MAX_COMPARED: usize = 128;
 
 /// Up to three of these names that are like `wrong`, the likest first.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
@@ -28,7 +30,7 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> 
 /// How many characters are to be changed, added or taken away; `None`: more than `most`.
 fn edits(one: &str, other: &str, most: usize) -> Option<usize> {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if one.len().abs_diff(other.len()) > most {
+    if one.len().abs_diff(other.len()) > most || one.len().max(other.len()) > MAX_COMPARED {
         return None;
     }
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -39,6 +41,10 @@ fn edits(one: &str, other: &str, most: usize) -> Option<usize> {
             let changed = diagonal + usize::from(in_one != in_other);
             diagonal = row[other_idx + 1];
             row[other_idx + 1] = changed.min(diagonal + 1).min(row[other_idx] + 1);
+        }
+        // It does not become less again.
+        if row.iter().min().is_some_and(|least| *least > most) {
+            return None;
         }
     }
     row.last().copied().filter(|n_edits| *n_edits <= most)
@@ -62,5 +68,8 @@ mod tests {
         assert_eq!(edits("kitten", "sitting", 3), Some(3));
         assert_eq!(edits("kitten", "sitting", 2), None);
         assert_eq!(edits("", "ab", 2), Some(2));
+        let long = "n".repeat(MAX_COMPARED);
+        assert_eq!(edits(&long, &long, 2), Some(0));
+        assert_eq!(edits(&format!("{long}n"), &long, 2), None);
     }
 }

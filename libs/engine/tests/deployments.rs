@@ -8,7 +8,10 @@ use bytes::Bytes;
 use common::{Fixture, options, task};
 use futures::future::join_all;
 use tidegate_engine::{Create, Deploy, Deployed, DeploymentAsk, EngineError, KeyScope, Options, Spec, etag};
-use tidegate_model::{ErrorCode, FieldViolation, Namespace, Payload, RunId, RunKind, ServiceError as _};
+use tidegate_model::{
+    Clock as _, ErrorCode, FieldViolation, Namespace, Payload, RunId, RunKind, ServiceError as _,
+    SystemClock, limits,
+};
 use tidegate_orchestration::Draft;
 use tidegate_store::{Deployment, DeploymentKey, RunStore};
 use tidegate_store_sqlite::SqliteStore;
@@ -112,6 +115,21 @@ async fn one_that_cannot_be_fails_alone() {
     assert!(refused.to_string().ends_with("did you mean `etl/nightly`?"), "{refused}");
 }
 
+/// All in the lane wait for it.
+#[tokio::test]
+async fn names_like_wrong_ones_are_looked_for_a_few_times_in_a_batch() {
+    let sqlite = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let n_lanes = NonZeroUsize::new(1).expect("is not 0");
+    let fixture = Fixture::with(sqlite, Options { n_lanes, ..options() });
+    put(&fixture, &ask(NIGHTLY), "one").await.expect("is made");
+    let calls: Vec<_> = (0..100).map(|n| fixture.engine.create(run_of(&format!("etl/nightly{n}")))).collect();
+    let refused = join_all(calls).await.into_iter().map(|made| made.expect_err("is refused"));
+    let texts: Vec<String> = refused.map(|error| error.to_string()).collect();
+    assert!(texts.iter().all(|text| text.starts_with("there is no deployment `etl/nightly")), "{texts:?}");
+    let n_searched = texts.iter().filter(|text| text.ends_with("did you mean `etl/nightly`?")).count();
+    assert!((1..=20).contains(&n_searched), "{n_searched} of 100");
+}
+
 #[tokio::test]
 async fn a_key_is_the_deployments_whoever_calls_and_whatever_became_of_it() {
     let fixture = Fixture::new().await;
@@ -137,6 +155,28 @@ async fn a_key_is_the_deployments_whoever_calls_and_whatever_became_of_it() {
     child.draft.id = RunId::new();
     child.deploy = Some(Arc::new(TagBySpec(child.draft.clone())));
     assert!(fixture.create(child).await.expect("is created").created);
+}
+
+#[tokio::test]
+async fn a_namespace_has_no_more_deployments_than_it_may() {
+    let store = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+    let mut tx = store.begin().await.expect("begins");
+    for n in 0..limits::MAX_DEPLOYMENTS {
+        let now = SystemClock.now();
+        let (key, spec) = (ask(&format!("etl/d{n}")).key, Bytes::from_static(b"one"));
+        let deployment = Deployment { key, version: 1, spec, created_at: now, updated_at: now };
+        tx.put_deployment(&deployment, None, None, 1).await.expect("is made");
+    }
+    tx.commit().await.expect("commits");
+    let fixture = Fixture::over(store);
+    let refused = put(&fixture, &ask(NIGHTLY), "one").await.expect_err("is one too many");
+    assert_eq!(
+        (refused.code(), refused.reason().as_str()),
+        (ErrorCode::FailedPrecondition, "TOO_MANY_DEPLOYMENTS")
+    );
+    put(&fixture, &ask("etl/d0"), "two").await.expect("is changed");
+    assert!(fixture.engine.delete_deployment(&ask("etl/d0")).await.expect("is deleted"));
+    put(&fixture, &ask(NIGHTLY), "one").await.expect("has room");
 }
 
 #[tokio::test]

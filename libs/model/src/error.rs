@@ -53,6 +53,8 @@ pub enum Reason {
     EtagMismatch,
     DeploymentNotFound,
     DeploymentExists,
+    /// The namespace has as many deployments as it may have.
+    TooManyDeployments,
     ArtifactNotFound,
     TooManyArtifacts,
     VariableNotFound,
@@ -88,6 +90,7 @@ impl Reason {
             Self::EtagMismatch => "ETAG_MISMATCH",
             Self::DeploymentNotFound => "DEPLOYMENT_NOT_FOUND",
             Self::DeploymentExists => "DEPLOYMENT_EXISTS",
+            Self::TooManyDeployments => "TOO_MANY_DEPLOYMENTS",
             Self::ArtifactNotFound => "ARTIFACT_NOT_FOUND",
             Self::TooManyArtifacts => "TOO_MANY_ARTIFACTS",
             Self::VariableNotFound => "VARIABLE_NOT_FOUND",

@@ -42,6 +42,8 @@ pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
 pub const QUEUE_LIMIT_PREFIX: &str = "queue:";
 /// What the names of the limits of deployments begin with, and no others.
 pub const DEPLOYMENT_LIMIT_PREFIX: &str = "deployment:";
+/// Deployments of one namespace.
+pub const MAX_DEPLOYMENTS: usize = 5_000;
 /// Bytes of a deployment's name: those of two names, and a slash.
 pub const MAX_DEPLOYMENT_NAME_SIZE: usize = 2 * MAX_NAME_SIZE + 1;
 /// Bytes of a deployment's description.

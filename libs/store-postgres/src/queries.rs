@@ -117,6 +117,7 @@ statements! {
     FIND_DEPLOYMENTS = "deployments/find.sql" after "deployments/columns.sql";
     LIST_DEPLOYMENTS = "deployments/list.sql" after "deployments/columns.sql";
     LIST_DEPLOYMENT_NAMES = "deployments/names.sql";
+    COUNT_DEPLOYMENTS = "deployments/count.sql";
     LOCK_DEPLOYMENT = "deployments/lock.sql";
     PUT_DEPLOYMENT = "deployments/put.sql";
     DELETE_DEPLOYMENT = "deployments/delete.sql";

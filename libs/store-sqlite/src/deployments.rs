@@ -80,6 +80,16 @@ impl DeploymentTx for SqliteTx {
         found.as_ref().map(deployment).transpose()
     }
 
+    async fn count_deployments(&mut self, namespace: &Namespace, limit: usize) -> Result<usize, StoreError> {
+        let counted = query(queries::COUNT_DEPLOYMENTS.sql())
+            .bind(namespace.as_str())
+            .bind(adapter::limit(limit))
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        adapter::number("count", row::column(&counted, 0)?)
+    }
+
     async fn put_deployment(
         &mut self,
         deployment: &Deployment,

@@ -89,6 +89,9 @@ pub trait DeploymentTx: Send {
     /// The deployment, which nobody else changes, deletes or makes before the end of the transaction.
     async fn lock_deployment(&mut self, key: &DeploymentKey) -> Result<Option<Deployment>, StoreError>;
 
+    /// How many deployments a namespace has; counted up to `limit`.
+    async fn count_deployments(&mut self, namespace: &Namespace, limit: usize) -> Result<usize, StoreError>;
+
     /// Writes a deployment and its version, which `created_by` has made, and forgets all but the last `n_kept` versions.
     /// Its concurrency limit becomes what `limit` says.
     async fn put_deployment(

@@ -859,6 +859,10 @@ impl DeploymentTx for FaultyTx {
         self.inner.lock_deployment(key).await
     }
 
+    async fn count_deployments(&mut self, namespace: &Namespace, limit: usize) -> Result<usize, StoreError> {
+        self.inner.count_deployments(namespace, limit).await
+    }
+
     async fn put_deployment(
         &mut self,
         deployment: &Deployment,

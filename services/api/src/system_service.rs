@@ -93,6 +93,12 @@ impl SystemService for Service {
             max_variables: number(limits::MAX_VARIABLES),
             max_variable_size_bytes: size(limits::MAX_VARIABLE_SIZE),
             max_variable_description_size_bytes: size(limits::MAX_VARIABLE_DESCRIPTION_SIZE),
+            max_deployments: size(limits::MAX_DEPLOYMENTS),
+            max_deployment_versions: size(limits::MAX_DEPLOYMENT_VERSIONS),
+            max_deployment_json_size_bytes: size(limits::MAX_DEPLOYMENT_JSON_SIZE),
+            max_deployment_description_size_bytes: size(limits::MAX_DESCRIPTION_SIZE),
+            max_entrypoint_size_bytes: size(limits::MAX_ENTRYPOINT_SIZE),
+            max_version_label_size_bytes: size(limits::MAX_VERSION_LABEL_SIZE),
         }))
     }
 }

@@ -241,6 +241,50 @@ async fn deployments_are_listed_by_filter_and_page() {
 }
 
 #[tokio::test]
+async fn each_field_takes_what_is_at_its_published_bound_and_no_more() {
+    let api = Api::start().await;
+    let limits = api.system.clone().get_limits(v1::GetLimitsRequest {}).await.expect("answers").into_inner();
+    assert_eq!((limits.max_deployments, limits.max_deployment_versions), (5_000, 100));
+    let size = |bound: u32| usize::try_from(bound).expect("fits");
+    let json = |size: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(size - 8));
+    let text = |size: usize| "x".repeat(size);
+    type Change<'a> = &'a dyn Fn(&mut DeploymentSpec, usize);
+    let bounds: [(&str, u32, Change<'_>); 5] = [
+        ("parameters", limits.max_deployment_json_size_bytes, &|spec, n| spec.parameters = json(n)),
+        ("parameter_schema", limits.max_deployment_json_size_bytes, &|spec, n| {
+            spec.parameter_schema = json(n)
+        }),
+        ("description", limits.max_deployment_description_size_bytes, &|spec, n| spec.description = text(n)),
+        ("entrypoint", limits.max_entrypoint_size_bytes, &|spec, n| spec.entrypoint = text(n)),
+        ("version_label", limits.max_version_label_size_bytes, &|spec, n| spec.version_label = text(n)),
+    ];
+    for (field, most, change) in bounds {
+        let with = |n| {
+            let mut spec = DeploymentSpec::default();
+            change(&mut spec, n);
+            create(&api, NIGHTLY, spec, true)
+        };
+        with(size(most)).await.unwrap_or_else(|refused| panic!("{field}: {}", refused.message()));
+        let refused = with(size(most) + 1).await.expect_err("is refused");
+        assert_eq!(common::fields(&refused), [format!("spec.{field}")]);
+    }
+}
+
+/// A server that checked it would be busy for years.
+#[tokio::test]
+async fn a_schema_that_takes_very_long_is_not_enforced() {
+    let api = Api::start().await;
+    let parameter_schema = r##"{"properties":{"x":{"anyOf":[{"$ref":"#"},{"$ref":"#"}]}}}"##.to_owned();
+    let shown = DeploymentSpec { parameter_schema, ..DeploymentSpec::default() };
+    let enforced = DeploymentSpec { enforce_parameter_schema: true, ..shown.clone() };
+    let refused = create(&api, NIGHTLY, enforced, false).await.expect_err("is refused");
+    assert_eq!(fields(&refused), ["spec.parameter_schema"]);
+    assert!(refused.message().contains("or deploy with enforce_parameter_schema false"), "{refused}");
+    create(&api, NIGHTLY, shown, false).await.expect("people may read it");
+    api.create(run_of(NIGHTLY)).await.expect("is not checked");
+}
+
+#[tokio::test]
 async fn a_run_has_what_its_deployment_says_beside_what_it_says_itself() {
     let api = Api::start().await;
     let policies = v1::Policies {

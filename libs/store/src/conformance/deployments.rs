@@ -86,6 +86,9 @@ pub async fn deployments_are_kept_with_their_versions(store: Arc<dyn RunStore>) 
     let mut tx = store.begin().await.unwrap();
     assert_eq!(tx.lock_deployment(&daily.key).await.unwrap(), Some(second));
     assert_eq!(tx.lock_deployment(&key("etl/unknown")).await.unwrap(), None);
+    for (limit, n_counted) in [(10, 2), (2, 2), (1, 1)] {
+        assert_eq!(tx.count_deployments(&namespace, limit).await.unwrap(), n_counted);
+    }
     drop(tx);
 
     assert!(delete(&store, &daily.key).await);
