@@ -50,8 +50,10 @@ pub struct ArtifactChange {
     pub progress: Option<f64>,
     /// What is shown.
     pub data: Option<Payload>,
-    /// The epoch under which the caller has the run of the artifact; `None`: anyone asks.
+    /// The epoch under which the caller has `run`; `None`: anyone asks.
     pub epoch: Option<Epoch>,
+    /// The run whose code asks; `None`: that of the artifact.
+    pub run: Option<RunId>,
 }
 
 impl Engine {
@@ -164,9 +166,10 @@ impl Engine {
         if misfit {
             return Ok(Err(EngineError::ArtifactMisfit { id, is_progress }));
         }
-        if let (Some(epoch), Some(run_id)) = (change.epoch, artifact.run) {
+        if let (Some(epoch), Some(run_id)) = (change.epoch, change.run.or(artifact.run)) {
             let found = tx.read_runs(&[run_id]).await?;
-            if let Err(error) = check_epoch(found.first(), run_id, epoch) {
+            let found = found.first().filter(|run| run.namespace == *namespace);
+            if let Err(error) = check_epoch(found, run_id, epoch) {
                 return Ok(Err(error));
             }
         }

@@ -173,6 +173,29 @@ async fn a_change_is_fenced_and_fits_the_type() {
 }
 
 #[tokio::test]
+async fn a_run_changes_the_artifact_of_another_under_its_own_epoch() {
+    let fixture = Fixture::new().await;
+    let own = Namespace::default();
+    let task = fixture.start(&fixture.queued().await).await;
+    let claimed = fixture.claim(&fixture.queued().await, "w").await.expect("is claimed").run;
+    let flow = fixture.report(&claimed, Event::Released).await.expect("is given back").run;
+    let flow = fixture.start(&flow).await;
+    assert_ne!(flow.epoch, task.epoch, "that of the other one is of no use");
+    let new = NewArtifact { run: Some((flow.id, flow.epoch)), ..progress() };
+    let id = created(&fixture, new).await.artifact.id;
+    let by = |run: &Run, epoch| ArtifactChange {
+        progress: Some(40.0),
+        epoch: Some(epoch),
+        run: Some(run.id),
+        ..ArtifactChange::default()
+    };
+    fixture.engine.update_artifact(&own, id, &by(&task, task.epoch)).await.expect("is changed");
+    let error =
+        fixture.engine.update_artifact(&own, id, &by(&task, flow.epoch)).await.expect_err("is refused");
+    assert_eq!(error.reason().as_str(), "STALE_EPOCH");
+}
+
+#[tokio::test]
 async fn data_may_only_refer_to_an_upload_of_the_namespace() {
     let fixture = Fixture::new().await;
     let object = ObjectRef { id: ObjectId::new(), size: 5 << 20, sha256: [7; 32] };

@@ -281,8 +281,15 @@ impl Client {
     }
 
     /// Tells how far something is, by its artifact. Never waits.
-    fn write_progress(&self, artifact_id: String, percent: f64, description: Option<String>, epoch: u64) {
-        self.core.write_progress(core::Progress { artifact_id, percent, description, epoch });
+    fn write_progress(
+        &self,
+        artifact_id: String,
+        percent: f64,
+        description: Option<String>,
+        run_id: String,
+        epoch: u64,
+    ) {
+        self.core.write_progress(core::Progress { artifact_id, percent, description, run_id, epoch });
     }
 
     /// Makes or changes a variable; the result is True where it was made.

@@ -30,7 +30,9 @@ pub struct Progress {
     pub percent: f64,
     /// What it is, for people; `None`: as it was.
     pub description: Option<String>,
-    /// The epoch under which the caller has the run of the artifact; 0: anyone asks.
+    /// The run whose code tells it, which need not be that of the artifact; empty: none.
+    pub run_id: String,
+    /// The epoch under which the caller has that run; 0: anyone asks.
     pub epoch: u64,
 }
 
@@ -118,6 +120,7 @@ async fn tell(client: &Client, shared: &Shared, progress: Progress) {
         update_mask: Some(prost_types::FieldMask { paths: mask }),
         description: progress.description.clone().unwrap_or_default(),
         progress: progress.percent,
+        run_id: progress.run_id.clone(),
         epoch: progress.epoch,
         ..UpdateArtifactRequest::default()
     };

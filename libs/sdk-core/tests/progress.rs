@@ -92,7 +92,7 @@ async fn next(updates: &mut mpsc::UnboundedReceiver<Update>) -> Update {
 }
 
 fn of(artifact_id: &str, percent: f64) -> Progress {
-    Progress { artifact_id: artifact_id.into(), percent, description: None, epoch: 7 }
+    Progress { artifact_id: artifact_id.into(), percent, description: None, run_id: "r".into(), epoch: 7 }
 }
 
 /// What is told while an update travels is told together, and the last arrives; other artifacts do not wait for it.

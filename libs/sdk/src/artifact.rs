@@ -117,11 +117,16 @@ impl Context {
         self.client().core().create_artifact(new).await
     }
 
-    /// Tells how far something is, by the id of its artifact, in percent. Never waits: what is told faster than a few times
+    /// Tells how far something is, by the id of its artifact, in percent; also of one that another run has made. Never waits: what is told faster than a few times
     /// a second is told together, and the last arrives.
     pub fn write_progress(&self, artifact_id: impl Into<String>, percent: f64) {
-        let artifact_id = artifact_id.into();
-        let progress = Progress { artifact_id, percent, description: None, epoch: self.epoch() };
+        let progress = Progress {
+            artifact_id: artifact_id.into(),
+            percent,
+            description: None,
+            run_id: self.run_id().to_owned(),
+            epoch: self.epoch(),
+        };
         self.client().core().write_progress(progress);
     }
 }

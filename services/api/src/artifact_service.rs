@@ -293,7 +293,11 @@ fn parse_change(request: v1::UpdateArtifactRequest) -> Result<(ArtifactId, Artif
         violations.parse::<ArtifactId>("request_id", &request.request_id);
     }
     let epoch = (request.epoch > 0).then_some(Epoch(request.epoch));
-    let mut change = ArtifactChange { epoch, ..ArtifactChange::default() };
+    let run = optional("run_id", &request.run_id, &mut violations);
+    if run.is_some() && epoch.is_none() {
+        violations.add("epoch", "is not set: give that under which you have the run, or leave run_id out");
+    }
+    let mut change = ArtifactChange { epoch, run, ..ArtifactChange::default() };
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
     if paths.is_empty() {
         violations.add("update_mask", "is empty: name `description`, `progress` or `data`");
