@@ -125,6 +125,43 @@ def test_async_code_awaits() -> None:
     assert until_progress(uuid.UUID(progress_id), 20)["run_id"] == shown(uuid.UUID(text_id))["run_id"] != ""
 
 
+def test_plain_code_below_async_code_waits(name: str) -> None:
+    @task
+    def plain() -> tuple[str, Any]:
+        artifact_id = create_progress_artifact(10)
+        assert update_progress_artifact(artifact_id, 20) == artifact_id
+        Variable.set(name, {"limit": 3})
+        value = Variable.get(name)
+        assert Variable.unset(name) is True
+        return str(artifact_id), value
+
+    @flow
+    async def outer() -> Any:
+        return plain()
+
+    progress_id, value = asyncio.run(outer())
+    assert value == {"limit": 3}
+    until_progress(uuid.UUID(progress_id), 20)
+
+
+def test_a_task_tells_the_progress_of_its_flow() -> None:
+    @task(retries=1)
+    def step(artifact_id: str) -> None:
+        run = current_run()
+        assert run is not None
+        if run.attempt == 1:
+            raise ValueError("the second attempt has another epoch than the flow")
+        update_progress_artifact(artifact_id, 70)
+
+    @flow
+    def outer() -> str:
+        artifact_id = str(create_progress_artifact())
+        step(artifact_id)
+        return artifact_id
+
+    until_progress(uuid.UUID(outer()), 70)
+
+
 def test_what_is_wrong_is_told() -> None:
     with pytest.raises(InvalidArgument, match="a-z 0-9 -"):
         create_markdown_artifact("a", key="Not a key")

@@ -7,7 +7,7 @@ event loop runs it gives something to await. Its first request is sent in either
 from __future__ import annotations
 
 import time
-from typing import Any, Generator, NamedTuple, Optional, TypeVar, Union
+from typing import Any, Callable, Generator, NamedTuple, Optional, TypeVar, Union
 
 from . import _core
 from ._connection import awaited, block
@@ -28,6 +28,11 @@ class Within(NamedTuple):
 
 
 Steps = Generator[Union[_core.Op, Within], Any, T]
+
+
+def answer(op: _core.Op, then: Callable[[Any], T]) -> Steps[T]:
+    """One operation, and what `then` makes of its result."""
+    return then((yield op))
 
 
 def deadline(timeout: Optional[float]) -> Optional[float]:

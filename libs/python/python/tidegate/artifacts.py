@@ -7,7 +7,7 @@
 An artifact that is made in the code of a run is the run's, and goes with it. One that is made elsewhere goes when it was
 not changed for as long as runs are kept. Those with the same key are versions of one thing; the newest 100 are kept.
 
-All functions work from plain and from async code: where an event loop runs they give an awaitable, else they wait.
+All functions work from plain and from async code: in async code they give an awaitable, else they wait.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Mapping, Optional, Sequence, Union
 from uuid import UUID
 
 from . import _core, _payload
-from ._answers import answer, in_event_loop
 from ._connection import client
+from ._dual import Steps, answer, dual
 from ._runtime import current_run
 from .errors import InvalidArgument, PayloadError
 
@@ -106,14 +106,16 @@ def update_progress_artifact(
     It may be called for each item: at most a few a second travel, the latest of each artifact, and the last one arrives.
     What the server does not take is told in the log of this process.
 
-    :param artifact_id: what :func:`create_progress_artifact` has given.
+    :param artifact_id: what :func:`create_progress_artifact` has given, also in another run: a task may tell how far its
+        flow is.
     :param progress: in percent, 0 to 100.
     :param description: what it is, for people. Default: as it was.
     """
     artifact_id = _id(artifact_id)
     run = current_run()
-    client().write_progress(str(artifact_id), _percent(progress), description, run._epoch if run else 0)
-    return _ready(artifact_id) if in_event_loop() else artifact_id
+    run_id, epoch = (run.run_id, run._epoch) if run else ("", 0)
+    client().write_progress(str(artifact_id), _percent(progress), description, run_id, epoch)
+    return dual(_known(artifact_id))
 
 
 def _create(
@@ -135,15 +137,16 @@ def _create(
         run_id=run.run_id if run else "",
         epoch=run._epoch if run else 0,
     )
-    return answer(op, _id_of)
+    return dual(answer(op, _id_of))
 
 
 def _id_of(artifact: _core.Artifact) -> UUID:
     return UUID(artifact.id)
 
 
-async def _ready(artifact_id: UUID) -> UUID:
+def _known(artifact_id: UUID) -> Steps[UUID]:
     return artifact_id
+    yield  # nothing is waited for
 
 
 def _id(artifact_id: Union[UUID, str]) -> UUID:

@@ -7,8 +7,7 @@
 
 Variables are no secrets: whoever reaches the server reads them. Keep passwords and tokens elsewhere.
 
-`get`, `set` and `unset` work from plain and from async code: where an event loop runs they give an awaitable, else they
-wait. `aget`, `aset` and `aunset` always give an awaitable.
+`get`, `set` and `unset` work from plain and from async code: in async code they give an awaitable, else they wait. `aget`, `aset` and `aunset` always give an awaitable.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import json
 from typing import Any, Optional, Sequence
 
 from . import _core
-from ._answers import answer, later
 from ._connection import client
+from ._dual import Pending, answer, dual
 from .errors import PayloadError
 
 __all__ = ["Variable"]
@@ -40,12 +39,12 @@ class Variable:
     @classmethod
     def get(cls, name: str, default: Any = None) -> Any:
         """The value of a variable; `default` where there is none of this name."""
-        return answer(client().get_variable(name), lambda found: _value(found, default))
+        return dual(answer(client().get_variable(name), lambda found: _value(found, default)))
 
     @classmethod
     async def aget(cls, name: str, default: Any = None) -> Any:
         """As :meth:`get`, for async code."""
-        return await later(client().get_variable(name), lambda found: _value(found, default))
+        return await Pending(answer(client().get_variable(name), lambda found: _value(found, default)))
 
     @classmethod
     def set(cls, name: str, value: Any, tags: Optional[Sequence[str]] = None, overwrite: bool = False) -> Any:
@@ -56,24 +55,24 @@ class Variable:
         :param value: what JSON can hold, up to 64 KiB.
         """
         op, variable = cls._set(name, value, tags, overwrite)
-        return answer(op, lambda _: variable)
+        return dual(answer(op, lambda _: variable))
 
     @classmethod
     async def aset(cls, name: str, value: Any, tags: Optional[Sequence[str]] = None, overwrite: bool = False) -> Variable:
         """As :meth:`set`, for async code."""
         op, variable = cls._set(name, value, tags, overwrite)
-        await later(op, bool)
+        await Pending(answer(op, bool))
         return variable
 
     @classmethod
     def unset(cls, name: str) -> Any:
         """Takes a variable away; False where there is none of this name."""
-        return answer(client().delete_variable(name), bool)
+        return dual(answer(client().delete_variable(name), bool))
 
     @classmethod
     async def aunset(cls, name: str) -> bool:
         """As :meth:`unset`, for async code."""
-        return bool(await later(client().delete_variable(name), bool))
+        return bool(await Pending(answer(client().delete_variable(name), bool)))
 
     @classmethod
     def _set(
