@@ -129,6 +129,26 @@ impl Client {
         )
     }
 
+    /// A deployment: `(name, version, description, entrypoint, parameters, tags, queue, version_label)`, of which
+    /// `parameters` are JSON.
+    fn get_deployment(&self, name: String) -> Op {
+        let core = self.core.clone();
+        Op::start(self.core.runtime(), async move { core.get_deployment(&name).await }, |py, deployment| {
+            let spec = deployment.spec.unwrap_or_default();
+            let told = (
+                deployment.name,
+                deployment.version,
+                spec.description,
+                spec.entrypoint,
+                spec.parameters,
+                spec.tags,
+                spec.queue,
+                spec.version_label,
+            );
+            Ok(told.into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
     /// The run as it is now.
     fn get_run(&self, run_id: String) -> Op {
         let core = self.core.clone();

@@ -364,6 +364,8 @@ class LocalCall:
             local, found = (yield self._pending), None
         self._is_run(local.id)
         if found is not None:
+            if self.future is not None:
+                self.future._found = found.state[1]
             return _result(found, True)
         attempt = 0
         while True:

@@ -54,6 +54,8 @@ class Future(Generic[R]):
         self._value: Any = None
         self._error: Optional[BaseException] = None
         self._running = False
+        #: The name of the state that it was found in, where another run or attempt had ended it.
+        self._found = ""
         self._seen = False
         #: The run that submitted it.
         self._parent: Optional[RunContext] = None

@@ -58,7 +58,7 @@ def test_states(processes: Processes) -> None:
         "cancelled",
         "out of time TimedOut",
         "looked at ValueError('broken')",
-        "Failed True",
+        "UpstreamFailed True",
         "broken",
     ]
     (flow,) = runs('flow = "main"')
@@ -259,3 +259,24 @@ def test_runs_are_found_by_what_is_known_of_them(processes: Processes) -> None:
     ]
     assert "FlowRunFilter has no `idempotency_key` here" in filter_error
     assert "`delete_flow_run`" in client_error
+
+
+def test_what_functions_and_the_client_are_asked(processes: Processes) -> None:
+    out = run(processes, "asked").splitlines()
+    of_measures = [
+        "['Completed', 'Cached'] Cached 7 m",
+        "asked by fragile",
+        "asked by other",
+        "Failed Failed",
+        "told of {'n': 7, 'times': 2}",
+    ]
+    assert out[:10] == [f"{of_measures[0]} 1", *of_measures[1:], f"{of_measures[0]} 2", *of_measures[1:]]
+    assert out[10:] == [
+        "['fragile', 'measure', 'measure', 'measure', 'other']",
+        "[]",
+        "daily {'n': 3} ['lab'] measures",
+        "True {'n': 3}",
+        "there is no deployment `measures/dayly` in this namespace: did you mean `measures/daily`?",
+        "6",
+        "cache_within_flow_run 0:01:00 True is_transient",
+    ]

@@ -17,7 +17,7 @@ class CacheKeyFnPolicy(cache_policies.CacheKeyFnPolicy):
     ) -> Optional[str]:
         """See :class:`CachePolicy`."""
         make: Any = self.cache_key_fn
-        key: Optional[str] = make(CacheKeyContext(inputs), inputs)
+        key: Optional[str] = make(CacheKeyContext(task_ctx.task, inputs), inputs)
         return key
 
 

@@ -14,10 +14,12 @@ from ._calls import in_thread
 from ._errors import ObjectNotFound, translating
 from ._filters import Filter
 from ._functions import Function
-from ._objects import Flow, FlowRun, TaskRun
+from ._objects import Deployment, Flow, FlowRun, TaskRun
 from ._states import State, StateType
 
 _PAGE = 1_000
+#: Flow runs whose task runs can be asked for at once: a filter is of 4 KiB at most.
+_MAX_PARENTS = 50
 _LEVELS = ((21, logging.CRITICAL), (17, logging.ERROR), (13, logging.WARNING), (9, logging.INFO), (5, logging.DEBUG))
 _ORDERS = {
     "START_TIME": "started_at",
@@ -117,13 +119,26 @@ class SyncPrefectClient:
     def read_task_runs(
         self,
         *,
+        flow_filter: Optional[Filter] = None,
+        flow_run_filter: Optional[Filter] = None,
         task_run_filter: Optional[Filter] = None,
+        deployment_filter: Optional[Filter] = None,
         sort: Any = None,
         limit: Optional[int] = None,
         offset: int = 0,
     ) -> list[TaskRun]:
-        """The task runs that match, the newest first unless `sort` says otherwise."""
+        """The task runs that match, the newest first unless `sort` says otherwise. The other filters are of the flow runs
+        that have started them, of which there may be 50 at most."""
         wanted = _filters.of_runs("task", runs=task_run_filter)
+        if not (flow_filter is None and flow_run_filter is None and deployment_filter is None):
+            of_flows = _filters.of_runs("flow", flow_filter, flow_run_filter, deployment_filter)
+            parents = [run.id for run in listed(of_flows, None, _MAX_PARENTS + 1, 0)]
+            if len(parents) > _MAX_PARENTS:
+                raise ValueError(
+                    f"read_task_runs(): the filters of flow runs match more than {_MAX_PARENTS} of them: ask for the task runs "
+                    "of fewer at a time"
+                )
+            wanted += f" AND {_filters.one_of('parent_run_id', parents)}"
         return [TaskRun(run) for run in listed(wanted, sort, limit, offset)]
 
     def count_flow_runs(self, *, flow_filter: Optional[Filter] = None, flow_run_filter: Optional[Filter] = None) -> int:
@@ -133,8 +148,8 @@ class SyncPrefectClient:
     def create_flow_run(
         self,
         flow: Function,
-        parameters: Optional[dict[str, Any]] = None,
         name: Optional[str] = None,
+        parameters: Optional[dict[str, Any]] = None,
         tags: Optional[list[str]] = None,
     ) -> FlowRun:
         """A run of `flow` for the worker that serves it."""
@@ -170,6 +185,15 @@ class SyncPrefectClient:
             timeout=0,
         )
         return run
+
+    def read_deployment_by_name(self, name: str) -> Deployment:
+        """The deployment ``flow/deployment``."""
+        with translating():
+            return Deployment(block(client().get_deployment(name)))
+
+    def read_deployment(self, deployment_id: uuid.UUID | str) -> Deployment:
+        """A deployment that this process has met."""
+        return self.read_deployment_by_name(_objects.name_of("deployment", deployment_id))
 
     def set_flow_run_state(self, flow_run_id: uuid.UUID | str, state: State, force: bool = False) -> OrchestrationResult:
         """Has a run cancelled, retried, paused or resumed: what a person may do to a run."""

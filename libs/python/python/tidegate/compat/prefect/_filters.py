@@ -172,14 +172,14 @@ def _run(name: str, value: Any) -> str:
 
 def _flow(field: str, name: str, value: Any) -> str:
     if name == "id" and value.any_ is not None:
-        return _one_of(field, [name_of("flow", item) for item in value.any_])
+        return one_of(field, [name_of("flow", item) for item in value.any_])
     return _compared(field, value)
 
 
 def _deployment(name: str, value: Any) -> str:
     if name == "id":
         if value.any_ is not None:
-            return _one_of("deployment", [name_of("deployment", item) for item in value.any_])
+            return one_of("deployment", [name_of("deployment", item) for item in value.any_])
         return _compared("deployment", value)
     # That of a flow is told after a slash.
     if value.any_ is not None:
@@ -195,7 +195,7 @@ def _condition(field: str, name: str, wanted: Any) -> str:
     if name == "any_":
         if field == "tags":
             return _either([f"tags:{_quoted(tag)}" for tag in wanted])
-        return _one_of(field, wanted)
+        return one_of(field, wanted)
     if name == "not_any_":
         return " AND ".join(f"{field} != {_quoted(item)}" for item in wanted)
     if name == "all_":
@@ -210,7 +210,8 @@ def _condition(field: str, name: str, wanted: Any) -> str:
     return f"NOT {field}:*" if wanted else f"{field}:*"
 
 
-def _one_of(field: str, wanted: Iterable[Any]) -> str:
+def one_of(field: str, wanted: Iterable[Any]) -> str:
+    """The runs of which `field` is one of `wanted`; none where there is none."""
     return _either([f"{field} = {_quoted(item)}" for item in wanted])
 
 

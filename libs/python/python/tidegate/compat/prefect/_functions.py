@@ -20,7 +20,7 @@ from ._annotations import allow_failure, plain, quote, unmapped
 from ._calls import executing, naming
 from ._errors import MappingLengthMismatch, MappingMissingIterable, translated, translating
 from ._futures import PrefectDistributedFuture, PrefectFlowRunFuture, PrefectFuture, PrefectFutureList
-from ._hooks import RetryCondition, adapted
+from ._hooks import adapted
 from ._missing import explain
 from ._returned import settled, settled_async
 from ._states import State
@@ -42,9 +42,7 @@ class Function(functions.Function[Any, Any]):
             given["name"], options = options, None
         given = _options.checked(self.kind, given)
         made = _options.options(options or self._defaults(fn), given)
-        super().__init__(fn, made, scope=scope, receiver=receiver)
-        if isinstance(made.retry_condition_fn, RetryCondition):
-            made.retry_condition_fn.task = self
+        super().__init__(fn, _options.bound(made, self), scope=scope, receiver=receiver)
         #: True of an async function.
         self.isasync = self.is_async
         self._has_own_loop = False
@@ -95,6 +93,8 @@ class Function(functions.Function[Any, Any]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in _options.SHOWN:
+            return _options.shown(self.options, name)
         raise AttributeError(explain(f"prefect.{type(self).__name__}.{name}"))
 
     def tagged(self, tags: Iterable[str]) -> Any:
@@ -401,7 +401,8 @@ def _ended(kind: str, call: LocalCall | _Unrecorded, value: Any, error: Optional
         if error is not None:
             raise error
         return value
-    state = State("COMPLETED", data=value) if error is None else _states.of_error(error)
+    found = call.future._found if call.future is not None else ""
+    state = State("COMPLETED", found or None, data=value) if error is None else _states.of_error(error)
     if call.future is not None and call.future.id is not None:
         _states.is_of(state, kind, call.future.id)
     return state

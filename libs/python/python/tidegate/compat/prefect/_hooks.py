@@ -24,13 +24,13 @@ _BY_POSITION = ("function", "run", "state")
 class HookRun:
     """The run that a hook is called for. What this process does not know of it is asked of the server when it is needed."""
 
-    def __init__(self, context: RunContext, state: Optional[State]) -> None:
+    def __init__(self, function: Any, context: RunContext, state: Optional[State]) -> None:
         self._read: Any = None
         self._run_id = context.run_id
         self.id = UUID(context.run_id)
         self.run_count = context.attempt
         self.tags = list(context.tags)
-        self.parameters = dict(context.parameters)
+        self.parameters: dict[str, Any] = function.with_defaults(context.parameters)
         self.state = state
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +61,7 @@ class Hook:
         told = State(state.type, state.name, state.message or None, result if error is None else error)
         values = {
             "function": flow,
-            "run": HookRun(run, told),
+            "run": HookRun(flow, run, told),
             "state": told,
             "result": result,
             "exception": error,
@@ -71,19 +71,32 @@ class Hook:
         return self.fn(*(values[what] for what in positional), **{name: values[what] for name, what in by_name.items()})
 
 
-class RetryCondition:
-    """A `retry_condition_fn` that asks for task, run and state, as Tidegate calls it: with what was raised."""
+class WithTask:
+    """A function of an option that is called with the task, too: each task has one of its own."""
 
-    def __init__(self, fn: Callable[[Any, Any, State], Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], task: Any = None) -> None:
         self.fn = fn
         #: The task that it is of.
-        self.task: Any = None
+        self.task = task
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.fn == self.fn
+
+    def __hash__(self) -> int:
+        return hash(self.fn)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.fn,)  # the task that has it when it arrives says so again
+
+
+class RetryCondition(WithTask):
+    """A `retry_condition_fn` that asks for task, run and state, as Tidegate calls it: with what was raised."""
 
     def __call__(self, exception: BaseException) -> Any:
         run = current_run()
         assert run is not None
         state = _states.of_error(translated(exception))
-        return self.fn(self.task, HookRun(run, state), state)
+        return self.fn(self.task, HookRun(self.task, run, state), state)
 
 
 Hooks = Union[Callable[..., Any], Iterable[Callable[..., Any]]]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, BeforeValidator, create_model
 
 
 class RunInput(BaseModel):
@@ -25,4 +25,13 @@ class _Described:
 
 def asked(wanted: Any) -> tuple[Any, Optional[str]]:
     """The type that is waited for, and what is said to who gives it."""
-    return (wanted.model, wanted.description) if isinstance(wanted, _Described) else (wanted, None)
+    if isinstance(wanted, _Described):
+        return wanted.model, wanted.description
+    if wanted is None or (isinstance(wanted, type) and issubclass(wanted, BaseModel)):
+        return wanted, None
+    return Annotated[wanted, BeforeValidator(_given)], None
+
+
+def _given(run_input: Any) -> Any:
+    """What is waited for may be given as the one field of a model, as Prefect has it, or as it is."""
+    return run_input["value"] if isinstance(run_input, dict) and run_input.keys() == {"value"} else run_input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
@@ -192,6 +193,26 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"Flow(id={str(self.id)!r}, name={self.name!r})"
+
+
+class Deployment:
+    """A deployment as it was when it was read."""
+
+    def __init__(self, told: Any) -> None:
+        full_name, _, description, entrypoint, parameters, tags, queue, version = told
+        #: Stands for its full name.
+        self.id = id_of("deployment", full_name)
+        self.flow_name, _, self.name = full_name.partition("/")
+        self.flow_id = id_of("flow", self.flow_name)
+        self.description: Optional[str] = description or None
+        self.entrypoint: Optional[str] = entrypoint or None
+        self.parameters: dict[str, Any] = json.loads(parameters) if parameters else {}
+        self.tags = list(tags)
+        self.work_queue_name: str = queue
+        self.version: Optional[str] = version or None
+
+    def __repr__(self) -> str:
+        return f"Deployment(id={str(self.id)!r}, name={self.name!r}, flow_name={self.flow_name!r})"
 
 
 def as_object(run: _core.Run) -> FlowRun | TaskRun:

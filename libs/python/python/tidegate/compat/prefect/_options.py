@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
-from typing import Any, Callable, Optional
+from typing import Any, NamedTuple, Optional
 
 from ...options import OPTION_NAMES, Options
 from ...runners import runner_of
 from ._calls import current
-from ._hooks import adapted, condition
+from ._hooks import WithTask, adapted, condition
 
 #: What they are called here.
 _RENAMED = {"flow_run_name": "run_name", "task_run_name": "run_name"}
@@ -31,6 +32,18 @@ TASK = (
     | {"task_run_name", "retry_jitter_factor", "retry_condition_fn", "tags"}
     | {"cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache"}
 )
+
+#: Options that flows and tasks have as attributes, beside those that have one of their own.
+SHOWN = frozenset(
+    {"cache_expiration", "cache_key_fn", "cache_policy", "flow_run_name", "persist_result", "refresh_cache"}
+    | {"result_serializer", "retry_condition_fn", "retry_jitter_factor", "task_run_name", "task_runner"}
+)
+
+
+def shown(options: Options, name: str) -> Any:
+    """An option as it was given."""
+    given = getattr(options, _RENAMED.get(name, name))
+    return given.fn if isinstance(given, WithTask) else given
 
 
 def checked(kind: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -83,22 +96,43 @@ def options(base: Options, given: dict[str, Any]) -> Options:
     return replace(base, **changes)
 
 
+def bound(options: Options, function: Any) -> Options:
+    """`options` as those of `function`, which some of them are called with."""
+    changes: dict[str, Any] = {
+        name: type(given)(given.fn, function)
+        for name in ("retry_condition_fn", "cache_key_fn")
+        if isinstance(given := getattr(options, name), WithTask)
+    }
+    return replace(options, **changes)
+
+
+class CallingRun(NamedTuple):
+    """What is known of a task run before it is made."""
+
+    #: The flow run that calls the task; None outside of any.
+    flow_run_id: Optional[uuid.UUID]
+
+
 class CacheKeyContext:
     """What a `cache_key_fn` is given first."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        execution = current()
+    def __init__(self, task: Any, arguments: dict[str, Any]) -> None:
+        execution = current("flow")
+        #: The task.
+        self.task = task
         #: What the task is called with.
         self.parameters = arguments
         #: The flow that calls it.
         self.flow: Any = execution.function if execution is not None else None
+        run = execution.run if execution is not None else None
+        #: The run that is to be.
+        self.task_run = CallingRun(uuid.UUID(run.run_id) if run is not None else None)
 
 
-class _CacheKeyFn:
+class _CacheKeyFn(WithTask):
     """A `cache_key_fn` as Tidegate calls it."""
 
-    def __init__(self, make: Callable[[CacheKeyContext, dict[str, Any]], Optional[str]]) -> None:
-        self._make = make
-
     def __call__(self, _: Any, arguments: dict[str, Any]) -> Optional[str]:
-        return self._make(CacheKeyContext(arguments), arguments)
+        arguments = self.task.with_defaults(arguments)
+        key: Optional[str] = self.fn(CacheKeyContext(self.task, arguments), arguments)
+        return key

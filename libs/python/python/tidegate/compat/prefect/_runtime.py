@@ -37,6 +37,7 @@ class RunContextOf:
             self._read = _objects.read(self._run.run_id)
             if self._read.state.is_pending():  # it runs, and the server is about to hear of it
                 self._read.state.type, self._read.state.name = StateType.RUNNING, "Running"
+                self._read.run_count = self._run.attempt
         return self._read
 
 

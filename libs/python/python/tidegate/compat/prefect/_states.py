@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable, Optional
 from ...errors import PayloadError, RunError
 from ...handles import RunHandle
 from ._calls import dual, in_thread
-from ._errors import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun, translated
+from ._errors import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun, UpstreamTaskError, translated
 
 
 class StateType(str, enum.Enum):
@@ -186,6 +186,8 @@ def of_error(error: BaseException) -> State:
         state_type = "CRASHED"
     elif isinstance(error, TimeoutError) and isinstance(error, FailedRun):
         name = "TimedOut"
+    elif isinstance(error, UpstreamTaskError):
+        name = "UpstreamFailed"
     return State(state_type, name, str(error) or repr(error), error)
 
 
