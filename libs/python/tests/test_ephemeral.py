@@ -191,3 +191,17 @@ def test_the_server_is_gone_after_its_block() -> None:
     script = "from tidegate import get_run; get_run('0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b').result()"
     done = run(script, check=False, TIDEGATE_ADDRESS=server.address)
     assert done.returncode == 1 and ServerUnavailable.__name__ in done.stderr
+
+
+def test_a_worker_on_a_thread_of_the_script_does_not_hold_the_end_up() -> None:
+    script = """
+import threading
+from tidegate import serve
+from work import add
+
+threading.Thread(target=serve, args=(add,), daemon=True).start()
+print(add.delay(3, 4).result())
+"""
+    done = run(script, TIDEGATE_EPHEMERAL="1")
+    assert done.stdout == "7\n"
+    assert "embedded server" not in done.stderr

@@ -10,6 +10,9 @@ use tokio::net::TcpListener;
 /// see what follows.
 const LEASE: Duration = Duration::from_secs(5);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long worker streams may go on at a stop, to send their last reports. Workers have nowhere to go meanwhile: there is
+/// no other replica.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What the services stand on.
 pub struct Ports {
@@ -51,6 +54,8 @@ pub async fn start(
     let mut task_queue: tidegate_task_queue::Config = defaults();
     task_queue.lease.duration = HumanDuration::new(LEASE);
     task_queue.lease.heartbeat_interval = HumanDuration::new(HEARTBEAT_INTERVAL);
+    task_queue.drain.streams = HumanDuration::new(DRAIN);
+    task_queue.drain.spread = HumanDuration::new(Duration::ZERO);
     tidegate_task_queue::start(&task_queue, delivery, peers, tasks, &mut grpc).await?;
     let log_ingest: tidegate_log_ingest::Config = defaults();
     tidegate_log_ingest::start(&log_ingest, logs, tasks, &mut grpc).await?;
