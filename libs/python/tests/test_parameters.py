@@ -237,6 +237,12 @@ def test_a_name_that_cannot_be_filled_in_is_told() -> None:
         named._run_name({"n": 1})
 
 
+def test_a_word_in_the_place_of_a_list_is_refused() -> None:
+    for option in ("tags", "concurrency_limits", "retry_on", "never_retry_on"):
+        with pytest.raises(InvalidArgument, match=f"{option}='nightly': it is a list, as in {option}="):
+            takes.with_options(**{option: "nightly"})
+
+
 def test_what_cannot_be_decorated_is_told_why() -> None:
     async def numbers():  # type: ignore[no-untyped-def]
         yield 1

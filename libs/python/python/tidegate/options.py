@@ -164,6 +164,9 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
         raise InvalidArgument(f"execution={options['execution']!r}: it is \"process\" or \"thread\"")
     if options.get("on_unawaited_failure", "fail") not in ("fail", "ignore"):
         raise InvalidArgument(f"on_unawaited_failure={options['on_unawaited_failure']!r}: it is \"fail\" or \"ignore\"")
+    for name in ("tags", "concurrency_limits", "retry_on", "never_retry_on"):
+        if isinstance(options.get(name), str):  # which is a sequence, too: of letters
+            raise InvalidArgument(f"{name}={options[name]!r}: it is a list, as in {name}=[{options[name]!r}]")
     if "task_runner" in options:
         options["task_runner"] = runner_of(options["task_runner"])
     return options
