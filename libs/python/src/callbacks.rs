@@ -72,15 +72,19 @@ pub(crate) fn next_callbacks(py: Python<'_>, seconds: f64) -> PyResult<Vec<(Py<P
         .map(|item| match item {
             Item::Done(callback) => Ok((callback, PyTuple::empty(py).unbind())),
             Item::Stop(callback, stop) => {
-                let arguments = match stop {
-                    Stop::Go => ("go", String::new(), 0.0),
-                    Stop::TimedOut => ("timed_out", String::new(), 0.0),
-                    Stop::Cancel { message, grace } => ("cancel", message, grace.as_secs_f64()),
-                    Stop::Shutdown => ("shutdown", String::new(), 0.0),
-                    Stop::Lost { message } => ("lost", message, 0.0),
-                };
-                Ok((callback.clone_ref(py), arguments.into_pyobject(py)?.unbind()))
+                Ok((callback.clone_ref(py), arguments_of(stop).into_pyobject(py)?.unbind()))
             }
         })
         .collect()
+}
+
+/// What the callback for a stop is called with: `(kind, message, grace)`.
+pub(crate) fn arguments_of(stop: Stop) -> (&'static str, String, f64) {
+    match stop {
+        Stop::Go => ("go", String::new(), 0.0),
+        Stop::TimedOut => ("timed_out", String::new(), 0.0),
+        Stop::Cancel { message, grace } => ("cancel", message, grace.as_secs_f64()),
+        Stop::Shutdown => ("shutdown", String::new(), 0.0),
+        Stop::Lost { message } => ("lost", message, 0.0),
+    }
 }

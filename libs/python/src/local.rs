@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
-use tidegate_sdk_core::{self as core, End, StopSignal, UploadRoom, Verdict};
+use tidegate_sdk_core::{self as core, End, Stop, StopSignal, UploadRoom, Verdict};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -76,9 +76,10 @@ impl LocalRun {
         self.get(core::LocalRun::epoch)
     }
 
-    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
-    fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
-        Ok(StopWatch::start(&self.runtime, self.get(core::LocalRun::stop_signal)?, callback))
+    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word, and before this
+    /// returns for one that was said already.
+    fn on_stop(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<StopWatch> {
+        StopWatch::start(py, &self.runtime, self.get(core::LocalRun::stop_signal)?, callback)
     }
 
     /// Has the code of the present attempt wait.
@@ -142,7 +143,17 @@ impl LocalRun {
 pub(crate) struct StopWatch(OfProcess<tokio::task::AbortHandle>);
 
 impl StopWatch {
-    pub(crate) fn start(runtime: &Handle, mut signal: StopSignal, callback: Py<PyAny>) -> Self {
+    /// Code that is to stop before it begins learns that here, at once.
+    pub(crate) fn start(
+        py: Python<'_>,
+        runtime: &Handle,
+        mut signal: StopSignal,
+        callback: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let said = signal.heard();
+        if said != Stop::Go {
+            callback.call1(py, callbacks::arguments_of(said))?;
+        }
         let callback = std::sync::Arc::new(callback);
         let queue = callbacks::queue();
         let watching = runtime.spawn(async move {
@@ -152,7 +163,7 @@ impl StopWatch {
                 queue.push(Item::Stop(std::sync::Arc::clone(&callback), stop));
             }
         });
-        Self(OfProcess::new(watching.abort_handle()))
+        Ok(Self(OfProcess::new(watching.abort_handle())))
     }
 }
 

@@ -194,11 +194,14 @@ impl Attempt {
         payload::from_optional(py, self.assign.parameters.as_ref())
     }
 
-    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word.
-    fn on_stop(&self, callback: Py<PyAny>) -> PyResult<StopWatch> {
-        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempt = attempt.as_ref().ok_or_else(|| PyRuntimeError::new_err("the attempt has ended"))?;
-        Ok(StopWatch::start(&self.runtime, attempt.stop_signal(), callback))
+    /// Has `callback(kind, message, grace)` called when the run is to stop: once for each graver word, and before this
+    /// returns for one that was said already.
+    fn on_stop(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<StopWatch> {
+        let locked = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = locked.as_ref().ok_or_else(|| PyRuntimeError::new_err("the attempt has ended"))?;
+        let signal = attempt.stop_signal();
+        drop(locked); // the callback may want to end the attempt
+        StopWatch::start(py, &self.runtime, signal, callback)
     }
 
     /// Has its code wait.

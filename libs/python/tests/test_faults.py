@@ -105,6 +105,27 @@ def test_a_machine_that_gives_no_process_is_named(processes: Processes, queue: s
     assert result_of(work.is_fresh) not in spares
 
 
+def test_a_run_that_is_cancelled_before_it_begins_executes_nothing(
+    processes: Processes, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, path = tmp_path / "gate", tmp_path / "notes"
+    monkeypatch.setenv("GATE", str(gate))
+    worker = processes.worker("faulty_work.py", queue)
+    until(lambda: len(spares_of(worker.pid)) == 2)
+    gate.touch()
+    for _ in range(2):
+        work.is_fresh.with_options(queue=queue).delay().result(timeout=PATIENCE)
+    handle = work.notes.with_options(queue=queue).delay(str(path))
+    until(lambda: handle.state.type == "PENDING")
+    handle.cancel("a typo")
+    handle.wait(timeout=PATIENCE)
+    gate.unlink()
+    work.is_fresh.with_options(queue=queue).delay().result(timeout=PATIENCE)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+    assert (handle.state.name, lines_of(path)) == ("Cancelled", [])
+
+
 def test_a_worker_that_is_refused_leaves_no_process() -> None:
     with pytest.raises(InvalidArgument, match="1 to 64 queues"):
         serve(work.is_fresh, queues=[])

@@ -85,6 +85,11 @@ impl StopSignal {
         self.0.borrow().clone()
     }
 
+    /// As [`StopSignal::now`]; what it gives does not come out of [`StopSignal::next`] again.
+    pub fn heard(&mut self) -> Stop {
+        self.0.borrow_and_update().clone()
+    }
+
     /// Completes with the next thing that is said, or with what was said and not yet heard. Never completes
     /// when nothing more can come. Cancellation-safe.
     pub async fn next(&mut self) -> Stop {
@@ -111,5 +116,14 @@ mod tests {
         sender.send(Stop::TimedOut);
         assert_eq!(signal.next().await, Stop::Lost { message: "gone".into() });
         assert_eq!(signal.now(), Stop::Lost { message: "gone".into() });
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_does_not_come_again() {
+        let (sender, mut signal) = StopSender::new();
+        sender.send(Stop::TimedOut);
+        assert_eq!(signal.heard(), Stop::TimedOut);
+        sender.send(Stop::Shutdown);
+        assert_eq!(signal.next().await, Stop::Shutdown);
     }
 }

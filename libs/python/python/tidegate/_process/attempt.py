@@ -55,6 +55,11 @@ class ProcessAttempt:
         execution = Execution(process, assign, attempt.pauser())
         control = self._control = Control(execution.stop)
         watch = attempt.on_stop(control.stop)
+        if control.stopped is not None:  # cancelled, say, while its process started: none of its code is executed
+            execution.abandon()
+            self._pool.dismiss(process)
+            with self._tally.ending():
+                return self._finish(end_of(Outcome("stopped"), control, self._function.name))
         attempt.start()
         ended = execution.run()
         del watch

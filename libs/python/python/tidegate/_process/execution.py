@@ -76,11 +76,15 @@ class Execution:
                 elif isinstance(word, Done):
                     return word
         finally:
-            with self._lock:
-                self._has_ended = True
-                for timer in self._timers:
-                    timer.cancel()
-                self._pauses.clear()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """The run has ended, or is not to begin: nothing is stopped any more."""
+        with self._lock:
+            self._has_ended = True
+            for timer in self._timers:
+                timer.cancel()
+            self._pauses.clear()
 
     def settle(self, state: Optional[tuple[str, str, str]]) -> None:
         """Tells the child what became of the run, and waits until it has called its hooks, or is dead."""
