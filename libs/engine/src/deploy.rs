@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     fmt::Debug,
 };
 
@@ -98,10 +98,11 @@ async fn missing(
     let mut errors = HashMap::with_capacity(keys.len());
     for (idx, key) in keys.into_iter().enumerate() {
         let error = if idx < N_SEARCHED {
-            if !names.contains_key(&key.namespace) {
-                names.insert(&key.namespace, known_names(store, &key.namespace).await?);
-            }
-            not_found(key, names.get(&key.namespace).map(Vec::as_slice).unwrap_or_default())
+            let known = match names.entry(&key.namespace) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(known_names(store, &key.namespace).await?),
+            };
+            not_found(key, known)
         } else {
             EngineError::DeploymentNotFound { name: key.name.to_string(), nearest: Vec::new(), is_any: true }
         };

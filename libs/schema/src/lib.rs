@@ -91,7 +91,7 @@ impl Schemas {
     /// # Errors
     /// The text is no schema.
     pub fn check(&self, schema: &str, value: &Value) -> Result<Vec<Fault>, NoSchema> {
-        Ok(faults(&*self.get(schema)?, value))
+        Ok(faults(&self.get(schema)?, value))
     }
 
     fn get(&self, schema: &str) -> Result<Arc<Schema>, NoSchema> {
