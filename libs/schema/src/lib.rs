@@ -91,7 +91,8 @@ impl Schemas {
     /// # Errors
     /// The text is no schema.
     pub fn check(&self, schema: &str, value: &Value) -> Result<Vec<Fault>, NoSchema> {
-        Ok(faults(&self.get(schema)?, value))
+        let compiled = self.get(schema)?;
+        Ok(faults(&compiled, value))
     }
 
     fn get(&self, schema: &str) -> Result<Arc<Schema>, NoSchema> {
