@@ -384,7 +384,7 @@ class TestContext:
                 "above": [task_run.parent_flow_run_id, task_run.root_flow_run_id, task_run.parent_run_id],
             }
 
-        @flow(run_name="outer", deployment="outer/nightly")
+        @flow(run_name="outer")
         def outer() -> Any:
             assert task_run.id is None and flow_run.parent_flow_run_id is None
             return flow_run.id, inner(3), inner.submit(3).result()
@@ -393,7 +393,7 @@ class TestContext:
         for each in found:
             assert each == {
                 "task": ["inner 3", "inner", {"n": 3}, 1, 1],
-                "more": [["t"], {"k": "v"}, "outer/nightly"],
+                "more": [["t"], {"k": "v"}, None],
                 "flow": [flow_id, "outer", "outer", 1],
                 "above": [flow_id, flow_id, flow_id],
             }

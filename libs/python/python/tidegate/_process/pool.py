@@ -149,7 +149,8 @@ class Pool:
                 process = Process(self._functions, self._look_seconds)
             except OSError as error:
                 mend = _MENDS.get(error.errno or 0, "see what the system says of it")
-                raise CannotStart(f"the system gives no process for the run ({error}): {mend}", is_for_good=False) from error
+                said = f"[Errno {error.errno}] {error.strerror}"  # without the file at which it came to that
+                raise CannotStart(f"the system gives no process for the run ({said}): {mend}", is_for_good=False) from error
             with self._lock:
                 if not self._is_closed:
                     self._all.add(process)

@@ -56,7 +56,7 @@ def _tell(line: str) -> None:
         assert _warden.stdin is not None
         try:
             os.write(_warden.stdin.fileno(), line.encode())
-        except OSError:
+        except (OSError, ValueError):  # closed by the end of the program
             pass  # someone killed it
 
 
