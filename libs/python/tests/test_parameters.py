@@ -261,6 +261,18 @@ def test_what_cannot_be_decorated_is_told_why() -> None:
 
 
 @pytest.mark.usefixtures("server")
+def test_a_value_that_cannot_tell_its_text_is_refused_all_the_same() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise RuntimeError("not now")
+
+    @task
+    def takes(n: int) -> None: ...
+
+    with pytest.raises(ParameterError, match=r"`n` is \(its text cannot be had: RuntimeError in its __repr__\), a Silent"):
+        takes.delay(Silent())  # type: ignore[arg-type]
+
+
 class TestWithAServer:
     def test_futures_are_checked_once_they_have_ended(self) -> None:
         @task

@@ -217,7 +217,10 @@ def text_of(error: BaseException) -> str:
 
 def _shown(value: Any) -> str:
     """What people see of an argument that is not kept."""
-    return repr(value[:1_000] if isinstance(value, (str, bytes)) else value)[:1_000]
+    try:
+        return repr(value[:1_000] if isinstance(value, (str, bytes)) else value)[:1_000]
+    except Exception as error:  # the value's own code
+        return f"(its text cannot be had: {type(error).__name__} in its __repr__)"
 
 
 class _Hooks:

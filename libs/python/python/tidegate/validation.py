@@ -337,7 +337,10 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # the value's own code
+        return f"(its text cannot be had: {type(error).__name__} in its __repr__)"
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
