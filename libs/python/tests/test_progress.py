@@ -40,6 +40,12 @@ print(many())
 """
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_new_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test before may have served runs in this process, which turns the line off for what it starts."""
+    monkeypatch.delenv("TIDEGATE_PROGRESS", raising=False)
+
+
 class Terminal:
     """A program with a terminal as its standard error."""
 
