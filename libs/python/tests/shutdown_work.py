@@ -42,8 +42,15 @@ async def inner_async() -> None:
 @task(name="inner")
 def inner_deaf() -> None:
     tell()
-    print("ready")
-    time.sleep(1_000)
+    is_told = False
+    while True:
+        try:
+            if not is_told:
+                is_told = True
+                print("ready")  # the signal comes now: also before the sleep has begun
+            time.sleep(1_000)
+        except BaseException:
+            pass
 
 
 @task(name="inner")

@@ -16,6 +16,7 @@ import pytest
 import process_work as work
 from conftest import HERE, PATIENCE, Processes, until
 from tidegate import InvalidArgument, serve
+from tidegate._connection import client
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_a_worker_says_what_it_serves_and_how_it_stands(
     worker = processes.start("-m", "tidegate", "serve", "process_work", "--queue", queue, "--limit", "3")
     first = next_line(worker, " serves ")
     assert "flow where (process), flow where_async (process), flow where_in_thread (thread), task" in first
-    assert first.endswith(f"from {queue}, 3 tasks and 10 flows at once, at {server}")
+    assert first.endswith(f"from {queue}, 3 tasks and 10 flows at once, at {client().address}")
     next_line(worker, "^running 0, done 0, failed 0, connected$")
     path = tmp_path / "pids"
     waiting = work.waits_for_file.with_options(queue=queue).delay(str(path))
