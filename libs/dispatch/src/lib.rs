@@ -171,6 +171,7 @@ fn delivery(run: &Run) -> Option<internal::Delivery> {
         fairness_key: run.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
         required_worker_labels: run.required_labels.clone(),
         preferred_worker: run.preferred_worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+        work_pool: String::new(),
     })
 }
 
@@ -190,6 +191,7 @@ fn cancelled_run(order: &StopOrder) -> internal::CancelledRun {
         name: order.name.to_string(),
         fairness_key: order.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
         required_worker_labels: order.required_labels.clone(),
+        work_pool: String::new(),
     }
 }
 

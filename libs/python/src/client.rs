@@ -118,6 +118,7 @@ impl Client {
             on_collision: max_concurrent_runs.and(policy).unwrap_or_default().into(),
             policies: run.policies.clone(),
             version_label,
+            ..proto::DeploymentSpec::default()
         };
         let core = self.core.clone();
         Op::start(

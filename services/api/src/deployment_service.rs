@@ -83,7 +83,11 @@ impl DeploymentService for Service {
             _ => Ok(spec.clone()),
         };
         let (deployment, created) = self.engine.change_deployment(&ask, &change).await.map_err(status)?;
-        Ok(Response::new(v1::CreateDeploymentResponse { deployment: Some(read(&deployment)?), created }))
+        Ok(Response::new(v1::CreateDeploymentResponse {
+            deployment: Some(read(&deployment)?),
+            created,
+            warnings: Vec::new(),
+        }))
     }
 
     async fn get_deployment(

@@ -160,6 +160,7 @@ fn assign(operated: Operated) -> v1::Assign {
         tags: run.tags,
         labels: run.labels,
         deployment: run.deployment.unwrap_or_default(),
+        job: None,
     }
 }
 

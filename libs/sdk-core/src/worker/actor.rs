@@ -187,6 +187,7 @@ impl Actor {
             functions: self.options.functions.clone(),
             sdk: self.connection.options.sdk.clone(),
             labels: self.options.labels.clone(),
+            ..Default::default()
         };
         let connection = Arc::clone(&self.connection);
         Link::new(move || Box::pin(dial::dial(Arc::clone(&connection), hello.clone())))
@@ -234,6 +235,10 @@ impl Actor {
             }
             Some(work_response::Message::Reconnect(reconnect)) => {
                 link.reconnect(clock::duration_of(reconnect.delay.as_ref()).unwrap_or_default());
+            }
+            Some(work_response::Message::Drain(drain)) => {
+                tracing::info!("worker {} is asked to end: {}", self.worker_id, drain.message);
+                self.drain.cancel();
             }
             Some(work_response::Message::Welcome(_)) | None => {}
         }

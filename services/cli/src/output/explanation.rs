@@ -94,6 +94,12 @@ fn wait_json(wait: &Wait) -> Value {
             "paused_by": paused.paused_by,
             "reason": paused.reason,
         } }),
+        Some(Subject::WorkPoolPaused(paused)) => json!({ "work_pool_paused": {
+            "work_pool": paused.work_pool,
+            "paused_at": time_json(paused.paused_at),
+            "paused_by": paused.paused_by,
+            "reason": paused.reason,
+        } }),
         Some(Subject::Stop(stop)) => {
             json!({ "stop": { "holder": stop.holder, "close_at": time_json(stop.close_at) } })
         }

@@ -386,6 +386,7 @@ fn deployments() {
             ..Policies::default()
         }),
         version_label: "v1.4".into(),
+        ..DeploymentSpec::default()
     };
     let nightly = Deployment {
         name: "etl/nightly".into(),
