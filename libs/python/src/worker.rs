@@ -57,7 +57,16 @@ impl Worker {
             .map(|(kind, name)| proto::Function { kind: kind_of(&kind).into(), name })
             .collect();
         let drain_grace = Duration::from_secs_f64(drain_grace.clamp(0.0, 86_400.0));
-        let options = WorkerOptions { queues, functions, labels, task_slots, flow_slots, drain_grace };
+        let options = WorkerOptions {
+            name: String::new(),
+            queues,
+            functions,
+            work_pool: String::new(),
+            labels,
+            task_slots,
+            flow_slots,
+            drain_grace,
+        };
         let (worker, attempts) =
             core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
         Ok(Self {

@@ -37,6 +37,7 @@ pub mod trace;
 mod transfer;
 mod variables;
 mod waits;
+mod work_pools;
 mod worker;
 
 pub use artifacts::ArtifactName;

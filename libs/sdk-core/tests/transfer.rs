@@ -56,8 +56,10 @@ async fn completed(
     fake: &mut Fake,
 ) -> (Worker, Attempts, fake::Conn<proto::WorkRequest, proto::WorkResponse>) {
     let options = WorkerOptions {
+        name: String::new(),
         queues: vec!["default".into()],
         functions: vec![Function { kind: RunKind::Task.into(), name: "count".into() }],
+        work_pool: String::new(),
         labels: std::collections::BTreeMap::new(),
         task_slots: 1,
         flow_slots: 0,

@@ -20,8 +20,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 fn options(task_slots: u32) -> WorkerOptions {
     WorkerOptions {
+        name: String::new(),
         queues: vec!["default".into()],
         functions: vec![Function { kind: RunKind::Task.into(), name: "count".into() }],
+        work_pool: String::new(),
         labels: std::collections::BTreeMap::new(),
         task_slots,
         flow_slots: 0,

@@ -226,7 +226,9 @@ impl WorkerBuilder {
         let names = self.functions.keys();
         let serves = |kind| self.functions.keys().any(|(served, _)| *served == kind);
         let options = WorkerOptions {
+            name: String::new(),
             queues: self.queues.clone(),
+            work_pool: String::new(),
             functions: names
                 .map(|(kind, name)| proto::Function { kind: (*kind).into(), name: name.clone() })
                 .collect(),

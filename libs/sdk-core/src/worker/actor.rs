@@ -35,7 +35,8 @@ pub(super) struct Command {
     pub(super) run_id: String,
     pub(super) epoch: u64,
     pub(super) kind: RunKind,
-    pub(super) event: report::Event,
+    /// What is reported. `None`: nothing is, because someone else reports what became of the run.
+    pub(super) event: Option<report::Event>,
     pub(super) ends: bool,
     /// Who waits for the answer.
     pub(super) reply: Option<oneshot::Sender<ReportOutcome>>,
@@ -82,6 +83,8 @@ pub(super) struct Actor {
     attempts: mpsc::Sender<Attempt>,
     drain: CancellationToken,
     status: watch::Sender<WorkerStatus>,
+    /// It executes this one run for a worker of a pool, and ends with it.
+    executes: Option<proto::HeldRun>,
     held: HashMap<String, Held>,
     reports: Reports,
     /// Slots whose attempts have not ended.
@@ -114,12 +117,30 @@ impl Actor {
             attempts,
             drain,
             status,
+            executes: None,
             held: HashMap::new(),
             busy: Slots::default(),
             outstanding: Slots::default(),
             heartbeat_due: false,
             max_batch_size: 1,
             phase: Phase::Working,
+        }
+    }
+
+    /// Has it hold runs from the start on that it was not assigned on a stream of its own: those of an earlier worker.
+    pub(super) fn hold(&mut self, runs: Vec<proto::Assign>) {
+        for assign in runs {
+            self.take(assign);
+        }
+    }
+
+    /// Has it execute the one run that another worker was assigned, and end with that.
+    pub(super) fn execute(&mut self, assign: proto::Assign, stop: Stop) {
+        let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
+        self.executes = Some(proto::HeldRun { run_id: run_id.clone(), epoch });
+        self.take(assign);
+        if let Some(held) = self.held.get(&run_id) {
+            held.stop.send(stop);
         }
     }
 
@@ -187,7 +208,8 @@ impl Actor {
             functions: self.options.functions.clone(),
             sdk: self.connection.options.sdk.clone(),
             labels: self.options.labels.clone(),
-            ..Default::default()
+            work_pool: self.options.work_pool.clone(),
+            executes: self.executes.clone().into_iter().collect(),
         };
         let connection = Arc::clone(&self.connection);
         Link::new(move || Box::pin(dial::dial(Arc::clone(&connection), hello.clone())))
@@ -272,7 +294,7 @@ impl Actor {
     }
 
     fn on_command(&mut self, command: Command) {
-        if let report::Event::Completed(completed) = &command.event
+        if let Some(report::Event::Completed(completed)) = &command.event
             && self.transfer.is_large(completed.result.as_ref())
         {
             return self.upload_result(command);
@@ -283,19 +305,25 @@ impl Actor {
             self.status.send_modify(|status| status.n_finished += 1);
         }
         let held = self.held.get_mut(&command.run_id).filter(|held| held.epoch == command.epoch);
-        if let Some(held) = held {
-            held.started |= matches!(command.event, report::Event::Started(_));
-            let event = Some(ends::bounded(command.event, self.connection.max_payload()));
-            let report = Report { run_id: command.run_id, epoch: command.epoch, event };
-            self.reports.push(report, command.reply);
-        }
+        let Some(held) = held else { return };
+        let Some(event) = command.event else {
+            self.held.remove(&command.run_id);
+            self.reports.forget(&command.run_id);
+            return;
+        };
+        held.started |= matches!(event, report::Event::Started(_));
+        let event = Some(ends::bounded(event, self.connection.max_payload()));
+        self.reports.push(Report { run_id: command.run_id, epoch: command.epoch, event }, command.reply);
     }
 
     /// The command comes back with a reference in the place of the result; until then its slot is taken.
     fn upload_result(&self, command: Command) {
         let (transfer, commands) = (self.transfer.clone(), self.commands_sender.clone());
         runtime::spawn(&self.connection.runtime, "result upload", async move {
-            let event = transfer.offload_event(command.event).await;
+            let event = match command.event {
+                Some(event) => Some(transfer.offload_event(event).await),
+                None => None,
+            };
             let _ = commands.send(Command { event, ..command }); // the worker may have ended after its grace
         });
     }
@@ -393,7 +421,7 @@ impl Actor {
     }
 
     fn may_close(&self) -> bool {
-        self.is_draining()
+        (self.is_draining() || self.executes.is_some())
             && self.busy.tasks + self.busy.flows == 0
             && self.reports.is_empty()
             && self.held.is_empty()

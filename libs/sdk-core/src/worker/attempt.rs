@@ -119,7 +119,8 @@ impl Attempt {
         let (of, reporter) = ((run_id.clone(), epoch), commands.clone());
         let reporting = Arc::new(move |event, reply| {
             let reply = Some(reply);
-            let command = Command { run_id: run_id.clone(), epoch, kind, event, ends: false, reply };
+            let command =
+                Command { run_id: run_id.clone(), epoch, kind, event: Some(event), ends: false, reply };
             let _ = reporter.send(command); // a worker that has ended drops the reply
             std::future::ready(()).boxed()
         });
@@ -154,7 +155,7 @@ impl Attempt {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        self.send(report::Event::Started(report::Started {}), false);
+        self.send(Some(report::Event::Started(report::Started {})), false);
         self.clock.start();
         if self.assign.run_timeout.is_some()
             && let Ok(runtime) = crate::runtime::handle()
@@ -223,11 +224,19 @@ impl Attempt {
         let (reply, answer) = oneshot::channel();
         self.finished = true;
         self.clock.end();
-        self.send_and_hear(end.into(), true, Some(reply));
+        self.send_and_hear(Some(end.into()), true, Some(reply));
         async move {
             let outcome = answer.await.ok()?; // a run that is lost is forgotten with its reports
             (outcome.current_epoch == outcome.epoch || outcome.accepted).then_some(outcome.state).flatten()
         }
+    }
+
+    /// Frees the slot and reports nothing: someone else, such as the process that executes the run, has said what became
+    /// of it.
+    pub fn leave(mut self) {
+        self.finished = true;
+        self.clock.end();
+        self.send(None, true);
     }
 
     /// Undoes what codecs have done to the parameters. Where that fails, this attempt has.
@@ -242,14 +251,19 @@ impl Attempt {
     fn end(&mut self, end: End) {
         self.finished = true;
         self.clock.end();
-        self.send(end.into(), true);
+        self.send(Some(end.into()), true);
     }
 
-    fn send(&self, event: report::Event, ends: bool) {
+    fn send(&self, event: Option<report::Event>, ends: bool) {
         self.send_and_hear(event, ends, None);
     }
 
-    fn send_and_hear(&self, event: report::Event, ends: bool, reply: Option<oneshot::Sender<ReportOutcome>>) {
+    fn send_and_hear(
+        &self,
+        event: Option<report::Event>,
+        ends: bool,
+        reply: Option<oneshot::Sender<ReportOutcome>>,
+    ) {
         let command = Command {
             run_id: self.assign.run_id.clone(),
             epoch: self.assign.epoch,

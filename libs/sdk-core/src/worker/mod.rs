@@ -3,6 +3,7 @@
 mod actor;
 mod attempt;
 mod dial;
+mod executor;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,14 +16,20 @@ use crate::{Client, Error, ErrorKind, options, proto, runtime};
 
 /// Free slots that a worker may have, at most, of each kind: the bound of the protocol.
 const MAX_SLOTS: u32 = 10_000;
+/// Bytes of a worker's name: its id has at most 256.
+const MAX_NAME: usize = 128;
 
 /// What a worker serves.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
+    /// What people call it; its id begins with that. Empty: this machine's name.
+    pub name: String,
     /// The queues. 1 to 64.
     pub queues: Vec<String>,
-    /// The flows and tasks. 1 to 10,000.
+    /// The flows and tasks. 1 to 10,000; none where it works for a pool.
     pub functions: Vec<proto::Function>,
+    /// The work pool that it works for: it takes all runs of that which come through `queues`. Empty: it serves functions.
+    pub work_pool: String,
     /// What tells it from other workers: it gets the runs that require no label which it lacks. At most 50.
     pub labels: BTreeMap<String, String>,
     /// Tasks at once. At most 10,000.
@@ -60,15 +67,39 @@ impl Worker {
     /// # Errors
     /// `InvalidArgument` where the options are out of bounds.
     pub fn start(client: &Client, options: WorkerOptions) -> Result<(Self, Attempts), Error> {
+        Self::start_holding(client, options, Vec::new())
+    }
+
+    /// As [`Worker::start`]; `runs` are those that an earlier worker was assigned and that this one has from now on. They
+    /// are the first that come out of [`Attempts`].
+    ///
+    /// # Errors
+    /// As for [`Worker::start`].
+    pub fn start_holding(
+        client: &Client,
+        options: WorkerOptions,
+        runs: Vec<proto::Assign>,
+    ) -> Result<(Self, Attempts), Error> {
         validate(&options)?;
-        let id = format!("{}:{}:{:08x}", options::host(), std::process::id(), rand::random::<u32>());
+        let n_held = runs.len();
+        Ok(Self::launch(client, options, n_held, |actor| actor.hold(runs)))
+    }
+
+    fn launch(
+        client: &Client,
+        options: WorkerOptions,
+        n_held: usize,
+        prepare: impl FnOnce(&mut actor::Actor),
+    ) -> (Self, Attempts) {
+        let name = if options.name.is_empty() { options::host() } else { options.name.clone() };
+        let id = format!("{name}:{}:{:08x}", std::process::id(), rand::random::<u32>());
         let drain = CancellationToken::new();
         let (done_sender, done) = watch::channel(None);
         let (status_sender, status) = watch::channel(WorkerStatus::default());
         // Credits bound what is in it, so sending never finds it full.
-        let n_slots = usize::try_from(options.task_slots + options.flow_slots).unwrap_or(usize::MAX);
+        let n_slots = options.task_slots as usize + options.flow_slots as usize + n_held;
         let (attempts, inbox) = mpsc::channel(n_slots);
-        let actor = actor::Actor::new(
+        let mut actor = actor::Actor::new(
             client.connection().clone(),
             options,
             id.clone(),
@@ -76,14 +107,15 @@ impl Worker {
             drain.clone(),
             status_sender,
         );
+        prepare(&mut actor);
         runtime::spawn(client.runtime(), "worker", async move {
             let result = actor.run().await;
             done_sender.send_replace(Some(result));
         });
-        Ok((Self { id, drain: drain.clone(), status, done }, Attempts::new(inbox, drain)))
+        (Self { id, drain: drain.clone(), status, done }, Attempts::new(inbox, drain))
     }
 
-    /// Its name: host, process id and a random part.
+    /// Its name, process id and a random part.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -120,8 +152,14 @@ impl Drop for Worker {
 
 fn validate(options: &WorkerOptions) -> Result<(), Error> {
     let wrong = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
-    if options.functions.is_empty() {
+    if options.functions.is_empty() && options.work_pool.is_empty() {
         return wrong("the worker serves no flow and no task: give it at least one");
+    }
+    if !options.functions.is_empty() && !options.work_pool.is_empty() {
+        return wrong("a worker of a pool takes all runs of that: it serves no functions of its own");
+    }
+    if options.name.len() > MAX_NAME || options.name.chars().any(char::is_control) {
+        return wrong("the name of a worker has at most 128 bytes, and no control characters");
     }
     if options.queues.is_empty() || options.queues.len() > 64 {
         return wrong("a worker serves 1 to 64 queues");

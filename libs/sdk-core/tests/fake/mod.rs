@@ -51,6 +51,7 @@ pub struct Fake {
     pub address: String,
     pub creates: mpsc::Receiver<(CreateRunsRequest, Answer<CreateRunsResponse>)>,
     pub waits: mpsc::Receiver<(WaitRunsRequest, mpsc::Sender<Result<WaitRunsResponse, Status>>)>,
+    pub gets: mpsc::Receiver<(GetRunRequest, Answer<GetRunResponse>)>,
     pub workers: mpsc::Receiver<Conn<WorkRequest, WorkResponse>>,
     pub sessions: mpsc::Receiver<Conn<SessionRequest, SessionResponse>>,
     pub logs: mpsc::Receiver<Conn<IngestLogsRequest, IngestLogsResponse>>,
@@ -74,6 +75,7 @@ pub enum PayloadCall {
 struct Service {
     creates: mpsc::Sender<(CreateRunsRequest, Answer<CreateRunsResponse>)>,
     waits: mpsc::Sender<(WaitRunsRequest, mpsc::Sender<Result<WaitRunsResponse, Status>>)>,
+    gets: mpsc::Sender<(GetRunRequest, Answer<GetRunResponse>)>,
     workers: mpsc::Sender<Conn<WorkRequest, WorkResponse>>,
     sessions: mpsc::Sender<Conn<SessionRequest, SessionResponse>>,
     logs: mpsc::Sender<Conn<IngestLogsRequest, IngestLogsResponse>>,
@@ -89,6 +91,7 @@ impl Fake {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (creates_in, creates) = mpsc::channel(64);
         let (waits_in, waits) = mpsc::channel(64);
+        let (gets_in, gets) = mpsc::channel(64);
         let (workers_in, workers) = mpsc::channel(64);
         let (sessions_in, sessions) = mpsc::channel(64);
         let (logs_in, logs) = mpsc::channel(64);
@@ -99,6 +102,7 @@ impl Fake {
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
             waits: waits_in,
+            gets: gets_in,
             workers: workers_in,
             sessions: sessions_in,
             logs: logs_in,
@@ -116,7 +120,7 @@ impl Fake {
             .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
-        Self { address, creates, waits, workers, sessions, logs, pauses, resumes, payloads, endpoints }
+        Self { address, creates, waits, gets, workers, sessions, logs, pauses, resumes, payloads, endpoints }
     }
 
     pub fn client(&self) -> Client {
@@ -125,16 +129,29 @@ impl Fake {
 
     /// The next worker stream, after its hello and the welcome.
     pub async fn worker(&mut self) -> Conn<WorkRequest, WorkResponse> {
+        self.worker_and_hello().await.0
+    }
+
+    /// As [`Fake::worker`], with the hello.
+    pub async fn worker_and_hello(&mut self) -> (Conn<WorkRequest, WorkResponse>, Hello) {
         let mut conn = soon(self.workers.recv()).await.unwrap();
-        let hello = conn.next().await.message;
-        assert!(matches!(hello, Some(work_request::Message::Hello(_))), "{hello:?}");
+        let Some(work_request::Message::Hello(hello)) = conn.next().await.message else {
+            panic!("the first message is no hello")
+        };
         let welcome = Welcome {
             lease_duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
             heartbeat_interval: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }),
             max_batch_size: 1_000,
         };
         conn.say(WorkResponse { message: Some(work_response::Message::Welcome(welcome)) }).await;
-        conn
+        (conn, hello)
+    }
+
+    /// Answers the next question for a run.
+    pub async fn tell_run(&mut self, run: Run) {
+        let (request, answer) = soon(self.gets.recv()).await.unwrap();
+        assert_eq!(request.run_id, run.id);
+        answer.send(Ok(GetRunResponse { run: Some(run) })).unwrap();
     }
 
     /// The next session stream, after its hello, with the id of the session.
@@ -342,8 +359,10 @@ impl run_service_server::RunService for Service {
         answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
     }
 
-    async fn get_run(&self, _: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
-        not_asked()
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.gets.send((request.into_inner(), answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
     }
 
     async fn list_runs(&self, _: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {

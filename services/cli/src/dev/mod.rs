@@ -39,7 +39,7 @@ async fn start(args: DevArgs, tasks: Supervisor) -> anyhow::Result<()> {
         healthy?;
         announce(&announced);
         let Some(root) = demo_root else { return Ok(()) };
-        let outcome = demo::run(&announced, &root, !args.exit, &token).await;
+        let outcome = Box::pin(demo::run(&announced, &root, !args.exit, &token)).await;
         if args.exit {
             stopper.stop();
             return outcome.context("the demo");
