@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sdk", &["proto", "sdk-core", "sdk-macros"]),
     // The server inside of a script or a test is the one that `tidegate dev` is.
     ("python", &["proto", "sdk-core", "suite"]),
+    ("worker", &["sdk-core", "service-kit"]),
     (
         "api",
         &[
@@ -105,6 +106,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store-sqlite",
             "suite",
             "task-queue",
+            "worker",
         ],
     ),
 ];
@@ -115,8 +117,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio-postgres", &["store-postgres", "integration-tests"]),
     ("redis", &["delivery-redis", "integration-tests", "bench", "chaos"]),
     ("pyo3", &["python"]),
-    ("clap", &["cli", "service-kit", "integration-tests", "bench", "chaos"]),
-    ("object_store", &["payload"]),
+    ("clap", &["cli", "service-kit", "worker", "integration-tests", "bench", "chaos"]),
+    ("object_store", &["payload", "worker"]),
     ("figment", &["service-kit"]),
     ("jsonschema", &["schema"]),
 ];

@@ -28,6 +28,8 @@ pub enum Command {
     Variable(VariableArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
+    /// Take runs of a work pool, and start each as a process or a container
+    Worker(WorkerArgs),
     /// Start all of Tidegate in this process: one port, nothing to install
     Dev(DevArgs),
     /// Start one service
@@ -296,6 +298,19 @@ pub enum BulkCommand {
         /// The operation's id, as it was told when it was started
         id: String,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct WorkerArgs {
+    #[command(subcommand)]
+    pub command: WorkerCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum WorkerCommand {
+    /// Take runs of a work pool and start them, until SIGTERM or Ctrl-C
+    Start(Box<tidegate_worker::Options>),
 }
 
 #[derive(Args, Debug, Clone)]

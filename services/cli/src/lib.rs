@@ -2,7 +2,8 @@
 //!
 //! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate artifact …`,
 //! `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the answer; `tidegate dev` is
-//! all four services in one process; `tidegate server NAME` is one of them. Nothing here can do what a client could not.
+//! all four services in one process; `tidegate server NAME` is one of them, and `tidegate worker start` a worker of a
+//! pool. Nothing here can do what a client could not.
 
 mod args;
 mod artifact;
@@ -17,6 +18,7 @@ mod queue;
 mod run;
 mod server;
 mod variable;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -42,6 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Artifact(args) => artifact::main(args),
         args::Command::Variable(args) => variable::main(args),
         args::Command::Bulk(args) => bulk::main(args),
+        args::Command::Worker(args) => worker::main(args),
         args::Command::Dev(args) => dev::main(args),
         args::Command::Server(args) => server::main(args),
         args::Command::DemoWorker(args) => demo::worker::main(args),

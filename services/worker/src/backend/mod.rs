@@ -1,0 +1,120 @@
+//! What starts jobs: the one thing in which the types of pools differ.
+
+mod escaped;
+mod memory;
+mod orphans;
+mod process;
+mod warden;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_sdk_core::proto::Assign;
+
+pub use process::{ProcessOptions, Processes};
+
+use crate::{job::Job, logs::Output};
+
+/// Starts jobs.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Sees to what an earlier worker has left, before the first run is taken: ends what nobody can follow any more, and
+    /// gives the jobs that go on. Their runs are held by this worker from then on.
+    ///
+    /// # Errors
+    /// `Passing` where it cannot be found out now.
+    async fn adopt(&self) -> Result<Vec<Adopted>, StartError>;
+
+    /// Starts a job. What it writes goes to `output`, until [`Running::wait`] has told its end. Dropped before it has
+    /// ended, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    async fn start(&self, job: &Job, output: &Output) -> Result<Box<dyn Running>, StartError>;
+}
+
+/// A job of an earlier worker that goes on.
+pub struct Adopted {
+    /// Its run, as that worker was assigned it.
+    pub assign: Assign,
+    /// The job.
+    pub running: Box<dyn Running>,
+}
+
+/// A job that was started.
+#[async_trait]
+pub trait Running: Send + Sync {
+    /// Waits until it executes: a container, say, may have to be placed first. A job that ends before that has executed.
+    /// Cancellation-safe.
+    async fn executes(&self) {}
+
+    /// Waits for its end. Cancellation-safe; further calls tell the same.
+    async fn wait(&self) -> Exit;
+
+    /// Asks it to end, and ends it when `grace` has passed. May be dropped, and be called again with another grace.
+    async fn stop(&self, grace: Duration);
+
+    /// Ends it with all that it has started, at once.
+    async fn kill(&self);
+
+    /// Takes away what is left of it. Called after its end.
+    async fn remove(&self);
+}
+
+/// How a job has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It has ended itself.
+    Code(i32),
+    /// It was ended by a signal.
+    Signal {
+        /// The signal.
+        number: i32,
+        /// What is known of why: `out of memory: …`. Empty: nothing.
+        note: String,
+    },
+    /// Something else has ended it, such as an eviction: the cause for people.
+    Reason(String),
+}
+
+impl Exit {
+    /// The cause in a few words: `exit code 3`, `signal 9 (SIGKILL): out of memory: …`.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Code(code) => format!("exit code {code}"),
+            Self::Signal { number, note } => {
+                let name = nix::sys::signal::Signal::try_from(*number)
+                    .map_or_else(|_| String::new(), |signal| format!(" ({})", signal.as_str()));
+                let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+                format!("signal {number}{name}{note}")
+            }
+            Self::Reason(cause) => cause.clone(),
+        }
+    }
+}
+
+/// Why a job was not started.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StartError {
+    /// What is to be started is wrong, and will be at the next attempt: the run fails.
+    #[error("{0}")]
+    Job(String),
+    /// It cannot be started here and now: the run crashes, and is started again as its policy says.
+    #[error("{0}")]
+    Passing(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_names_code_and_signal() {
+        assert_eq!(Exit::Code(3).cause(), "exit code 3");
+        let killed = |note: &str| Exit::Signal { number: 9, note: note.into() };
+        assert_eq!(killed("").cause(), "signal 9 (SIGKILL)");
+        assert_eq!(killed("out of memory").cause(), "signal 9 (SIGKILL): out of memory");
+        let real_time = Exit::Signal { number: 40, note: String::new() };
+        assert_eq!(real_time.cause(), "signal 40", "not all have names");
+    }
+}

@@ -1,0 +1,154 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tidegate_sdk_core::{
+    LogLine, LogWriter,
+    proto::{Assign, LogLevel},
+    wall_clock,
+};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+
+use crate::secrets::Mask;
+
+/// Bytes of a line that are kept.
+const MAX_LINE: usize = 16 << 10;
+/// Lines and bytes of the end of stderr that are told with a failure.
+const TAIL: (usize, usize) = (50, 8 << 10);
+/// What the worker itself has to say of a run.
+const LOGGER: &str = "tidegate.worker";
+
+/// Where a job wrote a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Its standard output.
+    Stdout,
+    /// Its standard error.
+    Stderr,
+}
+
+/// Takes what a job writes into the log of its run, without its secrets. Never makes the job wait for the server.
+#[derive(Clone)]
+pub struct Output {
+    writer: LogWriter,
+    template: LogLine,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    mask: Arc<Mask>,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+}
+
+impl Output {
+    /// The log of the run that `assign` gives.
+    pub(crate) fn new(writer: LogWriter, assign: &Assign) -> Self {
+        let template = LogLine {
+            run_id: assign.run_id.clone(),
+            root_run_id: assign.root_run_id.clone(),
+            attempt: assign.attempt,
+            level: LogLevel::Info,
+            logger: String::new(),
+            message: String::new(),
+            logged_at: wall_clock(),
+            traceparent: assign.traceparent.clone(),
+        };
+        Self { writer, template, shared: Arc::default() }
+    }
+
+    /// Hides these values in all that comes from now on.
+    pub fn hide<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
+        self.lock().mask = Arc::new(Mask::new(secrets));
+    }
+
+    /// Says something about the job itself.
+    pub fn note(&self, level: LogLevel, message: &str) {
+        let message = self.lock().mask.apply(message);
+        self.write(level, LOGGER, message);
+    }
+
+    /// Takes a line that the job wrote.
+    pub fn line(&self, stream: Stream, line: &[u8]) {
+        self.cut_line(stream, line, 0);
+    }
+
+    /// Takes the lines of `reader` until its end.
+    pub async fn copy(&self, stream: Stream, reader: impl AsyncRead + Unpin) {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        let mut n_dropped = 0;
+        // What cannot be read any more has ended.
+        while let Ok(chunk) = reader.fill_buf().await {
+            if chunk.is_empty() {
+                break;
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            // A secret that lies across the cut must be seen as a whole.
+            let room = (MAX_LINE + self.lock().mask.longest()).saturating_sub(line.len());
+            line.extend_from_slice(&part[..part.len().min(room)]);
+            n_dropped += part.len().saturating_sub(room);
+            let n_used = part.len() + usize::from(end.is_some());
+            reader.consume(n_used);
+            if end.is_some() {
+                self.cut_line(stream, &line, n_dropped);
+                line.clear();
+                n_dropped = 0;
+            }
+        }
+        if !line.is_empty() {
+            self.cut_line(stream, &line, n_dropped);
+        }
+    }
+
+    /// The end of what the job has written to standard error.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.lock().tail.iter().cloned().collect()
+    }
+
+    fn cut_line(&self, stream: Stream, line: &[u8], n_dropped: usize) {
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        let mut line = self.lock().mask.apply(&line).replace('\0', "\u{fffd}");
+        let n_dropped = n_dropped + line.len().saturating_sub(MAX_LINE);
+        if n_dropped > 0 {
+            line.truncate(line.floor_char_boundary(MAX_LINE));
+            line.push_str(&format!("… [{n_dropped} bytes of this line are left out]"));
+        }
+        let (level, logger) = match stream {
+            Stream::Stdout => (LogLevel::Info, "stdout"),
+            Stream::Stderr => {
+                self.keep(&line);
+                (LogLevel::Warn, "stderr")
+            }
+        };
+        self.write(level, logger, line);
+    }
+
+    fn keep(&self, line: &str) {
+        let mut shared = self.lock();
+        shared.tail_bytes += line.len();
+        shared.tail.push_back(line.to_owned());
+        while shared.tail.len() > TAIL.0 || (shared.tail_bytes > TAIL.1 && shared.tail.len() > 1) {
+            let Some(oldest) = shared.tail.pop_front() else { break };
+            shared.tail_bytes -= oldest.len();
+        }
+    }
+
+    fn write(&self, level: LogLevel, logger: &str, message: String) {
+        let logged_at = wall_clock();
+        self.writer.write(LogLine {
+            level,
+            logger: logger.into(),
+            message,
+            logged_at,
+            ..self.template.clone()
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

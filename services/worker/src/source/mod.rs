@@ -1,0 +1,89 @@
+//! Where the code of a job comes from.
+
+mod archive;
+mod cache;
+mod download;
+mod git;
+mod unpack;
+
+use std::path::{Component, Path, PathBuf};
+
+use tidegate_sdk_core::proto::{LogLevel, source::Source};
+
+use crate::{backend::StartError, logs::Output, secrets::Secrets};
+
+use cache::Cache;
+
+/// Fetches code, and keeps what it has fetched for the next run.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    cache: Cache,
+    secrets: Secrets,
+}
+
+impl Sources {
+    /// Keeps up to `max_bytes` in `cache`.
+    pub fn new(cache: PathBuf, secrets: Secrets, max_bytes: u64) -> Self {
+        Self { cache: Cache::new(cache, max_bytes), secrets }
+    }
+
+    /// Puts the code of a run into `directory`; a path is used where it is. Gives where the entrypoint is looked for.
+    ///
+    /// # Errors
+    /// `Job` where there is no such code, or it must not be had; `Passing` where it cannot be had now.
+    pub(crate) async fn fetch(
+        &self,
+        source: &Source,
+        directory: &Path,
+        output: &Output,
+    ) -> Result<PathBuf, StartError> {
+        let code = directory.join("code");
+        match source {
+            Source::Path(path) => {
+                let path = PathBuf::from(path);
+                if !path.is_absolute() {
+                    return Err(StartError::Job(format!(
+                        "the source {} is no absolute path, which it has to be: a worker has no place to start from",
+                        path.display()
+                    )));
+                }
+                if !path.is_dir() {
+                    return Err(StartError::Job(format!(
+                        "the source {} is no directory of this worker's machine",
+                        path.display()
+                    )));
+                }
+                Ok(path)
+            }
+            Source::Git(source) => {
+                let commit = git::fetch(source, &self.cache, &self.secrets, &code).await?;
+                output.note(LogLevel::Info, &format!("code: {} at {commit}", git::shown(&source.url)));
+                self.cache.shrink().await;
+                below(&code, &source.directory)
+            }
+            Source::Archive(source) => {
+                archive::fetch(source, &self.cache, &code).await?;
+                output.note(LogLevel::Info, &format!("code: {}", git::shown(&source.url)));
+                self.cache.shrink().await;
+                below(&code, &source.directory)
+            }
+            Source::Image(image) => Err(StartError::Job(format!(
+                "the source is the image `{image}`, and this worker starts processes: use a pool of docker or kubernetes"
+            ))),
+        }
+    }
+}
+
+/// A directory of the fetched code.
+fn below(code: &Path, directory: &str) -> Result<PathBuf, StartError> {
+    let path = Path::new(directory);
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(StartError::Job(format!("the directory `{directory}` of the source leads out of it")));
+    }
+    let found = code.join(path);
+    if found.is_dir() {
+        Ok(found)
+    } else {
+        Err(StartError::Job(format!("the source has no directory `{directory}`")))
+    }
+}

@@ -1,0 +1,145 @@
+//! A worker at work: connects, takes runs, drains.
+
+use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use tidegate_sdk_core::{
+    Client, ErrorKind, Options as ClientOptions, Worker, WorkerOptions,
+    proto::{WorkPool, WorkPoolType},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+
+use crate::{
+    backend::{Backend, ProcessOptions, Processes},
+    config::{Options, PoolType},
+    run::{self, SHUTDOWN_GRACE, Shared},
+    secrets::Secrets,
+    source::Sources,
+};
+
+/// The exit code of a worker that the server has refused, or that cannot work as it was started.
+pub const EXIT_REFUSED: u8 = 1;
+/// What a worker may take to end beyond its drain: stopping jobs, last reports, last lines.
+const CLOSING: Duration = Duration::from_secs(30);
+/// How long the last lines of logs may take.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A worker as a process: until SIGTERM or SIGINT, which have it drain, or until the server asks it to end.
+pub fn run(options: Options) -> ExitCode {
+    let grace = options.drain() + CLOSING;
+    tidegate_service_kit::execute_with("tidegate-worker", "info", grace, |tasks| async move {
+        tasks.essential("worker", move |stop| work(options, stop));
+        Ok(())
+    })
+}
+
+/// Takes runs and has them executed, until `stop` or until the server asks it to end; then those that run have the time
+/// of the options.
+///
+/// # Errors
+/// Where the pool is not there, or the server refuses the worker.
+pub async fn work(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut connection = ClientOptions::new(&options.address, &options.namespace)?;
+    connection.sdk = concat!("tidegate-worker/", env!("CARGO_PKG_VERSION")).into();
+    let client = Client::new(connection)?;
+    let Some(pool) = stop.run_until_cancelled(pool(&client, &options.pool)).await else { return Ok(()) };
+    let pool = pool?;
+    let backend = backend(&options, &pool)?;
+    let shared = Arc::new(Shared { client, backend, hurry: CancellationToken::new() });
+    let ended = take_runs(&options, &pool, &shared, stop).await;
+    shared.client.close(FLUSH).await;
+    ended
+}
+
+async fn pool(client: &Client, name: &str) -> anyhow::Result<WorkPool> {
+    match client.get_work_pool(name).await {
+        Ok(answer) => {
+            answer.work_pool.ok_or_else(|| anyhow!("the server tells nothing of the pool `{name}`"))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("{error}; `tidegate pool create {name} --type process` makes one")
+        }
+        Err(error) => Err(error).with_context(|| format!("ask for the pool `{name}`")),
+    }
+}
+
+fn backend(options: &Options, pool: &WorkPool) -> anyhow::Result<Arc<dyn Backend>> {
+    let spec = pool.spec.clone().unwrap_or_default();
+    let of_pool = match spec.r#type() {
+        WorkPoolType::Docker => PoolType::Docker,
+        WorkPoolType::Kubernetes => PoolType::Kubernetes,
+        WorkPoolType::Process | WorkPoolType::Unspecified => PoolType::Process,
+    };
+    match options.pool_type.unwrap_or(of_pool) {
+        PoolType::Process => {
+            let data_dir = options.data_dir();
+            let secrets = Secrets::new(&options.secrets_dir);
+            let sources = Sources::new(data_dir.join("cache"), secrets.clone(), options.cache_mib << 20);
+            let process_options = ProcessOptions { data_dir, secrets, sources };
+            Ok(Arc::new(Processes::new(process_options)?))
+        }
+        other => bail!("this worker starts processes alone, not {other:?}: give it `--type process`"),
+    }
+}
+
+async fn take_runs(
+    options: &Options,
+    pool: &WorkPool,
+    shared: &Arc<Shared>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let adopted = shared.backend.adopt().await.context("see to what an earlier worker has left")?;
+    let mut running: HashMap<(String, u64), _> = HashMap::new();
+    let mut held = Vec::new();
+    for job in adopted {
+        running.insert((job.assign.run_id.clone(), job.assign.epoch), job.running);
+        held.push(job.assign);
+    }
+    let worker_options = WorkerOptions {
+        name: options.name.clone(),
+        queues: queues(options, pool),
+        functions: Vec::new(),
+        work_pool: pool.name.clone(),
+        labels: options.labels(),
+        task_slots: 0,
+        flow_slots: options.limit,
+        // The jobs are ended before the core gives up on them.
+        drain_grace: options.drain() + SHUTDOWN_GRACE + FLUSH,
+    };
+    let queues = worker_options.queues.join(", ");
+    let (worker, mut attempts) = Worker::start_holding(&shared.client, worker_options, held)?;
+    info!("worker {} takes runs of pool {} from {queues}, {} at once", worker.id(), pool.name, options.limit);
+    let runs = TaskTracker::new();
+    let refused = loop {
+        let attempt = tokio::select! {
+            biased;
+            () = stop.cancelled() => break None,
+            ended = worker.stopped() => break Some(ended),
+            attempt = attempts.next() => attempt,
+        };
+        let Some(attempt) = attempt else { break None }; // the server has asked it to end
+        let key = (attempt.assign().run_id.clone(), attempt.assign().epoch);
+        runs.spawn(run::run(attempt, running.remove(&key), Arc::clone(shared)));
+    };
+    worker.drain();
+    drop(attempts); // what has come and was not begun is given back
+    runs.close();
+    if refused.is_none() && !runs.is_empty() {
+        info!("{} runs have {:?} to end", runs.len(), options.drain());
+    }
+    let drained = tokio::time::timeout(options.drain(), runs.wait()).await;
+    if drained.is_err() || refused.is_some() {
+        shared.hurry.cancel();
+        runs.wait().await;
+    }
+    worker.stopped().await?;
+    Ok(())
+}
+
+/// Those of the options, else those of the pool; one that names none has one of its own name.
+fn queues(options: &Options, pool: &WorkPool) -> Vec<String> {
+    let of_pool = pool.spec.as_ref().map(|spec| spec.queues.clone()).unwrap_or_default();
+    let named = if options.queues.is_empty() { of_pool } else { options.queues.clone() };
+    if named.is_empty() { vec![pool.name.clone()] } else { named }
+}
