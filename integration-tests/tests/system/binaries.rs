@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_integration_tests::{Process, Suite, program, within};
+use tidegate_integration_tests::{Process, Suite, free_port, program, within};
 
 const SERVICES: [&str; 4] = ["api", "scheduler", "task-queue", "log-ingest"];
 
@@ -28,4 +28,25 @@ async fn each_service_prints_and_checks_its_configuration() {
         assert_eq!(refused.code, Some(64), "{service}");
         assert!(refused.stderr.contains("no_such_key"), "{service}: {}", refused.stderr);
     }
+}
+
+#[tokio::test]
+async fn each_service_says_whether_it_serves() {
+    let suite = Suite::separate().await;
+    for service in SERVICES {
+        let check = async |address: &str| {
+            // An address that is all of them stands for this machine.
+            let port = address.rsplit_once(':').unwrap().1;
+            let listen = [("TIDEGATE__LISTEN".to_owned(), format!("0.0.0.0:{port}"))];
+            let own = program(&format!("tidegate-{service}"));
+            Process::start(&own, ["--check-health"], listen).ended(Duration::from_secs(20)).await
+        };
+        let well = check(&suite.address_of(service)).await;
+        assert_eq!(well.code, Some(0), "{service}: {}", well.stderr);
+        let nobody = format!("127.0.0.1:{}", free_port());
+        let unwell = check(&nobody).await;
+        assert_eq!(unwell.code, Some(1), "{service}");
+        assert!(unwell.stderr.contains(&nobody), "{service}: {}", unwell.stderr);
+    }
+    suite.stop().await;
 }

@@ -7,6 +7,7 @@
 mod channel;
 pub mod config;
 mod grpc;
+mod health;
 pub mod metrics;
 mod process;
 mod supervisor;

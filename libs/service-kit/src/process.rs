@@ -5,13 +5,13 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::{ServiceConfig, Supervisor, config, telemetry};
+use crate::{ServiceConfig, Supervisor, config, health, telemetry};
 
 /// The exit code for a bad command line or configuration: `EX_USAGE` of `sysexits.h`.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
 /// The main of a service. `args` are the arguments without the program's name: `--config FILE`,
-/// `--check-config`, `--print-config`.
+/// `--check-config`, `--print-config`, `--check-health`.
 ///
 /// Loads the configuration (faults go to stderr, exit code 64), then does what [`execute`] does.
 ///
@@ -25,6 +25,7 @@ pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 /// impl ServiceConfig for Config {
 ///     const DEFAULT_TOML: &'static str = "listen = \"127.0.0.1:4499\"\nshutdown_grace = \"30s\"";
 ///     fn validate(&self) -> Vec<String> { Vec::new() }
+///     fn listen(&self) -> std::net::SocketAddr { self.listen }
 ///     fn shutdown_grace(&self) -> std::time::Duration { *self.shutdown_grace }
 /// }
 ///
@@ -71,6 +72,9 @@ where
     }
     if matches.get_flag("check-config") {
         return ExitCode::SUCCESS;
+    }
+    if matches.get_flag("check-health") {
+        return health::check(service, config.listen());
     }
     let grace = config.shutdown_grace();
     execute(service, grace, |tasks| start(config, tasks))
@@ -186,5 +190,11 @@ fn command(service: &'static str) -> Command {
                 .long("print-config")
                 .action(ArgAction::SetTrue)
                 .help("Print the configuration in force, secrets masked, and exit"),
+        )
+        .arg(
+            Arg::new("check-health")
+                .long("check-health")
+                .action(ArgAction::SetTrue)
+                .help("Ask the process that listens as this configuration says how it is, and exit: 0 if it serves, else 1"),
         )
 }

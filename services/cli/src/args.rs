@@ -588,7 +588,7 @@ pub struct ServerArgs {
     /// Which one
     #[arg(value_enum)]
     pub service: Service,
-    /// Arguments of the service: `--config FILE`, `--check-config`, `--print-config`
+    /// Arguments of the service: `--config FILE`, `--check-config`, `--print-config`, `--check-health`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
 }

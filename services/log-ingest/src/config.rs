@@ -88,6 +88,10 @@ impl ServiceConfig for Config {
         faults
     }
 
+    fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     fn shutdown_grace(&self) -> Duration {
         *self.shutdown_grace
     }

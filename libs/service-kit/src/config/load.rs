@@ -165,6 +165,10 @@ mod tests {
             Vec::new()
         }
 
+        fn listen(&self) -> std::net::SocketAddr {
+            self.listen
+        }
+
         fn shutdown_grace(&self) -> Duration {
             *self.shutdown_grace
         }

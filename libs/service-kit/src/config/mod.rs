@@ -12,7 +12,7 @@ pub use load::{Faults, defaults, load, print};
 pub use postgres::PostgresConfig;
 pub use secret::{SecretString, SecretUrl};
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,6 +23,9 @@ pub trait ServiceConfig: Serialize + DeserializeOwned {
 
     /// What the types cannot say: every fault, each as a sentence that names the key. Empty: all is well.
     fn validate(&self) -> Vec<String>;
+
+    /// Where the service listens.
+    fn listen(&self) -> SocketAddr;
 
     /// How long the process may take to end after it was asked to.
     fn shutdown_grace(&self) -> Duration;
