@@ -90,6 +90,12 @@ def run(service: str, *args: str, env: dict[str, str]) -> subprocess.CompletedPr
     return subprocess.run([program(f"tidegate-{service}"), *args], env=env, text=True, capture_output=True, timeout=60)
 
 
+def started(arguments: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    """The command with these arguments, which it reads and does not carry out: it shows its help."""
+    command = [program("tidegate"), *arguments, *more, "--help"]
+    return subprocess.run(command, env={}, text=True, capture_output=True, timeout=60)
+
+
 URLS = {"postgres": "postgres://tidegate:x@postgres.example.com/tidegate", "redis": "redis://:x@redis.example.com"}
 
 

@@ -12,7 +12,7 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import CHART, NAMESPACE, ROOT, SERVICES, URLS, VALUES, Release, render, run, values_of
+from conftest import CHART, NAMESPACE, ROOT, SERVICES, URLS, VALUES, Release, render, run, started, values_of
 
 # Of other projects: what they may contain is not known here, so it is held to the text below alone.
 FOREIGN = {"GRPCRoute", "ServiceMonitor"}
@@ -25,6 +25,10 @@ def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 def pods(release: Release) -> dict[str, dict[str, str]]:
     return {name: item["spec"]["template"]["metadata"]["labels"] for name, item in release.of("Deployment").items()}
+
+
+def workers(release: Release) -> dict[str, dict[str, Any]]:
+    return {name: item for name, item in release.of("Deployment").items() if "-worker-" in name}
 
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
@@ -40,7 +44,8 @@ def test_it_is_linted_and_every_object_is_of_its_schema(file: Path) -> None:
 
 def test_every_service_is_what_the_others_take_it_for(release: Release) -> None:
     labels = pods(release)
-    assert len(labels) == len(SERVICES)
+    of_services = set(labels) - set(workers(release))
+    assert len(of_services) == len(SERVICES)
     services = release.of("Service")
     for kind, selector_of in {
         "Deployment": lambda spec: spec["selector"]["matchLabels"],
@@ -49,7 +54,8 @@ def test_every_service_is_what_the_others_take_it_for(release: Release) -> None:
         "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
     }.items():
         objects = release.of(kind)
-        assert set(objects) == set(labels) or (kind == "NetworkPolicy" and not objects)
+        wanted = set(labels) if kind == "Deployment" else of_services
+        assert set(objects) == wanted or (kind == "NetworkPolicy" and not objects)
         for name, item in objects.items():
             selector = selector_of(item["spec"])
             assert [other for other, pod in labels.items() if matches(selector, pod)] == [name], f"{kind} {name}"
@@ -100,8 +106,9 @@ def test_volumes_secrets_and_accounts_are_there(release: Release) -> None:
 def test_pods_may_do_nothing(release: Release) -> None:
     for account in release.of("ServiceAccount").values():
         assert account["automountServiceAccountToken"] is False
-    for service in SERVICES:
-        pod, container = release.pod(service), release.container(service)
+    of_services = [release.pod(service) for service in SERVICES]
+    for pod in [*of_services, *(item["spec"]["template"]["spec"] for item in workers(release).values())]:
+        (container,) = pod["containers"]
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -111,7 +118,8 @@ def test_pods_may_do_nothing(release: Release) -> None:
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+    for pod in of_services:
+        assert pod["containers"][0]["resources"]["requests"] and pod["containers"][0]["resources"]["limits"]["memory"]
 
 
 def test_a_pod_has_time_to_drain(release: Release, tmp_path: Path) -> None:
@@ -142,6 +150,30 @@ def test_configuration_reaches_the_program_as_it_was_written(tmp_path: Path) -> 
         assert keys.items() <= shown[section].items()
 
 
+def test_workers_can_be_started_and_have_time_to_drain() -> None:
+    (everything,) = [Release(values_of(file)) for file in VALUES if file.stem == "everything"]
+    assert set(workers(everything)) == {"flows-worker-least", "flows-worker-most"}
+    for item in workers(everything).values():
+        pod = item["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert (read := started(container["args"])).returncode == 0, read.stderr
+        assert started([*container["args"], "--no-such-option"]).returncode != 0
+        drains = next(int(arg.partition("=")[2]) for arg in container["args"] if arg.startswith("--drain-seconds="))
+        assert pod["terminationGracePeriodSeconds"] > drains + 30
+        assert pod["serviceAccountName"] in everything.of("ServiceAccount")
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
+        env = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert env["TIDEGATE_WORKER_DATA_DIR"].startswith(f"{mounts['data']}/") and env["HOME"] == mounts["data"]
+        assert env["TIDEGATE_ADDRESS"] == f"http://flows-api.{NAMESPACE}:4400"
+        for arg in container["args"]:
+            assert not arg.startswith("--secrets-dir=") or arg == f"--secrets-dir={mounts['secrets']}"
+    most = workers(everything)["flows-worker-most"]
+    assert most["spec"]["replicas"] == 0
+    wanted = {"--pool=large", "--queue=second", "--label=gpu=a100", "--limit=4", "--drain-seconds=0"}
+    assert wanted <= set(most["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
 @pytest.mark.parametrize(
     ("over", "told"),
     [
@@ -162,6 +194,8 @@ def test_configuration_reaches_the_program_as_it_was_written(tmp_path: Path) -> 
         ({"api": {"config": {"listen": "[::]:1"}}}, r"api.config.listen: the chart sets this itself"),
         ({"api": {"config": {"postgres": {"url": "x"}}}}, r"api.config.postgres.url: the chart sets this itself"),
         ({"taskQueue": {"config": {"lease": [1]}}}, "taskQueue.config.lease is a list: no service has such a key"),
+        ({"workers": [{"name": "a"}]}, "'/workers/0'.*missing property 'pool'"),
+        ({"workers": [{"name": "a", "pool": "b", "type": "vm"}]}, "'/workers/0/type'.*'process'"),
         ({"ingress": {"enabled": True}}, "ingress.host is empty: clients have to know a name"),
         ({"gateway": {"enabled": True, "host": "x.example.com"}}, "gateway.parentRefs is empty: name the Gateway"),
         (

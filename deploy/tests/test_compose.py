@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEPLOY, SERVICES, run
+from conftest import DEPLOY, SERVICES, run, started
 
 FILE = DEPLOY / "compose.yaml"
 SECRETS = {"TIDEGATE_POSTGRES_PASSWORD": "pw1", "TIDEGATE_REDIS_PASSWORD": "pw2"}
@@ -79,10 +79,18 @@ def test_what_is_named_is_there(compose: dict[str, Any]) -> None:
         for volume in service.get("volumes", []):
             source, target = volume.split(":")
             assert source in compose["volumes"]
-            assert "build" not in service or f" {target}/" in stages()["service"]
+            image = "tidegate" if name == "worker" else "service"
+            assert "build" not in service or re.search(rf"\s{target}/?\s", stages()[image])
         if "build" in service:
-            assert service["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile", "target": name}
+            target = "tidegate" if name == "worker" else name
+            assert service["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile", "target": target}
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+
+
+def test_the_worker_can_be_started(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]
+    assert started(worker["command"], "--drain-seconds=30").returncode == 0
+    assert int(worker["stop_grace_period"].removesuffix("s")) >= 30 + 40
 
 
 def test_api_and_scheduler_share_their_payloads(compose: dict[str, Any]) -> None:
