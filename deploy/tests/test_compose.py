@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEPLOY, SERVICES, run, started
+from conftest import DEPLOY, ROOT, SERVICES, run, started
 
 FILE = DEPLOY / "compose.yaml"
 SECRETS = {"TIDEGATE_POSTGRES_PASSWORD": "pw1", "TIDEGATE_REDIS_PASSWORD": "pw2"}
@@ -85,6 +85,25 @@ def test_what_is_named_is_there(compose: dict[str, Any]) -> None:
             target = "tidegate" if name == "worker" else name
             assert service["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile", "target": target}
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+
+
+def test_the_sources_of_an_image_are_sent_and_named() -> None:
+    """What the stage `build` reads; it is not executed here, as that would compile everything once more."""
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    members = {member.partition("/")[0] for member in workspace["workspace"]["members"]}
+    assert sent >= members | {"Cargo.toml", "Cargo.lock", "proto"}
+    assert all((ROOT / name).exists() for name in sent)
+    build = stages()["build"]
+    for package in re.findall(r"--package (\S+)", build):
+        folder = ROOT / "services" / package.removeprefix("tidegate-")
+        assert tomllib.loads((folder / "Cargo.toml").read_text())["package"]["name"] == package
+    assert "--profile dist" in build and "dist" in workspace["profile"]
+    (version,) = {found for found in re.findall(r"image.version=\"(.*)\"", (DEPLOY / "Dockerfile").read_text())}
+    chart = yaml.safe_load((DEPLOY / "helm/tidegate/Chart.yaml").read_text())
+    assert version == chart["appVersion"] == workspace["workspace"]["package"]["version"]
+    rust = workspace["workspace"]["package"]["rust-version"]
+    assert f"RUST_IMAGE=docker.io/library/rust:{rust}-" in (DEPLOY / "Dockerfile").read_text()
 
 
 def test_the_worker_can_be_started(compose: dict[str, Any]) -> None:
