@@ -274,7 +274,8 @@ def test_clients_are_told_where_they_reach_workers_and_logs() -> None:
     assert told() == inner
     host = {"enabled": True, "host": "x.example.com"}
     assert told(ingress=host) == ["http://x.example.com:80"] * 2
-    assert told(ingress=host | {"tlsSecretName": "x"}) == ["https://x.example.com:443"] * 2
+    assert told(ingress=host | {"tlsSecretName": "x"}) == inner
+    assert told(gateway=host | {"port": 443, "tls": True, "parentRefs": [{"name": "a"}]}) == inner
     assert told(gateway=host | {"port": 4400, "parentRefs": [{"name": "a"}]}) == ["http://x.example.com:4400"] * 2
     assert told(ingress=host, advertise={"taskQueue": "http://a:1"}) == ["http://a:1", "http://x.example.com:80"]
 

@@ -62,6 +62,8 @@
 {{- if eq .service.name "api" }}
 {{- $own = concat $own (list "endpoints.task_queue" "endpoints.log_ingest") }}
 {{- $outer := include "tidegate.outerUrl" $root }}
+{{- /* The SDKs of this version speak no TLS: told such an address, the workers of this cluster would be cut off. */}}
+{{- $outer = ternary $outer "" (hasPrefix "http://" $outer) }}
 - name: TIDEGATE__ENDPOINTS__TASK_QUEUE
   value: {{ $v.advertise.taskQueue | default $outer | default (include "tidegate.url" (dict "root" $root "name" "task-queue")) | quote }}
 - name: TIDEGATE__ENDPOINTS__LOG_INGEST
@@ -84,9 +86,9 @@
 
 {{- define "tidegate.volumeMounts" -}}
 {{- $v := .root.Values -}}
-{{- if eq .service.name "task-queue" }}
+{{- if eq .service.name "task-queue" -}}
 - {name: redis, mountPath: /run/secrets/tidegate/redis, readOnly: true}
-{{- else }}
+{{- else -}}
 - {name: postgres, mountPath: /run/secrets/tidegate/postgres, readOnly: true}
 {{- end }}
 {{- if has .service.name (list "api" "scheduler") }}
@@ -104,10 +106,10 @@
 
 {{- define "tidegate.volumes" -}}
 {{- $v := .root.Values -}}
-{{- if eq .service.name "task-queue" }}
+{{- if eq .service.name "task-queue" -}}
 - name: redis
   secret: {secretName: {{ $v.redis.secret.name }}, defaultMode: 0440, items: [{key: {{ $v.redis.secret.key }}, path: url}]}
-{{- else }}
+{{- else -}}
 - name: postgres
   secret: {secretName: {{ $v.postgres.secret.name }}, defaultMode: 0440, items: [{key: {{ $v.postgres.secret.key }}, path: url}]}
 {{- end }}
