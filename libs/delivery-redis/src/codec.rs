@@ -16,7 +16,7 @@ use tidegate_delivery::{
     Capacity, EntryId, Function, Held, Hint, Lease, QueueId, ReadyHint, Requirements, Serving, Stop,
     label_line,
 };
-use tidegate_model::{Epoch, RunId, RunKind, Timestamp};
+use tidegate_model::{Epoch, RunId, Timestamp};
 use uuid::Uuid;
 
 const READY: u8 = b'r';
@@ -34,8 +34,7 @@ pub(crate) fn queue(text: &str) -> Option<QueueId> {
 }
 
 pub(crate) fn function(text: &str) -> Option<Function> {
-    let (kind, name) = text.split_once(':')?;
-    Some(Function { kind: kind.parse::<RunKind>().ok()?, name: name.parse().ok()? })
+    text.parse().ok()
 }
 
 /// The lane of a function and requirements.

@@ -24,7 +24,7 @@
 //! | `tg:v1:born_at` | string | µs since the Unix epoch | until all is lost |
 //! | `tg:v1:hints` | channel | see `codec` | |
 //!
-//! A lane is `<kind>:<name>`, and where labels are required a line for each, `<key>=<value>`, in the order of the keys.
+//! A lane is `<kind>:<name>`, or `pool:<name>` for all runs of a work pool, and where labels are required a line for each, `<key>=<value>`, in the order of the keys.
 //!
 //! task-queue owns all of them. Run ids are the 16 bytes of the UUID.
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::Duration};
 
 use tidegate_delivery::{Delivery, Entry, EntryId, Function, Hint, Labels, QueueId, Requirements, Want};
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
-use tidegate_model::{Epoch, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_model::{Epoch, Namespace, QueueName, RunId, Timestamp};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -19,7 +19,7 @@ const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 fn entry() -> Entry {
     let queue = QueueId { namespace: Namespace::default(), queue: QueueName::default() };
-    let function = Function { kind: RunKind::Task, name: "f".parse().unwrap() };
+    let function = Function::Task("f".parse().unwrap());
     let id = EntryId {
         queue,
         function,

@@ -1,7 +1,7 @@
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use tidegate_model::{
-    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp, WorkerId,
+    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp, WorkPoolName, WorkerId,
 };
 
 use crate::{Labels, Requirements};
@@ -22,28 +22,77 @@ impl fmt::Display for QueueId {
     }
 }
 
-/// A flow or task by name: what a worker serves.
+/// What a worker serves, and what a run waits under. Runs of a work pool wait under that, whatever they execute, so that
+/// workers that serve a flow of the same name do not get them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Function {
-    /// Flow or task.
-    pub kind: RunKind,
-    /// Its name.
-    pub name: FunctionName,
+pub enum Function {
+    /// A flow by name.
+    Flow(FunctionName),
+    /// A task by name.
+    Task(FunctionName),
+    /// All runs of a work pool. These are flows.
+    Pool(WorkPoolName),
+}
+
+impl Function {
+    /// A flow or task by name.
+    pub const fn new(kind: RunKind, name: FunctionName) -> Self {
+        match kind {
+            RunKind::Flow => Self::Flow(name),
+            RunKind::Task => Self::Task(name),
+        }
+    }
+
+    /// The kind of slot that its runs need.
+    pub const fn kind(&self) -> RunKind {
+        match self {
+            Self::Flow(_) | Self::Pool(_) => RunKind::Flow,
+            Self::Task(_) => RunKind::Task,
+        }
+    }
 }
 
 impl fmt::Display for Function {
-    /// `task:name`.
+    /// `task:name`, `flow:name`, `pool:name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.name)
+        match self {
+            Self::Flow(name) => write!(f, "{}:{name}", RunKind::Flow),
+            Self::Task(name) => write!(f, "{}:{name}", RunKind::Task),
+            Self::Pool(name) => write!(f, "{POOL}:{name}"),
+        }
     }
 }
+
+/// Neither a flow nor a task: nothing that has a name of those can be taken for a pool.
+const POOL: &str = "pool";
+
+impl FromStr for Function {
+    type Err = UnknownFunction;
+
+    /// What it displays as.
+    fn from_str(text: &str) -> Result<Self, UnknownFunction> {
+        let parse = || {
+            let (kind, name) = text.split_once(':')?;
+            match kind {
+                POOL => name.parse().ok().map(Self::Pool),
+                kind => Some(Self::new(kind.parse().ok()?, name.parse().ok()?)),
+            }
+        };
+        parse().ok_or(UnknownFunction)
+    }
+}
+
+/// A text is none of a [`Function`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither a flow or task by name nor a work pool")]
+pub struct UnknownFunction;
 
 /// Names an entry: which run, under which epoch, and where it waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntryId {
     /// Where it waits.
     pub queue: QueueId,
-    /// What it executes. A run never changes its function.
+    /// What it executes, or the work pool that it is for. A run never changes that.
     pub function: Function,
     /// What it asks of a worker. A run never changes that.
     pub requires: Requirements,

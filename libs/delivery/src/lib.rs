@@ -24,7 +24,7 @@ mod port;
 mod requirements;
 mod standing;
 
-pub use entry::{Entry, EntryId, Function, QueueId, Taken, Want};
+pub use entry::{Entry, EntryId, Function, QueueId, Taken, UnknownFunction, Want};
 pub use error::Error;
 pub use hint::{HINT_BACKLOG, Hint, Hints, ReadyHint, Stop, hint_channel};
 pub use lease::{Generation, Held, Lease, LeaseQuestion};

@@ -13,7 +13,7 @@ pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
 pub use id::{ArtifactId, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, SessionId, VariableRevision};
 pub use name::{
     ArtifactKey, DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind,
-    VariableName, WorkerId,
+    VariableName, WorkPoolName, WorkerId,
 };
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;

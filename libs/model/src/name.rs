@@ -91,6 +91,10 @@ name! {
     QueueName, "queue name", is_word, WORD_RULE
 }
 name! {
+    /// Where runs of deployments are started: 1 to 128 characters of `[A-Za-z0-9._-]`.
+    WorkPoolName, "work pool name", is_word, WORD_RULE
+}
+name! {
     /// The name of a flow or task: 1 to 256 bytes, no control characters.
     FunctionName, "flow or task name", is_text, TEXT_RULE
 }

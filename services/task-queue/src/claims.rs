@@ -39,7 +39,7 @@ pub(crate) struct PendingClaim {
 
 impl PendingClaim {
     fn kind(&self) -> RunKind {
-        self.entry.id.function.kind
+        self.entry.id.function.kind()
     }
 }
 

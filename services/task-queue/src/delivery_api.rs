@@ -100,7 +100,7 @@ impl DeliveryService for DeliveryApi {
         Ok(Response::new(DescribeDeliveryResponse {
             standing: standing_to_proto(standing),
             n_workers: takers.able.n_workers,
-            n_free_slots: match entry.function.kind {
+            n_free_slots: match entry.function.kind() {
                 RunKind::Task => takers.able.n_free_task_slots,
                 RunKind::Flow => takers.able.n_free_flow_slots,
             },
@@ -229,18 +229,27 @@ fn parse_queue(namespace: &str, queue: &str, violations: &mut Violations) -> Opt
     Some(QueueId { namespace: namespace?, queue: queue? })
 }
 
-fn parse_function(kind: i32, name: &str, violations: &mut Violations) -> Option<Function> {
+fn parse_function(
+    (kind, name, work_pool): (i32, &str, &str),
+    violations: &mut Violations,
+) -> Option<Function> {
     let kind = kind_from_proto(kind);
     if kind.is_none() {
         violations.add("kind", "is not set: RUN_KIND_FLOW or RUN_KIND_TASK is required");
     }
     let name = violations.parse("name", name);
-    Some(Function { kind: kind?, name: name? })
+    if work_pool.is_empty() {
+        return Some(Function::new(kind?, name?));
+    }
+    if kind == Some(RunKind::Task) {
+        violations.add("kind", "is RUN_KIND_TASK: the runs of a work pool are flows");
+    }
+    violations.parse("work_pool", work_pool).map(Function::Pool)
 }
 
 fn parse_delivery(delivery: &Delivery, now: Timestamp, violations: &mut Violations) -> Option<Entry> {
     let queue = parse_queue(&delivery.namespace, &delivery.queue, violations);
-    let function = parse_function(delivery.kind, &delivery.name, violations);
+    let function = parse_function((delivery.kind, &delivery.name, &delivery.work_pool), violations);
     let run_id = violations.parse("run_id", &delivery.run_id);
     let due_at = match &delivery.due_at {
         None => Some(now),
@@ -285,7 +294,7 @@ fn held(stop: &Stop) -> Held {
 
 fn parse_cancelled(run: &CancelledRun, violations: &mut Violations) -> Option<(EntryId, Stop)> {
     let queue = parse_queue(&run.namespace, &run.queue, violations);
-    let function = parse_function(run.kind, &run.name, violations);
+    let function = parse_function((run.kind, &run.name, &run.work_pool), violations);
     let run_id = violations.parse("run_id", &run.run_id);
     let grace = run.grace.as_ref().and_then(duration_from_proto);
     if grace.is_none() && run.grace.is_some() {

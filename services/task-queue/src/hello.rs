@@ -1,7 +1,7 @@
 use std::fmt;
 
-use tidegate_delivery::{Function, Labels, QueueId};
-use tidegate_model::{ErrorCode, Namespace, Reason, ServiceError, WorkerId, limits};
+use tidegate_delivery::{Function, Held, Labels, QueueId};
+use tidegate_model::{Epoch, ErrorCode, Namespace, Reason, ServiceError, WorkerId, limits};
 use tidegate_proto::v1;
 use tidegate_wire::{Violations, check_label_map, invalid, kind_from_proto, to_status};
 use tonic::Status;
@@ -10,6 +10,8 @@ use tonic::Status;
 const PROTOCOL_VERSION: u32 = 1;
 const MAX_QUEUES: usize = 64;
 const MAX_FUNCTIONS: usize = 10_000;
+/// Runs that a process executes for a worker of a pool.
+const MAX_EXECUTED: usize = 1;
 
 /// A valid Hello.
 #[derive(Clone, Debug)]
@@ -17,7 +19,10 @@ pub(crate) struct Hello {
     pub(crate) namespace: Namespace,
     pub(crate) worker_id: WorkerId,
     pub(crate) sdk: String,
-    pub(crate) serves: Serves,
+    /// `None`: it executes what a worker of a pool was assigned, and takes nothing itself.
+    pub(crate) serves: Option<Serves>,
+    /// What it executes for a worker of a pool.
+    pub(crate) executes: Vec<Held>,
 }
 
 /// What a worker takes runs of. Workers that serve the same are assigned runs together.
@@ -25,10 +30,22 @@ pub(crate) struct Hello {
 pub(crate) struct Serves {
     /// Sorted, without repetitions.
     pub(crate) queues: Vec<QueueId>,
-    /// Sorted, without repetitions.
+    /// Of a pool's worker, its queues in the order in which they are served. Empty: they take turns.
+    pub(crate) preferred: Vec<QueueId>,
+    /// Sorted, without repetitions. Of a pool's worker, the pool alone.
     pub(crate) functions: Vec<Function>,
     /// What tells them from others.
     pub(crate) labels: Labels,
+}
+
+impl Serves {
+    /// The queues in the order in which they are taken from. Where none is preferred, each comes first in its turn, so that
+    /// a busy one does not keep the others waiting.
+    pub(crate) fn in_order(&self, turn: usize) -> impl Iterator<Item = &QueueId> {
+        let (queues, turn) =
+            if self.preferred.is_empty() { (&self.queues, turn) } else { (&self.preferred, 0) };
+        (0..queues.len()).map(move |step| &queues[turn.wrapping_add(step) % queues.len()])
+    }
 }
 
 /// The worker speaks another version of the protocol.
@@ -68,24 +85,68 @@ pub(crate) fn parse(hello: v1::Hello) -> Result<Hello, Status> {
         violations.parse("namespace", &hello.namespace)
     };
     let worker_id = violations.parse("worker_id", &hello.worker_id);
-    let serves = namespace.as_ref().map(|namespace| Serves {
-        queues: parse_queues(namespace, &hello.queues, &mut violations),
-        functions: parse_functions(&hello.functions, &mut violations),
-        labels: hello.labels.clone(),
-    });
+    let executes = parse_executes(&hello, &mut violations);
+    let serves = match &namespace {
+        Some(namespace) if hello.executes.is_empty() => {
+            Some(parse_serves(namespace, &hello, &mut violations))
+        }
+        _ => None,
+    };
     check_label_map("labels", &hello.labels, limits::MAX_WORKER_LABELS, &mut violations);
     if hello.sdk.len() > limits::MAX_NAME_SIZE || hello.sdk.chars().any(char::is_control) {
         let max = limits::MAX_NAME_SIZE;
         violations.add("sdk", format!("at most {max} bytes without control characters are allowed"));
     }
-    match (namespace, worker_id, serves) {
-        (Some(namespace), Some(worker_id), Some(serves)) if violations.is_empty() => {
-            Ok(Hello { namespace, worker_id, sdk: hello.sdk, serves })
+    match (namespace, worker_id) {
+        (Some(namespace), Some(worker_id)) if violations.is_empty() => {
+            Ok(Hello { namespace, worker_id, sdk: hello.sdk, serves, executes })
         }
         _ => Err(invalid(violations.into_vec())),
     }
 }
 
+fn parse_serves(namespace: &Namespace, hello: &v1::Hello, violations: &mut Violations) -> Serves {
+    let mut queues = parse_queues(namespace, &hello.queues, violations);
+    let mut preferred = Vec::new();
+    let functions = if hello.work_pool.is_empty() {
+        parse_functions(&hello.functions, violations)
+    } else {
+        if !hello.functions.is_empty() {
+            violations.add(
+                "functions",
+                "are there: a worker of a work pool takes all runs of that, so leave them out",
+            );
+        }
+        preferred.clone_from(&queues);
+        violations.parse("work_pool", &hello.work_pool).into_iter().map(Function::Pool).collect()
+    };
+    queues.sort();
+    queues.dedup();
+    Serves { queues, preferred, functions, labels: hello.labels.clone() }
+}
+
+/// What a process executes for a worker of a pool. It takes nothing itself.
+fn parse_executes(hello: &v1::Hello, violations: &mut Violations) -> Vec<Held> {
+    if hello.executes.is_empty() {
+        return Vec::new();
+    }
+    if hello.executes.len() > MAX_EXECUTED {
+        let found = hello.executes.len();
+        let rule = format!("has {found} entries; a process executes {MAX_EXECUTED} run for its worker");
+        violations.add("executes", rule);
+    }
+    let taken = [("queues", hello.queues.is_empty()), ("functions", hello.functions.is_empty())];
+    for (field, _) in taken.into_iter().filter(|(_, is_empty)| !is_empty) {
+        violations.add(field, "are there beside `executes`: a process that executes a run takes no others");
+    }
+    let parse = |(run_idx, run): (usize, &v1::HeldRun)| {
+        let run_id = violations.parse(&format!("executes[{run_idx}].run_id"), &run.run_id)?;
+        Some(Held { run_id, epoch: Epoch(run.epoch) })
+    };
+    hello.executes.iter().take(MAX_EXECUTED).enumerate().filter_map(parse).collect()
+}
+
+/// In their order.
 fn parse_queues(namespace: &Namespace, names: &[String], violations: &mut Violations) -> Vec<QueueId> {
     if !(1..=MAX_QUEUES).contains(&names.len()) {
         violations.add("queues", format!("has {} entries; 1 to {MAX_QUEUES} are allowed", names.len()));
@@ -95,10 +156,7 @@ fn parse_queues(namespace: &Namespace, names: &[String], violations: &mut Violat
         let queue = violations.parse(&format!("queues[{queue_idx}]"), name)?;
         Some(QueueId { namespace: namespace.clone(), queue })
     };
-    let mut queues: Vec<_> = names.iter().enumerate().filter_map(parse).collect();
-    queues.sort();
-    queues.dedup();
-    queues
+    names.iter().enumerate().filter_map(parse).collect()
 }
 
 fn parse_functions(functions: &[v1::Function], violations: &mut Violations) -> Vec<Function> {
@@ -116,7 +174,7 @@ fn parse_functions(functions: &[v1::Function], violations: &mut Violations) -> V
         }
         let name = violations.parse(&format!("functions[{function_idx}].name"), &function.name);
         if let (Some(kind), Some(name)) = (kind, name) {
-            parsed.push(Function { kind, name });
+            parsed.push(Function::new(kind, name));
         }
     }
     parsed.sort();

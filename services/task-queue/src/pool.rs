@@ -99,7 +99,7 @@ impl Pools {
 impl Pool {
     fn new(serves: Serves) -> Self {
         let of = |kind| {
-            let functions = serves.functions.iter().filter(|function| function.kind == kind);
+            let functions = serves.functions.iter().filter(|function| function.kind() == kind);
             functions.cloned().collect()
         };
         Self {
@@ -163,9 +163,7 @@ impl Pool {
         let mut slots = self.free_slots(kind, lease);
         let mut wanted = slots.sum().min(limit);
         let (mut n_taken, mut next_in) = (0, None);
-        let n_queues = self.serves.queues.len();
-        // Each queue comes first in its turn, so that a busy one does not keep the others waiting.
-        for queue in (0..n_queues).map(|step| &self.serves.queues[(turn + step) % n_queues]) {
+        for queue in self.serves.in_order(turn) {
             if wanted == 0 {
                 break;
             }

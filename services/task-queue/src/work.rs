@@ -104,7 +104,7 @@ async fn serve(
     requests: Streaming<WorkRequest>,
     outbox: &Arc<Outbox>,
 ) -> Result<(), Status> {
-    let Hello { namespace, worker_id, sdk, serves } = hello;
+    let Hello { namespace, worker_id, sdk, serves, executes } = hello;
     tracing::info!(worker.id = %worker_id, %namespace, "worker {worker_id} ({sdk}) opened a stream");
     let stream = Arc::new(WorkerStream::new(namespace, worker_id, Arc::clone(outbox)));
     outbox.put_single(work_response::Message::Welcome(welcome(shared)));
@@ -112,12 +112,15 @@ async fn serve(
         let status = Status::aborted("the worker has opened another stream, which takes over");
         replaced.outbox.end(Err(status));
     }
-    let pool = Pools::join(shared, serves, &stream);
+    shared.workers.note_executes(&stream, &executes);
+    let pool = serves.map(|serves| Pools::join(shared, serves, &stream));
     shared.streams.spawn(heartbeat::run(Arc::clone(shared), Arc::clone(&stream)).in_current_span());
 
-    let end = listen(shared, &stream, &pool, requests).await;
+    let end = listen(shared, &stream, pool.as_ref(), requests).await;
 
-    shared.pools.leave(&pool, &stream);
+    if let Some(pool) = &pool {
+        shared.pools.leave(pool, &stream);
+    }
     shared.workers.leave(&stream);
     // The end comes first: from then on, nobody sends what would only have to be released.
     outbox.end(end.clone());
@@ -140,7 +143,7 @@ fn welcome(shared: &Shared) -> Welcome {
 async fn listen(
     shared: &Shared,
     stream: &Arc<WorkerStream>,
-    pool: &Arc<Pool>,
+    pool: Option<&Arc<Pool>>,
     mut requests: Streaming<WorkRequest>,
 ) -> Result<(), Status> {
     let mut is_draining = false;
@@ -182,15 +185,22 @@ async fn listen(
 }
 
 /// Sends the worker elsewhere: it keeps what it runs, and gets nothing more from here.
-async fn drain(shared: &Shared, stream: &Arc<WorkerStream>, pool: &Arc<Pool>) {
-    shared.pools.leave(pool, stream);
+async fn drain(shared: &Shared, stream: &Arc<WorkerStream>, pool: Option<&Arc<Pool>>) {
+    if let Some(pool) = pool {
+        shared.pools.leave(pool, stream);
+    }
     claims::release(shared, stream, stream.outbox.retire()).await;
     let delay = shared.config.drain.spread.mul_f64(rand::random_range(0.0..1.0));
     let reconnect = Reconnect { delay: Some(duration_to_proto(delay)) };
     stream.outbox.put_single(work_response::Message::Reconnect(reconnect));
 }
 
-fn take_in(shared: &Shared, stream: &Arc<WorkerStream>, pool: &Pool, message: Message) -> Result<(), Status> {
+fn take_in(
+    shared: &Shared,
+    stream: &Arc<WorkerStream>,
+    pool: Option<&Arc<Pool>>,
+    message: Message,
+) -> Result<(), Status> {
     match message {
         Message::Hello(_) => Err(invalid_field("hello", "comes only first on a stream")),
         Message::Credits(credits) => take_in_credits(stream, pool, &credits),
@@ -202,7 +212,10 @@ fn take_in(shared: &Shared, stream: &Arc<WorkerStream>, pool: &Pool, message: Me
     }
 }
 
-fn take_in_credits(stream: &WorkerStream, pool: &Pool, credits: &Credits) -> Result<(), Status> {
+fn take_in_credits(stream: &WorkerStream, pool: Option<&Arc<Pool>>, credits: &Credits) -> Result<(), Status> {
+    let Some(pool) = pool else {
+        return Err(invalid_field("credits", "come from a process that executes a run: it takes no others"));
+    };
     let mut violations = Violations::below("credits.");
     for (field, kind, further) in
         [("tasks", RunKind::Task, credits.tasks), ("flows", RunKind::Flow, credits.flows)]

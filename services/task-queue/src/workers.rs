@@ -39,10 +39,11 @@ struct Worker {
     runs: HashSet<RunId>,
 }
 
+/// Those who hold a run: its worker, and where that is of a pool, the process that executes it.
 struct Holder {
-    key: Key,
     epoch: Epoch,
-    since: Instant,
+    /// Since when each.
+    streams: HashMap<Key, Instant>,
     /// As assigned; unknown where the worker came with the run.
     cancel_grace: Option<prost_types::Duration>,
 }
@@ -64,7 +65,7 @@ impl Workers {
             Some(worker) => {
                 let replaced = std::mem::replace(&mut worker.stream, Arc::clone(stream));
                 for run_id in worker.runs.clone() {
-                    inner.send_stop(run_id);
+                    inner.send_stop(run_id, Some(&key(stream)));
                 }
                 Some(replaced)
             }
@@ -84,7 +85,7 @@ impl Workers {
             && let Some(worker) = inner.workers.remove(&key)
         {
             for run_id in worker.runs {
-                inner.holders.remove(&run_id);
+                inner.leave_run(run_id, &key);
             }
         }
     }
@@ -99,6 +100,12 @@ impl Workers {
         self.inner().hold(stream, held, cancel_grace);
     }
 
+    /// Notes what a process executes for its worker: it is told at once where that is to stop.
+    pub(crate) fn note_executes(&self, stream: &WorkerStream, runs: &[Held]) {
+        let mut inner = self.inner();
+        runs.iter().for_each(|held| inner.hold(stream, *held, None));
+    }
+
     /// Takes in what a worker says that it holds.
     pub(crate) fn note_heartbeat(&self, stream: &WorkerStream, runs: &[Held]) {
         let mut inner = self.inner();
@@ -106,17 +113,17 @@ impl Workers {
             inner.hold(stream, *held, None);
         }
         let listed: HashSet<_> = runs.iter().map(|held| held.run_id).collect();
-        let Inner { workers, holders, .. } = &mut *inner;
-        let Some(worker) = workers.get_mut(&key(stream)) else { return };
-        worker.runs.retain(|run_id| {
-            let is_young =
-                || holders.get(run_id).is_some_and(|holder| holder.since.elapsed() < self.silent_for);
-            let stays = listed.contains(run_id) || is_young();
-            if !stays {
-                holders.remove(run_id);
-            }
-            stays
-        });
+        let key = key(stream);
+        let Inner { workers, holders, .. } = &*inner;
+        let Some(worker) = workers.get(&key) else { return };
+        let is_old = |run_id: &RunId| {
+            let since = holders.get(run_id).and_then(|holder| holder.streams.get(&key));
+            since.is_none_or(|since| since.elapsed() >= self.silent_for)
+        };
+        let unlisted = worker.runs.iter().filter(|run_id| !listed.contains(run_id) && is_old(run_id));
+        for run_id in unlisted.copied().collect::<Vec<_>>() {
+            inner.leave_run(run_id, &key);
+        }
     }
 
     /// Notes that a run is no longer held under the epoch or a lower one.
@@ -142,24 +149,30 @@ impl Workers {
         }
         inner.stops.insert(stop.run_id, stop.clone());
         inner.stops_by_age.push_back((now, stop.run_id));
-        inner.send_stop(stop.run_id);
+        inner.send_stop(stop.run_id, None);
     }
 
-    /// Tells a worker what the store says of a run that it lists.
+    /// Tells a worker what the store says of a run that it lists; that the run is lost, all who hold it.
     pub(crate) fn cancel(&self, stream: &WorkerStream, held: Held, cause: CancelCause, message: &str) {
         let mut inner = self.inner();
         let holder = inner.holders.get(&held.run_id).filter(|holder| holder.epoch == held.epoch);
         let grace = holder.and_then(|holder| holder.cancel_grace);
-        stream.outbox.put_cancel(Cancel {
+        let cancel = Cancel {
             run_id: held.run_id.to_string(),
             epoch: held.epoch.0,
             cause: cause.into(),
             message: message.to_owned(),
             grace,
-        });
+        };
         if cause == CancelCause::Lost {
+            let others = holder.into_iter().flat_map(|holder| holder.streams.keys());
+            let others = others.filter(|other| **other != key(stream));
+            for other in others.filter_map(|other| inner.workers.get(other)) {
+                other.stream.outbox.put_cancel(cancel.clone());
+            }
             inner.drop_holder(held);
         }
+        stream.outbox.put_cancel(cancel);
     }
 
     /// The store is to be asked about all that is held: hints may have been lost.
@@ -189,41 +202,57 @@ impl Workers {
 impl Inner {
     fn hold(&mut self, stream: &WorkerStream, held: Held, cancel_grace: Option<prost_types::Duration>) {
         let key = key(stream);
-        let known = self.holders.get(&held.run_id);
-        if known
-            .is_some_and(|known| known.epoch > held.epoch || (known.epoch == held.epoch && known.key == key))
-        {
-            return;
+        if let Some(known) = self.holders.get(&held.run_id) {
+            if known.epoch > held.epoch || (known.epoch == held.epoch && known.streams.contains_key(&key)) {
+                return;
+            }
+            if known.epoch < held.epoch {
+                self.drop_holder(Held { epoch: known.epoch, ..held });
+            }
         }
         let Some(worker) = self.workers.get_mut(&key) else { return };
         worker.runs.insert(held.run_id);
-        let holder = Holder { key: key.clone(), epoch: held.epoch, since: Instant::now(), cancel_grace };
-        let before = self.holders.insert(held.run_id, holder);
-        if let Some(before) = before.filter(|before| before.key != key)
-            && let Some(worker) = self.workers.get_mut(&before.key)
-        {
-            worker.runs.remove(&held.run_id);
+        let new = || Holder { epoch: held.epoch, streams: HashMap::new(), cancel_grace: None };
+        let holder = self.holders.entry(held.run_id).or_insert_with(new);
+        holder.streams.insert(key.clone(), Instant::now());
+        holder.cancel_grace = cancel_grace.or(holder.cancel_grace);
+        self.send_stop(held.run_id, Some(&key));
+    }
+
+    /// One of the holders of a run is none any more.
+    fn leave_run(&mut self, run_id: RunId, key: &Key) {
+        if let Some(worker) = self.workers.get_mut(key) {
+            worker.runs.remove(&run_id);
         }
-        self.send_stop(held.run_id);
+        if let Some(holder) = self.holders.get_mut(&run_id) {
+            holder.streams.remove(key);
+            if holder.streams.is_empty() {
+                self.holders.remove(&run_id);
+            }
+        }
     }
 
     fn drop_holder(&mut self, held: Held) {
         if self.holders.get(&held.run_id).is_some_and(|holder| holder.epoch <= held.epoch)
             && let Some(holder) = self.holders.remove(&held.run_id)
-            && let Some(worker) = self.workers.get_mut(&holder.key)
         {
-            worker.runs.remove(&held.run_id);
+            for key in holder.streams.keys() {
+                if let Some(worker) = self.workers.get_mut(key) {
+                    worker.runs.remove(&held.run_id);
+                }
+            }
         }
     }
 
-    /// Sends the stop of a run, if there is one, to its holder under that epoch, if there is one.
-    fn send_stop(&mut self, run_id: RunId) {
+    /// Sends the stop of a run, if there is one, to those who hold it under that epoch, or to one of them.
+    fn send_stop(&mut self, run_id: RunId, to: Option<&Key>) {
         let (Some(stop), Some(holder)) = (self.stops.get(&run_id), self.holders.get(&run_id)) else { return };
         if stop.epoch != holder.epoch {
             return;
         }
         let cause = if stop.grace.is_some() { CancelCause::Requested } else { CancelCause::Lost };
-        if let Some(worker) = self.workers.get(&holder.key) {
+        let keys = holder.streams.keys().filter(|key| to.is_none_or(|to| to == *key));
+        for worker in keys.filter_map(|key| self.workers.get(key)) {
             worker.stream.outbox.put_cancel(Cancel {
                 run_id: run_id.to_string(),
                 epoch: stop.epoch.0,

@@ -5,9 +5,7 @@ use redis::aio::MultiplexedConnection;
 use tidegate_delivery::{Delivery as _, Entry, EntryId, Function, Labels, QueueId, Requirements, Want};
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
 use tidegate_integration_tests::Redis;
-use tidegate_model::{
-    Clock as _, Epoch, Namespace, QueueName, RunId, RunKind, SystemClock, Timestamp, limits,
-};
+use tidegate_model::{Clock as _, Epoch, Namespace, QueueName, RunId, SystemClock, Timestamp, limits};
 use tokio::time::Instant;
 
 use crate::{
@@ -93,7 +91,7 @@ fn queue() -> QueueId {
 }
 
 fn function() -> anyhow::Result<Function> {
-    Ok(Function { kind: RunKind::Task, name: "resize".parse()? })
+    Ok(Function::Task("resize".parse()?))
 }
 
 async fn fill(

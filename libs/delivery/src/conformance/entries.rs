@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_model::{Namespace, RunId, RunKind};
+use tidegate_model::{Namespace, RunId};
 
 use super::support::{Fixture, at, entry, held, queue, runs, take, task, with_epoch};
 use crate::{Function, QueueId};
@@ -115,8 +115,19 @@ pub async fn kinds_queues_and_tenants_are_apart(fixture: Fixture) {
     let q = queue("q");
     let elsewhere = queue("q.elsewhere");
     let foreign = QueueId { namespace: "foreign".parse::<Namespace>().expect("a name"), ..q.clone() };
-    let flow = Function { kind: RunKind::Flow, ..task("f") };
-    let places = [(&q, task("f")), (&q, flow.clone()), (&elsewhere, task("f")), (&foreign, task("f"))];
+    let flow = Function::Flow("f".parse().expect("a function name"));
+    let pool = Function::Pool("f".parse().expect("a name"));
+    // What a flow may be called, so that it looks like the pool.
+    let like_it = Function::Flow("pool:f".parse().expect("a function name"));
+    let places = [
+        (&q, task("f")),
+        (&q, flow.clone()),
+        (&q, pool.clone()),
+        (&q, like_it),
+        (&elsewhere, task("f")),
+        (&elsewhere, pool),
+        (&foreign, task("f")),
+    ];
     let entries: Vec<_> = places.iter().map(|(queue, function)| entry(queue, function)).collect();
     fixture.delivery.enqueue(&entries, at(0)).await.expect("enqueue");
     for ((queue, function), expected) in places.into_iter().zip(entries) {

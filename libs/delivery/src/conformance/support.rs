@@ -1,7 +1,7 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tidegate_model::{Epoch, Namespace, QueueName, RunId, RunKind, Timestamp};
+use tidegate_model::{Epoch, Namespace, QueueName, RunId, Timestamp};
 
 use crate::{Delivery, Entry, EntryId, Function, Held, Labels, QueueId, Requirements, Taken, Want};
 
@@ -34,7 +34,7 @@ pub(super) fn queue(name: &str) -> QueueId {
 }
 
 pub(super) fn task(name: &str) -> Function {
-    Function { kind: RunKind::Task, name: name.parse().expect("a function name") }
+    Function::Task(name.parse().expect("a function name"))
 }
 
 pub(super) fn entry(queue: &QueueId, function: &Function) -> Entry {
