@@ -15,7 +15,7 @@ from tidegate import Future, InvalidArgument, PayloadError, State, TidegateError
 from tidegate import _payload, handles
 from tidegate._interrupt import Control
 from tidegate.errors import Interrupted, RunFailed, _of_ended_run
-from tidegate.futures import dependencies, resolve
+from tidegate._dependencies import dependencies, resolve
 
 
 @task(retries=3, retry_delay_seconds=[1, 2.5], run_name="count {path}")

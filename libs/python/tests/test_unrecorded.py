@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from tidegate import _execution, functions
+from tidegate import _local_calls, functions
 from tidegate import InvalidArgument, TidegateError, UpstreamFailed, as_completed, current_run, flow, task
 
 
@@ -16,7 +16,7 @@ from tidegate import InvalidArgument, TidegateError, UpstreamFailed, as_complete
 def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Recording is off, and whoever asks for a server fails."""
     monkeypatch.setenv("TIDEGATE_RECORDING", "off")
-    for module in (_execution, functions):
+    for module in (_local_calls, functions):
         monkeypatch.setattr(module, "client", lambda: pytest.fail("a server is asked"))
     yield
 

@@ -13,9 +13,10 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Optional
 
-from . import _execution
+from . import _background, _execution
+from ._dependencies import Dependency, dependencies, has_failed, resolve, when_ended
 from .errors import InvalidArgument, UpstreamFailed
-from .futures import Dependency, Future, dependencies, resolve
+from .futures import Future
 
 if TYPE_CHECKING:
     from .functions import Function
@@ -123,13 +124,13 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
 
     def begin() -> None:
         if function.is_async:
-            asyncio.run_coroutine_threadsafe(finish_async(), _execution.async_loop())
+            asyncio.run_coroutine_threadsafe(finish_async(), _background.async_loop())
         else:
-            executor = _execution.root_executor() if parent is None else parent.executor()
+            executor = _background.root_executor() if parent is None else parent.executor()
             executor.submit(context.run, finish)
 
     if needed:
-        _execution.when_ended(needed, begin)
+        when_ended(needed, begin)
     else:
         begin()
     return future
@@ -138,7 +139,7 @@ def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: li
 def _check_upstream(function: Function[Any, Any], needed: list[Dependency]) -> None:
     for dependency in needed:
         upstream = dependency.result(raise_on_failure=False)
-        if isinstance(upstream, BaseException) and _execution.has_failed(dependency):
+        if isinstance(upstream, BaseException) and has_failed(dependency):
             name = getattr(dependency, "name", dependency.id)
             message = f"`{function.name}` was not executed: it needs the result of `{name}`, which failed: {upstream}"
             raise UpstreamFailed(message, "", "UpstreamFailed", message) from upstream

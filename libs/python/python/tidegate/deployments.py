@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence, Un
 
 from . import _core, _payload
 from ._connection import client
+from ._dependencies import resolve
 from ._dual import Steps, Within, deadline, dual
 from ._runtime import current_run
 from .context import current_tags, joined
 from .errors import InvalidArgument, WaitTimeout
-from .futures import resolve
 from .handles import RunHandle
 from .validation import is_json
 

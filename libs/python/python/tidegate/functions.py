@@ -25,10 +25,11 @@ from typing import (
 
 from . import _core, _logging, _payload, _process, _progress, context, hooks, validation
 from ._connection import block, client
+from ._dependencies import dependencies, resolve
 from ._mapping import in_step
 from ._runtime import current_run
 from .errors import InvalidArgument, PayloadError, _type_name
-from .futures import Future, FutureList, dependencies, resolve
+from .futures import Future, FutureList
 from .handles import RunHandle
 from .options import Options, checked_options
 from .serializers import named
@@ -145,16 +146,16 @@ class Function(Generic[P, R_co]):
 
         An async function gives a coroutine to await, as usual.
         """
-        from . import _execution, _unrecorded
+        from . import _local_calls, _unrecorded
 
         arguments = self._arguments(args, kwargs)
         result: Any
         if current_run() is None and _unrecorded.is_off():
             result = (_unrecorded.call_async if self.is_async else _unrecorded.call)(self, arguments)
         elif self.is_async:
-            result = _execution.call_async(self, arguments)
+            result = _local_calls.call_async(self, arguments)
         else:
-            result = _execution.LocalCall(self, self.resolved(arguments)).run()
+            result = _local_calls.LocalCall(self, self.resolved(arguments)).run()
         return result  # type: ignore[no-any-return] # what the function itself gives
 
     @overload
@@ -170,9 +171,9 @@ class Function(Generic[P, R_co]):
         results; those in `wait_for` are only waited for. The run that submits does not end before it. When that run is
         executed again, it finds its earlier calls as by :meth:`__call__`.
         """
-        from . import _execution, _unrecorded
+        from . import _local_calls, _unrecorded
 
-        submit = _unrecorded.submit if current_run() is None and _unrecorded.is_off() else _execution.submit
+        submit = _unrecorded.submit if current_run() is None and _unrecorded.is_off() else _local_calls.submit
         return submit(self, self._arguments(args, kwargs), list(wait_for))
 
     @overload

@@ -309,42 +309,10 @@ def check_loop(what: str, word: str) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    from . import _execution
+    from . import _background
 
-    if _execution.is_async_loop(loop):
+    if _background.is_async_loop(loop):
         raise WouldDeadlock(
             f"{what} would never end: this code waits for it in the event loop that is to execute it. Write `await {word}` "
             f"(or `await {word}.result_async()`) instead of `{word}.result()`"
         )
-
-
-Dependency = Union[Future[Any], RunHandle[Any]]
-
-
-def dependencies(value: Any) -> list[Dependency]:
-    """The futures and handles in `value`, also inside lists, tuples, sets and dicts."""
-    if isinstance(value, (Future, RunHandle)):
-        return [value]
-    if isinstance(value, dict):
-        return [found for item in value.values() for found in dependencies(item)]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [found for item in value for found in dependencies(item)]
-    return []
-
-
-def resolve(value: Any) -> Any:
-    """`value` with the futures and handles in it replaced by their results, which are waited for."""
-    return _replace(value) if dependencies(value) else value
-
-
-def _replace(value: Any) -> Any:
-    if isinstance(value, (Future, RunHandle)):
-        return value.result()
-    if isinstance(value, dict):
-        return {key: _replace(item) for key, item in value.items()}
-    if isinstance(value, (list, set, frozenset)):
-        return type(value)(_replace(item) for item in value)
-    if isinstance(value, tuple):
-        items = [_replace(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value

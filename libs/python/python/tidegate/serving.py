@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from . import _connection, _core, _execution, _process, _progress, runners
+from . import _background, _connection, _core, _process, _progress, runners
 from ._attempt import run, run_async, to_its_end, to_its_end_async
 from ._connection import client
 from ._lazy import asyncio
@@ -277,7 +277,7 @@ class Serving:
             self._pool.submit(to_its_end, attempt, self._tally, in_process.run)
         elif function.is_async:
             code = run_async(attempt, function, self._tally)
-            asyncio.run_coroutine_threadsafe(to_its_end_async(attempt, self._tally, code), _execution.async_loop())
+            asyncio.run_coroutine_threadsafe(to_its_end_async(attempt, self._tally, code), _background.async_loop())
         else:
             self._pool.submit(to_its_end, attempt, self._tally, run, attempt, function, self._tally)
 

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
 from ... import _unrecorded, functions
-from ..._execution import LocalCall, submit
+from ..._dependencies import dependencies, resolve
+from ..._local_calls import LocalCall, submit
 from ..._runtime import current_run
-from ...futures import Future, dependencies, resolve
+from ...futures import Future
 from ...options import Options
 from . import _options, _own_loop, _states, _transactions
 from ._annotations import allow_failure, plain, quote, unmapped

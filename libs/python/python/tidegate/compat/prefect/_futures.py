@@ -172,7 +172,7 @@ def _as_future(source: Source) -> Future[Any]:
 
 def when_ended(source: Source, then: Callable[[], None]) -> None:
     """Has `then` called once the run of `source` has ended."""
-    from ..._execution import when_ended
+    from ..._dependencies import when_ended
 
     when_ended([source], then)
 

@@ -1,0 +1,402 @@
+"""Calls of functions that this process executes, each as a run of its own that it reports."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from typing import TYPE_CHECKING, Any, Callable, Generator, Optional, Union
+
+from . import _core, _payload, _shutdown, hooks
+from ._background import async_loop, root_executor
+from ._connection import CLOSE_SECONDS, SLICE_SECONDS, awaited, block, client
+from ._dependencies import Dependency, dependencies, has_failed, resolve, when_ended
+from ._execution import End, Outcome, end_of, execute, execute_async
+from ._interrupt import Control, raise_missed
+from ._lazy import asyncio
+from ._runtime import RunContext, current_run
+from .errors import (
+    Interrupted,
+    PayloadError,
+    RunCancelled,
+    RunCrashed,
+    RunFailed,
+    UpstreamFailed,
+    _of_ended_run,
+)
+from .futures import Future
+from .handles import _result
+from .runners import ProcessPoolTaskRunner
+from .states import State
+
+if TYPE_CHECKING:
+    from .functions import Function
+
+
+def _shown(value: Any) -> str:
+    """What people see of an argument that is not kept."""
+    try:
+        return repr(value[:1_000] if isinstance(value, (str, bytes)) else value)[:1_000]
+    except Exception as error:  # the value's own code
+        return f"(its text cannot be had: {type(error).__name__} in its __repr__)"
+
+
+class _Hooks:
+    """What the hooks of an end are called with."""
+
+    def __init__(self, context: RunContext, state: State, outcome: Outcome) -> None:
+        self.arguments = (context, state, outcome)
+
+
+#: What a local run waits for: an operation of the core, a pause in seconds, its code, or its hooks.
+Step = Union[_core.Op, float, tuple[RunContext, Control], _Hooks]
+
+
+class LocalCall:
+    """One call of a function that this process executes, as a run of its own.
+
+    The run's life is written once, in :meth:`_steps`; sync and async code take the same steps.
+    """
+
+    def __init__(self, function: Function[Any, Any], arguments: dict[str, Any]) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.future: Optional[Future[Any]] = None
+        self.parent = current_run()
+        #: A process of its own executes the code.
+        self.in_process = function.options.execution == "process"
+        self._facts: dict[str, Any] = {}
+        self._begin: Callable[[], None] = lambda: None
+        self._new_run: Optional[_core.NewRun] = None
+        self._pending: Optional[_core.Op] = None
+
+    def create(self, always_new: bool = False, cached: bool = True) -> None:
+        """Begins to create the run. Many in a row travel together. With `always_new` no attempt of the parent finds it;
+        without `cached` it takes no other run's result."""
+        stored, are_kept = self._storable()
+        # What they are is not known to another attempt, so it could take the result of another call for this one's.
+        always_new = always_new or not are_kept
+        run = self.function._new_run(self.arguments, queued=False, always_new=always_new, cached=cached, stored=stored)
+        if self.future is not None:
+            self.future.id = run.id
+        self._new_run = run
+        self._pending = client().create_local(run)
+
+    def _storable(self) -> tuple[tuple[str, bytes], bool]:
+        """What the history keeps of the arguments, and whether it is all of them. The code gets them as they are, so one
+        that cannot travel, or is too large, does not matter here."""
+        try:
+            stored = self.function.encoded(self.arguments)
+            if len(stored[1]) < client().max_payload_size:
+                return stored, True
+        except PayloadError:
+            pass
+        shown = {name: _shown(value) for name, value in self.arguments.items()}
+        return _payload.encode_arguments(shown, self.function.name), False
+
+    def run(self) -> Any:
+        """Takes the steps in this thread."""
+        try:
+            if self.parent is not None:
+                return self._run()
+            with _shutdown.sigterm_ends_runs():
+                return self._run()
+        finally:
+            raise_missed()
+
+    def _run(self) -> Any:
+        steps = self._steps()
+        answer: Any = None
+        error: Optional[BaseException] = None
+        while True:
+            try:
+                step = steps.send(answer) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            finally:
+                error = None  # it holds this frame, which would hold it
+            try:
+                if isinstance(step, tuple) and self.in_process:
+                    from ._process import local
+
+                    answer = local.execute(self.function, self.arguments, self._facts, self._begin, *step)
+                elif isinstance(step, tuple):
+                    answer = execute(self.function, self.arguments, *step)
+                elif isinstance(step, (float, int)):
+                    answer = None
+                    _pause(step)
+                elif isinstance(step, _Hooks):
+                    answer = None
+                    hooks.run_hooks(self.function, *step.arguments)
+                else:
+                    answer = block(step)
+            except BaseException as raised:
+                error = raised
+
+    async def coroutine(self) -> Any:
+        """Takes the steps in the running event loop."""
+        if self.parent is not None:
+            return await self._coroutine()
+        with _shutdown.sigterm_ends_runs():
+            return await self._coroutine()
+
+    async def _coroutine(self) -> Any:
+        steps = self._steps()
+        answer: Any = None
+        error: Optional[BaseException] = None
+        while True:
+            try:
+                step = steps.send(answer) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            finally:
+                error = None  # it holds this frame, which would hold it
+            try:
+                if isinstance(step, tuple) and self.in_process:
+                    from ._process import local
+
+                    answer = await local.execute_async(self.function, self.arguments, self._facts, self._begin, *step)
+                elif isinstance(step, tuple):
+                    answer = await execute_async(self.function, self.arguments, *step)
+                elif isinstance(step, (float, int)):
+                    answer = None
+                    await asyncio.sleep(step)
+                elif isinstance(step, _Hooks):
+                    answer = None
+                    await hooks.run_hooks_async(self.function, *step.arguments)
+                else:
+                    answer = await awaited(step)
+            except BaseException as raised:
+                error = raised
+
+    def _steps(self) -> Generator[Step, Any, Any]:
+        function, parent = self.function, self.parent
+        if self._pending is None:
+            self.create()
+        assert self._pending is not None and self._new_run is not None
+        local: _core.LocalRun = yield self._pending
+        found: Optional[_core.Run] = (yield client().wait(local.id)) if local.existing else None
+        if found is not None and not State(*found.state).is_completed():
+            # An earlier attempt still executed it, and has let go of it without a result: it is this one's now.
+            local = yield client().create_local(self._new_run)
+            found = (yield client().wait(local.id)) if local.existing else None
+        if found is not None and found.result is not None and not _payload.is_kept(found.result):
+            self.create(always_new=True, cached=False)
+            local, found = (yield self._pending), None
+        self._is_run(local.id)
+        if found is not None:
+            if self.future is not None:
+                self.future._found = found.state[1]
+            return _result(found, True)
+        attempt = 0
+        while True:
+            attempt += 1
+            control = Control()
+            watch = local.on_stop(control.stop)
+            traceparent = parent.traceparent if parent is not None else ""
+            span = _core.Span(function.name, local.id, attempt, traceparent)
+            self._facts = {
+                "run_id": local.id,
+                "root_run_id": parent.root_run_id if parent is not None else local.id,
+                "parent_run_id": parent.run_id if parent is not None else "",
+                "kind": function.kind,
+                "name": function.name,
+                "attempt": attempt,
+                "epoch": local.epoch,
+                "traceparent": span.traceparent,
+                "tags": function._run_tags(),
+                "log_prints": function.options.log_prints,
+                "max_workers": function.options.max_workers,
+                "task_runner": function.options.task_runner,
+                "is_async": function.is_async,
+            }
+            context = RunContext(**self._facts, pauser=local.pauser())
+            context.parameters = self.arguments
+            if self.future is not None:
+                self.future._running = True
+            if self.in_process:
+                self._begin = local.start  # once there is a process: its start takes none of the run's time
+            else:
+                local.start()
+            try:
+                outcome: Outcome = yield context, control
+            except asyncio.CancelledError as error:  # by who awaits this call: it is over
+                given_up = Outcome("failed", error=error)
+                op = local.finish(*end_of(given_up, control, function.name))
+                span.end("cancelled by its caller")
+                if hooks.has_hooks(function, "FAILED"):
+                    yield _Hooks(context, State(*(yield op)[1]), given_up)
+                raise
+            finally:
+                del watch
+            end = end_of(outcome, control, function.name, function.options)
+            end = hooks.with_condition(end, function, context, outcome)
+            if end.end == "failed" and outcome.error is None:
+                # It returned something that cannot be kept. Its caller is here and gets it all the same.
+                end = End("completed", _payload.NOT_KEPT)
+            if len(end.data) > client().max_payload_size:
+                end = End("completed", _payload.TOO_LARGE)
+            span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
+            if control.stopped is not None and control.stopped[0] == "lost":
+                raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])
+            room = local.make_room(len(end.data))
+            if room is not None:  # many large results are on their way to object storage
+                try:
+                    yield room
+                except BaseException as error:  # its caller goes on without it
+                    how = "stopped" if isinstance(error, Interrupted) else "failed"
+                    local.finish(*end_of(Outcome(how, error=error), control, function.name))
+                    raise
+            op = local.finish(*end)
+            if outcome.how == "stopped" and control.stopped is None:
+                assert outcome.error is not None
+                if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
+                    yield _Hooks(context, State(*(yield op)[1]), outcome)
+                raise outcome.error  # meant for the run that called this one
+            is_forked = parent is not None and parent._is_elsewhere
+            # The end of a whole tree is durable before its caller goes on, and what serves the next call is there. How a
+            # forked process will end, nobody knows.
+            is_heard = parent is None or is_forked or function.is_cached or hooks.has_end_hooks(function)
+            if end.end == "completed" and not is_heard:
+                return outcome.value
+            if is_forked:
+                yield client().flush_logs(CLOSE_SECONDS)
+            verdict, detail, epoch = yield op
+            if verdict == "retry":
+                yield float(detail)
+                local.begin_again(epoch)
+                continue
+            yield _Hooks(context, State(*detail), outcome)
+            if end.end == "completed":
+                return outcome.value
+            raise self._error(local.id, outcome, control, end)
+
+    def _is_run(self, run_id: str) -> None:
+        if self.future is not None:
+            self.future.id = run_id
+
+    def _error(self, run_id: str, outcome: Outcome, control: Control, end: End) -> BaseException:
+        what = f"run {run_id} ({self.function.name})"
+        if end.end == "timed_out":
+            limit = self.function.options.timeout_seconds
+            return RunFailed(f"{what} failed: it did not end within {limit:g} s", run_id, "TimedOut")
+        if outcome.error is not None and not isinstance(outcome.error, Interrupted):
+            return outcome.error
+        message = control.stopped[1] if control.stopped else ""
+        return RunCancelled(f"{what} was cancelled: {message}".rstrip(": "), run_id)
+
+    def _lost_error(self, run: _core.Run, message: str) -> BaseException:
+        error = _of_ended_run(run.id, run.name, run.state, run.failure)
+        if error is None or not isinstance(error, (RunCancelled, RunFailed)):
+            return RunCrashed(f"run {run.id} ({run.name}) is no longer of this process: {message}", run.id)
+        return error
+
+
+async def call_async(function: Function[Any, Any], arguments: dict[str, Any]) -> Any:
+    """Executes async code in the running event loop; futures among the arguments are awaited first."""
+    needed = dependencies(arguments)
+    for dependency in needed:
+        await dependency
+    return await LocalCall(function, function.resolved(arguments) if needed else arguments).coroutine()
+
+
+def submit(function: Function[Any, Any], arguments: dict[str, Any], wait_for: list[Any]) -> Future[Any]:
+    """Starts a call in the background of the current run."""
+    parent = current_run()
+    future: Future[Any] = Future(function.name)
+    call = LocalCall(function, arguments)
+    call.future = future
+    if parent is not None and isinstance(parent._runner, ProcessPoolTaskRunner):
+        call.in_process = function.options.execution != "thread"
+    if parent is not None:
+        parent._add_child(future)
+    future._parent = parent
+    needed = dependencies(arguments) + dependencies(wait_for)
+    future._needs_loop = function.is_async or any(getattr(each, "_needs_loop", False) for each in needed)
+    context = contextvars.copy_context()
+    if not needed:
+        call.create()
+        _launch(call, future, context)
+    else:
+        when_ended(needed, lambda: context.run(_launch, call, future, context.copy(), needed))
+    return future
+
+
+def _launch(
+    call: LocalCall, future: Future[Any], context: contextvars.Context, needed: Optional[list[Dependency]] = None
+) -> None:
+    if call.function.is_async and not call.in_process:
+        asyncio.run_coroutine_threadsafe(_finish_async(call, future, context, needed), async_loop())
+        return
+    executor = call.parent._executor() if call.parent is not None else root_executor()
+    try:
+        begun = executor.submit(context.run, _finish, call, future, needed)
+    except RuntimeError:  # the run that submitted it was interrupted and has ended
+        return _never_began(call, future)
+    if call.parent is not None:
+        call.parent._if_cancelled(begun, lambda: _never_began(call, future))
+
+
+def _never_began(call: LocalCall, future: Future[Any]) -> None:
+    call._pending = None  # a run that nobody executes is ended by the core
+    parent = call.parent
+    what = f"the {parent.kind} `{parent.name}` (run {parent.run_id})" if parent is not None else "the run"
+    future._finish(
+        None,
+        RunCancelled(
+            f"`{call.function.name}` was not started: {what} that submitted it has ended. Submit it, and ask for its result, "
+            "in the code of that run, or use .delay(), whose runs go on without their parent when detached=True"
+        ),
+    )
+
+
+def _finish(call: LocalCall, future: Future[Any], needed: Optional[list[Dependency]]) -> None:
+    try:
+        if needed is not None:
+            _resolve_arguments(call, needed)
+        future._finish(call.run(), None)
+    except BaseException as error:
+        future._finish(None, error)
+
+
+async def _finish_async(
+    call: LocalCall, future: Future[Any], context: contextvars.Context, needed: Optional[list[Dependency]]
+) -> None:
+    async def run() -> Any:
+        if needed is not None:
+            await asyncio.to_thread(_resolve_arguments, call, needed)  # it asks the server, and the loop is shared
+        if call.parent is None:
+            return await call.coroutine()
+        async with call.parent._async_slot():
+            return await call.coroutine()
+
+    try:
+        # The context of who submitted it, which Python 3.10 cannot give to a task.
+        task = context.run(asyncio.ensure_future, run())
+        future._finish(await task, None)
+    except BaseException as error:
+        future._finish(None, error)
+
+
+def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
+    """Puts results in the place of futures, which all have ended. Where one has failed, so has this call: it is
+    recorded as such and not executed."""
+    for dependency in needed:
+        upstream = dependency.result(raise_on_failure=False)
+        if isinstance(upstream, BaseException) and has_failed(dependency):
+            how = "was cancelled" if isinstance(upstream, RunCancelled) else "failed"
+            message = f"not executed: it needs the result of run {dependency.id}, which {how}: {upstream}"
+            call.arguments = {}
+            call.create(always_new=True)
+            assert call._pending is not None
+            local: _core.LocalRun = block(call._pending)
+            local.start()
+            block(local.finish("failed", "UpstreamFailed", message, "", b"", True))
+            raise UpstreamFailed(message, local.id, "UpstreamFailed", message) from upstream
+    call.arguments = call.function.checked(resolve(call.arguments))
+
+
+def _pause(seconds: float) -> None:
+    """Sleeps in slices, so that an interrupt is noticed."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, SLICE_SECONDS))
