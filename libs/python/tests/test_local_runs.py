@@ -11,7 +11,8 @@ import pytest
 
 import tidegate
 from conftest import PATIENCE
-from tidegate import Future, RunFailed, TidegateError, UpstreamFailed, current_run, flow, gather, get_run, get_run_logger, task
+from tidegate import Future, PayloadError, RunFailed, TidegateError, UpstreamFailed, current_run, flow, gather, get_run
+from tidegate import get_run_logger, task
 from tidegate._connection import block, client
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -91,6 +92,21 @@ def test_futures_are_dependencies() -> None:
         return result
 
     assert outer() == 2 + 4 + 8
+
+
+def test_arguments_may_hold_themselves_and_be_nested_deep() -> None:
+    @task
+    def size(value: Any) -> int:
+        return len(value)
+
+    endless: list[Any] = [1]
+    endless.append(endless)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert [size(endless), size.submit(endless).result(), size.map([endless, deep]).result()] == [2, 2, [2, 1]]
+    with pytest.raises(PayloadError, match=r"the argument `value` of `size` cannot travel: `value\[0\]\[0\]"):
+        size.delay(deep)
 
 
 def test_dependents_of_a_failure_are_not_executed() -> None:

@@ -166,6 +166,19 @@ def test_futures_inside_containers_are_dependencies() -> None:
     assert resolve(nested) == {"a": [1, (2, 3)], "b": "x"}
 
 
+def test_dependencies_are_found_however_deep_and_in_what_holds_itself() -> None:
+    one, two = finished(1), finished(2)
+    deep: list[object] = [one]
+    for _ in range(10_000):
+        deep = [deep]
+    endless: dict[str, object] = {"two": two}
+    endless["me"] = [endless]
+    assert dependencies([deep, endless]) == [one, two]
+    for value in (deep, endless):
+        with pytest.raises(InvalidArgument, match="holds itself, or is nested too deeply for their results"):
+            resolve(value)
+
+
 def test_ends_of_runs_are_exceptions_under_one_base() -> None:
     failed = _of_ended_run("r", "f", ("FAILED", "Failed", ""), ("ValueError", "no", "Traceback …"))
     assert isinstance(failed, RunFailed) and isinstance(failed, TidegateError)

@@ -6,6 +6,7 @@ import threading
 from typing import Any, Union
 
 from ._connection import client
+from .errors import InvalidArgument
 from .futures import Future
 from .handles import RunHandle
 
@@ -14,18 +15,31 @@ Dependency = Union[Future[Any], RunHandle[Any]]
 
 def dependencies(value: Any) -> list[Dependency]:
     """The futures and handles in `value`, also inside lists, tuples, sets and dicts."""
-    if isinstance(value, (Future, RunHandle)):
-        return [value]
-    if isinstance(value, dict):
-        return [found for item in value.values() for found in dependencies(item)]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [found for item in value for found in dependencies(item)]
-    return []
+    found: list[Dependency] = []
+    # With a list of what is left, not by calls: a value may be nested deeper than Python calls, or hold itself.
+    left = [value]
+    seen: set[int] = set()
+    while left:
+        item = left.pop()
+        if isinstance(item, (Future, RunHandle)):
+            found.append(item)
+        elif isinstance(item, (dict, list, tuple, set, frozenset)) and id(item) not in seen:
+            seen.add(id(item))
+            left.extend(reversed(tuple(item.values() if isinstance(item, dict) else item)))
+    return found
 
 
 def resolve(value: Any) -> Any:
     """`value` with the futures and handles in it replaced by their results, which are waited for."""
-    return _replace(value) if dependencies(value) else value
+    if not dependencies(value):
+        return value
+    try:
+        return _replace(value)
+    except RecursionError:
+        raise InvalidArgument(
+            "an argument with futures or run handles in it holds itself, or is nested too deeply for their results to be put in "
+            "their place: pass them in a list or dict of their own"
+        ) from None
 
 
 def _replace(value: Any) -> Any:

@@ -401,7 +401,13 @@ class Function(Generic[P, R_co]):
     def _run_name(self, arguments: dict[str, Any]) -> str:
         made = self.options.run_name
         if callable(made):
-            name = str(made(arguments) if inspect.signature(made).parameters else made())
+            try:
+                name = str(made(arguments) if inspect.signature(made).parameters else made())
+            except Exception as error:
+                raise InvalidArgument(
+                    f"the run_name of `{self.name}` cannot be made: its function `{getattr(made, '__name__', made)}` raised "
+                    f"{type(error).__name__}: {error}; it is called with a dict of the arguments by name, or with nothing"
+                ) from error
         else:
             name = self._filled_in("run_name", made, arguments)
         return name.encode()[:256].decode(errors="ignore")

@@ -27,7 +27,7 @@ from . import _progress
 from ._connection import SLICE_SECONDS, client
 from ._lazy import asyncio
 from .errors import RunCancelled, RunCrashed, TidegateError, WaitTimeout, WouldDeadlock
-from .handles import RunHandle
+from .handles import RunHandle, checked_waits
 from .states import State
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class DoneAndNotDone(NamedTuple):
 
 def wait(futures: Iterable[Union[Future[Any], RunHandle[Any]]], timeout: Optional[float] = None) -> DoneAndNotDone:
     """Waits until all `futures` have ended, or `timeout` seconds have passed. Handles of runs may be among them."""
-    futures = list(futures)
+    futures = checked_waits("wait", futures, (Future, RunHandle))
     deadline = None if timeout is None else time.monotonic() + timeout
     with _progress.shown(_progress.follow("wait", (each for each in futures if isinstance(each, Future)))):
         for future in futures:
@@ -267,7 +267,7 @@ def wait(futures: Iterable[Union[Future[Any], RunHandle[Any]]], timeout: Optiona
 def as_completed(futures: Iterable[Waited], timeout: Optional[float] = None) -> Iterator[Waited]:
     """Gives `futures`, also handles of runs, as they end. Raises :class:`WaitTimeout` when not all have within `timeout`
     seconds."""
-    futures = list(futures)
+    futures = checked_waits("as_completed", futures, (Future, RunHandle))
     deadline = None if timeout is None else time.monotonic() + timeout
     ended: list[Any] = []
     changed = threading.Condition()

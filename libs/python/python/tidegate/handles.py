@@ -199,10 +199,24 @@ def gather(
     handles: Iterable[RunHandle[R]], timeout: Optional[float] = None, raise_on_failure: bool = True
 ) -> list[Any]:
     """The results of many runs in order, once all have ended: one wait for all of them, also for 10,000."""
-    handles = list(handles)
+    handles = checked_waits("gather", handles, (RunHandle,))
     with _progress.shown(_follow(handles)):
         runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
     return [_result(handle._keep(run), raise_on_failure) for handle, run in zip(handles, runs)]
+
+
+def checked_waits(what: str, given: Any, kinds: tuple[type, ...]) -> list[Any]:
+    """What the function `what` is to wait for, as a list; raises where it is something else."""
+    takes = "futures and run handles, as .submit(), .map() and .delay() give them"
+    if kinds == (RunHandle,):
+        takes = "run handles, as .delay() and .delay_map() give them; for those of .submit() and .map() there is wait()"
+    if not isinstance(given, Iterable):
+        raise InvalidArgument(f"{what}(...) is {given!r}: it takes a list of {takes}")
+    items = list(given)
+    for idx, item in enumerate(items):
+        if not isinstance(item, kinds):
+            raise InvalidArgument(f"{what}([...]): item {idx} is {item!r}: it takes {takes}")
+    return items
 
 
 def _check_loop(run_id: str) -> None:

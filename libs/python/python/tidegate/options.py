@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
 
-from . import hooks
+from . import _option_values, hooks
 from ._runtime import DEFAULT_MAX_WORKERS, RunContext
 from .errors import InvalidArgument
 from .runners import TaskRunner, runner_of
@@ -143,12 +143,15 @@ class Options:
         if callable(delays):
             delays = delays(self.retries)
         try:
-            return [float(delays)] if isinstance(delays, (int, float)) else [float(delay) for delay in delays]
+            seconds = [float(delays)] if isinstance(delays, (int, float)) else [float(delay) for delay in delays]
+            if all(delay >= 0 for delay in seconds):
+                return seconds
         except (TypeError, ValueError):
-            raise InvalidArgument(
-                f"retry_delay_seconds is {delays!r}: give seconds, a list of them, or a function that makes such a list from "
-                "the number of retries"
-            ) from None
+            pass
+        raise InvalidArgument(
+            f"retry_delay_seconds is {delays!r}: give seconds, a list of them, or a function that makes such a list from the "
+            "number of retries; none is below 0"
+        )
 
 
 #: The names of all options.
@@ -160,13 +163,7 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(options.keys() - OPTION_NAMES)
     if unknown:
         raise TypeError(f"unknown option `{unknown[0]}`; the options are {', '.join(sorted(OPTION_NAMES))}")
-    if options.get("execution") not in (None, "process", "thread"):
-        raise InvalidArgument(f"execution={options['execution']!r}: it is \"process\" or \"thread\"")
-    if options.get("on_unawaited_failure", "fail") not in ("fail", "ignore"):
-        raise InvalidArgument(f"on_unawaited_failure={options['on_unawaited_failure']!r}: it is \"fail\" or \"ignore\"")
-    for name in ("tags", "concurrency_limits", "retry_on", "never_retry_on"):
-        if isinstance(options.get(name), str):  # which is a sequence, too: of letters
-            raise InvalidArgument(f"{name}={options[name]!r}: it is a list, as in {name}=[{options[name]!r}]")
+    _option_values.check(options)
     if "task_runner" in options:
         options["task_runner"] = runner_of(options["task_runner"])
     return options

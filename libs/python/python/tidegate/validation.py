@@ -241,15 +241,22 @@ def as_json(value: Any, adapter: Any) -> Any:
 
 def is_json(value: Any) -> bool:
     """True when JSON gives the value back as it is, but for tuples, which come back as lists."""
+    try:
+        return _is_json(value)
+    except RecursionError:  # it holds itself, or is nested deeper than JSON can be read
+        return False
+
+
+def _is_json(value: Any) -> bool:
     kind = type(value)
     if kind in _JSON_LEAVES:
         return True
     if kind is float:
         return value == value and value not in (float("inf"), float("-inf"))
     if kind is list or kind is tuple:
-        return all(map(is_json, value))
+        return all(map(_is_json, value))
     if kind is dict:
-        return all(type(key) is str and is_json(item) for key, item in value.items())
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
     return False
 
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
-from ...options import OPTION_NAMES, Options
+from ...options import OPTION_NAMES, Options, checked_options
 from ...runners import runner_of
 from ._calls import current
 from ._hooks import WithTask, adapted, condition
@@ -93,7 +93,7 @@ def options(base: Options, given: dict[str, Any]) -> Options:
             changes.pop(name, None)  # there is nothing that could serve other calls
     if "task_runner" in changes:
         changes["task_runner"] = runner_of(changes["task_runner"])
-    return replace(base, **changes)
+    return replace(base, **checked_options(changes))
 
 
 def bound(options: Options, function: Any) -> Options:
