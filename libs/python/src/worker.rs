@@ -28,6 +28,8 @@ use crate::{
 
 /// Attempts handed over at once, at most.
 const MAX_BATCH: usize = 100;
+/// How long the one run of an executor may go on when it is let go of.
+const EXECUTOR_DRAIN: Duration = Duration::from_secs(5);
 
 /// Takes queued runs.
 #[pyclass(frozen, module = "tidegate._core")]
@@ -74,6 +76,18 @@ impl Worker {
             attempts: OfProcess::new(Mutex::new(attempts)),
             runtime: client.core.runtime().clone(),
         })
+    }
+
+    /// Of a process that executes one run for the worker of a pool; the attempt comes out of `next`, and with its end this
+    /// has ended. Raises where the run is no longer to be executed under `epoch`.
+    #[staticmethod]
+    fn executing(py: Python<'_>, client: &Client, run_id: &str, epoch: u64) -> PyResult<Self> {
+        let runtime = client.core.runtime().clone();
+        let core: &core::Client = &client.core;
+        let executing =
+            py.detach(|| runtime.block_on(core::Worker::execute(core, run_id, epoch, EXECUTOR_DRAIN)));
+        let (worker, attempts) = executing.map_err(|error| errors::raise(py, &error))?;
+        Ok(Self { worker: OfProcess::new(worker), attempts: OfProcess::new(Mutex::new(attempts)), runtime })
     }
 
     #[getter]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from typing import Any, Callable, Coroutine, Optional
+from typing import Any, Callable, Coroutine, Optional, Protocol
 
 from . import _core, _dual, _execution, hooks
 from ._interrupt import Control
@@ -43,14 +43,31 @@ def _crash(attempt: _core.Attempt, tally: Tally, error: BaseException) -> None:
     tally.add("crashed")
 
 
+class Place(Protocol):
+    """Where the code of an attempt is executed, where that is to know how the code is stopped."""
+
+    def executes(self, control: Control) -> None:
+        """The code that `control` stops is executed there."""
+        ...
+
+    def wake(self) -> None:
+        """The code was told to stop, and may be waiting for the system."""
+        ...
+
+
 class _Attempt:
     """One attempt on its way: what is the same for sync and async code."""
 
-    def __init__(self, attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
+    def __init__(
+        self, attempt: _core.Attempt, function: Function[Any, Any], tally: Tally, place: Optional[Place] = None
+    ) -> None:
         self.attempt = attempt
         self.function = function
         self._tally = tally
+        self._place = place
         self.control = Control(self._on_stop)
+        if place is not None:
+            place.executes(self.control)
         self._timer: Optional[threading.Timer] = None
         self._lock = threading.Lock()
         self._has_ended = self._is_stuck = False
@@ -65,6 +82,8 @@ class _Attempt:
 
     def _on_stop(self, kind: str, _message: str, grace: float) -> None:
         """The code has been interrupted. Should it not end, say so without it."""
+        if self._place is not None:
+            self._place.wake()
         ends = {
             "cancel": (grace, "cancelled"),
             "timed_out": (_TIMEOUT_GRACE_SECONDS, "timed_out"),
@@ -122,9 +141,11 @@ class _Attempt:
                 await hooks.run_hooks_async(self.function, self.context, state, outcome)
 
 
-def run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
+def run(
+    attempt: _core.Attempt, function: Function[Any, Any], tally: Tally, place: Optional[Place] = None
+) -> None:
     """Executes sync code in this thread."""
-    running = _Attempt(attempt, function, tally)
+    running = _Attempt(attempt, function, tally, place)
     try:
         arguments = running.arguments()
     except TidegateError as error:
@@ -132,9 +153,11 @@ def run(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> N
     running.settle(_execution.execute(function, arguments, running.context, running.control))
 
 
-async def run_async(attempt: _core.Attempt, function: Function[Any, Any], tally: Tally) -> None:
+async def run_async(
+    attempt: _core.Attempt, function: Function[Any, Any], tally: Tally, place: Optional[Place] = None
+) -> None:
     """Executes async code in the running event loop."""
-    running = _Attempt(attempt, function, tally)
+    running = _Attempt(attempt, function, tally, place)
     try:
         arguments = running.arguments()
     except TidegateError as error:

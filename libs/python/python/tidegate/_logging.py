@@ -14,6 +14,7 @@ from ._runtime import current_run
 _LEVELS = ((logging.CRITICAL, 21), (logging.ERROR, 17), (logging.WARNING, 13), (logging.INFO, 9), (logging.DEBUG, 5))
 _print = builtins.print
 _prints_taken = False
+_prints_are_seen = True
 
 
 def get_run_logger(name: str = "") -> Union[logging.Logger, logging.LoggerAdapter[Any]]:
@@ -78,10 +79,18 @@ def take_prints() -> None:
         builtins.print = _print_and_log
 
 
+def take_prints_alone() -> None:
+    """The log has what this process writes anyway: of what `log_prints` puts there, there is no second line."""
+    global _prints_are_seen
+    _prints_are_seen = False
+
+
 def _print_and_log(*values: object, **options: Any) -> None:
-    _print(*values, **options)
     run = current_run()
     # Only what goes to standard output is of the run; a print into a file is not.
-    if run is not None and run._log_prints and options.get("file") is None:
+    is_logged = run is not None and run._log_prints and options.get("file") is None
+    if _prints_are_seen or not is_logged:
+        _print(*values, **options)
+    if is_logged:
         separator = options.get("sep")
         write(9, "print", (" " if separator is None else separator).join(map(str, values)))

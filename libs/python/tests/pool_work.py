@@ -1,0 +1,42 @@
+"""Flows that a worker of a work pool executes, each in a process that the worker starts for it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tidegate import current_run, flow, task
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@flow(name="pool-adds", log_prints=True)
+def adds(a: int, b: int) -> int:
+    """Has a child, and prints."""
+    print(f"adding {a}")
+    return double.submit(a).result() + b
+
+
+@flow(name="pool-awaits")
+async def awaits(text: str) -> str:
+    return text.upper()
+
+
+@flow(name="pool-holds", cancel_grace_seconds=5)
+def holds(path: str) -> int:
+    """Tells its process, and hangs in its first attempt alone."""
+    run = current_run()
+    assert run is not None
+    with open(path, "a") as file:
+        file.write(f"{run.attempt} {os.getpid()}\n")
+    if run.attempt == 1:
+        time.sleep(600)
+    return run.attempt
+
+
+@flow(name="pool-raises")
+def raises(text: str) -> None:
+    raise ValueError(text)
