@@ -55,6 +55,77 @@ def test_forms_of_hooks_that_are_taken() -> None:
         flow(on_failure=[hook])(lambda_named)
 
 
+@pytest.mark.usefixtures("server")
+def test_a_hook_that_does_not_end_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_HOOK_SECONDS", "0.2")
+    called: list[str] = []
+
+    def endless() -> None:
+        while True:
+            len("")
+
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    def note(run: Any) -> None:
+        called.append(run.id)
+
+    @flow(on_running=[endless, note], on_completion=[endless, waits, note])
+    def nightly() -> None: ...
+
+    @flow(on_completion=[endless, waits, note])
+    async def nightly_async() -> None: ...
+
+    nightly()
+    asyncio.run(nightly_async())
+    assert len(called) == 3
+    for run_id, n in ((called[0], 3), (called[2], 2)):
+        said = "it did not end within 0.2 s and was interrupted; if it needs longer, say so by TIDEGATE_HOOK_SECONDS"
+        until(lambda: len([line for line in get_run(run_id).logs() if said in line]) == n)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_run_is_out_of_time_also_while_it_calls_a_hook() -> None:
+    def endless() -> None:
+        while True:
+            len("")
+
+    @flow(timeout_seconds=0.2, on_running=endless)
+    def nightly() -> None: ...
+
+    with pytest.raises(RunFailed, match="did not end within 0.2 s"):
+        nightly()
+
+
+def test_the_time_of_hooks_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_HOOK_SECONDS", "long")
+    with pytest.raises(InvalidArgument, match="TIDEGATE_HOOK_SECONDS=long is no number of seconds: say how long a hook may take"):
+        flow(on_failure=print)(lambda_named)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_process_whose_hooks_hear_no_interrupt_is_ended(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_HOOK_SECONDS", "0.2")
+    script, queue = tmp_path / "deaf_hooks.py", f"q-{uuid.uuid4().hex[:12]}"
+    script.write_text(
+        "import time\nfrom tidegate import flow, serve\n"
+        "@flow(on_completion=lambda: time.sleep(10_000))\ndef nightly() -> int:\n    return 7\n"
+        f"if __name__ == '__main__':\n    serve(nightly, queues=['{queue}'])\n"
+    )
+    processes.worker(str(script))
+
+    @flow
+    def nightly() -> None: ...
+
+    handle = nightly.with_options(queue=queue).delay()
+    assert handle.result(timeout=PATIENCE) == 7
+    said = "the hooks of the run did not end when they were to, so their process was ended"
+    (line,) = until(lambda: [line for line in handle.logs() if said in line])
+    assert "deaf_hooks.py" in line, "where they were"
+
+
 def test_a_condition_with_other_parameters_is_refused_where_it_is_given() -> None:
     with pytest.raises(InvalidArgument, match="retry_condition_fn of `lambda_named`.*`two.a, b.` takes neither one nor three"):
 

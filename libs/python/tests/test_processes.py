@@ -15,6 +15,7 @@ import pytest
 import process_work as work
 from conftest import HERE, PATIENCE, Processes, until
 from tidegate import RunCancelled, RunCrashed, RunFailed
+from tidegate._process.process import Process
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -54,6 +55,33 @@ def test_a_flow_has_a_process_and_a_task_a_thread(processes: Processes, queue: s
         assert pid != parent == worker.pid
     for function in (work.where_in_thread, work.where_task):
         assert result_of(function, queue) == worker.pid
+
+
+def test_a_process_that_does_not_come_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_PROCESS_START_SECONDS", "1")
+    script = tmp_path / "waits_at_import.py"
+    script.write_text(
+        "import threading\nfrom tidegate import flow, serve\n@flow\ndef nightly() -> None: ...\n"
+        "if __name__ == '__main__':\n    serve(nightly)\nelse:\n    threading.Event().wait()\n"
+    )
+    ended = subprocess.run([sys.executable, script], cwd=HERE, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1
+    assert (
+        "a process that is to execute runs was not ready within 1 s: what waits while a module is imported belongs into a flow "
+        "or task; if it only needs longer, say so by TIDEGATE_PROCESS_START_SECONDS"
+    ) in ended.stderr
+    monkeypatch.setenv("TIDEGATE_PROCESS_START_SECONDS", "soon")
+    ended = subprocess.run([sys.executable, script], cwd=HERE, capture_output=True, text=True, timeout=PATIENCE)
+    assert "TIDEGATE_PROCESS_START_SECONDS=soon is no number of seconds" in ended.stderr
+
+
+def test_a_process_that_is_aborted_tells_where_it_was() -> None:
+    process = Process([])
+    try:
+        process.await_ready(PATIENCE, lambda: None)
+        assert "tidegate/_process/child.py" in process.abort()
+    finally:
+        process.close()
 
 
 def test_each_flow_has_a_fresh_process_and_tasks_share_warm_ones(processes: Processes, queue: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import traceback
+from functools import partial
 from typing import Any, Callable, Coroutine, Optional, Protocol
 
-from . import _core, _dual, _execution, hooks
+from . import _core, _dual, _execution, _timer, hooks
 from ._interrupt import Control
 from ._lazy import asyncio
 from ._runtime import RunContext, facts_of
@@ -68,7 +69,7 @@ class _Attempt:
         self.control = Control(self._on_stop)
         if place is not None:
             place.executes(self.control)
-        self._timer: Optional[threading.Timer] = None
+        self._timer: Optional[_timer.Timer] = None
         self._lock = threading.Lock()
         self._has_ended = self._is_stuck = False
         self._watch = attempt.on_stop(self.control.stop)
@@ -91,9 +92,13 @@ class _Attempt:
         }
         if kind in ends and self._timer is None:
             seconds, end = ends[kind]
-            self._timer = threading.Timer(seconds, self._give_up, (end,))
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = _timer.after(seconds, partial(self._begin_to_give_up, end))
+
+    def _begin_to_give_up(self, end: str) -> None:
+        if not hooks.has_end_hooks(self.function):
+            return self._give_up(end)
+        # They take the time that they take, and whoever else waits for a timer is not to wait for them.
+        threading.Thread(target=self._give_up, args=(end,), name="tidegate-hooks", daemon=True).start()
 
     def _give_up(self, end: str) -> None:
         with self._tally.ending():

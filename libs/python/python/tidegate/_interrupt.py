@@ -19,7 +19,9 @@ class Control:
     interpreter; a long call into C is not interrupted.
     """
 
-    def __init__(self, on_stop: Optional[Callable[[str, str, float], None]] = None) -> None:
+    def __init__(
+        self, on_stop: Optional[Callable[[str, str, float], None]] = None, *, ends_with_process: bool = True
+    ) -> None:
         self._lock = threading.Lock()
         self._interrupt: Optional[Callable[[], None]] = None
         self._on_stop = on_stop
@@ -29,6 +31,8 @@ class Control:
         self._missed = False
         #: The thread whose code it stops; None for code of another process.
         self._ident: Optional[int] = None
+        #: It is stopped with all others as the process ends.
+        self._ends_with_process = ends_with_process
         #: ``(kind, message)`` once it has been stopped; kinds are those of ``_core``: ``cancel``, ``timed_out``, ….
         self.stopped: Optional[tuple[str, str]] = None
 
@@ -60,7 +64,8 @@ class Control:
                 raise Interrupted
             self._interrupt = lambda: _raise_in(ident)
         self._ident = ident
-        _running.add(self)
+        if self._ends_with_process:
+            _running.add(self)
         goes_on_outside = False
         try:
             _innermost.control = self

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 import sys
 import threading
 from contextlib import contextmanager
 from typing import Iterator
 
-from .errors import InvalidArgument
+from ._settings import seconds
 
 #: How often it says how it stands unless TIDEGATE_HEARTBEAT_LINE_SECONDS says otherwise.
 _DEFAULT_LINE_SECONDS = 30.0
@@ -70,14 +68,5 @@ class Tally:
 
 def heartbeat_line_seconds() -> float:
     """How often it says how it stands; 0: never."""
-    text = os.environ.get("TIDEGATE_HEARTBEAT_LINE_SECONDS", "")
-    try:
-        seconds = float(text) if text else _DEFAULT_LINE_SECONDS
-        if 0 <= seconds < math.inf:
-            return seconds
-    except ValueError:
-        pass
-    raise InvalidArgument(
-        f"TIDEGATE_HEARTBEAT_LINE_SECONDS={text} is no number of seconds: say how often a worker writes how it stands, "
-        "or 0 for never"
-    )
+    what = "how often a worker writes how it stands, or 0 for never"
+    return seconds("TIDEGATE_HEARTBEAT_LINE_SECONDS", _DEFAULT_LINE_SECONDS, what)

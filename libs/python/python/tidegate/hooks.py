@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextvars
 import inspect
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Sequence, Union
 
-from . import _core
+from . import _core, _settings, _timer
 from ._connection import client
 from ._dual import Steps
-from ._interrupt import Control
+from ._interrupt import Control, raise_missed
 from ._lazy import asyncio
 from ._logging import get_run_logger
 from ._runtime import RunContext, _current
-from .errors import InvalidArgument, RunCancelled, RunCrashed, RunFailed
+from .errors import Interrupted, InvalidArgument, RunCancelled, RunCrashed, RunFailed, WaitTimeout
 from .states import State
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ OPTIONS = {
 #: What a hook may ask for by the names of its parameters.
 _NAMES = ("flow", "task", "run", "state", "result", "exception", "parameters")
 
+#: How long one hook may take, in seconds, unless the variable says otherwise.
+_LIMIT_SECONDS = 300.0
+_LIMIT = "TIDEGATE_HOOK_SECONDS"
+#: How long a process has to say that its hooks have ended, or were interrupted, in seconds.
+_LAST_WORDS_SECONDS = 5.0
+
 Hooks = Union[Callable[..., Any], Sequence[Callable[..., Any]]]
 
 
@@ -56,8 +63,21 @@ def prepared(options: Options, function: str) -> dict[str, tuple[Hook, ...]]:
         given = getattr(options, option)
         hooks = (given,) if callable(given) else tuple(given or ())
         if hooks:
+            limit_seconds()  # a wrong one is told here
             found[option] = tuple(_prepared(option, hook, function) for hook in hooks)
     return found
+
+
+def limit_seconds() -> float:
+    """How long one hook may take; 0: as long as it likes."""
+    return _settings.seconds(_LIMIT, _LIMIT_SECONDS, "how long a hook may take, or 0 for any time")
+
+
+def limit_of_end(function: Function[Any, Any], state: Optional[State]) -> Optional[float]:
+    """How long the hooks of `function` for `state` may take, in seconds; None: as long as they like."""
+    limit = limit_seconds()
+    hooks = function._hooks.get(OPTIONS.get(state.type, ""), ()) if state is not None else ()
+    return limit * len(hooks) + _LAST_WORDS_SECONDS if limit else None
 
 
 def has_hooks(function: Function[Any, Any], *state_types: str) -> bool:
@@ -93,7 +113,7 @@ def run_hooks(
     try:
         for hook in function._hooks[OPTIONS[state.type]]:
             try:
-                finished(_called(hook, function, run_info, state, outcome))
+                _within_limit(lambda: finished(_called(hook, function, run_info, state, outcome), limit_seconds()))
             except Exception:
                 _tell(hook, state)
     finally:
@@ -110,19 +130,53 @@ async def run_hooks_async(
     try:
         for hook in function._hooks[OPTIONS[state.type]]:
             try:
-                answer = await asyncio.to_thread(_called, hook, function, run_info, state, outcome)
+                call = partial(_called, hook, function, run_info, state, outcome)
+                answer = await asyncio.to_thread(_within_limit, call)
                 if inspect.isawaitable(answer):
-                    await answer
+                    await _bounded(answer, limit_seconds())
             except Exception:
                 _tell(hook, state)
     finally:
         _current.reset(token)
 
 
-def finished(answer: Any) -> Any:
-    """`answer`, or what comes of it where it is a coroutine: in an event loop of its own."""
+def _within_limit(call: Callable[[], Any]) -> Any:
+    """`call()`, which is interrupted when it takes longer than a hook may."""
+    seconds = limit_seconds()
+    if not seconds:
+        return call()
+    control = Control(ends_with_process=False)
+    timer = _timer.after(seconds, lambda: control.stop("timed_out", "", 0.0))
+    try:
+        with control.thread():
+            return call()
+    except Interrupted as error:
+        if control.stopped is None:  # it is the run's own
+            raise
+        raise WaitTimeout(_too_long(seconds)) from error
+    finally:
+        timer.cancel()
+        raise_missed()
+
+
+async def _bounded(answer: Any, seconds: float) -> Any:
+    try:
+        return await asyncio.wait_for(answer, seconds or None)
+    except asyncio.TimeoutError as error:
+        raise WaitTimeout(_too_long(seconds)) from error
+
+
+def _too_long(seconds: float) -> str:
+    return f"it did not end within {seconds:g} s and was interrupted; if it needs longer, say so by {_LIMIT}"
+
+
+def finished(answer: Any, seconds: float = 0.0) -> Any:
+    """`answer`, or what comes of it where it is a coroutine: in an event loop of its own, within so many seconds unless it is
+    0."""
     if not inspect.iscoroutine(answer):
         return answer
+    if seconds:
+        answer = _bounded(answer, seconds)
     try:
         asyncio.get_running_loop()
     except RuntimeError:

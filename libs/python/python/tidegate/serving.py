@@ -288,8 +288,9 @@ def _warm_pool(served: dict[tuple[str, str], Function[Any, Any]]) -> Optional[Po
     if not functions:
         return None
     from ._process.pool import Pool
-    from ._process.process import CannotStart
+    from ._process.process import CannotStart, start_seconds
 
+    start_seconds()  # a wrong one is told here
     try:
         # As many kept as can compute at once; the others have been of use for a peak.
         n_processors = runners.n_processors()

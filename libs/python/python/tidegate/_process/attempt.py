@@ -67,7 +67,8 @@ class ProcessAttempt:
             if isinstance(ended, Done):
                 state = self._report(ended.end)
                 if hooks.has_end_hooks(self._function):
-                    execution.settle(state)
+                    if not execution.settle(state, hooks.limit_of_end(self._function, state)):
+                        return self._end_hooks(process)
                 if self._function.kind == "task" and control.stopped is None:
                     self._pool.give_back(process)
                 else:
@@ -77,6 +78,15 @@ class ProcessAttempt:
             if control.stopped is not None:
                 return self._finish(end_of(Outcome("stopped"), control, self._function.name))
             self._finish(self._crash(ended))
+
+    def _end_hooks(self, process: Process) -> None:
+        """They hear no interrupt, or have ended their process: the run is what its code has made it."""
+        attempt = self._attempt
+        how = "have ended their process" if process.has_ended() else "did not end when they were to, so their process was ended"
+        death = Death(f"the hooks of the run {how}", process.abort())
+        self._pool.discard(process)
+        say(f"{attempt.kind} {attempt.name}, run {attempt.run_id}: {death.cause}")
+        log_death(death, attempt.run_id, attempt.root_run_id, attempt.attempt, self._span.traceparent)
 
     def _crash(self, death: Death) -> End:
         attempt = self._attempt

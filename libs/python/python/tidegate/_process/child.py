@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import io
+import itertools
 import os
 import pickle
 import queue
@@ -211,18 +212,19 @@ class _Pauser:
     def __init__(self, number: int, say: Callable[[Any], None]) -> None:
         self._number = number
         self._say = say
+        self._numbers = itertools.count()
         self._answers: dict[int, _Answer] = {}
 
     def pause(self, key: str, **options: Any) -> _Answer:
         """Begins to wait."""
-        n = len(self._answers)
+        n = next(self._numbers)  # of its own, also where two threads of the code ask at once
         answer = self._answers[n] = _Answer()
         self._say(Pause(self._number, n, key, options))
         return answer
 
     def resumed(self, word: Resumed) -> None:
         """The end of one of the waits."""
-        self._answers[word.pause].give(word)
+        self._answers.pop(word.pause).give(word)
 
 
 class _Answer:

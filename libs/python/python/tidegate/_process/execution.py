@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
+from functools import partial
 from typing import Any, Optional, Union
 
+from .. import _timer
 from .._connection import client
 from .._runtime import Answer, Pauser
 from .death import Death
@@ -52,7 +55,7 @@ class Execution:
         self._pauser = pauser
         self._lock = threading.Lock()
         self._pauses: dict[int, Answer] = {}
-        self._timers: list[threading.Timer] = []
+        self._timers: list[_timer.Timer] = []
         self._said: Optional[Stop] = None
         self._is_assigned = False
         self._has_ended = False
@@ -86,12 +89,15 @@ class Execution:
                 timer.cancel()
             self._pauses.clear()
 
-    def settle(self, state: Optional[tuple[str, str, str]]) -> None:
-        """Tells the child what became of the run, and waits until it has called its hooks, or is dead."""
+    def settle(self, state: Optional[tuple[str, str, str]], seconds: Optional[float]) -> bool:
+        """Tells the child what became of the run, and waits until it has called its hooks; False where it has ended before, or
+        has not come to their end within `seconds`."""
+        deadline = None if seconds is None else time.monotonic() + seconds
         self._process.send(Ended(self._assign.number, state))
-        while (word := self._process.receive()) is not None:
+        while (word := self._process.receive(None if deadline is None else max(0.0, deadline - time.monotonic()))) is not None:
             if isinstance(word, Hooked):
-                return
+                return True
+        return False
 
     def stop(self, kind: str, message: str, grace: float) -> None:
         """Ends the code. May be called again with a graver cause, before, during and after the run."""
@@ -102,10 +108,7 @@ class Execution:
             for timer in self._timers:
                 timer.cancel()
             steps = ((grace / 2, self._process.terminate), (grace, self._process.kill))
-            self._timers = [threading.Timer(seconds, self._if_running, (step,)) for seconds, step in steps]
-            for timer in self._timers:
-                timer.daemon = True
-                timer.start()
+            self._timers = [_timer.after(seconds, partial(self._if_running, step)) for seconds, step in steps]
             self._said = said = Stop(self._assign.number, kind, message, grace)
             is_assigned = self._is_assigned
         if is_assigned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing import connection, spawn
 from pathlib import Path
 from typing import IO, Any, Callable, Optional, Sequence
 
-from .. import codecs
+from .. import _settings, codecs
 from ..errors import TidegateError
 from . import before_main, warden
 from .death import Death, OomKills, cause_of
@@ -21,10 +23,21 @@ from .protocol import Leave, Prepare, Ready, Unready
 
 #: How often a child is looked after where the system does not tell of its end, in seconds.
 _LOOK_SECONDS = 0.1
+#: How long it may take until it has imported everything, in seconds, unless the variable says otherwise.
+_START_SECONDS = 600.0
+_START_VARIABLE = "TIDEGATE_PROCESS_START_SECONDS"
+#: How long it has to write down where its code is when it is ended for that, in seconds.
+_ABORT_SECONDS = 2.0
 #: What is kept of a stack, in bytes.
 _MAX_STACK = 32 << 10
 #: Where the package is, for a child whose own path does not have it yet.
 _HOME = str(Path(__file__).resolve().parents[2])
+
+
+def start_seconds() -> float:
+    """How long a process may take until it has imported everything; 0: as long as it likes."""
+    what = "how long a process of a worker may take until it is ready for runs, or 0 for any time"
+    return _settings.seconds(_START_VARIABLE, _START_SECONDS, what)
 
 
 class CannotStart(TidegateError):
@@ -50,6 +63,7 @@ class Process:
         self._oom_kills = OomKills.now()
         descriptors = (theirs.fileno(), self._stacks.fileno())
         self._is_closed = False
+        self._began = time.monotonic()
         program = (
             f"import sys; sys.path.append({_HOME!r}); "
             f"from tidegate._process.child import main; main{descriptors}"
@@ -114,19 +128,37 @@ class Process:
         return self._popen.poll() is not None
 
     def await_ready(self, seconds: float, slow: Callable[[], None]) -> None:
-        """Waits until it has imported everything; calls `slow` where that takes longer than `seconds`."""
+        """Waits until it has imported everything; calls `slow` where that takes longer than `seconds`. One that takes longer
+        than it may is ended."""
         if self._is_ready:
             return
-        word = self.receive(seconds)
+        limit = start_seconds()
+        deadline = self._began + limit if limit else math.inf
+        word = self.receive(min(seconds, max(0.0, deadline - time.monotonic())))
         if word is None and not self.has_ended():
             slow()
-            word = self.receive()
+            word = self.receive(max(0.0, deadline - time.monotonic()) if limit else None)
+        if word is None and not self.has_ended():
+            raise CannotStart(
+                f"a process that is to execute runs was not ready within {limit:g} s: what waits while a module is imported "
+                f"belongs into a flow or task; if it only needs longer, say so by {_START_VARIABLE}\n{self.abort()}".strip()
+            )
         if isinstance(word, Unready):
             raise CannotStart(word.message)
         if not isinstance(word, Ready):
             death = self.death()
             raise CannotStart(f"{death.cause}, before the run began\n{death.stack}".strip(), is_for_good=False)
         self._is_ready = True
+
+    def abort(self) -> str:
+        """Ends it, and what it has started; where its code was."""
+        if not self.has_ended():
+            os.kill(self._popen.pid, signal.SIGABRT)  # at which `faulthandler` writes that down
+            try:
+                self._popen.wait(_ABORT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.death().stack
 
     def death(self) -> Death:
         """Why it ended."""
