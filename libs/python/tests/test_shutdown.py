@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any, Iterator
 
 import pytest
 
 from conftest import HERE, PATIENCE
-from tidegate import get_run
+from tidegate import current_run, flow, get_run
 
 pytestmark = pytest.mark.usefixtures("tidegate_server")
 
@@ -94,6 +97,30 @@ def test_a_handler_of_the_program_stays_in_charge(programs: list[Program]) -> No
     programs.append(program)
     assert program.end(signal.SIGTERM) == (3, "")
     assert program.found()["outer"] == ("COMPLETED", "")
+
+
+def test_a_signal_is_no_cause_of_what_ends_later() -> None:
+    run_ids: list[str] = []
+
+    @flow
+    def ended() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            time.sleep(0.01)
+
+    @flow
+    async def gives_up() -> None:
+        run = current_run()
+        assert run is not None
+        run_ids.append(run.run_id)
+        raise asyncio.CancelledError
+
+    with pytest.raises(SystemExit):  # which this program does not end by
+        ended()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(gives_up())
+    assert get_run(run_ids[0]).wait(PATIENCE)
+    assert get_run(run_ids[0]).state.type == "FAILED"
 
 
 def test_what_runs_outside_of_any_flow_is_waited_for_at_exit(programs: list[Program]) -> None:

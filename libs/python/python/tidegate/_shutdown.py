@@ -30,8 +30,8 @@ _CAUSES = {
     signal.SIGINT: "SIGINT: its process was interrupted, as by Ctrl-C",
 }
 
-#: Set by SIGTERM, for code that hears of it as a cancelled await.
-_is_terminated = False
+#: Set by SIGTERM and SIGINT, for code that hears of them as a cancelled await.
+_is_terminated = _is_interrupted = False
 
 
 @contextmanager
@@ -43,17 +43,31 @@ def sigterm_ends_runs() -> Iterator[None]:
     if not is_ours:
         yield
         return
+    global _is_terminated, _is_interrupted
+    _is_terminated = _is_interrupted = False  # a program may have caught an earlier one, and gone on
     signal.signal(signal.SIGTERM, _on_sigterm)
+    # From Python 3.11 on `asyncio.run` takes it for itself, and tells it.
+    notes_interrupt = sys.version_info < (3, 11) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if notes_interrupt:
+        signal.signal(signal.SIGINT, _on_sigint)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if notes_interrupt and signal.getsignal(signal.SIGINT) is _on_sigint:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _on_sigterm(number: int, _: Any) -> None:
     global _is_terminated
     _is_terminated = True
     raise Terminated(128 + number)
+
+
+def _on_sigint(number: int, frame: Any) -> None:
+    global _is_interrupted
+    _is_interrupted = True
+    signal.default_int_handler(number, frame)
 
 
 def signal_of(error: Optional[BaseException]) -> Optional[signal.Signals]:
@@ -65,7 +79,7 @@ def signal_of(error: Optional[BaseException]) -> Optional[signal.Signals]:
     if isinstance(error, asyncio.CancelledError):
         if _is_terminated:
             return signal.SIGTERM
-        if _loop_was_interrupted():
+        if _is_interrupted or _loop_was_interrupted():
             return signal.SIGINT
     return None
 
@@ -77,7 +91,7 @@ def cause_of(error: Optional[BaseException]) -> str:
 
 
 def _loop_was_interrupted() -> bool:
-    """`asyncio.run` takes SIGINT for itself, and cancels what it runs."""
+    """From Python 3.11 on `asyncio.run` takes SIGINT for itself, and cancels what it runs."""
     handler = signal.getsignal(signal.SIGINT)
     runner = getattr(getattr(handler, "func", None), "__self__", None)
     return bool(getattr(runner, "_interrupt_count", 0))
