@@ -310,8 +310,8 @@ def test_every_option_of_a_delay_reaches_the_run(queue: str) -> None:
     assert (run.labels, run.required_labels, run.preferred_worker) == ({"team": "blue"}, {"gpu": "true"}, "")
     assert work.add.with_options(**options).delay(1, 2) == handle
     at = json.loads(subprocess.check_output([os.environ["TIDEGATE_BIN"], "run", "get", handle.id, "-o", "json"]))
-    assert datetime.fromisoformat(at["due_at"]) == eta
-    assert datetime.fromisoformat(at["expires_at"]) == eta + timedelta(hours=1)
+    due_at, expires_at = (datetime.fromisoformat(at[each].replace("Z", "+00:00")) for each in ("due_at", "expires_at"))
+    assert (due_at, expires_at) == (eta, eta + timedelta(hours=1))
     found, _ = block(client().list_runs(f'queue = "{queue}" fairness_key = "customer*" due_at > +59m', 10, ""))
     assert [each.id for each in found] == [handle.id]
     counted = work.add.with_options(queue=queue, countdown=3600, expires=7200.0).delay(1, 2)

@@ -108,10 +108,11 @@ def test_a_machine_that_gives_no_process_is_named(processes: Processes, queue: s
 def test_a_run_that_is_cancelled_before_it_begins_executes_nothing(
     processes: Processes, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, path = tmp_path / "gate", tmp_path / "notes"
+    gate, path, passed = tmp_path / "gate", tmp_path / "notes", tmp_path / "passed"
     monkeypatch.setenv("GATE", str(gate))
+    monkeypatch.setenv("PASSED", str(passed))
     worker = processes.worker("faulty_work.py", queue)
-    until(lambda: len(spares_of(worker.pid)) == 2)
+    until(lambda: passed.exists() and len(passed.read_text().split()) == 2)
     gate.touch()
     for _ in range(2):
         work.is_fresh.with_options(queue=queue).delay().result(timeout=PATIENCE)

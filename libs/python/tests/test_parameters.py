@@ -243,6 +243,11 @@ def test_a_word_in_the_place_of_a_list_is_refused() -> None:
             takes.with_options(**{option: "nightly"})
 
 
+def test_a_function_without_known_parameters_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="`max` cannot be decorated: Python does not tell its parameters; decorate"):
+        task(max)
+
+
 def test_what_cannot_be_decorated_is_told_why() -> None:
     async def numbers():  # type: ignore[no-untyped-def]
         yield 1

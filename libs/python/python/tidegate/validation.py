@@ -37,7 +37,12 @@ class Parameters:
         self._fn = fn
         self._name = name
         self._names_in_scope = names_in_scope
-        self.signature = inspect.signature(fn)
+        try:
+            self.signature = inspect.signature(fn)
+        except ValueError:  # code that Python cannot look into
+            raise InvalidArgument(
+                f"`{name}` cannot be decorated: Python does not tell its parameters; decorate a function of your own that calls it"
+            ) from None
         self._hints: Optional[dict[str, Any]] = None
         self._adapters: dict[str, Any] = {}
 

@@ -15,7 +15,13 @@ try:
     flow(infrastructure="k8s")(lambda: None)
 except TypeError as error:
     print(error)
-for call in (lambda: flow(print).visualize(), lambda: flow(print).deploy("x", work_pool_name="p")):
+
+
+@flow
+def nightly() -> None: ...
+
+
+for call in (lambda: nightly.visualize(), lambda: nightly.deploy("x", work_pool_name="p")):
     try:
         call()
     except (AttributeError, NotImplementedError) as error:
