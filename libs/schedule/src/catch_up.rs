@@ -4,8 +4,8 @@ use tidegate_model::Timestamp;
 
 use crate::Schedule;
 
-/// Missed times that one turn counts through; what is beyond is counted by the next turn.
-const MAX_COUNTED: usize = 100_000;
+/// Missed times that one turn counts through, or twice those that are kept; what is beyond is counted by the next turn.
+const MIN_COUNTED: usize = 4_096;
 
 /// What becomes of times that were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Plan {
 
 impl Schedule {
     /// What to do at `now`, where `planned` is the earliest time that was not dealt with. Where more than `most` times make
-    /// a run, or more than 100,000 are over, the rest is for the next turn: `next` is then over as well.
+    /// a run, or more are over than a turn counts, the rest is for the next turn: `next` is then over as well.
     pub fn plan(&self, planned: Timestamp, now: Timestamp, catch_up: CatchUp, most: usize) -> Plan {
         let kept = match catch_up.missed {
             Missed::Skip => 0,
@@ -48,6 +48,8 @@ impl Schedule {
             Missed::All(limit) => limit,
         };
         let most = most.max(1);
+        // More than are kept, so that each turn gets on.
+        let max_counted = kept.saturating_mul(2).max(MIN_COUNTED);
         let mut missed: VecDeque<Timestamp> = VecDeque::new();
         let (mut n_missed, mut n_over, mut times) = (0, 0, self.from(planned).peekable());
         while let Some(at) = times.next_if(|at| *at <= now && *at + catch_up.grace < now) {
@@ -57,7 +59,7 @@ impl Schedule {
                 missed.pop_front();
                 n_missed += 1;
             }
-            if n_over == MAX_COUNTED && times.peek().is_some_and(|at| *at + catch_up.grace < now) {
+            if n_over == max_counted && times.peek().is_some_and(|at| *at + catch_up.grace < now) {
                 // What is kept may yet be pushed out by later ones: the next turn begins with it.
                 let next = missed.front().copied().or_else(|| times.peek().copied());
                 return Plan { fires: Vec::new(), n_missed, next };

@@ -33,6 +33,8 @@ pub(crate) fn first_at_or_after(
     from: Timestamp,
 ) -> Option<Timestamp> {
     let mut start = from;
+    // From where it was asked last, and what came then: mostly true behind the next change as well.
+    let mut known: Option<(DateTime, DateTime)> = None;
     for _ in 0..MAX_SEGMENTS {
         let offset = zone.to_offset(start);
         let mut begin = offset.to_datetime(start);
@@ -51,7 +53,11 @@ pub(crate) fn first_at_or_after(
             // Up to here the times were there before the clocks went back.
             begin = begin.max(before);
         }
-        let next = calendar.next(begin)?;
+        let next = match known {
+            Some((asked, next)) if asked <= begin && begin <= next => next,
+            _ => calendar.next(begin)?,
+        };
+        known = Some((begin, next));
         let at = offset.to_timestamp(next).ok();
         match zone.following(start).next().map(|change| change.timestamp()) {
             Some(change) if at.is_none_or(|at| at >= change) => start = change,

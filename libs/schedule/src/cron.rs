@@ -12,6 +12,8 @@ use crate::{
 const FIELD: &str = "cron.expression";
 /// Bytes of an expression.
 const MAX_SIZE: usize = 256;
+/// The fields of six; five have no seconds.
+const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of month", "month", "day of week"];
 /// Beyond it nothing fires: it is further away than anyone plans, and a search has an end there.
 const LAST_YEAR: i16 = 2_200;
 
@@ -51,9 +53,12 @@ impl CronCalendar {
             .year(Year::Disallowed)
             .dom_and_dow(day_and)
             .build();
-        let cron =
-            parser.parse(expression).map_err(|error| refuse(&format!("is no cron expression: {error}")))?;
-        let calendar = Self { cron, clock: clock_of(expression) };
+        let cron = parser.parse(expression).map_err(|error| {
+            let place = wrong_field(expression, parser).unwrap_or_default();
+            refuse(&format!("is no cron expression{place}: {error}"))
+        })?;
+        let clock = clock_of(&cron);
+        let calendar = Self { cron, clock };
         let start = DateTime::constant(2_024, 1, 1, 0, 0, 0, 0);
         if calendar.next(start).is_none() {
             return Err(refuse("never fires: there is no such day"));
@@ -62,21 +67,28 @@ impl CronCalendar {
     }
 }
 
-/// Each hour that passes where the expression says nothing of the hour, else what the clock on the wall shows.
-fn clock_of(expression: &str) -> Clock {
+/// Each hour that passes where the expression leaves out none, else what the clock on the wall shows.
+fn clock_of(cron: &Cron) -> Clock {
+    let leaves_out_none = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
+    if leaves_out_none { Clock::Elapsed } else { Clock::Wall }
+}
+
+/// The first field that is wrong by itself, and where it is.
+fn wrong_field(expression: &str, parser: CronParser) -> Option<String> {
     let fields: Vec<_> = expression.split_whitespace().collect();
-    let hour = match fields.as_slice() {
-        [name] => {
-            if name.eq_ignore_ascii_case("@hourly") {
-                "*"
-            } else {
-                "0"
-            }
+    let names = FIELDS.get(FIELDS.len().checked_sub(fields.len())?..)?;
+    let mut end = 0;
+    for (field_idx, (field, name)) in fields.iter().zip(names).enumerate() {
+        let start = end + expression.get(end..)?.find(field)?;
+        end = start + field.len();
+        let mut alone = vec!["*"; fields.len()];
+        alone[field_idx] = field;
+        if parser.parse(&alone.join(" ")).is_err() {
+            let column = expression[..start].chars().count() + 1;
+            return Some(format!(" at column {column}, the {name} `{field}`"));
         }
-        [.., hour, _, _, _] => hour,
-        _ => "*",
-    };
-    if hour == "*" || hour == "?" { Clock::Elapsed } else { Clock::Wall }
+    }
+    None
 }
 
 impl Calendar for CronCalendar {

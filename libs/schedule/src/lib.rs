@@ -61,7 +61,7 @@ pub enum Rule<'a> {
         /// One of the times; `None`: `created_at`.
         anchor: Option<Timestamp>,
     },
-    /// RFC 5545: a rule, or lines of DTSTART, RRULE, RDATE and EXDATE; at most 4 KiB. Rules by the hour, minute or second
+    /// RFC 5545: a rule, or lines of DTSTART, RRULE, RDATE, EXRULE and EXDATE; at most 4 KiB. Rules that leave out no hour
     /// follow each hour that passes; others keep the time on the wall.
     Recurrence(&'a str),
 }

@@ -162,6 +162,13 @@ fn what_fires_each_hour_fires_each_hour_that_passes() {
         "2026-04-05T01:30",
         "05 01:40+11:00, 05 01:40+10:30, 05 02:00+10:30",
     );
+    // However that no hour is left out is written.
+    fires(
+        cron("0 0-23 * * *"),
+        NEW_YORK,
+        "2026-11-01T00:30",
+        "01 01:00-04:00, 01 01:00-05:00, 01 02:00-05:00",
+    );
     let hourly = Rule::Recurrence("FREQ=HOURLY");
     fires(hourly, NEW_YORK, "2026-11-01T00:30", "01 01:00-04:00, 01 01:00-05:00, 01 02:00-05:00");
     fires(hourly, NEW_YORK, "2026-03-08T00:30", "08 01:00-05:00, 08 03:00-04:00, 08 04:00-04:00");
@@ -172,6 +179,12 @@ fn recurrence_rules_by_the_day_keep_the_time_on_the_wall() {
     let nightly = Rule::Recurrence("DTSTART:20200101T023000\nRRULE:FREQ=DAILY");
     fires(nightly, NEW_YORK, "2026-03-07T00:00", "07 02:30-05:00, 08 03:00-04:00, 09 02:30-04:00");
     fires(nightly, BERLIN, "2026-10-24T00:00", "24 02:30+02:00, 25 02:30+02:00, 26 02:30+01:00");
+    // One that names its hours does too, whatever its FREQ is.
+    let minutely = Rule::Recurrence("DTSTART:20200101T000000\nRRULE:FREQ=MINUTELY;BYHOUR=1,2;BYMINUTE=30");
+    fires(minutely, NEW_YORK, "2026-03-08T00:00", "08 01:30-05:00, 08 03:00-04:00, 09 01:30-04:00");
+    fires(minutely, NEW_YORK, "2026-11-01T00:00", "01 01:30-04:00, 01 02:30-05:00, 02 01:30-05:00");
+    let each_other_hour = Rule::Recurrence("DTSTART:20200101T000000\nRRULE:FREQ=HOURLY;INTERVAL=2");
+    fires(each_other_hour, NEW_YORK, "2026-03-08T00:00", "08 00:00-05:00, 08 03:00-04:00, 08 04:00-04:00");
     let named = Rule::Recurrence("DTSTART;TZID=Europe/Berlin:20200101T090000\nRRULE:FREQ=WEEKLY;BYDAY=MO,FR");
     let created_at = micros("2020-01-01T00:00:00Z");
     let times = Times {

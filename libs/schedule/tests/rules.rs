@@ -168,7 +168,12 @@ fn what_is_wrong_is_told_with_its_field_and_its_mend() {
     for (rule, field, part) in [
         (cron(""), "cron.expression", "is empty"),
         (cron("0 3 * *"), "cron.expression", "has 4 fields"),
-        (cron("61 * * * *"), "cron.expression", "`61 * * * *` is no cron expression"),
+        (
+            cron("61 * * * *"),
+            "cron.expression",
+            "`61 * * * *` is no cron expression at column 1, the minute `61`",
+        ),
+        (cron("0 3 * * FOO"), "cron.expression", "at column 9, the day of week `FOO`"),
         (cron("0 0 30 2 *"), "cron.expression", "never fires"),
         (cron("@often"), "cron.expression", "is no cron expression"),
         (cron(&long), "cron.expression", "at most 256"),
@@ -177,8 +182,11 @@ fn what_is_wrong_is_told_with_its_field_and_its_mend() {
         (Rule::Recurrence(""), "rrule.rule", "FREQ=WEEKLY"),
         (Rule::Recurrence("FREQ=SOMETIMES"), "rrule.rule", "is no recurrence rule"),
         (Rule::Recurrence("DTSTART:yesterday\nRRULE:FREQ=DAILY"), "rrule.rule", "`yesterday` is no time"),
-        (Rule::Recurrence("RRULE:FREQ=DAILY\nRRULE:FREQ=HOURLY"), "rrule.rule", "two RRULE"),
-        (Rule::Recurrence("RRULE:FREQ=DAILY\nEXRULE:FREQ=HOURLY"), "rrule.rule", "a line EXRULE"),
+        (Rule::Recurrence("RRULE:FREQ=DAILY\nEXRULE:FREQ=DAILY"), "rrule.rule", "never fires"),
+        (Rule::Recurrence("RRULE:FREQ=DAILY\nVALARM:1"), "rrule.rule", "a line `VALARM`"),
+        (Rule::Recurrence("DTSTART:20260101T000000"), "rrule.rule", "no RRULE and no RDATE"),
+        (Rule::Recurrence("FREQ=DAILY;COUNT=many"), "rrule.rule", "the COUNT `MANY`"),
+        (Rule::Recurrence("FREQ=DAILY;INTERVAL=0"), "rrule.rule", "never fires"),
         (
             Rule::Recurrence("DTSTART;TZID=Mars/Base:20260101T000000\nRRULE:FREQ=DAILY"),
             "rrule.rule",
@@ -216,5 +224,92 @@ fn a_time_far_from_its_anchor_costs_no_walk() {
         let from = micros("2150-01-01T00:00:00Z");
         // Walked from its start, this would take hours.
         assert_eq!(schedule.from(from).take(100).count(), 100);
+    }
+}
+
+#[test]
+fn sets_of_rules_are_joined_and_others_are_left_out() {
+    let all = |text: &str, from: &str, n: usize| -> Vec<String> {
+        let schedule = Schedule::new(&times(Rule::Recurrence(text))).unwrap();
+        schedule.from(micros(from)).take(n).map(|at| at.to_string()).collect()
+    };
+    let weekdays = "DTSTART:20260101T090000\nRRULE:FREQ=DAILY;UNTIL=20260106\nEXRULE:FREQ=WEEKLY;BYDAY=SA,SU";
+    assert_eq!(
+        all(weekdays, "2026-01-02T00:00:00Z", 9),
+        ["2026-01-02T09:00:00Z", "2026-01-05T09:00:00Z", "2026-01-06T09:00:00Z"]
+    );
+    let both = "DTSTART:20260101T090000\nRRULE:FREQ=MONTHLY\nRRULE:FREQ=WEEKLY;BYDAY=MO";
+    assert_eq!(
+        all(both, "2026-01-30T00:00:00Z", 3),
+        ["2026-02-01T09:00:00Z", "2026-02-02T09:00:00Z", "2026-02-09T09:00:00Z"]
+    );
+    let dates = "RDATE:20260301T100000,20260201T100000";
+    assert_eq!(all(dates, "2026-01-01T00:00:00Z", 9), ["2026-02-01T10:00:00Z", "2026-03-01T10:00:00Z"]);
+    let last_working_day = "DTSTART:19000101T090000\nRRULE:FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1";
+    assert_eq!(
+        all(last_working_day, "2026-01-31T00:00:00Z", 2),
+        ["2026-02-27T09:00:00Z", "2026-03-31T09:00:00Z"]
+    );
+    let each_fifth_month = "DTSTART:20260101T090000\nRRULE:FREQ=MONTHLY;INTERVAL=5";
+    assert_eq!(
+        all(each_fifth_month, "2027-01-01T00:00:00Z", 2),
+        ["2027-04-01T09:00:00Z", "2027-09-01T09:00:00Z"]
+    );
+    let each_other_week = "DTSTART:20260101T090000\nRRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,SU";
+    assert_eq!(
+        all(each_other_week, "2026-03-01T12:00:00Z", 2),
+        ["2026-03-09T09:00:00Z", "2026-03-15T09:00:00Z"]
+    );
+}
+
+#[test]
+fn no_rule_names_more_times_of_a_period_than_can_be_made_at_once() {
+    let list = |n: u32| (0..n).map(|value| value.to_string()).collect::<Vec<_>>().join(",");
+    let (hours, sixty) = (list(24), list(60));
+    let each_second = format!(
+        "DTSTART:19700101T000000\nRRULE:FREQ=YEARLY;BYDAY=MO;BYHOUR={hours};BYMINUTE={sixty};BYSECOND={sixty}"
+    );
+    let refused = Schedule::new(&times(Rule::Recurrence(&each_second))).unwrap_err();
+    assert!(refused.description.contains("86400 times of a day, too many for FREQ=YEARLY"), "{refused}");
+    let each_hour = format!("DTSTART:19700101T000000\nRRULE:FREQ=YEARLY;BYDAY=MO;BYHOUR={hours}");
+    let schedule = Schedule::new(&times(Rule::Recurrence(&each_hour))).unwrap();
+    assert_eq!(schedule.next_after(micros("2026-03-02T05:30:00Z")), Some(micros("2026-03-02T06:00:00Z")));
+}
+
+/// Rules of any parts, sensible or not.
+fn any_rule() -> impl Strategy<Value = String> {
+    let part = |name: &'static str, low: i32, high: i32| {
+        prop::collection::vec(low..=high, 1..3).prop_map(move |values| {
+            let values: Vec<String> = values.iter().map(i32::to_string).collect();
+            format!(";{name}={}", values.join(","))
+        })
+    };
+    let parts = prop_oneof![
+        part("BYMONTH", 0, 13),
+        part("BYMONTHDAY", -32, 32),
+        part("BYYEARDAY", -367, 367),
+        part("BYWEEKNO", -54, 54),
+        part("BYHOUR", 0, 24),
+        part("BYMINUTE", 0, 60),
+        part("BYSECOND", 0, 60),
+        part("BYSETPOS", -5, 5),
+        (-6_i32..6).prop_map(|nth| format!(";BYDAY={nth}TU,FR")),
+        (0_u32..70_000).prop_map(|interval| format!(";INTERVAL={interval}")),
+        (0_u32..20).prop_map(|count| format!(";COUNT={count}")),
+        Just(";WKST=SU".to_owned()),
+    ];
+    const FREQS: &[&str] = &["YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY"];
+    (prop::sample::select(FREQS), prop::collection::vec(parts, 0..4))
+        .prop_map(|(freq, parts)| format!("FREQ={freq}{}", parts.concat()))
+}
+
+proptest! {
+    #[test]
+    fn no_rule_of_any_parts_ends_in_a_panic(text in any_rule(), second in 1_300_000_000_i64..1_800_000_000) {
+        let rule = Rule::Recurrence(&text);
+        if let Ok(schedule) = Schedule::new(&Times { time_zone: "Europe/Berlin", ..times(rule) }) {
+            let all: Vec<_> = schedule.from(Timestamp::from_micros(second * 1_000_000)).take(5).collect();
+            prop_assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
+        }
     }
 }
