@@ -53,6 +53,7 @@ def checked(*args: Any, **kwargs: Any) -> dict[str, Any]:
     return takes._arguments(args, kwargs)
 
 
+@pytest.mark.every_python
 def test_arguments_are_converted_by_their_hints() -> None:
     found = checked("1", 2, when="2026-01-02T03:04:05Z", line={"points": [{"x": "3"}]}, flag="yes", extra="7")
     assert found == {
@@ -68,6 +69,7 @@ def test_arguments_are_converted_by_their_hints() -> None:
     assert rest == (5, 6)
 
 
+@pytest.mark.every_python
 def test_what_fits_is_passed_as_it_is() -> None:
     names, line = ["a", "b"], Line([Point(x=1)])
     found = checked(1, names=names, line=line)
@@ -99,6 +101,7 @@ def test_what_fits_is_passed_as_it_is() -> None:
         ((), {}, "`takes` needs the parameter `n`, which has no default: call it as takes(n: int, ratio: float = 1.0, "),
     ],
 )
+@pytest.mark.every_python
 def test_what_does_not_fit_is_told_before_anything_is_created(args: Any, kwargs: Any, message: str) -> None:
     import re
 
@@ -110,6 +113,7 @@ def test_what_does_not_fit_is_told_before_anything_is_created(args: Any, kwargs:
         assert isinstance(refused.value, TypeError) and isinstance(refused.value, ValueError)
 
 
+@pytest.mark.every_python
 def test_names_that_are_wrong_are_told_with_those_that_are_right() -> None:
     @task
     def add(first: int, second: int = 1) -> int:
@@ -128,6 +132,7 @@ def test_names_that_are_wrong_are_told_with_those_that_are_right() -> None:
         add.arguments_of({"second": 1})
 
 
+@pytest.mark.every_python
 def test_positional_only_and_keyword_only_parameters() -> None:
     @task
     def f(a: int, /, b: int, *, c: int = 3) -> None: ...
@@ -139,6 +144,7 @@ def test_positional_only_and_keyword_only_parameters() -> None:
         f._arguments((), {"a": 1, "b": 2})
 
 
+@pytest.mark.every_python
 def test_hints_of_inner_scopes_and_of_nowhere() -> None:
     class Inner(BaseModel):
         n: int
@@ -150,6 +156,7 @@ def test_hints_of_inner_scopes_and_of_nowhere() -> None:
     assert found == {"inner": Inner(n=1), "unknown": "as it is"}
 
 
+@pytest.mark.every_python
 def test_hints_that_say_more_than_a_type() -> None:
     @task
     def f(n: Annotated[int, Field(gt=0)], lock: threading.Thread, items: Iterable[int]) -> None: ...
@@ -162,11 +169,13 @@ def test_hints_that_say_more_than_a_type() -> None:
         f._arguments((1, 1, items), {})
 
 
+@pytest.mark.every_python
 def test_names_of_runs_may_be_made_by_a_function() -> None:
     assert takes.with_options(run_name=lambda arguments: f"n={arguments['n']}")._run_name({"n": 1}) == "n=1"
     assert takes.with_options(run_name=lambda: "always")._run_name({"n": 1}) == "always"
 
 
+@pytest.mark.every_python
 def test_checks_can_be_switched_off() -> None:
     loose = takes.with_options(validate_parameters=False)
     assert loose._arguments(("x",), {}) == {"n": "x"}
@@ -175,6 +184,7 @@ def test_checks_can_be_switched_off() -> None:
     assert takes.plain(when) == {"when": "2026-01-02T00:00:00"} and loose.plain(when) == when
 
 
+@pytest.mark.every_python
 def test_pydantic_is_imported_for_what_needs_it_alone() -> None:
     program = """
 import sys, tidegate
@@ -188,6 +198,7 @@ assert "pydantic" in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.every_python
 def test_values_travel_as_json_where_their_hints_give_them_back() -> None:
     class Size(enum.Enum):
         LARGE = "l"
@@ -210,6 +221,7 @@ def test_values_travel_as_json_where_their_hints_give_them_back() -> None:
     assert f._parameters.plain({**arguments, "free": date(2026, 1, 2)})["free"] == date(2026, 1, 2)
 
 
+@pytest.mark.every_python
 def test_hints_are_read_once_however_often_a_function_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counter:
         @task
@@ -231,23 +243,27 @@ def test_hints_are_read_once_however_often_a_function_is_bound(monkeypatch: pyte
     assert read == [int]
 
 
+@pytest.mark.every_python
 def test_a_name_that_cannot_be_filled_in_is_told() -> None:
     named = takes.with_options(run_name="item {names:>3}")
     with pytest.raises(InvalidArgument, match="the run_name 'item {names:>3}' of `takes` cannot be filled in: TypeError"):
         named._run_name({"n": 1})
 
 
+@pytest.mark.every_python
 def test_a_word_in_the_place_of_a_list_is_refused() -> None:
     for option in ("tags", "concurrency_limits", "retry_on", "never_retry_on"):
         with pytest.raises(InvalidArgument, match=f"{option}='nightly': it is a list, as in {option}="):
             takes.with_options(**{option: "nightly"})
 
 
+@pytest.mark.every_python
 def test_a_function_without_known_parameters_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="`max` cannot be decorated: Python does not tell its parameters; decorate"):
         task(max)
 
 
+@pytest.mark.every_python
 def test_what_cannot_be_decorated_is_told_why() -> None:
     async def numbers():  # type: ignore[no-untyped-def]
         yield 1
@@ -265,6 +281,7 @@ def test_what_cannot_be_decorated_is_told_why() -> None:
     assert task(name="nothing")(lambda: None).name == "nothing"
 
 
+@pytest.mark.every_python
 @pytest.mark.usefixtures("server")
 def test_a_value_that_cannot_tell_its_text_is_refused_all_the_same() -> None:
     class Silent:
@@ -305,6 +322,7 @@ class TestWithAServer:
         assert outer() == [24, 24]
         assert asyncio.run(outer_async()) == 24
 
+    @pytest.mark.every_python
     def test_methods_run_here(self) -> None:
         class Counter:
             def __init__(self) -> None:
@@ -352,6 +370,12 @@ class TestWithAServer:
         assert Counter.made_too(4) == "Counter 4"
         if sys.version_info < (3, 13):  # where a class method asks what it holds how it is to be bound
             assert counter.made_too.submit(5).result() == "Counter 5"
+        with pytest.raises(ParameterError) as without_class:
+            Counter.__dict__["made_too"].__func__.submit(5)  # as `Counter.made_too.submit(5)` from then on
+        assert str(without_class.value).endswith(
+            "Counter.made_too` is called without its class: write @task above @classmethod; the other way round Python 3.13 and "
+            "later lose the class when more is asked of it than a call"
+        )
         plain = [Counter.plain("1"), counter.plain(2), Counter.plain_too(3), counter.plain_too.submit(4).result()]
         assert plain == [1, 2, 3, 4]
         with pytest.raises(PayloadError) as refused:

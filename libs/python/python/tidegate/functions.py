@@ -28,7 +28,7 @@ from ._connection import block, client
 from ._dependencies import dependencies, resolve
 from ._mapping import in_step
 from ._runtime import current_run
-from .errors import InvalidArgument, PayloadError, _type_name
+from .errors import InvalidArgument, ParameterError, PayloadError, _type_name
 from .futures import Future, FutureList
 from .handles import RunHandle
 from .options import Options, checked_options
@@ -82,6 +82,9 @@ class Function(Generic[P, R_co]):
         self._scope = validation.names_in_scope(self.fn, scope) if scope else {}
         self._parameters = validation.Parameters(self.fn, self.name, self._scope)
         self._signature = self._parameters.signature
+        #: Its first parameter is a class, which a `@classmethod` above gives to it.
+        above = getattr(self.fn, "__qualname__", "").rpartition(".")[0]
+        self._is_of_class = next(iter(self._signature.parameters), "") == "cls" and above.rpartition(".")[2] not in ("", "<locals>")
         self._prepared_hooks = (options, hooks.prepared(options, self.name))
         if callable(options.retry_delay_seconds):
             options.delays()  # what is wrong with it is to be told here
@@ -230,7 +233,14 @@ class Function(Generic[P, R_co]):
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by the names of the parameters."""
-        return self._parameters.bind(args if self._receiver is _NOBODY else (self._receiver, *args), kwargs)
+        if self._receiver is not _NOBODY:
+            return self._parameters.bind((self._receiver, *args), kwargs)
+        if self._is_of_class and not (args and isinstance(args[0], type) or "cls" in kwargs):
+            raise ParameterError(
+                f"`{self.fn.__qualname__}` is called without its class: write @{self.kind} above @classmethod; the other way round "
+                "Python 3.13 and later lose the class when more is asked of it than a call"
+            )
+        return self._parameters.bind(args, kwargs)
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """`arguments` as the type hints want them; raises :class:`ParameterError`."""
