@@ -12,6 +12,8 @@ import pytest
 
 from conftest import HERE, PATIENCE
 
+pytestmark = pytest.mark.every_python
+
 
 def run(script: str, *arguments: str) -> Any:
     """What a script prints, which has a server inside of its process."""

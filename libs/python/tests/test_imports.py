@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.every_python
+
 #: 30 ms and more each, where they come with all that they need.
 HEAVY = {"asyncio", "grpc", "multiprocessing", "pydantic", "pytest", "socket", "ssl", "subprocess"}
 

@@ -57,6 +57,7 @@ def test_a_call_is_a_run_with_its_result() -> None:
     assert (child.name, child.kind, child.state[0], child.root_run_id) == ("double", "task", "COMPLETED", flow_id)
 
 
+@pytest.mark.every_python
 def test_submitted_tasks_and_flows_run_at_once() -> None:
     together = threading.Barrier(3, timeout=20)
 
@@ -126,6 +127,7 @@ def test_dependents_of_a_failure_are_not_executed() -> None:
     assert failed.value.error_type == "UpstreamFailed"
 
 
+@pytest.mark.every_python
 def test_map_and_many() -> None:
     @flow
     def outer() -> list[int]:
@@ -218,6 +220,7 @@ def test_retries_are_the_servers_verdict() -> None:
     assert children_of(flow_id)[0].attempt == 3
 
 
+@pytest.mark.every_python
 def test_async_flows() -> None:
     @flow
     async def outer() -> int:
@@ -244,6 +247,7 @@ def test_async_retries_and_failures() -> None:
     assert asyncio.run(outer()) == 2
 
 
+@pytest.mark.every_python
 def test_a_timeout_interrupts() -> None:
     @task(timeout_seconds=0.2)
     def endless() -> None:
@@ -264,6 +268,7 @@ def test_a_timeout_interrupts() -> None:
     outer()
 
 
+@pytest.mark.every_python
 def test_the_interrupt_of_a_flow_goes_through_what_it_has_called() -> None:
     ids = []
 
@@ -287,6 +292,7 @@ def test_the_interrupt_of_a_flow_goes_through_what_it_has_called() -> None:
     assert get_run(child_id).state.type in ("CRASHED", "CANCELLED")
 
 
+@pytest.mark.every_python
 def test_an_interrupt_that_a_called_task_swallows_reaches_its_flow() -> None:
     @task
     def swallows() -> None:
@@ -348,6 +354,7 @@ def test_what_an_interrupted_flow_has_queued_does_not_begin() -> None:
     assert futures[1].state.is_cancelled()
 
 
+@pytest.mark.every_python
 def test_a_cancel_interrupts_the_whole_tree() -> None:
     started = threading.Event()
     ids: list[str] = []

@@ -68,6 +68,7 @@ def test_a_bad_parameter_type() -> None:
     )
 
 
+@pytest.mark.every_python
 @pytest.mark.usefixtures("server")
 def test_a_nested_event_loop() -> None:
     @flow

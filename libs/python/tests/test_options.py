@@ -8,6 +8,8 @@ import pytest
 
 from tidegate import Future, InvalidArgument, as_completed, flow, gather, task, wait
 
+pytestmark = pytest.mark.every_python
+
 
 @task
 def takes(n: int = 1) -> int:

@@ -48,6 +48,7 @@ def result_of(function: Any, queue: str, *arguments: Any) -> Any:
     return function.with_options(queue=queue).delay(*arguments).result(timeout=PATIENCE)
 
 
+@pytest.mark.every_python
 def test_a_flow_has_a_process_and_a_task_a_thread(processes: Processes, queue: str) -> None:
     worker = processes.worker("process_work.py", queue)
     for function in (work.where, work.where_async, work.where_process_task):
@@ -176,6 +177,7 @@ def test_nothing_survives_a_script(processes: Processes, tmp_path: Path, number:
     until(lambda: not any(map(is_alive, pids)))
 
 
+@pytest.mark.every_python
 def test_a_call_that_sleeps_is_interrupted(processes: Processes, queue: str, tmp_path: Path) -> None:
     path = tmp_path / "pids"
     processes.worker("process_work.py", queue)
@@ -271,6 +273,7 @@ def test_what_a_process_cannot_import_is_an_error_when_it_is_served(tmp_path: Pa
     assert serving(below, tmp_path) == "ImportError: there is no flow or task `f` in the module `__main__`"
 
 
+@pytest.mark.every_python
 def test_functions_travel_by_name_with_their_options() -> None:
     import pickle
 

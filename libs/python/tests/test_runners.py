@@ -107,6 +107,7 @@ def asks() -> Any:
     return [os.getpid(), pause("how many")]
 
 
+@pytest.mark.every_python
 def test_a_process_pool_executes_what_is_submitted() -> None:
     @in_processes
     def outer() -> None:
@@ -161,6 +162,7 @@ def test_a_process_that_dies_is_the_end_of_its_run_alone(how: str, cause: str) -
     until(lambda: any(cause in line for line in run.logs()))
 
 
+@pytest.mark.every_python
 def test_an_exception_comes_back_as_it_is() -> None:
     @in_processes
     def outer() -> None:

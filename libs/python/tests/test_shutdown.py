@@ -69,7 +69,7 @@ CASES = [(signal.SIGTERM, TERM, (143,)), (signal.SIGINT, INT, (130, -signal.SIGI
 
 
 @pytest.mark.parametrize("number, state, codes", CASES)
-@pytest.mark.parametrize("name", ["nested", "submitted", "asynchronous"])
+@pytest.mark.parametrize("name", ["nested", "submitted", pytest.param("asynchronous", marks=pytest.mark.every_python)])
 def test_runs_crash_and_name_the_signal(
     programs: list[Program], name: str, number: signal.Signals, state: Any, codes: tuple[int, ...]
 ) -> None:
@@ -99,6 +99,7 @@ def test_a_handler_of_the_program_stays_in_charge(programs: list[Program]) -> No
     assert program.found()["outer"] == ("COMPLETED", "")
 
 
+@pytest.mark.every_python
 def test_a_signal_is_no_cause_of_what_ends_later() -> None:
     run_ids: list[str] = []
 

@@ -15,6 +15,8 @@ from tidegate._process.execution import Execution
 from tidegate._process.protocol import Assign, Resumed
 from tidegate._worker_lines import Tally
 
+pytestmark = pytest.mark.every_python
+
 
 def n_threads_of_timers() -> int:
     return sum(isinstance(thread, threading.Timer) or thread.name == "tidegate-timer" for thread in threading.enumerate())

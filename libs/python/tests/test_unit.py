@@ -18,6 +18,8 @@ from tidegate._interrupt import Control
 from tidegate.errors import Interrupted, RunFailed, _of_ended_run
 from tidegate._dependencies import dependencies, resolve
 
+pytestmark = pytest.mark.every_python
+
 
 @task(retries=3, retry_delay_seconds=[1, 2.5], run_name="count {path}")
 def count(path: str, *rest: int, flag: bool = False, **more: int) -> None:

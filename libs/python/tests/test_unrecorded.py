@@ -11,6 +11,8 @@ import pytest
 from tidegate import _local_calls, functions
 from tidegate import InvalidArgument, TidegateError, UpstreamFailed, as_completed, current_run, flow, task
 
+pytestmark = pytest.mark.every_python
+
 
 @pytest.fixture(autouse=True)
 def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -72,11 +72,13 @@ def test_states(processes: Processes) -> None:
     }
 
 
+@pytest.mark.every_python
 def test_async_code(processes: Processes) -> None:
     out = run(processes, "asynchronous")
     assert out.splitlines() == ["[0, 2, 4] [0, 2, 4] 5", "sum 6"]
 
 
+@pytest.mark.every_python
 def test_names_that_are_not_there(processes: Processes) -> None:
     out = run(processes, "names", "one", "-x")
     secret, nothing, module, option, visualize, deploy, last = out.splitlines()
