@@ -116,7 +116,7 @@ def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes
         "task Completed a.png@100",
         "future a.png@100",
         "flow True {'n': 2, 'title': 'yearly'} {'title': 'yearly', 'paths': ['0.png@100', '1.png@100']}",
-        "flow True {'n': 1} {'title': 'report', 'paths': ['0.png@100']}",
+        "flow True {'n': 1, 'title': 'report'} {'title': 'report', 'paths': ['0.png@100']}",
         "flow True {'n': 2} {'title': 'report', 'paths': ['0.png@100', '1.png@100']}",
         "logs ['yearly 2']",
         "a flow's id is no run's",
@@ -279,6 +279,8 @@ def test_what_functions_and_the_client_are_asked(processes: Processes) -> None:
         "daily {'n': 3} ['lab'] measures",
         "True {'n': 3}",
         "there is no deployment `measures/dayly` in this namespace: did you mean `measures/daily`?",
+        "{'n': 7, 'times': 2}",
+        "ABORT Completed the run has ended as COMPLETED and is not cancelled any more",
         "6",
         "cache_within_flow_run 0:01:00 True is_transient",
     ]

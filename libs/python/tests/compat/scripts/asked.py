@@ -8,6 +8,7 @@ from prefect.cache_policies import INPUTS
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import TaskRunContext, get_run_context
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled
 from prefect.tasks import task_input_hash
 
 calls: list[str] = []
@@ -82,6 +83,9 @@ if __name__ == "__main__":
             client.read_deployment_by_name("measures/dayly")
         except ObjectNotFound as error:
             print(error)
+        print(client.read_flow_run(run_id).parameters)
+        refused = client.set_flow_run_state(run_id, Cancelled())
+        print(refused.status, refused.state.name, refused.details.reason)
     thread = threading.Thread(target=answer)
     thread.start()
     print(counts.with_options(flow_run_name="how-many")())

@@ -36,10 +36,17 @@ class OrchestrationResult(NamedTuple):
 
     #: The state the run has now.
     state: State
-    #: ``ACCEPT``: the server did as it was asked.
+    #: ``ACCEPT``: the server did as it was asked. ``ABORT``: there was nothing to be done.
     status: str = "ACCEPT"
-    #: Nothing.
+    #: Why not: a `reason`.
     details: Any = None
+
+
+class Reason(NamedTuple):
+    """Why a state was not taken."""
+
+    #: For people.
+    reason: str
 
 
 class Log(NamedTuple):
@@ -309,6 +316,9 @@ def _set_state(run_id: str, state: State) -> OrchestrationResult:
     handle = _objects.handle(run_id)
     with translating():
         now = handle.state
+        if state.type in (StateType.CANCELLED, StateType.CANCELLING) and now.is_ended():
+            reason = Reason(f"the run has ended as {now.type} and is not cancelled any more")
+            return OrchestrationResult(_objects.read(run_id).state, "ABORT", reason)
         if state.type in (StateType.CANCELLED, StateType.CANCELLING):
             handle.cancel(state.message or "")
         elif state.type is StateType.SCHEDULED and now.is_ended():

@@ -289,6 +289,10 @@ class Flow(Function, functions.Flow[Any, Any]):
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFlowRunFuture(source)
 
+    def encoded(self, arguments: dict[str, Any]) -> tuple[str, bytes]:
+        """`arguments` as they travel, with the defaults of those that were not given: `FlowRun.parameters` has them."""
+        return super().encoded(self.with_defaults(arguments))
+
     def on_crashed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Has `fn` called when a run has crashed."""
         return self._hook("on_crashed", fn)
