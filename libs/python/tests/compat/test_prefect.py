@@ -117,7 +117,7 @@ def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes
         "future a.png@100",
         "flow True {'n': 2, 'title': 'yearly'} {'title': 'yearly', 'paths': ['0.png@100', '1.png@100']}",
         "flow True {'n': 1, 'title': 'report'} {'title': 'report', 'paths': ['0.png@100']}",
-        "flow True {'n': 2} {'title': 'report', 'paths': ['0.png@100', '1.png@100']}",
+        "flow True {'n': 2, 'title': 'report'} {'title': 'report', 'paths': ['0.png@100', '1.png@100']}",
         "logs ['yearly 2']",
         "a flow's id is no run's",
         "sync yearly True",
