@@ -30,6 +30,7 @@ mod queues;
 mod reports;
 mod retry;
 pub mod runtime;
+mod schedules;
 mod session;
 mod slots;
 mod stop;

@@ -1,0 +1,190 @@
+//! Schedules: times of a clock at which runs of deployments are started.
+
+use crate::{
+    Client, Error,
+    error::answered,
+    new_run_id,
+    proto::{self, schedule_service_client::ScheduleServiceClient as Schedules},
+};
+
+impl Client {
+    /// Makes a schedule of a deployment, or, with `update_if_exists`, gives one that is there this specification. Gives it
+    /// as it is then, and whether it is new. A name that is empty is `default`, here and below.
+    ///
+    /// # Errors
+    /// `NotFound` (the deployment), `InvalidArgument`, `AlreadyExists`, `FailedPrecondition` (there are too many),
+    /// `Unavailable`.
+    pub async fn create_schedule(
+        &self,
+        deployment: &str,
+        name: &str,
+        spec: proto::ScheduleSpec,
+        paused: bool,
+        update_if_exists: bool,
+    ) -> Result<(proto::Schedule, bool), Error> {
+        let request = proto::CreateScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+            spec: Some(spec),
+            paused,
+            update_if_exists,
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Schedules::new(channel).create_schedule(request).await;
+        let response = self.ask(request, send).await?;
+        Ok((answered(response.schedule, "schedule")?, response.created))
+    }
+
+    /// One schedule.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn get_schedule(&self, deployment: &str, name: &str) -> Result<proto::Schedule, Error> {
+        let request = proto::GetScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+        };
+        let send = async |channel, request| Schedules::new(channel).get_schedule(request).await;
+        answered(self.ask(request, send).await?.schedule, "schedule")
+    }
+
+    /// All schedules of a deployment, or, where that is empty, of all deployments, by the names of deployment and schedule.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unavailable`.
+    pub async fn schedules(&self, deployment: &str) -> Result<Vec<proto::Schedule>, Error> {
+        let (mut schedules, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = proto::ListSchedulesRequest {
+                namespace: self.options().namespace.clone(),
+                deployment: deployment.to_owned(),
+                page_size: 1_000,
+                page_token,
+            };
+            let send = async |channel, request| Schedules::new(channel).list_schedules(request).await;
+            let page = self.ask(request, send).await?;
+            schedules.extend(page.schedules);
+            if page.next_page_token.is_empty() {
+                return Ok(schedules);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// Changes the fields of a schedule's specification that `fields` names; with an `etag`, only where it is still as that
+    /// was read.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `FailedPrecondition` (it was changed meanwhile), `Unavailable`.
+    pub async fn update_schedule(
+        &self,
+        deployment: &str,
+        name: &str,
+        spec: proto::ScheduleSpec,
+        fields: &[&str],
+        etag: &str,
+    ) -> Result<proto::Schedule, Error> {
+        let paths = fields.iter().map(|&field| field.to_owned()).collect();
+        let request = proto::UpdateScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+            spec: Some(spec),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            etag: etag.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Schedules::new(channel).update_schedule(request).await;
+        answered(self.ask(request, send).await?.schedule, "schedule")
+    }
+
+    /// Takes a schedule away; its runs stay. With `allow_missing` also where it is not there.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn delete_schedule(
+        &self,
+        deployment: &str,
+        name: &str,
+        allow_missing: bool,
+    ) -> Result<(), Error> {
+        let request = proto::DeleteScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+            etag: String::new(),
+            allow_missing,
+            request_id: new_run_id(),
+        };
+        self.ask(request, async |channel, request| Schedules::new(channel).delete_schedule(request).await)
+            .await?;
+        Ok(())
+    }
+
+    /// Has a schedule fire no more until it is resumed.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn pause_schedule(
+        &self,
+        deployment: &str,
+        name: &str,
+        reason: &str,
+    ) -> Result<proto::Schedule, Error> {
+        let request = proto::PauseScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Schedules::new(channel).pause_schedule(request).await;
+        answered(self.ask(request, send).await?.schedule, "schedule")
+    }
+
+    /// Has a schedule fire again, from now on.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn resume_schedule(&self, deployment: &str, name: &str) -> Result<proto::Schedule, Error> {
+        let request = proto::ResumeScheduleRequest {
+            namespace: self.options().namespace.clone(),
+            deployment: deployment.to_owned(),
+            name: name.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| Schedules::new(channel).resume_schedule(request).await;
+        answered(self.ask(request, send).await?.schedule, "schedule")
+    }
+
+    /// The next times of a schedule; of `spec`, where `request` names no deployment. The namespace is the client's.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `Unavailable`.
+    pub async fn preview_schedule(
+        &self,
+        request: proto::PreviewScheduleRequest,
+    ) -> Result<Vec<proto::ScheduleFire>, Error> {
+        let namespace = self.options().namespace.clone();
+        let request = proto::PreviewScheduleRequest { namespace, ..request };
+        let send = async |channel, request| Schedules::new(channel).preview_schedule(request).await;
+        Ok(self.ask(request, send).await?.fires)
+    }
+
+    /// Makes the runs of a past range of times, or tells what it would make. Repeating it makes none twice. The namespace
+    /// is the client's.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `FailedPrecondition` (the range has another number of times), `Unavailable`.
+    pub async fn backfill_schedule(
+        &self,
+        request: proto::BackfillScheduleRequest,
+    ) -> Result<proto::BackfillScheduleResponse, Error> {
+        let namespace = self.options().namespace.clone();
+        let request = proto::BackfillScheduleRequest { namespace, ..request };
+        let send = async |channel, request| Schedules::new(channel).backfill_schedule(request).await;
+        self.ask(request, send).await
+    }
+}
