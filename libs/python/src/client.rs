@@ -80,7 +80,8 @@ impl Client {
     /// Makes a deployment, or has one that is there say this. `template` has what its runs have in common; the result is
     /// `(version, created)`.
     #[pyo3(signature = (name, template, *, description, entrypoint, parameters, parameter_schema,
-        enforce_parameter_schema, max_concurrent_runs, on_collision, version_label))]
+        enforce_parameter_schema, max_concurrent_runs, on_collision, version_label, work_pool="", source=None,
+        command=vec![], job_variables=""))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn deploy(
         &self,
@@ -94,6 +95,10 @@ impl Client {
         max_concurrent_runs: Option<u32>,
         on_collision: &str,
         version_label: String,
+        work_pool: &str,
+        source: Option<(String, BTreeMap<String, String>)>,
+        command: Vec<String>,
+        job_variables: &str,
     ) -> Op {
         let run = &template.0;
         let queue = match &run.placement {
@@ -118,7 +123,10 @@ impl Client {
             on_collision: max_concurrent_runs.and(policy).unwrap_or_default().into(),
             policies: run.policies.clone(),
             version_label,
-            ..proto::DeploymentSpec::default()
+            work_pool: work_pool.to_owned(),
+            source: source.map(|(kind, fields)| source_of(&kind, fields)),
+            command,
+            job_variables: job_variables.to_owned(),
         };
         let core = self.core.clone();
         Op::start(
@@ -448,4 +456,27 @@ impl Client {
 fn span(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|error| PyValueError::new_err(format!("{name}={seconds} is no number of seconds: {error}")))
+}
+
+/// Where code comes from, as Python says it: the kind, and its fields by their names.
+fn source_of(kind: &str, mut fields: BTreeMap<String, String>) -> proto::Source {
+    use proto::source::Source;
+
+    let mut take = |name: &str| fields.remove(name).unwrap_or_default();
+    let source = match kind {
+        "git" => Source::Git(proto::GitSource {
+            url: take("url"),
+            r#ref: take("ref"),
+            directory: take("directory"),
+            token_secret: take("token_secret"),
+        }),
+        "archive" => Source::Archive(proto::ArchiveSource {
+            url: take("url"),
+            sha256: take("sha256"),
+            directory: take("directory"),
+        }),
+        "image" => Source::Image(take("image")),
+        _ => Source::Path(take("path")),
+    };
+    proto::Source { source: Some(source) }
 }

@@ -38,7 +38,7 @@ impl NewRun {
         max_crashes=None, detached=false, detached_on_failure=None, detached_on_crash=None, labels=BTreeMap::new(),
         inherit_labels=false, deployment="", expires_at=None, cache_key="", cache_expiration=None,
         concurrency_limits=vec![], fairness_key="", required_labels=BTreeMap::new(), sticky=false,
-        refresh_cache=false))]
+        refresh_cache=false, job_variables=""))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         kind: &str,
@@ -77,6 +77,7 @@ impl NewRun {
         required_labels: BTreeMap<String, String>,
         sticky: bool,
         refresh_cache: bool,
+        job_variables: &str,
     ) -> PyResult<Self> {
         let delays =
             delays.into_iter().map(|delay| duration("a retry delay", delay)).collect::<PyResult<_>>()?;
@@ -116,6 +117,7 @@ impl NewRun {
             deployment: deployment.into(),
             cache_key: cache_key.into(),
             refresh_cache: refresh_cache && !cache_key.is_empty(),
+            job_variables: job_variables.into(),
             cache_expires_after: cache_expiration.map(|age| duration("cache_expiration", age)).transpose()?,
             concurrency_limits,
             fairness_key: fairness_key.into(),

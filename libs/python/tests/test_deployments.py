@@ -17,7 +17,7 @@ import deployed
 from conftest import PATIENCE, Processes, until
 from tidegate import InvalidArgument, NotFound, RunFailed, WaitTimeout, _schema, flow, tags, task
 from tidegate._connection import block, client
-from tidegate.deployments import DeploymentCall, run_deployment, run_deployments
+from tidegate.deployments import DeploymentCall, GitSource, run_deployment, run_deployments
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -176,3 +176,25 @@ def test_a_parent_that_is_killed_starts_no_child_again(processes: Processes, que
     assert (len(page), token) == (200, "")
     executed = Counter(lines_of(path))
     assert executed.keys() == set(names)
+
+
+def test_what_the_workers_of_a_pool_start_is_told_the_server(queue: str) -> None:
+    with pytest.raises(NotFound, match="no work pool `no-such-pool`"):
+        deployed.jot.deploy(
+            queue,
+            work_pool="no-such-pool",
+            source=GitSource("https://example.org/etl", ref="v1"),
+            job_variables={"env": {"A": "1"}},
+        )
+    for wrong, told in [
+        ({"source": "/srv/etl"}, "work_pool="),
+        ({"work_pool": "p", "command": "make report"}, "as a list"),
+        ({"work_pool": "p", "job_variables": {"a": object()}}, "no JSON object"),
+        ({"work_pool": "p", "source": 7}, "GitSource"),
+        ({"work_pool": "p", "command": ["make"], "entrypoint": "a:b"}, "command"),
+    ]:
+        with pytest.raises(InvalidArgument, match=told):
+            deployed.jot.deploy(queue, **wrong)
+    name = deploy(deployed.jot, queue)
+    with pytest.raises(InvalidArgument, match="job_variables"):
+        run_deployment(name, {"path": "p", "name": "n"}, job_variables={"env": {}}, timeout=0)

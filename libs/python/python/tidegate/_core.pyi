@@ -53,6 +53,7 @@ class NewRun:
         required_labels: dict[str, str] = ...,
         sticky: bool = False,
         refresh_cache: bool = False,
+        job_variables: str = "",
     ) -> None: ...
 
 class Run:
@@ -103,6 +104,10 @@ class Client:
         max_concurrent_runs: Optional[int],
         on_collision: str,
         version_label: str,
+        work_pool: str = "",
+        source: Optional[tuple[str, dict[str, str]]] = None,
+        command: list[str] = ...,
+        job_variables: str = "",
     ) -> Op: ...
     def get_deployment(self, name: str) -> Op: ...
     def get_run(self, run_id: str) -> Op: ...

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -29,6 +30,65 @@ if TYPE_CHECKING:
 _MAX_BATCH = 1_000
 #: What becomes of a run that finds no slot of its deployment.
 _COLLISIONS = ("wait", "skip", "cancel_oldest", "cancel_newest")
+
+
+@dataclass(frozen=True)
+class PathSource:
+    """Code that is in a directory of the worker's machine or image."""
+
+    #: An absolute path.
+    path: str
+
+    def _told(self) -> tuple[str, dict[str, str]]:
+        return "path", {"path": self.path}
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """Code in a Git repository."""
+
+    #: What ``git clone`` takes. No passwords: people see it.
+    url: str
+    #: A branch, a tag or a commit. Default: the default branch.
+    ref: str = ""
+    #: The directory in it from which the entrypoint is looked for.
+    directory: str = ""
+    #: The name of a secret of the worker that has a token for ``https`` urls.
+    token_secret: str = ""
+
+    def _told(self) -> tuple[str, dict[str, str]]:
+        fields = {"url": self.url, "ref": self.ref, "directory": self.directory, "token_secret": self.token_secret}
+        return "git", fields
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """Code in an archive: ``.tar``, ``.tar.gz`` or ``.zip``."""
+
+    #: ``s3://bucket/key``, ``gs://…``, ``az://…``, ``https://…``, ``file:///…``.
+    url: str
+    #: SHA-256 of its bytes, in hexadecimal. Default: not checked.
+    sha256: str = ""
+    #: The directory in it from which the entrypoint is looked for.
+    directory: str = ""
+
+    def _told(self) -> tuple[str, dict[str, str]]:
+        return "archive", {"url": self.url, "sha256": self.sha256, "directory": self.directory}
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Code in the working directory of an image, for pools of containers."""
+
+    #: The image.
+    image: str
+
+    def _told(self) -> tuple[str, dict[str, str]]:
+        return "image", {"image": self.image}
+
+
+#: Where the code of a deployment comes from.
+Source = Union[PathSource, GitSource, ArchiveSource, ImageSource]
 
 
 @dataclass(frozen=True)
@@ -63,6 +123,8 @@ class DeploymentCall:
     run_name: str = ""
     #: The queue that delivers it, instead of the deployment's.
     queue: Optional[str] = None
+    #: Job variables over those of the deployment, which has a work pool.
+    job_variables: Optional[Mapping[str, Any]] = None
 
     def _new_run(self) -> _core.NewRun:
         if not isinstance(self.name, str) or "/" not in self.name.strip("/"):
@@ -85,6 +147,7 @@ class DeploymentCall:
             key=self.idempotency_key,
             due_at=self.scheduled_time.timestamp() if self.scheduled_time is not None else None,
             deployment=self.name,
+            job_variables=_variables(self.job_variables, f"the job variables of a run of `{self.name}`"),
         )
 
 
@@ -100,6 +163,7 @@ def run_deployment(
     run_name: str = "",
     flow_run_name: str = "",
     queue: Optional[str] = None,
+    job_variables: Optional[Mapping[str, Any]] = None,
 ) -> Any:
     """Starts a run of the deployment `name` and waits for its end; gives its :class:`RunHandle`, however it ended.
 
@@ -118,6 +182,7 @@ def run_deployment(
     :param scheduled_time: it does not start before.
     :param run_name: what people call it. `flow_run_name` is the same.
     :param queue: the queue that delivers it, instead of the deployment's.
+    :param job_variables: for a deployment with a work pool: what its workers start it with, over what the deployment says.
     """
     if run_name and flow_run_name:
         raise InvalidArgument("run_name and flow_run_name are the same: give one of them")
@@ -130,6 +195,7 @@ def run_deployment(
         scheduled_time=scheduled_time,
         run_name=run_name or flow_run_name,
         queue=queue,
+        job_variables=job_variables,
     )
     return dual(_first(_start([call], timeout)))
 
@@ -201,6 +267,10 @@ def deploy(
     concurrency_limit: Optional[int] = None,
     on_collision: str = "wait",
     version: str = "",
+    work_pool: str = "",
+    source: Union[Source, str, None] = None,
+    command: Sequence[str] = (),
+    job_variables: Optional[Mapping[str, Any]] = None,
 ) -> Any:
     """Makes the deployment ``flow/name``, or has one that is there say this; see :meth:`Flow.deploy`."""
     from . import _schema
@@ -219,6 +289,14 @@ def deploy(
         )
     if on_collision not in _COLLISIONS:
         raise InvalidArgument(f"on_collision={on_collision!r}: it is one of {', '.join(_COLLISIONS)}")
+    if isinstance(command, str):
+        raise InvalidArgument(
+            f"command={command!r}: give the program and its arguments as a list, such as ['python', 'etl.py']"
+        )
+    if not work_pool and (source is not None or command or job_variables):
+        raise InvalidArgument(
+            "source, command and job_variables are for the workers of a work pool: name one with work_pool="
+        )
     options = flow.options
     full_name = f"{flow.name}/{name}"
     what = f"the parameters of the deployment `{full_name}`"
@@ -246,13 +324,17 @@ def deploy(
         full_name,
         template,
         description=options.description or inspect.getdoc(flow.fn) or "" if description is None else description,
-        entrypoint=_entrypoint(flow) if entrypoint is None else entrypoint,
+        entrypoint=("" if command else _entrypoint(flow)) if entrypoint is None else entrypoint,
         parameters=defaults.decode() if parameters else "",
         parameter_schema=_schema.of_parameters(flow._parameters),
         enforce_parameter_schema=enforce_parameter_schema,
         max_concurrent_runs=concurrency_limit,
         on_collision=on_collision,
         version_label=version or options.version,
+        work_pool=work_pool,
+        source=_source(source),
+        command=list(command),
+        job_variables=_variables(job_variables, f"the job variables of the deployment `{full_name}`"),
     )
     return dual(_deployed(full_name, op))
 
@@ -280,6 +362,31 @@ def serve(flow: Function[Any, Any], name: str, options: dict[str, Any]) -> Any:
         return await serve(flow, **options)
 
     return both()
+
+
+def _source(source: Union[Source, str, None]) -> Optional[tuple[str, dict[str, str]]]:
+    """A text is the path of a directory."""
+    if source is None:
+        return None
+    if isinstance(source, str):
+        source = PathSource(source)
+    if not isinstance(source, (PathSource, GitSource, ArchiveSource, ImageSource)):
+        raise InvalidArgument(
+            f"source={source!r}: it is a path, or a PathSource, GitSource, ArchiveSource or ImageSource of tidegate.deployments"
+        )
+    return source._told()
+
+
+def _variables(variables: Optional[Mapping[str, Any]], what: str) -> str:
+    """Job variables as the JSON object that they travel as; empty: none."""
+    if not variables:
+        return ""
+    try:
+        return json.dumps(dict(variables), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"{what} are no JSON object: {error}. Give a dict of texts, numbers, lists and dicts"
+        ) from None
 
 
 def _plain(parameters: dict[str, Any], what: str) -> dict[str, Any]:

@@ -477,6 +477,11 @@ class Flow(Function[P, R_co]):
         :param concurrency_limit: how many of its runs may be held at once, by all workers together.
         :param on_collision: what becomes of a further one: ``"wait"``, ``"skip"``, ``"cancel_oldest"``, ``"cancel_newest"``.
         :param version: what people call this version: a release, a commit.
+        :param work_pool: the pool whose workers start its runs. Default: workers that serve the flow take them.
+        :param source: where a worker of the pool gets the code: a path, or a :class:`~tidegate.deployments.GitSource` or
+            the like. Default: it is there.
+        :param command: a program and its arguments, which the worker starts instead of the flow.
+        :param job_variables: what the workers start its runs with, as the pool's schema has it.
         """
         from . import deployments
 
