@@ -2,18 +2,131 @@
 
 use crate::{
     Client, Error,
+    error::answered,
+    new_run_id,
     proto::{self, work_pool_service_client::WorkPoolServiceClient as WorkPools},
 };
 
 impl Client {
-    /// A pool, what waits for it and is held, and its workers.
+    /// Makes a work pool; one that is there gets this specification where `update_if_exists` says so. True: it is new.
     ///
     /// # Errors
-    /// `NotFound`, whose message has names like it; `InvalidArgument`, `Unavailable`.
+    /// `InvalidArgument`, `AlreadyExists`, `FailedPrecondition`, `Unavailable`.
+    pub async fn create_work_pool(
+        &self,
+        name: &str,
+        spec: proto::WorkPoolSpec,
+        update_if_exists: bool,
+    ) -> Result<(proto::WorkPool, bool), Error> {
+        let request = proto::CreateWorkPoolRequest {
+            namespace: self.options().namespace.clone(),
+            name: name.to_owned(),
+            spec: Some(spec),
+            update_if_exists,
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).create_work_pool(request).await;
+        let made = self.ask(request, send).await?;
+        Ok((answered(made.work_pool, "work_pool")?, made.created))
+    }
+
+    /// A work pool, what waits for it and is held, and its workers.
+    ///
+    /// # Errors
+    /// `NotFound`, with names like it; `Unavailable`.
     pub async fn get_work_pool(&self, name: &str) -> Result<proto::GetWorkPoolResponse, Error> {
         let request =
             proto::GetWorkPoolRequest { namespace: self.options().namespace.clone(), name: name.to_owned() };
-        let send = async |channel, request| WorkPools::new(channel).get_work_pool(request).await;
-        self.ask(request, send).await
+        self.ask(request, async |channel, request| WorkPools::new(channel).get_work_pool(request).await).await
+    }
+
+    /// All work pools, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn work_pools(&self) -> Result<Vec<proto::WorkPool>, Error> {
+        let (mut pools, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = proto::ListWorkPoolsRequest {
+                namespace: self.options().namespace.clone(),
+                page_size: 0,
+                page_token,
+            };
+            let send = async |channel, request| WorkPools::new(channel).list_work_pools(request).await;
+            let page = self.ask(request, send).await?;
+            pools.extend(page.work_pools);
+            if page.next_page_token.is_empty() {
+                return Ok(pools);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// Changes the fields of a work pool's specification that `paths` name.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NotFound`, `Unavailable`.
+    pub async fn update_work_pool(
+        &self,
+        name: &str,
+        spec: proto::WorkPoolSpec,
+        paths: Vec<String>,
+    ) -> Result<proto::WorkPool, Error> {
+        let request = proto::UpdateWorkPoolRequest {
+            namespace: self.options().namespace.clone(),
+            name: name.to_owned(),
+            spec: Some(spec),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            etag: String::new(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).update_work_pool(request).await;
+        answered(self.ask(request, send).await?.work_pool, "work_pool")
+    }
+
+    /// Takes a work pool away; with `allow_missing` also where there is none.
+    ///
+    /// # Errors
+    /// `NotFound`, `FailedPrecondition` where deployments name it, `Unavailable`.
+    pub async fn delete_work_pool(&self, name: &str, allow_missing: bool) -> Result<(), Error> {
+        let request = proto::DeleteWorkPoolRequest {
+            namespace: self.options().namespace.clone(),
+            name: name.to_owned(),
+            etag: String::new(),
+            allow_missing,
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).delete_work_pool(request).await;
+        self.ask(request, send).await?;
+        Ok(())
+    }
+
+    /// Has no run of a work pool start any more. What is held goes on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn pause_work_pool(&self, name: &str, reason: &str) -> Result<proto::WorkPool, Error> {
+        let request = proto::PauseWorkPoolRequest {
+            namespace: self.options().namespace.clone(),
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).pause_work_pool(request).await;
+        answered(self.ask(request, send).await?.work_pool, "work_pool")
+    }
+
+    /// Has the runs of a work pool start again.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn resume_work_pool(&self, name: &str) -> Result<proto::WorkPool, Error> {
+        let request = proto::ResumeWorkPoolRequest {
+            namespace: self.options().namespace.clone(),
+            name: name.to_owned(),
+            request_id: new_run_id(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).resume_work_pool(request).await;
+        answered(self.ask(request, send).await?.work_pool, "work_pool")
     }
 }

@@ -22,6 +22,8 @@ pub enum Command {
     Concurrency(ConcurrencyArgs),
     /// List, show, pause and resume queues, and bound how many of their runs are held
     Queue(QueueArgs),
+    /// List, show, make, change, pause and resume work pools
+    Pool(PoolArgs),
     /// List and show what runs have to show: texts, tables, links, images, progress
     Artifact(ArtifactArgs),
     /// List, set, show and delete named values that runs share
@@ -311,6 +313,109 @@ pub struct WorkerArgs {
 pub enum WorkerCommand {
     /// Take runs of a work pool and start them, until SIGTERM or Ctrl-C
     Start(Box<tidegate_worker::Options>),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such work pool; 69 no server answers."
+)]
+pub struct PoolArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: PoolCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PoolCommand {
+    /// List work pools
+    Ls,
+    /// Show one work pool: how much waits and is held, and how many workers it has
+    Get {
+        /// The pool's name
+        name: String,
+    },
+    /// Make a work pool
+    Create {
+        /// The pool's name
+        name: String,
+        /// What its workers start
+        #[arg(long, value_enum, default_value = "process")]
+        r#type: PoolType,
+        /// One that is there gets this specification
+        #[arg(long)]
+        update_if_exists: bool,
+        #[command(flatten)]
+        spec: PoolSpecArgs,
+    },
+    /// Change what is told about a work pool; what is not named stays
+    Update {
+        /// The pool's name
+        name: String,
+        /// As many as workers have slots for
+        #[arg(long, conflicts_with = "slots")]
+        no_limit: bool,
+        #[command(flatten)]
+        spec: PoolSpecArgs,
+    },
+    /// Have no run of a work pool start any more; what runs goes on
+    Pause {
+        /// The pool's name
+        name: String,
+        /// Why, for those who ask what a run waits for
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Have the runs of a work pool start again
+    Resume {
+        /// The pool's name
+        name: String,
+    },
+    /// Take a work pool away that no deployment names
+    Delete {
+        /// The pool's name
+        name: String,
+        /// That there is none is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct PoolSpecArgs {
+    /// What it is for
+    #[arg(long)]
+    pub description: Option<String>,
+    /// A queue of it; the first named is served first. None: one of the pool's own name
+    #[arg(long = "queue", value_name = "QUEUE")]
+    pub queues: Vec<String>,
+    /// How many runs it may hold at once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub slots: Option<u32>,
+    /// Job variables of all its runs: a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub job_variables: Option<String>,
+    /// A file with a JSON Schema of the job variables. Default: that of the type
+    #[arg(long, value_name = "FILE")]
+    pub job_variable_schema: Option<std::path::PathBuf>,
+    /// A file with how a job is described to what starts it: a JSON object with `{{ variable }}` in it
+    #[arg(long, value_name = "FILE")]
+    pub job_template: Option<std::path::PathBuf>,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolType {
+    /// Processes on the worker's machine
+    Process,
+    /// Containers of a Docker engine
+    Docker,
+    /// Jobs of a Kubernetes cluster
+    Kubernetes,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate artifact …`,
+//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate pool …`, `tidegate artifact …`,
 //! `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the answer; `tidegate dev` is
 //! all four services in one process; `tidegate server NAME` is one of them, and `tidegate worker start` a worker of a
 //! pool. Nothing here can do what a client could not.
@@ -14,6 +14,7 @@ mod deployment;
 mod dev;
 mod fault;
 mod output;
+mod pool;
 mod queue;
 mod run;
 mod server;
@@ -41,6 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Deployment(args) => deployment::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Queue(args) => queue::main(args),
+        args::Command::Pool(args) => pool::main(args),
         args::Command::Artifact(args) => artifact::main(args),
         args::Command::Variable(args) => variable::main(args),
         args::Command::Bulk(args) => bulk::main(args),

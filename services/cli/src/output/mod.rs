@@ -8,6 +8,7 @@ mod deployment;
 mod detail;
 mod explanation;
 mod json;
+mod pool;
 mod queue;
 mod table;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use deployment::{deployment_detail, deployment_json, deployment_table, versi
 pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};
+pub use pool::{pool_detail, pool_detail_json, pool_json, pool_table};
 pub use queue::{queue_detail, queue_detail_json, queue_json, queue_table};
 pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};

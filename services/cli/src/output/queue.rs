@@ -28,7 +28,7 @@ pub fn queue_table(queues: &[Queue]) -> String {
     table.text()
 }
 
-fn pause_text(pause: &QueuePause) -> String {
+pub(super) fn pause_text(pause: &QueuePause) -> String {
     let mut text = time_text(pause.paused_at);
     for (word, value) in [(" by ", &pause.paused_by), (": ", &pause.reason)] {
         if !value.is_empty() {
