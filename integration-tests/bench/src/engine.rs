@@ -7,7 +7,9 @@ use tidegate_engine::{
     Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Operation, Options, QueueDepth,
     QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, limits};
+use tidegate_model::{
+    Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, WorkPoolName, limits,
+};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::RunStore;
 use tokio::task::JoinSet;
@@ -126,6 +128,7 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
         is_child_call: false,
         parent_epoch: None,
         actor: None,
+        job: None,
         deploy: None,
     };
     (0..n_runs).map(create).collect()
@@ -186,6 +189,22 @@ impl Dispatch for Nowhere {
 
     async fn queue_resumed(&self, _namespace: &Namespace, _queue: &QueueName) -> Result<(), DispatchError> {
         Ok(())
+    }
+
+    async fn work_pool_resumed(
+        &self,
+        _namespace: &Namespace,
+        _work_pool: &WorkPoolName,
+    ) -> Result<(), DispatchError> {
+        Ok(())
+    }
+
+    async fn count_pool_workers(
+        &self,
+        _namespace: &Namespace,
+        _work_pool: &WorkPoolName,
+    ) -> Result<u32, DispatchError> {
+        Ok(0)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

@@ -20,6 +20,7 @@ mod limits;
 mod lost_redis;
 mod ordered;
 mod payloads;
+mod pools;
 mod queues;
 mod rates;
 mod raw_worker;

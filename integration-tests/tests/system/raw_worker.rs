@@ -26,23 +26,25 @@ pub(crate) struct RawWorker {
 impl RawWorker {
     /// A worker of one task in one queue.
     pub(crate) async fn connect(address: &str, worker_id: &str, queue: &str, task: &str) -> Self {
+        let functions = vec![Function { kind: RunKind::Task.into(), name: task.to_owned() }];
+        let queues = vec![queue.to_owned()];
+        let hello = Hello { worker_id: worker_id.to_owned(), queues, functions, ..Default::default() };
+        Self::open(address, hello).await
+    }
+
+    /// A worker that says this of itself.
+    pub(crate) async fn open(address: &str, hello: Hello) -> Self {
         let mut service = WorkerServiceClient::connect(address.to_owned()).await.unwrap();
         let (requests, receiver) = mpsc::channel(8);
-        let hello = Hello {
-            protocol_version: 1,
-            worker_id: worker_id.to_owned(),
-            queues: vec![queue.to_owned()],
-            functions: vec![Function { kind: RunKind::Task.into(), name: task.to_owned() }],
-            ..Default::default()
-        };
+        let hello = Hello { protocol_version: 1, ..hello };
         send(&requests, work_request::Message::Hello(hello)).await;
         let responses = service.work(ReceiverStream::new(receiver)).await.unwrap().into_inner();
         Self { requests, responses }
     }
 
-    /// Offers a slot and waits for a run.
+    /// Offers a slot of each kind and waits for a run.
     pub(crate) async fn assignment(&mut self) -> Assign {
-        send(&self.requests, work_request::Message::Credits(Credits { tasks: 1, flows: 0 })).await;
+        send(&self.requests, work_request::Message::Credits(Credits { tasks: 1, flows: 1 })).await;
         loop {
             if let work_response::Message::Assignments(mut assignments) = self.next().await {
                 return assignments.assigns.remove(0);

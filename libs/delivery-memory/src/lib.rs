@@ -15,7 +15,8 @@ use std::{
 use async_trait::async_trait;
 use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    QueueDepth, QueueId, ReadyHint, Requirements, Serving, Standing, Stop, Taken, Takers, Want, hint_channel,
+    Pausable, PoolId, QueueDepth, QueueId, ReadyHint, Requirements, Serving, Standing, Stop, Taken, Takers,
+    Want, hint_channel,
 };
 use tidegate_model::{Clock, Namespace, QueueName, Timestamp};
 use tokio::{sync::broadcast, time::Instant};
@@ -183,9 +184,9 @@ impl Delivery for MemoryDelivery {
         Ok(())
     }
 
-    async fn resumed(&self, queue: &QueueId) -> Result<(), Error> {
+    async fn resumed(&self, what: &Pausable) -> Result<(), Error> {
         // No listener is no error.
-        let _ = self.hints.send(Hint::Resumed(queue.clone()));
+        let _ = self.hints.send(Hint::Resumed(what.clone()));
         Ok(())
     }
 
@@ -228,6 +229,14 @@ impl Delivery for MemoryDelivery {
         let announced = state.servings.values().filter(|(_, until)| *until > now);
         let serving = announced.flat_map(|(servings, _)| servings);
         Ok(serving.filter(|serving| serving.serves_queue(queue)).map(|serving| serving.capacity).sum())
+    }
+
+    async fn pool_capacity(&self, pool: &PoolId) -> Result<Capacity, Error> {
+        let state = self.state();
+        let now = Instant::now();
+        let announced = state.servings.values().filter(|(_, until)| *until > now);
+        let serving = announced.flat_map(|(servings, _)| servings);
+        Ok(serving.filter(|serving| serving.serves_pool(pool)).map(|serving| serving.capacity).sum())
     }
 
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {

@@ -7,14 +7,15 @@
 //!             a line for each queue, each function, and each label: key=value }…
 //! message   'r' { length u16, queue, due_at i64 µs }…
 //!           'c' queue                          (it is not paused any more)
+//!           'p' namespace / work pool          (the same)
 //!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
 //! ```
 
 use std::time::Duration;
 
 use tidegate_delivery::{
-    Capacity, EntryId, Function, Held, Hint, Lease, QueueId, ReadyHint, Requirements, Serving, Stop,
-    label_line,
+    Capacity, EntryId, Function, Held, Hint, Lease, Pausable, PoolId, QueueId, ReadyHint, Requirements,
+    Serving, Stop, label_line,
 };
 use tidegate_model::{Epoch, RunId, Timestamp};
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 const READY: u8 = b'r';
 const STOP: u8 = b's';
 const RESUMED: u8 = b'c';
+const POOL_RESUMED: u8 = b'p';
 const NO_GRACE: u64 = u64::MAX;
 
 pub(crate) fn run_id(bytes: &[u8]) -> Option<RunId> {
@@ -120,10 +122,19 @@ pub(crate) fn encode_ready<'a>(hints: impl Iterator<Item = (&'a QueueId, Timesta
     message
 }
 
-pub(crate) fn encode_resumed(queue: &QueueId) -> Vec<u8> {
-    let mut message = vec![RESUMED];
-    message.extend(queue.to_string().as_bytes());
+pub(crate) fn encode_resumed(what: &Pausable) -> Vec<u8> {
+    let (kind, text) = match what {
+        Pausable::Queue(queue) => (RESUMED, queue.to_string()),
+        Pausable::Pool(PoolId { namespace, work_pool }) => (POOL_RESUMED, format!("{namespace}/{work_pool}")),
+    };
+    let mut message = vec![kind];
+    message.extend(text.as_bytes());
     message
+}
+
+fn pool(text: &str) -> Option<PoolId> {
+    let (namespace, work_pool) = text.split_once('/')?;
+    Some(PoolId { namespace: namespace.parse().ok()?, work_pool: work_pool.parse().ok()? })
 }
 
 pub(crate) fn encode_stop(stops: &[Stop]) -> Vec<u8> {
@@ -159,7 +170,8 @@ pub(crate) fn decode(message: &[u8]) -> Option<Hint> {
             }
             Some(Hint::Stop(stops))
         }
-        RESUMED => Some(Hint::Resumed(queue(std::str::from_utf8(rest).ok()?)?)),
+        RESUMED => Some(Hint::Resumed(Pausable::Queue(queue(std::str::from_utf8(rest).ok()?)?))),
+        POOL_RESUMED => Some(Hint::Resumed(Pausable::Pool(pool(std::str::from_utf8(rest).ok()?)?))),
         _ => None,
     }
 }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use redis::{Client, Pipeline, ScriptInvocation};
 use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    QueueDepth, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Turns, Want, hint_channel,
-    label_line,
+    Pausable, PoolId, QueueDepth, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Turns, Want,
+    hint_channel, label_line,
 };
 use tidegate_model::{Epoch, FairnessKey, Namespace, QueueName, RunId, Timestamp};
 use tokio::{sync::broadcast, task::JoinSet};
@@ -370,10 +370,10 @@ impl Delivery for RedisDelivery {
         self.connection.run("tell holders to stop", None, &pipeline).await
     }
 
-    async fn resumed(&self, queue: &QueueId) -> Result<(), Error> {
+    async fn resumed(&self, what: &Pausable) -> Result<(), Error> {
         let mut pipeline = Pipeline::new();
-        pipeline.publish(self.keys.hints(), codec::encode_resumed(queue)).ignore();
-        self.connection.run("tell that a queue is resumed", None, &pipeline).await
+        pipeline.publish(self.keys.hints(), codec::encode_resumed(what)).ignore();
+        self.connection.run("tell what is resumed", None, &pipeline).await
     }
 
     fn hints(&self) -> Hints {
@@ -453,6 +453,12 @@ impl Delivery for RedisDelivery {
     async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error> {
         let servings = self.servings().await?;
         let serving = servings.iter().filter(|serving| serving.serves_queue(queue));
+        Ok(serving.map(|serving| serving.capacity).sum())
+    }
+
+    async fn pool_capacity(&self, pool: &PoolId) -> Result<Capacity, Error> {
+        let servings = self.servings().await?;
+        let serving = servings.iter().filter(|serving| serving.serves_pool(pool));
         Ok(serving.map(|serving| serving.capacity).sum())
     }
 

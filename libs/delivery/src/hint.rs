@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use tidegate_model::{Epoch, RunId, Timestamp};
+use tidegate_model::{Epoch, Namespace, RunId, Timestamp, WorkPoolName};
 use tokio::sync::broadcast;
 
 use crate::QueueId;
@@ -15,10 +15,37 @@ pub enum Hint {
     Ready(Vec<ReadyHint>),
     /// The holders of these runs are to stop them.
     Stop(Vec<Stop>),
-    /// The queue is not paused any more.
-    Resumed(QueueId),
+    /// It is not paused any more.
+    Resumed(Pausable),
     /// Hints may have been lost: look everywhere.
     Missed,
+}
+
+/// What can be paused, so that nothing is taken from it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pausable {
+    /// A queue.
+    Queue(QueueId),
+    /// The runs of a work pool, in all of its queues.
+    Pool(PoolId),
+}
+
+/// A work pool of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The pool.
+    pub work_pool: WorkPoolName,
+}
+
+impl fmt::Display for Pausable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(f, "queue {queue}"),
+            Self::Pool(PoolId { namespace, work_pool }) => write!(f, "work pool {namespace}/{work_pool}"),
+        }
+    }
 }
 
 /// A queue has got entries.

@@ -26,7 +26,7 @@ mod standing;
 
 pub use entry::{Entry, EntryId, Function, QueueId, Taken, UnknownFunction, Want};
 pub use error::Error;
-pub use hint::{HINT_BACKLOG, Hint, Hints, ReadyHint, Stop, hint_channel};
+pub use hint::{HINT_BACKLOG, Hint, Hints, Pausable, PoolId, ReadyHint, Stop, hint_channel};
 pub use lease::{Generation, Held, Lease, LeaseQuestion};
 pub use port::{Delivery, QueueDepth};
 pub use requirements::{Labels, Requirements, line as label_line};

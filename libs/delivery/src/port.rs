@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use tidegate_model::{Namespace, QueueName, Timestamp};
 
 use crate::{
-    Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, QueueId,
-    Requirements, Serving, Standing, Stop, Taken, Takers, Want,
+    Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, Pausable,
+    PoolId, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Want,
 };
 
 /// Where deliveries are kept.
@@ -79,8 +79,8 @@ pub trait Delivery: Send + Sync + 'static {
     /// Tells all replicas, this one too, to stop runs.
     async fn stop(&self, stops: &[Stop]) -> Result<(), Error>;
 
-    /// Tells all replicas, this one too, that a queue is not paused any more.
-    async fn resumed(&self, queue: &QueueId) -> Result<(), Error>;
+    /// Tells all replicas, this one too, that a queue or a work pool is not paused any more.
+    async fn resumed(&self, what: &Pausable) -> Result<(), Error>;
 
     /// Listens to hints from now on.
     fn hints(&self) -> Hints;
@@ -104,6 +104,9 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// The workers of all replicas that serve the queue, whatever they take from it, as announced last.
     async fn queue_capacity(&self, queue: &QueueId) -> Result<Capacity, Error>;
+
+    /// The workers of a work pool, of all replicas, as announced last.
+    async fn pool_capacity(&self, pool: &PoolId) -> Result<Capacity, Error>;
 
     /// How much waits in one queue.
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error>;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_model::{Timestamp, WorkerId};
 
-use crate::{Function, Labels, QueueId, Requirements};
+use crate::{Function, Labels, PoolId, QueueId, Requirements};
 
 /// Where a run stands in delivery, for people: it may have moved on when they read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,13 @@ impl Serving {
     /// True where these workers take runs from the queue.
     pub fn serves_queue(&self, queue: &QueueId) -> bool {
         self.queues.binary_search(queue).is_ok()
+    }
+
+    /// True where these workers are of the pool.
+    pub fn serves_pool(&self, pool: &PoolId) -> bool {
+        let is_of = |queue: &QueueId| queue.namespace == pool.namespace;
+        self.queues.first().is_some_and(is_of)
+            && self.functions.contains(&Function::Pool(pool.work_pool.clone()))
     }
 
     /// True where these workers take runs of the function from the queue that require no labels.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tidegate_engine::{
     DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{Namespace, QueueName, Timestamp};
+use tidegate_model::{Namespace, QueueName, Timestamp, WorkPoolName};
 use tidegate_orchestration::{Placement, Run};
 use tidegate_proto::internal::{
     self, delivery_service_client::DeliveryServiceClient, describe_delivery_response,
@@ -146,6 +146,31 @@ impl Dispatch for GrpcDispatch {
         Ok(())
     }
 
+    async fn work_pool_resumed(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<(), DispatchError> {
+        let request = with_deadline(internal::ResumeWorkPoolRequest {
+            namespace: namespace.to_string(),
+            work_pool: work_pool.to_string(),
+        });
+        self.client.clone().resume_work_pool(request).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn count_pool_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<u32, DispatchError> {
+        let request = with_deadline(internal::DescribeWorkPoolRequest {
+            namespace: namespace.to_string(),
+            work_pool: work_pool.to_string(),
+        });
+        Ok(self.client.clone().describe_work_pool(request).await.map_err(failed)?.into_inner().n_workers)
+    }
+
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {
         let request = with_deadline(internal::GetGenerationRequest {});
         let answer = self.client.clone().get_generation(request).await.map_err(failed)?.into_inner();
@@ -171,7 +196,7 @@ fn delivery(run: &Run) -> Option<internal::Delivery> {
         fairness_key: run.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
         required_worker_labels: run.required_labels.clone(),
         preferred_worker: run.preferred_worker.as_ref().map(ToString::to_string).unwrap_or_default(),
-        work_pool: String::new(),
+        work_pool: run.work_pool.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
 }
 
@@ -191,7 +216,7 @@ fn cancelled_run(order: &StopOrder) -> internal::CancelledRun {
         name: order.name.to_string(),
         fairness_key: order.fairness_key.as_ref().map(ToString::to_string).unwrap_or_default(),
         required_worker_labels: order.required_labels.clone(),
-        work_pool: String::new(),
+        work_pool: order.work_pool.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

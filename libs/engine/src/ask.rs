@@ -1,6 +1,6 @@
 //! What people ask of one run: who, why, and by which id a repeat is known.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use tidegate_model::{Namespace, Payload, RunId, Timestamp};
 use tidegate_orchestration::{Event, Phase, Rejection, Run};
@@ -101,6 +101,37 @@ fn key_name(operation: &Operation) -> Option<KeyName> {
         Operation::Claim { .. } | Operation::Report { .. } | Operation::Cancel { .. } => return None,
     };
     Some((format!("{verb}:{}", ask.run_id), ask.request_id?.to_string()))
+}
+
+/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
+const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
+
+/// By which id a change of something that is no run is known when it comes again, and for how long. One without an id is
+/// known by one of ours: where nobody knows what became of its commit it is tried again, and is to find that it was made.
+pub(crate) struct RequestKey {
+    /// Of the caller or of ours.
+    id: RunId,
+    scope: String,
+    kept: Duration,
+    /// The caller gave no id: what is found under ours is this very call.
+    pub is_own: bool,
+}
+
+impl RequestKey {
+    /// `scope` names what is done to what: `queue/pause:name`.
+    pub fn of(request_id: Option<RunId>, scope: String, options: &Options) -> Self {
+        let (id, kept) = match request_id {
+            Some(id) => (id, options.key_retention),
+            None => (RunId::new(), OWN_ID_RETENTION),
+        };
+        Self { id, scope, kept, is_own: request_id.is_none() }
+    }
+
+    /// As it is looked for and kept.
+    pub fn reservation(&self, namespace: &Namespace, now: Timestamp) -> [KeyReservation; 1] {
+        let name = (self.scope.clone(), self.id.to_string());
+        [reservation(namespace, self.id, &name, now + self.kept)]
+    }
 }
 
 /// The use of a request's id. It is the run's own, so that it goes when the run is deleted.

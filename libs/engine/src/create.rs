@@ -3,6 +3,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateName, StateType, Step, create};
 use tidegate_store::{CacheEntry, KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
@@ -28,6 +29,8 @@ pub struct Create {
     pub draft: Draft,
     /// What it is called with.
     pub parameters: Option<Payload>,
+    /// What a worker of its work pool is to start, the encoded message `tidegate.v1.Job`; its deployment gives it.
+    pub job: Option<Bytes>,
     /// A hash of the parameters, to tell a repeat from a misuse of the key.
     pub params_hash: [u8; 32],
     /// One key, one run: unique in its [`KeyScope`].
@@ -197,7 +200,12 @@ async fn try_write<'a>(
             continue;
         }
         let enqueued_at = outbound.add(step, now);
-        rows.push(NewRun { run: step.run.clone(), parameters: create.parameters.clone(), enqueued_at });
+        rows.push(NewRun {
+            run: step.run.clone(),
+            parameters: create.parameters.clone(),
+            job: create.job.clone(),
+            enqueued_at,
+        });
     }
     let inserted = if rows.is_empty() { Vec::new() } else { tx.insert_runs(&rows).await? };
     let is_new: HashMap<RunId, bool> = rows.iter().map(|row| row.run.id).zip(inserted).collect();

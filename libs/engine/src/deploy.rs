@@ -6,13 +6,15 @@ use std::{
     fmt::Debug,
 };
 
+use bytes::Bytes;
 use tidegate_model::{DeploymentName, Namespace, Payload};
 use tidegate_orchestration::Draft;
-use tidegate_store::{Deployment, DeploymentKey, RunStore, StoreError};
+use tidegate_store::{Deployment, DeploymentKey, RunStore, StoreError, WorkPool, WorkPoolKey};
 
 use crate::{
     Create, EngineError,
     deployments::{known_names, not_found},
+    work_pools,
 };
 
 /// Deployments of a batch that are not there and for which names like theirs are looked for: it is work that all in the
@@ -21,11 +23,11 @@ const N_SEARCHED: usize = 4;
 
 /// Makes the draft of a run of a deployment. The engine looks into neither specifications nor parameters.
 pub trait Deploy: Debug + Send + Sync {
-    /// What the caller asks for, over what the deployment says as it is now.
+    /// What the caller asks for, over what the deployment and its work pool say as they are now.
     ///
     /// # Errors
     /// `InvalidFields`, where the two together are none, or the parameters do not fit the schema.
-    fn deploy(&self, deployment: &Deployment) -> Result<Deployed, EngineError>;
+    fn deploy(&self, deployment: &Deployment, pool: Option<&WorkPool>) -> Result<Deployed, EngineError>;
 }
 
 /// What a run of a deployment is to be.
@@ -35,6 +37,8 @@ pub struct Deployed {
     pub draft: Draft,
     /// Its parameters, merged over the defaults; `None`: they are what the caller gave.
     pub parameters: Option<Payload>,
+    /// What a worker of its work pool is to start: the encoded message `tidegate.v1.Job`.
+    pub job: Option<Bytes>,
 }
 
 /// A batch of creates whose drafts are whole, and those that cannot be.
@@ -54,12 +58,13 @@ impl<'a> Batch<'a> {
         let found = store.get_deployments(&keys).await?;
         let found: HashMap<DeploymentKey, Deployment> =
             found.into_iter().map(|deployment| (deployment.key.clone(), deployment)).collect();
+        let pools = pools_of(store, found.values()).await?;
         let missing = missing(store, keys.iter().filter(|key| !found.contains_key(*key)).collect()).await?;
         let mut batch = Self { creates: Cow::Owned(creates.to_vec()), refused: HashMap::new() };
         for (idx, create) in batch.creates.to_mut().iter_mut().enumerate() {
             let Some(key) = key(create) else { continue };
             let made = match found.get(&key) {
-                Some(deployment) => make(create, deployment),
+                Some(deployment) => make(create, deployment, &pools),
                 None => missing.get(&key).cloned().map_or(Ok(()), Err),
             };
             if let Err(error) = made {
@@ -76,9 +81,41 @@ fn key(create: &Create) -> Option<DeploymentKey> {
     Some(DeploymentKey { namespace: create.draft.namespace.clone(), name })
 }
 
-fn make(create: &mut Create, deployment: &Deployment) -> Result<(), EngineError> {
+/// The work pools of these deployments, by one statement.
+async fn pools_of(
+    store: &dyn RunStore,
+    deployments: impl Iterator<Item = &Deployment>,
+) -> Result<HashMap<WorkPoolKey, WorkPool>, StoreError> {
+    let keys: BTreeSet<WorkPoolKey> = deployments.filter_map(pool_key).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = store.get_work_pools(&keys.into_iter().collect::<Vec<_>>()).await?;
+    Ok(found.into_iter().map(|pool| (pool.key.clone(), pool)).collect())
+}
+
+fn pool_key(deployment: &Deployment) -> Option<WorkPoolKey> {
+    let name = deployment.work_pool.clone()?;
+    Some(WorkPoolKey { namespace: deployment.key.namespace.clone(), name })
+}
+
+fn make(
+    create: &mut Create,
+    deployment: &Deployment,
+    pools: &HashMap<WorkPoolKey, WorkPool>,
+) -> Result<(), EngineError> {
     let Some(deploy) = &create.deploy else { return Ok(()) };
-    let Deployed { mut draft, parameters } = deploy.deploy(deployment)?;
+    let pool_key = pool_key(deployment);
+    let pool = match &pool_key {
+        Some(key) => Some(pools.get(key).ok_or_else(|| work_pools::not_found(key, &[]))?),
+        None => None,
+    };
+    let Deployed { mut draft, parameters, job } = deploy.deploy(deployment, pool)?;
+    create.job = job;
+    if let Some(key) = pool_key {
+        draft.concurrency_limits.push(key.limit().name);
+        draft.work_pool = Some(key.name);
+    }
     draft.deployment_version = Some(deployment.version);
     // Also where it has no limit: it may get one while the run waits.
     draft.concurrency_limits.push(deployment.key.limit().name);

@@ -1,18 +1,16 @@
 //! Deployments: what people do with them.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use tidegate_model::{DeploymentName, Namespace, RunId, limits};
-use tidegate_store::{Deployment, DeploymentKey, DeploymentVersion, LimitSettings, RunStore, StoreError};
-
-use crate::{
-    Engine, EngineError, ask::reservation, commit::commit, dispatch::Outbound, lane::with_retries, nearest,
-    slots::Freed,
+use tidegate_model::{DeploymentName, Namespace, RunId, WorkPoolName, limits};
+use tidegate_store::{
+    Deployment, DeploymentKey, DeploymentVersion, LimitSettings, RunStore, StoreError, WorkPoolKey,
 };
 
-/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
-const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
+use crate::{
+    Engine, EngineError, ask::RequestKey, commit::commit, dispatch::Outbound, lane::with_retries, nearest,
+    slots::Freed, work_pools,
+};
+
 /// Names that are looked through for those that are like one that is not there: all of them.
 const N_NAMES: usize = limits::MAX_DEPLOYMENTS;
 
@@ -36,6 +34,8 @@ pub struct Spec {
     pub encoded: Bytes,
     /// How many of its runs may be held at once.
     pub limit: Option<LimitSettings>,
+    /// The work pool that it names.
+    pub work_pool: Option<WorkPoolName>,
 }
 
 /// What a deployment becomes, by what it is. An error leaves it as it is.
@@ -57,7 +57,7 @@ impl Engine {
         ask: &DeploymentAsk,
         change: SpecChange<'_>,
     ) -> Result<(Deployment, bool), EngineError> {
-        let request = Request::of(ask, "put", self.inner.options.key_retention);
+        let request = self.deployment_request(ask, "put");
         let (deployment, is_new) =
             with_retries(|| self.try_change_deployment(ask, change, &request)).await??;
         self.hand_out_deployment(&ask.key);
@@ -68,12 +68,12 @@ impl Engine {
         &self,
         ask: &DeploymentAsk,
         change: SpecChange<'_>,
-        request: &Request,
+        request: &RequestKey,
     ) -> Result<Result<(Deployment, bool), EngineError>, StoreError> {
         let (store, now) = (&*self.inner.store, self.inner.clock.now());
         let mut tx = store.begin().await?;
         let before = tx.lock_deployment(&ask.key).await?;
-        let named = [reservation(&ask.key.namespace, request.id, &request.name, now + request.kept)];
+        let named = request.reservation(&ask.key.namespace, now);
         if let Some(before) = &before
             && tx.find_keys(&named, now).await?.iter().any(Option::is_some)
         {
@@ -87,6 +87,12 @@ impl Engine {
         if before.is_none() && tx.count_deployments(&ask.key.namespace, most).await? >= most {
             return Ok(Err(EngineError::TooManyDeployments { most }));
         }
+        if let Some(name) = &spec.work_pool {
+            let pool = WorkPoolKey { namespace: ask.key.namespace.clone(), name: name.clone() };
+            if !tx.keep_work_pool(&pool).await? {
+                return Ok(Err(work_pools::not_found(&pool, &[])));
+            }
+        }
         tx.reserve_keys(&named, now).await?;
         let after = match &before {
             Some(before) if before.spec == spec.encoded => before.clone(),
@@ -95,6 +101,7 @@ impl Engine {
                     key: ask.key.clone(),
                     version: before.as_ref().map_or(0, |before| before.version) + 1,
                     spec: spec.encoded,
+                    work_pool: spec.work_pool,
                     created_at: before.as_ref().map_or(now, |before| before.created_at),
                     updated_at: now,
                 };
@@ -112,7 +119,7 @@ impl Engine {
     /// # Errors
     /// `EtagMismatch`.
     pub async fn delete_deployment(&self, ask: &DeploymentAsk) -> Result<bool, EngineError> {
-        let request = Request::of(ask, "delete", self.inner.options.key_retention);
+        let request = self.deployment_request(ask, "delete");
         let was_there = with_retries(|| self.try_delete_deployment(ask, &request)).await??;
         self.hand_out_deployment(&ask.key);
         Ok(was_there)
@@ -121,12 +128,12 @@ impl Engine {
     async fn try_delete_deployment(
         &self,
         ask: &DeploymentAsk,
-        request: &Request,
+        request: &RequestKey,
     ) -> Result<Result<bool, EngineError>, StoreError> {
         let (store, now) = (&*self.inner.store, self.inner.clock.now());
         let mut tx = store.begin().await?;
         let before = tx.lock_deployment(&ask.key).await?;
-        let named = [reservation(&ask.key.namespace, request.id, &request.name, now + request.kept)];
+        let named = request.reservation(&ask.key.namespace, now);
         if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
             return Ok(Ok(true));
         }
@@ -138,6 +145,11 @@ impl Engine {
         tx.delete_deployment(&ask.key).await?;
         commit(store, tx, &[]).await?;
         Ok(Ok(true))
+    }
+
+    fn deployment_request(&self, ask: &DeploymentAsk, verb: &str) -> RequestKey {
+        let scope = format!("deployment/{verb}:{}", ask.key.name);
+        RequestKey::of(ask.request_id, scope, &self.inner.options)
     }
 
     /// One deployment.
@@ -192,27 +204,6 @@ pub(crate) fn not_found(key: &DeploymentKey, known: &[DeploymentName]) -> Engine
     let nearest = nearest::nearest(key.name.as_str(), known.iter().map(DeploymentName::as_str));
     let nearest = nearest.into_iter().map(str::to_owned).collect();
     EngineError::DeploymentNotFound { name: key.name.to_string(), nearest, is_any: !known.is_empty() }
-}
-
-/// How a request is known when it comes again.
-struct Request {
-    id: RunId,
-    /// Scope and key.
-    name: (String, String),
-    kept: Duration,
-    /// The caller gave no id: what is found under ours is this very call.
-    is_own: bool,
-}
-
-impl Request {
-    fn of(ask: &DeploymentAsk, verb: &str, key_retention: Duration) -> Self {
-        let (id, kept) = match ask.request_id {
-            Some(id) => (id, key_retention),
-            None => (RunId::new(), OWN_ID_RETENTION),
-        };
-        let name = (format!("deployment/{verb}:{}", ask.key.name), id.to_string());
-        Self { id, name, kept, is_own: ask.request_id.is_none() }
-    }
 }
 
 fn check_etag(ask: &DeploymentAsk, before: Option<&Deployment>) -> Result<(), EngineError> {

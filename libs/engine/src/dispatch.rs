@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_model::{
-    Clock, Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp,
+    Clock, Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp, WorkPoolName,
 };
 use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::{LimitKey, RunStore, StoreError};
@@ -48,6 +48,18 @@ pub trait Dispatch: Send + Sync + 'static {
     ) -> Result<Vec<(QueueName, QueueDepth)>, DispatchError>;
     /// Tells all that take runs from a queue that it is not paused any more.
     async fn queue_resumed(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError>;
+    /// Tells all that take runs of a work pool that it is not paused any more.
+    async fn work_pool_resumed(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<(), DispatchError>;
+    /// How many live workers a work pool has.
+    async fn count_pool_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<u32, DispatchError>;
     /// Since when the delivery state has existed without being lost as a whole.
     async fn born_at(&self) -> Result<Timestamp, DispatchError>;
 }
@@ -129,6 +141,8 @@ pub struct StopOrder {
     pub kind: RunKind,
     /// The flow's or task's name.
     pub name: FunctionName,
+    /// The work pool that it is for.
+    pub work_pool: Option<WorkPoolName>,
     /// With whom it takes turns.
     pub fairness_key: Option<FairnessKey>,
     /// The labels that a worker must have.
@@ -278,6 +292,7 @@ fn stop_order(run: &Run, epoch: Epoch, lost: bool) -> Option<StopOrder> {
         queue: queue.clone(),
         kind: run.kind,
         name: run.name.clone(),
+        work_pool: run.work_pool.clone(),
         fairness_key: run.fairness_key.clone(),
         required_labels: run.required_labels.clone(),
         run_id: run.id,

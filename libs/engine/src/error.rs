@@ -97,6 +97,50 @@ pub enum EngineError {
         /// Its version now.
         version: u64,
     },
+    /// There is no such work pool in this namespace.
+    #[error("{}", no_work_pool(name, nearest, *is_any))]
+    WorkPoolNotFound {
+        /// The name that was asked for.
+        name: String,
+        /// Those that are like it.
+        nearest: Vec<String>,
+        /// Whether there is any pool in the namespace.
+        is_any: bool,
+    },
+    /// There is a work pool of this name.
+    #[error(
+        "there is a work pool `{name}` already: choose another name, or set update_if_exists to change it"
+    )]
+    WorkPoolExists {
+        /// Its name.
+        name: String,
+    },
+    /// Deployments name the work pool.
+    #[error("deployment `{deployment}` names work pool `{name}`: delete it or give it another pool first")]
+    WorkPoolInUse {
+        /// Its name.
+        name: String,
+        /// One of them.
+        deployment: String,
+    },
+    /// The namespace has as many work pools as it may have.
+    #[error("the namespace has {most} work pools, which is the most: delete those that nobody uses any more")]
+    TooManyWorkPools {
+        /// How many it may have.
+        most: usize,
+    },
+    /// It was changed since the caller read it.
+    #[error("etag: work pool `{name}` was changed meanwhile: read it again")]
+    WorkPoolChanged {
+        /// The pool.
+        name: String,
+    },
+    /// No run of the work pool may be claimed.
+    #[error("work pool `{name}` is paused: its runs start once it is resumed")]
+    WorkPoolPaused {
+        /// The pool.
+        name: String,
+    },
     /// Fields that do not hold what they must.
     #[error("{}", violations_text(violations))]
     InvalidFields {
@@ -345,12 +389,15 @@ impl ServiceError for EngineError {
             | Self::QueueNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::DeploymentVersionNotFound { .. }
+            | Self::WorkPoolNotFound { .. }
             | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
             | Self::ArtifactNotFound { .. }
             | Self::VariableNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
-            Self::BulkOperationIdUsed { .. } | Self::DeploymentExists { .. } => ErrorCode::AlreadyExists,
+            Self::BulkOperationIdUsed { .. }
+            | Self::DeploymentExists { .. }
+            | Self::WorkPoolExists { .. } => ErrorCode::AlreadyExists,
             Self::Rejected(Rejection::TooManyLabels { .. })
             | Self::InvalidFilter { .. }
             | Self::InvalidFields { .. }
@@ -367,6 +414,10 @@ impl ServiceError for EngineError {
             | Self::TooManyArtifacts { .. }
             | Self::VariableChanged { .. }
             | Self::TooManyDeployments { .. }
+            | Self::TooManyWorkPools { .. }
+            | Self::WorkPoolInUse { .. }
+            | Self::WorkPoolChanged { .. }
+            | Self::WorkPoolPaused { .. }
             | Self::TooManyVariables { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. }
             | Self::IdReused { .. }
@@ -395,6 +446,11 @@ impl ServiceError for EngineError {
                 Reason::DeploymentNotFound
             }
             Self::DeploymentExists { .. } => Reason::DeploymentExists,
+            Self::WorkPoolNotFound { .. } => Reason::WorkPoolNotFound,
+            Self::WorkPoolExists { .. } => Reason::WorkPoolExists,
+            Self::WorkPoolInUse { .. } => Reason::WorkPoolInUse,
+            Self::TooManyWorkPools { .. } => Reason::TooManyWorkPools,
+            Self::WorkPoolChanged { .. } => Reason::EtagMismatch,
             Self::EtagMismatch { .. } => Reason::EtagMismatch,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
@@ -412,6 +468,7 @@ impl ServiceError for EngineError {
                 | Rejection::TooManyPauses { .. },
             )
             | Self::QueuePaused { .. }
+            | Self::WorkPoolPaused { .. }
             | Self::NotAtPause { .. }
             | Self::InputUnwanted { .. }
             | Self::NotEnded { .. } => Reason::TransitionNotAllowed,
@@ -458,6 +515,7 @@ impl ServiceError for EngineError {
     fn resource(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::DeploymentNotFound { name, .. } => Some(("deployment", name)),
+            Self::WorkPoolNotFound { name, .. } => Some(("work_pool", name)),
             _ => None,
         }
     }
@@ -488,6 +546,13 @@ impl ServiceError for EngineError {
             | Self::DeploymentVersionNotFound { name, .. }
             | Self::DeploymentExists { name }
             | Self::EtagMismatch { name, .. } => vec![("deployment", name.clone())],
+            Self::WorkPoolInUse { name, deployment } => {
+                vec![("work_pool", name.clone()), ("deployment", deployment.clone())]
+            }
+            Self::WorkPoolNotFound { name, .. }
+            | Self::WorkPoolExists { name }
+            | Self::WorkPoolChanged { name }
+            | Self::WorkPoolPaused { name } => vec![("work_pool", name.clone())],
             Self::ArtifactNotFound { artifact } => vec![("artifact", artifact.clone())],
             Self::VariableNotFound { name }
             | Self::VariableExists { name }
@@ -500,6 +565,16 @@ impl ServiceError for EngineError {
             _ => Vec::new(),
         }
     }
+}
+
+fn no_work_pool(name: &str, nearest: &[String], is_any: bool) -> String {
+    let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+    let mend = match (&nearest[..], is_any) {
+        ([], false) => format!("make it with `tidegate pool create {name}`"),
+        ([], true) => "`tidegate pool ls` shows those that are there".to_owned(),
+        _ => format!("did you mean {}?", nearest.join(" or ")),
+    };
+    format!("there is no work pool `{name}` in this namespace: {mend}")
 }
 
 fn no_deployment(name: &str, nearest: &[String], is_any: bool) -> String {

@@ -35,6 +35,7 @@ mod slots;
 mod sweep;
 mod variables;
 mod wait;
+mod work_pools;
 
 pub use artifacts::{ArtifactChange, MadeArtifact, NewArtifact};
 pub use ask::Ask;
@@ -56,3 +57,4 @@ pub use pause::Pause;
 pub use queues::{QueueAsk, QueueFacts, QueueView};
 pub use variables::{DeleteVariable, SetVariable};
 pub use wait::WaitSet;
+pub use work_pools::{PoolChange, PoolFacts, PoolSpec, WorkPoolAsk, pool_etag};

@@ -23,6 +23,7 @@ use crate::{
     metrics::STRAY_SLOTS,
     queues::paused_among,
     slots::{Freed, give_way, is_waiting, limit_actor},
+    work_pools,
 };
 
 /// Runs that are handed over at a time.
@@ -311,9 +312,12 @@ pub(crate) async fn hand_out(
             done.n_handed_over += hand_over(dispatch, store, &runs).await;
             n_given += ids.len();
             end_waits(store, &ended).await?;
-            // What is in a paused queue takes no slot before that is resumed: others are to have it meanwhile. There may be
+            // What is in a paused queue or work pool takes no slot before that is resumed: others are to have it meanwhile. There may be
             // many of them, so more are asked for each time.
-            let paused = paused_among(store, &runs).await?;
+            let in_queues = paused_among(store, &runs).await?;
+            let in_pools = work_pools::paused_among(store, &runs).await?;
+            let paused: BTreeSet<RunId> = in_queues.into_iter().chain(in_pools).collect();
+            let paused: Vec<RunId> = paused.into_iter().collect();
             if !paused.is_empty() {
                 // Nobody takes them before the resume: they do not count as being on their way.
                 store.pass_over(&key, &paused, now, now - UNCOUNTED_AFTER).await?;

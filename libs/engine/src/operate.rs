@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
 use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType, Step, apply};
 use tidegate_store::{CacheEntry, EventRow, InputKind, RunInput, RunStore, RunTx, StoreError};
@@ -20,6 +21,7 @@ use crate::{
     objects::Objects,
     queues::Queues,
     slots::{Slots, is_waiting},
+    work_pools::WorkPools,
 };
 
 /// What is to be done to a run.
@@ -123,6 +125,8 @@ pub struct Operated {
     pub changed: bool,
     /// For a claim: what the run is called with.
     pub parameters: Option<Payload>,
+    /// For a claim of a run of a work pool: what its worker is to start, the encoded message `tidegate.v1.Job`.
+    pub job: Option<Bytes>,
 }
 
 impl Operated {
@@ -220,9 +224,15 @@ async fn write(
     let claimed: Vec<RunId> = operations.iter().zip(&outcomes).filter_map(granted).collect();
     if !claimed.is_empty() {
         let parameters: HashMap<_, _> = tx.get_parameters(&claimed).await?.into_iter().collect();
+        let pooled =
+            claimed.iter().filter(|id| changes.runs.get(id).is_some_and(|run| run.work_pool.is_some()));
+        let pooled: Vec<RunId> = pooled.copied().collect();
+        let jobs = if pooled.is_empty() { Vec::new() } else { tx.get_jobs(&pooled).await? };
+        let jobs: HashMap<_, _> = jobs.into_iter().collect();
         for (operation, outcome) in operations.iter().zip(&mut outcomes) {
             if let (true, Ok(operated)) = (is_claim(operation), outcome) {
                 operated.parameters = parameters.get(&operated.run.id).cloned();
+                operated.job = jobs.get(&operated.run.id).cloned();
             }
         }
     }
@@ -247,12 +257,14 @@ pub(crate) struct Changes {
     offers: Vec<CacheEntry>,
     /// The queues of the runs that are to be claimed.
     queues: Queues,
+    /// Their work pools.
+    work_pools: WorkPools,
     slots: Slots,
     outbound: Outbound,
 }
 
 fn unchanged(run: Run) -> Operated {
-    Operated { run, changed: false, parameters: None }
+    Operated { run, changed: false, parameters: None, job: None }
 }
 
 impl Changes {
@@ -270,6 +282,7 @@ impl Changes {
             copies: Vec::new(),
             offers: Vec::new(),
             queues: Queues::default(),
+            work_pools: WorkPools::default(),
             slots: Slots::default(),
             outbound: Outbound::default(),
         }
@@ -285,6 +298,7 @@ impl Changes {
         let runs: Vec<_> =
             self.runs.values_mut().filter(|run| claimed.contains(&run.id)).filter(waiting).collect();
         self.queues = Queues::of(tx, runs.iter().map(|run| &**run)).await?;
+        self.work_pools = WorkPools::of(tx, runs.iter().map(|run| &**run)).await?;
         for run in runs {
             run.queue_slot = self.queues.is_bounded(run);
         }
@@ -338,6 +352,11 @@ impl Changes {
         {
             return Err(EngineError::QueuePaused { name });
         }
+        if is_start(operation, &step)
+            && let Some(name) = self.work_pools.paused(run)
+        {
+            return Err(EngineError::WorkPoolPaused { name });
+        }
         if is_new_claim(operation, &step)
             && let Err(refusal) = self.slots.grant(run, now)
         {
@@ -385,7 +404,7 @@ impl Changes {
             // Who cancels cascades itself, to tell how many there were.
             self.outbound.cascade = is_cascade_known;
         }
-        Ok(Operated { run, changed: true, parameters: None })
+        Ok(Operated { run, changed: true, parameters: None, job: None })
     }
 
     /// A run whose turn has come takes the result of another where one serves.

@@ -1,9 +1,6 @@
 //! Queues: their settings, what people do with them, and what they mean for a claim.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tidegate_model::{Namespace, QueueName, RunId, Timestamp, limits};
 use tidegate_orchestration::{Placement, Run, StateType};
@@ -14,14 +11,12 @@ use tidegate_store::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    DispatchError, Engine, EngineError, QueueDepth, QueueTraffic, ask::reservation, commit::commit,
+    DispatchError, Engine, EngineError, QueueDepth, QueueTraffic, ask::RequestKey, commit::commit,
     dispatch::Outbound, lane::with_retries, slots::Freed,
 };
 
 /// Changes of queues that may wait in a process.
 const N_CHANGES_WAITING: usize = 16;
-/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
-const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
 
 /// Which queue is meant, and who asks.
 #[derive(Clone, Debug)]
@@ -119,7 +114,8 @@ impl Default for QueueTurns {
 }
 
 impl QueueTurns {
-    async fn take(&self) -> Result<[SemaphorePermit<'_>; 2], EngineError> {
+    /// Waits for the turn of a change.
+    pub(crate) async fn take(&self) -> Result<[SemaphorePermit<'_>; 2], EngineError> {
         let place = self.places.try_acquire().map_err(|_| EngineError::Overloaded)?;
         let turn = self.turn.acquire().await.map_err(|_| EngineError::Draining)?;
         Ok([turn, place])
@@ -219,26 +215,21 @@ impl Engine {
         change: &Change<'_>,
     ) -> Result<(bool, Option<Queue>), EngineError> {
         let _turn = self.inner.queue_turns.take().await?;
-        // One that is tried again, as nobody knows what became of its commit, is to find that it was made.
-        let (request_id, kept) = match ask.request_id {
-            Some(request_id) => (request_id, self.inner.options.key_retention),
-            None => (RunId::new(), OWN_ID_RETENTION),
-        };
-        with_retries(|| self.try_change_queue(&ask.key, change, request_id, kept)).await
+        let scope = format!("queue/{}:{}", change.verb(), ask.key.name);
+        let request = RequestKey::of(ask.request_id, scope, &self.inner.options);
+        with_retries(|| self.try_change_queue(&ask.key, change, &request)).await
     }
 
     async fn try_change_queue(
         &self,
         key: &QueueKey,
         change: &Change<'_>,
-        request_id: RunId,
-        kept: Duration,
+        request: &RequestKey,
     ) -> Result<(bool, Option<Queue>), StoreError> {
         let (store, now) = (&*self.inner.store, self.inner.clock.now());
         let mut tx = store.begin_queue_change(&key.namespace).await?;
         let before = tx.read_queues(std::slice::from_ref(key)).await?.into_iter().next();
-        let name = (format!("queue/{}:{}", change.verb(), key.name), request_id.to_string());
-        let named = [reservation(&key.namespace, request_id, &name, now + kept)];
+        let named = request.reservation(&key.namespace, now);
         if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
             return Ok((true, before));
         }

@@ -1,14 +1,9 @@
 //! Variables: named values that runs share.
 
-use std::time::Duration;
-
 use tidegate_model::{Namespace, RunId, VariableName, VariableRevision, limits};
 use tidegate_store::{StoreError, Variable, VariableKey, VariableQuery};
 
-use crate::{Engine, EngineError, ask::reservation, commit::commit, lane::with_retries};
-
-/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
-const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
+use crate::{Engine, EngineError, ask::RequestKey, commit::commit, lane::with_retries};
 
 /// A variable as it is to be.
 #[derive(Clone, Debug)]
@@ -45,8 +40,8 @@ pub struct DeleteVariable {
 impl Engine {
     /// Makes or changes a variable. True: it was made.
     pub async fn set_variable(&self, set: &SetVariable) -> Result<(Variable, bool), EngineError> {
-        let (request_id, kept) = self.known_by(set.request_id);
-        with_retries(|| self.try_set_variable(set, request_id, kept)).await?
+        let request = self.variable_request("set", &set.key, set.request_id);
+        with_retries(|| self.try_set_variable(set, &request)).await?
     }
 
     /// A variable.
@@ -71,30 +66,23 @@ impl Engine {
 
     /// Takes a variable away.
     pub async fn delete_variable(&self, delete: &DeleteVariable) -> Result<(), EngineError> {
-        let (request_id, kept) = self.known_by(delete.request_id);
-        with_retries(|| self.try_delete_variable(delete, request_id, kept)).await?
+        let request = self.variable_request("delete", &delete.key, delete.request_id);
+        with_retries(|| self.try_delete_variable(delete, &request)).await?
     }
 
-    /// By which id a request is known when it is tried again, and for how long.
-    fn known_by(&self, request_id: Option<RunId>) -> (RunId, Duration) {
-        match request_id {
-            Some(request_id) => (request_id, self.inner.options.key_retention),
-            // One that is tried again, as nobody knows what became of its commit, is to find that it was made.
-            None => (RunId::new(), OWN_ID_RETENTION),
-        }
+    fn variable_request(&self, verb: &str, key: &VariableKey, request_id: Option<RunId>) -> RequestKey {
+        RequestKey::of(request_id, format!("variable/{verb}:{}", key.name), &self.inner.options)
     }
 
     async fn try_set_variable(
         &self,
         set: &SetVariable,
-        request_id: RunId,
-        kept: Duration,
+        request: &RequestKey,
     ) -> Result<Result<(Variable, bool), EngineError>, StoreError> {
         let (store, now, key) = (&**self.store(), self.clock().now(), &set.key);
         let mut tx = store.begin().await?;
         let before = tx.lock_variable(key).await?;
-        let name = (format!("variable/set:{}", key.name), request_id.to_string());
-        let named = [reservation(&key.namespace, request_id, &name, now + kept)];
+        let named = request.reservation(&key.namespace, now);
         if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
             return Ok(match before {
                 // Told as at first: what was made by this request has not been changed since.
@@ -144,14 +132,12 @@ impl Engine {
     async fn try_delete_variable(
         &self,
         delete: &DeleteVariable,
-        request_id: RunId,
-        kept: Duration,
+        request: &RequestKey,
     ) -> Result<Result<(), EngineError>, StoreError> {
         let (store, now, key) = (&**self.store(), self.clock().now(), &delete.key);
         let mut tx = store.begin().await?;
         let before = tx.lock_variable(key).await?;
-        let name = (format!("variable/delete:{}", key.name), request_id.to_string());
-        let named = [reservation(&key.namespace, request_id, &name, now + kept)];
+        let named = request.reservation(&key.namespace, now);
         if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
             return Ok(Ok(()));
         }

@@ -49,7 +49,12 @@ async fn insert(fixture: &Fixture, runs: &[Run]) {
     for chunk in runs.chunks(5_000) {
         let rows: Vec<NewRun> = chunk
             .iter()
-            .map(|run| NewRun { run: run.clone(), parameters: None, enqueued_at: Some(run.created_at) })
+            .map(|run| NewRun {
+                run: run.clone(),
+                parameters: None,
+                job: None,
+                enqueued_at: Some(run.created_at),
+            })
             .collect();
         let mut tx = fixture.store.begin().await.expect("begins");
         tx.insert_runs(&rows).await.expect("inserts");

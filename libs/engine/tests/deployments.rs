@@ -13,7 +13,7 @@ use tidegate_model::{
     SystemClock, limits,
 };
 use tidegate_orchestration::Draft;
-use tidegate_store::{Deployment, DeploymentKey, RunStore};
+use tidegate_store::{Deployment, DeploymentKey, RunStore, WorkPool};
 use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::FaultyStore;
 
@@ -24,14 +24,15 @@ const NIGHTLY: &str = "etl/nightly";
 struct TagBySpec(Draft);
 
 impl Deploy for TagBySpec {
-    fn deploy(&self, deployment: &Deployment) -> Result<Deployed, EngineError> {
+    fn deploy(&self, deployment: &Deployment, pool: Option<&WorkPool>) -> Result<Deployed, EngineError> {
         if deployment.spec == "wrong" {
             let violation = FieldViolation { field: "parameters.n".into(), description: "is wrong".into() };
             return Err(EngineError::InvalidFields { violations: vec![violation] });
         }
         let tag = String::from_utf8_lossy(&deployment.spec).into_owned();
         let draft = Draft { tags: vec![tag], ..self.0.clone() };
-        Ok(Deployed { draft, parameters: Some(Payload::inline(deployment.spec.clone())) })
+        let job = pool.map(|pool| pool.spec.clone());
+        Ok(Deployed { draft, parameters: Some(Payload::inline(deployment.spec.clone())), job })
     }
 }
 
@@ -45,7 +46,7 @@ async fn put(
     ask: &DeploymentAsk,
     spec: &'static str,
 ) -> Result<(Deployment, bool), EngineError> {
-    let spec = Spec { encoded: Bytes::from_static(spec.as_bytes()), limit: None };
+    let spec = Spec { encoded: Bytes::from_static(spec.as_bytes()), limit: None, work_pool: None };
     fixture.engine.change_deployment(ask, &|_| Ok(spec.clone())).await
 }
 
@@ -164,7 +165,8 @@ async fn a_namespace_has_no_more_deployments_than_it_may() {
     for n in 0..limits::MAX_DEPLOYMENTS {
         let now = SystemClock.now();
         let (key, spec) = (ask(&format!("etl/d{n}")).key, Bytes::from_static(b"one"));
-        let deployment = Deployment { key, version: 1, spec, created_at: now, updated_at: now };
+        let deployment =
+            Deployment { key, version: 1, spec, work_pool: None, created_at: now, updated_at: now };
         tx.put_deployment(&deployment, None, None, 1).await.expect("is made");
     }
     tx.commit().await.expect("commits");

@@ -14,7 +14,7 @@ use tidegate_engine::{
     Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Options, QueueDepth, QueueTraffic,
     StopOrder,
 };
-use tidegate_model::{Namespace, QueueName, RunId, Timestamp};
+use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName};
 use tidegate_orchestration::Run;
 use tidegate_store::{LimitKey, RunStore};
 use tidegate_store_sqlite::SqliteStore;
@@ -69,6 +69,22 @@ impl Dispatch for Gate {
 
     async fn queue_resumed(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), DispatchError> {
         self.notes.queue_resumed(namespace, queue).await
+    }
+
+    async fn work_pool_resumed(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<(), DispatchError> {
+        self.notes.work_pool_resumed(namespace, work_pool).await
+    }
+
+    async fn count_pool_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<u32, DispatchError> {
+        self.notes.count_pool_workers(namespace, work_pool).await
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

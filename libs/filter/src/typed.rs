@@ -39,6 +39,7 @@ const FIELDS: &[(&str, Field, Type)] = &[
     ("session_id", Field::Session, Type::Session),
     ("holder", Field::Holder, Type::Text),
     ("deployment", Field::Deployment, Type::Text),
+    ("work_pool", Field::WorkPool, Type::Text),
     ("cache_key", Field::CacheKey, Type::Text),
     ("fairness_key", Field::FairnessKey, Type::Text),
     ("tags", Field::Tags, Type::List),

@@ -42,6 +42,20 @@ pub const MAX_CONCURRENCY_LIMIT_SIZE: usize = 128;
 pub const QUEUE_LIMIT_PREFIX: &str = "queue:";
 /// What the names of the limits of deployments begin with, and no others.
 pub const DEPLOYMENT_LIMIT_PREFIX: &str = "deployment:";
+/// What the names of the limits of work pools begin with.
+pub const WORK_POOL_LIMIT_PREFIX: &str = "pool:";
+/// Work pools of a namespace.
+pub const MAX_WORK_POOLS: usize = 1_000;
+/// Queues of a work pool, as many as a worker serves.
+pub const MAX_WORK_POOL_QUEUES: usize = 64;
+/// Bytes of a work pool's description.
+pub const MAX_WORK_POOL_DESCRIPTION_SIZE: usize = 4 << 10;
+/// Bytes of job variables, their schema and a job template, each.
+pub const MAX_JOB_JSON_SIZE: usize = 64 << 10;
+/// Words of a deployment's command.
+pub const MAX_COMMAND_WORDS: usize = 256;
+/// Bytes of all words of a command.
+pub const MAX_COMMAND_SIZE: usize = 32 << 10;
 /// Deployments of one namespace.
 pub const MAX_DEPLOYMENTS: usize = 5_000;
 /// Bytes of a deployment's name: those of two names, and a slash.

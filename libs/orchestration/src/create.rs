@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use tidegate_model::{Epoch, FairnessKey, FunctionName, Namespace, RunId, RunKind, Timestamp, limits};
+use tidegate_model::{
+    Epoch, FairnessKey, FunctionName, Namespace, RunId, RunKind, Timestamp, WorkPoolName, limits,
+};
 
 use crate::{
     CachePolicy, Effect, Holder, Phase, Placement, Policies, Rejection, Run, State, StateType, Step,
@@ -27,6 +29,7 @@ pub struct Draft {
     pub inherit_labels: bool,
     pub deployment: Option<String>,
     pub deployment_version: Option<u64>,
+    pub work_pool: Option<WorkPoolName>,
     pub traceparent: Option<String>,
     /// `None`: at once.
     pub due_at: Option<Timestamp>,
@@ -59,6 +62,7 @@ impl Draft {
             inherit_labels: false,
             deployment: None,
             deployment_version: None,
+            work_pool: None,
             traceparent: None,
             due_at: None,
             expires_at: None,
@@ -126,6 +130,7 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         labels,
         deployment: draft.deployment,
         deployment_version: draft.deployment_version,
+        work_pool: draft.work_pool,
         cache: draft.cache,
         concurrency_limits: draft.concurrency_limits,
         queue_slot: false,

@@ -1,7 +1,8 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use tidegate_model::{
-    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp, WorkerId,
+    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp,
+    WorkPoolName, WorkerId,
 };
 
 use crate::{Phase, Policies, State, StateName};
@@ -39,6 +40,8 @@ pub struct Run {
     pub deployment: Option<String>,
     /// The version of it; `None`: it was made before deployments had versions.
     pub deployment_version: Option<u64>,
+    /// The work pool whose workers get it; `None`: those that serve its function.
+    pub work_pool: Option<WorkPoolName>,
     /// Whose result may serve as its own.
     pub cache: Option<CachePolicy>,
     /// The concurrency limits of which it needs a slot each.

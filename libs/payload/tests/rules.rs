@@ -41,7 +41,7 @@ async fn run_with(fixture: &Fixture, object: ObjectRef) -> RunId {
     let id = run.id;
     let parameters = Some(Payload { object: Some(object), ..Payload::inline("") });
     let mut tx = fixture.store.begin().await.unwrap();
-    tx.insert_runs(&[NewRun { run, parameters, enqueued_at: None }]).await.unwrap();
+    tx.insert_runs(&[NewRun { run, parameters, job: None, enqueued_at: None }]).await.unwrap();
     tx.commit().await.unwrap();
     id
 }

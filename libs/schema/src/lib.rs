@@ -4,6 +4,7 @@
 //! takes: none makes a check slower than its text is long. How much work a schema makes of a value is bounded as well.
 
 mod cost;
+pub mod jobs;
 
 use std::{
     collections::HashMap,

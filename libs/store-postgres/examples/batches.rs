@@ -50,7 +50,12 @@ async fn create_batch(store: &dyn RunStore, size: usize) -> anyhow::Result<Vec<R
     let parameters = Some(Payload::inline(vec![7; 100]));
     let runs: Vec<NewRun> = steps
         .iter()
-        .map(|step| NewRun { run: step.run.clone(), parameters: parameters.clone(), enqueued_at: Some(now) })
+        .map(|step| NewRun {
+            run: step.run.clone(),
+            parameters: parameters.clone(),
+            job: None,
+            enqueued_at: Some(now),
+        })
         .collect();
     let mut tx = store.begin().await?;
     tx.insert_runs(&runs).await?;

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use sqlx::{postgres::PgRow, query};
-use tidegate_model::{DeploymentName, Namespace, Timestamp};
+use tidegate_model::{DeploymentName, Namespace, Timestamp, WorkPoolName};
 use tidegate_store::{
     Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion, LimitSettings, StoreError,
     adapter,
@@ -116,6 +116,7 @@ impl DeploymentTx for PgTx {
             .bind(&deployment.spec[..])
             .bind(deployment.created_at.as_micros())
             .bind(deployment.updated_at.as_micros())
+            .bind(deployment.work_pool.as_ref().map(WorkPoolName::as_str))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -195,6 +196,9 @@ fn deployment(row: &PgRow) -> Result<Deployment, StoreError> {
         spec: row::column::<Vec<u8>>(row, 3)?.into(),
         created_at: Timestamp::from_micros(row::column(row, 4)?),
         updated_at: Timestamp::from_micros(row::column(row, 5)?),
+        work_pool: row::column::<Option<&str>>(row, 6)?
+            .map(|pool| adapter::parse("work_pool", pool))
+            .transpose()?,
     })
 }
 

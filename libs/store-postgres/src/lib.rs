@@ -22,6 +22,7 @@ pub mod testing;
 mod turns;
 mod tx;
 mod variables;
+mod work_pools;
 
 pub use error::OpenError;
 pub use logs::{LogWrites, STATEMENTS as LOG_STATEMENTS};

@@ -256,6 +256,8 @@ impl RunTx for PgTx {
             .bind(shared!(rows, run => (!run.required_labels.is_empty()).then(|| labels_json(&run.required_labels))))
             .bind(shared!(rows, run => run.preferred_worker.as_ref().map(|worker| worker.as_str())))
             .bind(shared!(rows, run => run.deployment_version.map(signed)))
+            .bind(shared!(rows, run => run.work_pool.as_ref().map(|pool| pool.as_str())))
+            .bind(shared!(first, new => new.job.as_deref()))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

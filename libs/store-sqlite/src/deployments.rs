@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{query, sqlite::SqliteRow};
-use tidegate_model::{DeploymentName, Namespace, Timestamp};
+use tidegate_model::{DeploymentName, Namespace, Timestamp, WorkPoolName};
 use tidegate_store::{
     Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion, LimitSettings, StoreError,
     adapter,
@@ -106,6 +106,7 @@ impl DeploymentTx for SqliteTx {
             .bind(deployment.spec[..].to_vec())
             .bind(deployment.created_at.as_micros())
             .bind(deployment.updated_at.as_micros())
+            .bind(deployment.work_pool.as_ref().map(WorkPoolName::as_str))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -189,6 +190,9 @@ fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
         spec: row::column::<Vec<u8>>(row, 3)?.into(),
         created_at: Timestamp::from_micros(row::column(row, 4)?),
         updated_at: Timestamp::from_micros(row::column(row, 5)?),
+        work_pool: row::column::<Option<&str>>(row, 6)?
+            .map(|pool| adapter::parse("work_pool", pool))
+            .transpose()?,
     })
 }
 

@@ -16,6 +16,7 @@ mod slots;
 mod store;
 mod tx;
 mod variables;
+mod work_pools;
 
 pub use error::OpenError;
 pub use logs::STATEMENTS as LOG_STATEMENTS;

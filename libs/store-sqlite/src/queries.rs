@@ -108,6 +108,15 @@ statements! {
     COUNT_DEPLOYMENTS = "deployments/count.sql";
     PUT_DEPLOYMENT = "deployments/put.sql";
     DELETE_DEPLOYMENT = "deployments/delete.sql";
+    FIND_WORK_POOLS = "work_pools/find.sql" after "work_pools/columns.sql";
+    LIST_WORK_POOLS = "work_pools/list.sql" after "work_pools/columns.sql";
+    LIST_WORK_POOL_NAMES = "work_pools/names.sql";
+    COUNT_WORK_POOLS = "work_pools/count.sql";
+    COUNT_HELD_IN_WORK_POOL = "work_pools/count_held.sql";
+    DEPLOYMENT_OF_WORK_POOL = "work_pools/deployment.sql";
+    PUT_WORK_POOL = "work_pools/put.sql";
+    DELETE_WORK_POOL = "work_pools/delete.sql";
+    GET_JOBS = "runs/get_jobs.sql";
     LIST_DEPLOYMENT_VERSIONS = "deployment_versions/list.sql";
     PUT_DEPLOYMENT_VERSION = "deployment_versions/put.sql";
     DELETE_DEPLOYMENT_VERSIONS = "deployment_versions/delete_to.sql";

@@ -92,6 +92,17 @@ impl From<PolicyColumn> for Policies {
     }
 }
 
+/// As `unhex` reads it.
+fn hex_of(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // A text takes whatever is written.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn hex(id: Uuid) -> String {
     id.simple().to_string()
 }
@@ -123,7 +134,7 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> Json {
 
 /// The rows of `runs/insert.sql`.
 pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
-    let row = |NewRun { run, enqueued_at, .. }: &NewRun| {
+    let row = |NewRun { run, job, enqueued_at, .. }: &NewRun| {
         let (queue, session) = placement_columns(&run.placement);
         Json::Array(vec![
             hex(run.id.as_uuid()).into(),
@@ -169,6 +180,8 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
             if run.required_labels.is_empty() { Json::Null } else { labels(&run.required_labels) },
             run.preferred_worker.as_ref().map(|worker| worker.as_str()).into(),
             run.deployment_version.map(signed).into(),
+            run.work_pool.as_ref().map(|pool| pool.as_str()).into(),
+            job.as_ref().map(|job| hex_of(job)).into(),
         ])
     };
     Json::from_iter(runs.iter().map(|run| row(run))).to_string()
@@ -284,7 +297,7 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 42;
+const N_RUN_COLUMNS: usize = 43;
 
 /// A column with a JSON document.
 pub(crate) fn document<T: DeserializeOwned>(
@@ -318,6 +331,7 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         deployment_version: column::<Option<i64>>(row, 41)?
             .map(|version| number("deployment_version", version))
             .transpose()?,
+        work_pool: column::<Option<&str>>(row, 42)?.map(|pool| parse("work_pool", pool)).transpose()?,
         cache: cache_policy(column(row, 15)?, column(row, 16)?)?,
         concurrency_limits: document(row, 17, "concurrency_limits")?,
         traceparent: column(row, 18)?,

@@ -318,6 +318,7 @@ pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result
             | Field::Queue
             | Field::Holder
             | Field::Deployment
+            | Field::WorkPool
             | Field::CacheKey
             | Field::FairnessKey,
             Value::Text(_),
@@ -352,6 +353,7 @@ pub fn column(field: Field) -> &'static str {
         Field::Session => "runs.session_id",
         Field::Holder => "runs.holder",
         Field::Deployment => "runs.deployment",
+        Field::WorkPool => "runs.work_pool",
         Field::CacheKey => "runs.cache_key",
         Field::FairnessKey => "runs.fairness_key",
         Field::Tags => "runs.tags",

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
-use tidegate_model::{DeploymentName, Namespace, Timestamp, limits::DEPLOYMENT_LIMIT_PREFIX};
+use tidegate_model::{DeploymentName, Namespace, Timestamp, WorkPoolName, limits::DEPLOYMENT_LIMIT_PREFIX};
 
 use crate::{LimitKey, LimitSettings, StoreError};
 
@@ -32,6 +32,8 @@ pub struct Deployment {
     pub version: u64,
     /// What its runs have in common: the encoded message `tidegate.v1.DeploymentSpec`, in which no store looks.
     pub spec: Bytes,
+    /// The work pool that the specification names.
+    pub work_pool: Option<WorkPoolName>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -41,6 +41,8 @@ pub enum Field {
     Holder,
     /// `Value::Text`: `flow/deployment`.
     Deployment,
+    /// `Value::Text`: the work pool; a run for workers that serve its function has none.
+    WorkPool,
     /// `Value::Text`.
     CacheKey,
     /// `Value::Text`.

@@ -16,6 +16,7 @@ mod queues;
 mod run_store;
 mod slots;
 mod variables;
+mod work_pools;
 
 pub use artifacts::{
     Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, ArtifactType, VersionedKey,
@@ -36,3 +37,4 @@ pub use slots::{
     SlotWait,
 };
 pub use variables::{Variable, VariableKey, VariableQuery, VariableRows, VariableTx};
+pub use work_pools::{WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx};

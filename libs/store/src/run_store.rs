@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, str::FromStr};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tidegate_model::{
     BulkOperationId, Epoch, FunctionName, Namespace, ObjectId, Payload, RunId, RunKind, SessionId, Timestamp,
 };
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use crate::{
     ArtifactRows, ArtifactTx, BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows,
     ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx, Selection, SlotTx, StoreError, VariableRows,
-    VariableTx,
+    VariableTx, WorkPoolRows, WorkPoolTx,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -20,6 +21,8 @@ pub struct NewRun {
     pub run: Run,
     /// What it is called with.
     pub parameters: Option<Payload>,
+    /// For a run of a work pool: what a worker is to start, the encoded message `tidegate.v1.Job`.
+    pub job: Option<Bytes>,
     /// When it was handed to delivery; `None`: the scheduler's sweep is to hand it over.
     pub enqueued_at: Option<Timestamp>,
 }
@@ -298,7 +301,16 @@ pub struct Maintained {
 /// All methods fail with [`StoreError::Unavailable`] where the store does not answer.
 #[async_trait]
 pub trait RunStore:
-    ObjectRows + LimitRows + QueueRows + DeploymentRows + ArtifactRows + VariableRows + Send + Sync + 'static
+    ObjectRows
+    + LimitRows
+    + QueueRows
+    + DeploymentRows
+    + WorkPoolRows
+    + ArtifactRows
+    + VariableRows
+    + Send
+    + Sync
+    + 'static
 {
     /// Begins a transaction. Dropping it without a commit undoes everything.
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError>;
@@ -465,7 +477,7 @@ pub trait RunStore:
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: SlotTx + QueueTx + DeploymentTx + ArtifactTx + VariableTx + Send {
+pub trait RunTx: SlotTx + QueueTx + DeploymentTx + WorkPoolTx + ArtifactTx + VariableTx + Send {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tidegate_model::{
     ArtifactId, BulkOperationId, DeploymentName, Epoch, Namespace, ObjectId, Payload, QueueName, RunId,
-    SessionId, Timestamp, VariableName,
+    SessionId, Timestamp, VariableName, WorkPoolName,
 };
 use tidegate_orchestration::{Arrival, Failure, Run};
 use tidegate_store::{
@@ -20,7 +21,7 @@ use tidegate_store::{
     KeyReservation, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, ListQuery, Maintained, NewRun,
     ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail, RunInput, RunStore, RunTx,
     Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep, Variable, VariableKey, VariableQuery,
-    VariableRows, VariableTx, VersionedKey,
+    VariableRows, VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -875,6 +876,65 @@ impl DeploymentTx for FaultyTx {
 
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
         self.inner.delete_deployment(key).await
+    }
+}
+
+#[async_trait]
+impl WorkPoolRows for FaultyStore {
+    async fn get_work_pools(&self, keys: &[WorkPoolKey]) -> Result<Vec<WorkPool>, StoreError> {
+        self.inner.get_work_pools(keys).await
+    }
+
+    async fn list_work_pools(
+        &self,
+        namespace: &Namespace,
+        after: Option<&WorkPoolName>,
+        limit: usize,
+    ) -> Result<Vec<WorkPool>, StoreError> {
+        self.inner.list_work_pools(namespace, after, limit).await
+    }
+
+    async fn list_work_pool_names(
+        &self,
+        namespace: &Namespace,
+        limit: usize,
+    ) -> Result<Vec<WorkPoolName>, StoreError> {
+        self.inner.list_work_pool_names(namespace, limit).await
+    }
+
+    async fn count_held_in_work_pool(&self, key: &WorkPoolKey, limit: usize) -> Result<u64, StoreError> {
+        self.inner.count_held_in_work_pool(key, limit).await
+    }
+}
+
+#[async_trait]
+impl WorkPoolTx for FaultyTx {
+    async fn read_work_pools(&mut self, keys: &[WorkPoolKey]) -> Result<Vec<WorkPool>, StoreError> {
+        self.inner.read_work_pools(keys).await
+    }
+
+    async fn keep_work_pool(&mut self, key: &WorkPoolKey) -> Result<bool, StoreError> {
+        self.inner.keep_work_pool(key).await
+    }
+
+    async fn count_work_pools(&mut self, namespace: &Namespace, limit: usize) -> Result<usize, StoreError> {
+        self.inner.count_work_pools(namespace, limit).await
+    }
+
+    async fn put_work_pool(
+        &mut self,
+        pool: &WorkPool,
+        max_slots: Option<Option<u32>>,
+    ) -> Result<(), StoreError> {
+        self.inner.put_work_pool(pool, max_slots).await
+    }
+
+    async fn delete_work_pool(&mut self, key: &WorkPoolKey) -> Result<Option<DeploymentName>, StoreError> {
+        self.inner.delete_work_pool(key).await
+    }
+
+    async fn get_jobs(&mut self, ids: &[RunId]) -> Result<Vec<(RunId, Bytes)>, StoreError> {
+        self.inner.get_jobs(ids).await
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use tidegate_model::{DeploymentName, QueueName, RunKind, limits};
+use tidegate_model::{DeploymentName, QueueName, RunKind, WorkPoolName, limits};
 use tidegate_orchestration::Collision;
 use tidegate_proto::v1::{self, new_run::Placement};
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// The encoding of parameters that can be merged and checked.
 pub const JSON: &str = "json/plain";
+/// Bytes of a url, a path or a name of a source.
+const MAX_SOURCE_TEXT_SIZE: usize = 2_048;
 
 /// Notes what is wrong with a specification, but for its JSON.
 pub fn check_spec(spec: &v1::DeploymentSpec, violations: &mut Violations) {
@@ -43,9 +45,107 @@ pub fn check_spec(spec: &v1::DeploymentSpec, violations: &mut Violations) {
     }
     on_collision(spec.on_collision, violations);
     parse_policies(Some(RunKind::Flow), spec.policies.as_ref(), violations);
+    check_job(spec, violations);
     if spec.enforce_parameter_schema && spec.parameter_schema.is_empty() {
         violations
             .add("enforce_parameter_schema", "is set without parameter_schema, which would be enforced");
+    }
+}
+
+/// What a worker of a pool is to start.
+fn check_job(spec: &v1::DeploymentSpec, violations: &mut Violations) {
+    if !spec.work_pool.is_empty() {
+        violations.parse::<WorkPoolName>("work_pool", &spec.work_pool);
+    }
+    let set = [
+        ("source", spec.source.is_some()),
+        ("command", !spec.command.is_empty()),
+        ("job_variables", !spec.job_variables.is_empty()),
+    ];
+    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set && spec.work_pool.is_empty()) {
+        violations.add(field, "is set without work_pool, whose workers would use it: name a work pool");
+    }
+    if !spec.work_pool.is_empty() && spec.entrypoint.is_empty() == spec.command.is_empty() {
+        let told = if spec.command.is_empty() {
+            "is not set: say what the workers of the pool start, `module:flow` or `path.py:flow`, or set command"
+        } else {
+            "is set beside command: a worker starts one of them, so choose one"
+        };
+        violations.add("entrypoint", told);
+    }
+    violations.count("command", spec.command.len(), limits::MAX_COMMAND_WORDS);
+    let size: usize = spec.command.iter().map(String::len).sum();
+    if size > limits::MAX_COMMAND_SIZE {
+        let most = limits::MAX_COMMAND_SIZE;
+        violations.add("command", format!("has {size} bytes in all; at most {most} are allowed"));
+    }
+    if spec.command.first().is_some_and(String::is_empty) {
+        violations.add("command[0]", "is empty: it is the program that is started");
+    }
+    if spec.command.iter().any(|word| word.contains('\0')) {
+        violations.add("command", "has a NUL character, which no program can be given");
+    }
+    if spec.job_variables.len() > limits::MAX_JOB_JSON_SIZE {
+        let (size, most) = (spec.job_variables.len(), limits::MAX_JOB_JSON_SIZE);
+        violations.add("job_variables", format!("has {size} bytes; at most {most} are allowed"));
+    }
+    if let Some(source) = &spec.source {
+        check_source(source, violations);
+    }
+}
+
+fn check_source(source: &v1::Source, violations: &mut Violations) {
+    use v1::source::Source;
+
+    let mut text = |field: &str, text: &str, least: usize| {
+        violations.text(&format!("source.{field}"), text, least, MAX_SOURCE_TEXT_SIZE);
+    };
+    match &source.source {
+        None => violations.add("source", "says nothing: set path, git, archive or image"),
+        Some(Source::Path(path)) => {
+            text("path", path, 1);
+            if !path.starts_with('/') {
+                violations.add("source.path", "is not absolute: begin it with `/`");
+            }
+        }
+        Some(Source::Git(git)) => {
+            text("git.url", &git.url, 1);
+            text("git.ref", &git.r#ref, 0);
+            text("git.directory", &git.directory, 0);
+            text("git.token_secret", &git.token_secret, 0);
+            // Git takes what begins with a hyphen for an option.
+            for (field, value) in [("source.git.url", &git.url), ("source.git.ref", &git.r#ref)] {
+                if value.starts_with('-') {
+                    violations.add(field, "begins with a hyphen, which Git would take for an option");
+                }
+            }
+            let user = git.url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+            if user.and_then(|host| host.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':')) {
+                violations.add(
+                    "source.git.url",
+                    "has a password, which people would see: name a secret of the worker in token_secret instead",
+                );
+            }
+            check_directory("source.git.directory", &git.directory, violations);
+        }
+        Some(Source::Archive(archive)) => {
+            text("archive.url", &archive.url, 1);
+            text("archive.directory", &archive.directory, 0);
+            let is_hash =
+                archive.sha256.len() == 64 && archive.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !archive.sha256.is_empty() && !is_hash {
+                violations.add("source.archive.sha256", "is no SHA-256: 64 hexadecimal digits are");
+            }
+            check_directory("source.archive.directory", &archive.directory, violations);
+        }
+        Some(Source::Image(image)) => text("image", image, 1),
+    }
+}
+
+/// A directory is within what was fetched.
+fn check_directory(field: &str, directory: &str, violations: &mut Violations) {
+    if directory.starts_with('/') || directory.split('/').any(|part| part == "..") {
+        violations.add(field, "leads out of the source: give a path below it, without `..`");
     }
 }
 

@@ -108,6 +108,15 @@ pub fn parse_draft(
             );
         }
     }
+    if new.job_variables.len() > limits::MAX_JOB_JSON_SIZE {
+        let (size, most) = (new.job_variables.len(), limits::MAX_JOB_JSON_SIZE);
+        violations.add("job_variables", format!("has {size} bytes; at most {most} are allowed"));
+    } else if !new.job_variables.is_empty() && new.deployment.is_empty() {
+        violations.add(
+            "job_variables",
+            "are set for a run without a deployment, whose work pool would start it: name a deployment",
+        );
+    }
     let cache = parse_cache(new, violations);
     check_list(
         "concurrency_limits",
@@ -116,7 +125,7 @@ pub fn parse_draft(
         violations,
     );
     for (limit_idx, name) in new.concurrency_limits.iter().enumerate() {
-        if [limits::QUEUE_LIMIT_PREFIX, limits::DEPLOYMENT_LIMIT_PREFIX]
+        if [limits::QUEUE_LIMIT_PREFIX, limits::DEPLOYMENT_LIMIT_PREFIX, limits::WORK_POOL_LIMIT_PREFIX]
             .iter()
             .any(|own| name.starts_with(own))
         {
@@ -169,6 +178,7 @@ pub fn parse_draft(
         inherit_labels: new.inherit_labels,
         deployment: (!new.deployment.is_empty()).then(|| new.deployment.clone()),
         deployment_version: None,
+        work_pool: None,
         traceparent: (!new.traceparent.is_empty()).then(|| new.traceparent.clone()),
         due_at,
         expires_at,

@@ -47,7 +47,7 @@ pub fn run_to_proto(run: &Run) -> v1::Run {
         labels: run.labels.clone().into_iter().collect(),
         deployment: run.deployment.clone().unwrap_or_default(),
         deployment_version: run.deployment_version.unwrap_or_default(),
-        work_pool: String::new(),
+        work_pool: run.work_pool.as_ref().map(ToString::to_string).unwrap_or_default(),
         schedule: String::new(),
         fire_at: None,
         expires_at: run.expires_at.map(timestamp_to_proto),

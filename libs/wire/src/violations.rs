@@ -63,6 +63,17 @@ impl Violations {
                 format!("names that begin with `{prefix}` are those of queues: set the slots of queue `{queue}` instead"),
             );
         }
+        if let Some(pool) = name.strip_prefix(limits::WORK_POOL_LIMIT_PREFIX) {
+            let pool: String = pool.chars().take(MAX_SHOWN).collect();
+            let prefix = limits::WORK_POOL_LIMIT_PREFIX;
+            self.add(
+                field,
+                format!(
+                    "names that begin with `{prefix}` are those of work pools: set `max_slots` of work pool `{pool}` \
+                     instead"
+                ),
+            );
+        }
         if let Some(deployment) = name.strip_prefix(limits::DEPLOYMENT_LIMIT_PREFIX) {
             let deployment: String = deployment.chars().take(MAX_SHOWN).collect();
             let prefix = limits::DEPLOYMENT_LIMIT_PREFIX;

@@ -8,8 +8,10 @@ use tidegate_engine::{Deploy, Deployed, EngineError};
 use tidegate_model::{FieldViolation, Namespace, Payload, RunId, limits};
 use tidegate_proto::v1;
 use tidegate_schema::Schemas;
-use tidegate_store::Deployment;
+use tidegate_store::{Deployment, WorkPool};
 use tidegate_wire::{JSON, Violations, merge, parse_draft};
+
+use crate::job;
 
 /// Compiled schemas that are kept.
 pub(crate) const N_SCHEMAS: usize = 256;
@@ -39,16 +41,29 @@ impl std::fmt::Debug for Asked {
 }
 
 impl Deploy for Asked {
-    fn deploy(&self, deployment: &Deployment) -> Result<Deployed, EngineError> {
+    fn deploy(&self, deployment: &Deployment, pool: Option<&WorkPool>) -> Result<Deployed, EngineError> {
         let spec = spec_of(&deployment.spec)?;
         let mut violations = Violations::below(&self.prefix);
-        let merged = merge(&self.new, &deployment.key.name, &spec);
+        let mut merged = merge(&self.new, &deployment.key.name, &spec);
+        let job = match pool {
+            Some(pool) => {
+                let asked = job::Asked { new: &self.new, deployment: &spec, schemas: &self.schemas };
+                asked.job(pool, &mut merged, &mut violations)?
+            }
+            None if !self.new.job_variables.is_empty() => {
+                violations
+                    .add("job_variables", "are set, and the deployment has no work pool that would use them");
+                None
+            }
+            None => None,
+        };
         let draft = parse_draft(&self.namespace, &merged, self.id, &mut violations);
         let parameters = parameters(self.new.parameters.as_ref(), &spec, &self.schemas, &mut violations);
         match draft {
             Some((mut draft, _)) if violations.is_empty() => {
                 draft.traceparent.clone_from(&self.traceparent);
-                Ok(Deployed { draft, parameters })
+                let job = job.map(|job| job.encode_to_vec().into());
+                Ok(Deployed { draft, parameters, job })
             }
             _ => {
                 let mut violations = violations.into_vec();

@@ -5,14 +5,22 @@ use tidegate_engine::{DeploymentAsk, Engine, EngineError, Spec, etag};
 use tidegate_model::{DeploymentName, Namespace, QueueName, RunId, RunKind, limits};
 use tidegate_orchestration::{Draft, Placement, create};
 use tidegate_proto::v1::{self, deployment_service_server::DeploymentService};
-use tidegate_store::{Deployment, DeploymentKey, DeploymentVersion, Filter, LimitSettings};
+use tidegate_schema::Schemas;
+use tidegate_store::{
+    Deployment, DeploymentKey, DeploymentVersion, Filter, LimitSettings, WorkPool, WorkPoolKey,
+};
 use tidegate_wire::{
     Violations, check_spec, invalid, invalid_field, namespace, on_collision, page_size, timestamp_to_proto,
     to_status,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, deploy::spec_of, page_token::invalid_token};
+use crate::{
+    actor::actor,
+    deploy::{N_SCHEMAS, spec_of},
+    job,
+    page_token::invalid_token,
+};
 
 /// Deployments that are read at once.
 const CHUNK: usize = 100;
@@ -26,11 +34,56 @@ const N_VERSIONS: usize = 20;
 /// `DeploymentService` over an engine.
 pub(crate) struct Service {
     engine: Engine,
+    /// Of job variables.
+    schemas: Schemas,
 }
 
 impl Service {
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self { engine, schemas: Schemas::new(N_SCHEMAS) }
+    }
+
+    /// The work pool that a specification names, which fits it.
+    async fn pool_of(
+        &self,
+        namespace: &Namespace,
+        spec: &v1::DeploymentSpec,
+    ) -> Result<Option<WorkPool>, EngineError> {
+        let Ok(name) = spec.work_pool.parse() else { return Ok(None) };
+        let pool = self.engine.get_work_pool(&WorkPoolKey { namespace: namespace.clone(), name }).await?;
+        let mut violations = Violations::below("spec.");
+        job::check_deployment(spec, &pool, &self.schemas, &mut violations)?;
+        if violations.is_empty() {
+            Ok(Some(pool))
+        } else {
+            Err(EngineError::InvalidFields { violations: violations.into_vec() })
+        }
+    }
+
+    /// What keeps the runs of a deployment with this pool from starting now.
+    async fn warnings(&self, pool: Option<&WorkPool>) -> Vec<String> {
+        let Some(pool) = pool else { return Vec::new() };
+        let name = &pool.key.name;
+        let mut warnings = Vec::new();
+        if pool.pause.is_some() {
+            warnings
+                .push(format!("work pool `{name}` is paused: resume it with `tidegate pool resume {name}`"));
+        }
+        if job::pool_spec_of(&pool.spec).is_ok_and(|spec| spec.max_slots == Some(0)) {
+            warnings.push(format!(
+                "work pool `{name}` has no slots: give it some with `tidegate pool update {name}`"
+            ));
+        }
+        match self.engine.pool_workers(&pool.key).await {
+            Ok(0) => warnings.push(format!(
+                "work pool `{name}` has no live worker: start one with `tidegate worker start --pool {name}`"
+            )),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "it is not known whether work pool {name} has a live worker")
+            }
+        }
+        warnings
     }
 
     /// A page with those that fit the filter, and whether it may not be the last.
@@ -74,8 +127,10 @@ impl DeploymentService for Service {
         let actor = actor(&request);
         let request = request.into_inner();
         let mut violations = Violations::default();
-        let spec = parse_spec(&request.spec.unwrap_or_default(), &mut violations);
+        let given = request.spec.unwrap_or_default();
+        let spec = parse_spec(&given, &mut violations);
         let ask = ask((&request.namespace, &request.name), "", actor, &request.request_id, violations)?;
+        let pool = self.pool_of(&ask.key.namespace, &given).await.map_err(status)?;
         let change = |before: Option<&Deployment>| match before {
             Some(_) if !request.update_if_exists => {
                 Err(EngineError::DeploymentExists { name: request.name.clone() })
@@ -86,7 +141,7 @@ impl DeploymentService for Service {
         Ok(Response::new(v1::CreateDeploymentResponse {
             deployment: Some(read(&deployment)?),
             created,
-            warnings: Vec::new(),
+            warnings: self.warnings(pool.as_ref()).await,
         }))
     }
 
@@ -142,7 +197,12 @@ impl DeploymentService for Service {
         }
         let name = (request.namespace.as_str(), request.name.as_str());
         let ask = ask(name, &request.etag, actor, &request.request_id, violations)?;
-        self.engine.get_deployment(&ask.key).await.map_err(status)?;
+        let before = self.engine.get_deployment(&ask.key).await.map_err(status)?;
+        let mut merged = spec_of(&before.spec).map_err(status)?;
+        for path in &paths {
+            copy_field(path, &new, &mut merged);
+        }
+        self.pool_of(&ask.key.namespace, &merged).await.map_err(status)?;
         let change = |before: Option<&Deployment>| {
             let gone = || EngineError::DeploymentNotFound {
                 name: ask.key.name.to_string(),
@@ -280,7 +340,7 @@ fn with_limit(spec: &v1::DeploymentSpec, encoded: Bytes) -> Spec {
         on_collision: on_collision(spec.on_collision, &mut Violations::default()),
         ..LimitSettings::from(max_slots)
     });
-    Spec { encoded, limit }
+    Spec { encoded, limit, work_pool: spec.work_pool.parse().ok() }
 }
 
 /// Default parameters are an object that fits the schema, but for what is missing: a run may bring it.
@@ -313,7 +373,7 @@ fn check_json(spec: &v1::DeploymentSpec, violations: &mut Violations) {
 }
 
 /// The fields of a specification, as an update names them.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 17] = [
     "description",
     "entrypoint",
     "parameters",
@@ -327,6 +387,10 @@ const FIELDS: [&str; 13] = [
     "on_collision",
     "policies",
     "version_label",
+    "work_pool",
+    "source",
+    "command",
+    "job_variables",
 ];
 
 /// Takes a field over. False: there is none of this name.
@@ -346,6 +410,10 @@ fn copy_field(path: &str, from: &v1::DeploymentSpec, to: &mut v1::DeploymentSpec
         "on_collision" => to.on_collision = from.on_collision,
         "policies" => to.policies.clone_from(&from.policies),
         "version_label" => to.version_label.clone_from(&from.version_label),
+        "work_pool" => to.work_pool.clone_from(&from.work_pool),
+        "source" => to.source.clone_from(&from.source),
+        "command" => to.command.clone_from(&from.command),
+        "job_variables" => to.job_variables.clone_from(&from.job_variables),
         _ => return false,
     }
     true
@@ -359,6 +427,7 @@ fn fits(filter: &Filter, deployment: &Deployment, spec: &v1::DeploymentSpec) -> 
         labels: spec.labels.clone().into_iter().collect(),
         priority: spec.priority,
         deployment: Some(deployment.key.name.to_string()),
+        work_pool: deployment.work_pool.clone(),
         ..Draft::new(RunId::new(), RunKind::Flow, deployment.key.name.flow(), Placement::Queue(queue))
     };
     create(draft, None, deployment.created_at).is_ok_and(|step| filter.matches(&step.run))

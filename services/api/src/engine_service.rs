@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use futures::future::join_all;
+use prost::Message as _;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
 use tidegate_model::{Epoch, Namespace, Reason, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Holder, Placement, Rejection, Run, StateType};
@@ -119,13 +120,14 @@ fn parse_claim(claim_idx: usize, claim: &internal::Claim) -> Result<Operation, S
 
 /// A fault that may pass fails the whole call: repeating a claim for the same worker grants it again.
 fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::claim_outcome::Outcome, Status> {
-    use internal::claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting};
+    use internal::claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting, WorkPoolPaused};
     match result {
         Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
         Ok(operated) if operated.is_waiting() => Ok(Outcome::Waiting(Waiting {})),
         // The claim ended it: it had expired, or has the result of another run.
         Ok(_) => Ok(Outcome::Refused(Refused { reason: Reason::TransitionNotAllowed.as_str().to_owned() })),
         Err(EngineError::QueuePaused { .. }) => Ok(Outcome::QueuePaused(QueuePaused {})),
+        Err(EngineError::WorkPoolPaused { .. }) => Ok(Outcome::WorkPoolPaused(WorkPoolPaused {})),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {
             Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)) }))
         }
@@ -137,6 +139,13 @@ fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::clai
 }
 
 fn assign(operated: Operated) -> v1::Assign {
+    let job = operated.job.as_deref().and_then(|job| {
+        let read = v1::Job::decode(job);
+        read.inspect_err(
+            |error| tracing::error!(run.id = %operated.run.id, %error, "a stored job cannot be read"),
+        )
+        .ok()
+    });
     let run = operated.run;
     let queue = match &run.placement {
         Placement::Queue(queue) => queue.to_string(),
@@ -160,7 +169,7 @@ fn assign(operated: Operated) -> v1::Assign {
         tags: run.tags,
         labels: run.labels,
         deployment: run.deployment.unwrap_or_default(),
-        job: None,
+        job,
     }
 }
 

@@ -24,6 +24,12 @@ fn wait_to_proto(wait: &Wait) -> v1::Wait {
             paused_by: pause.by.clone().unwrap_or_default(),
             reason: pause.reason.clone(),
         }),
+        Wait::WorkPool { work_pool, pause } => Subject::WorkPoolPaused(v1::wait::WorkPoolPaused {
+            work_pool: work_pool.to_string(),
+            paused_at: Some(timestamp_to_proto(pause.at)),
+            paused_by: pause.by.clone().unwrap_or_default(),
+            reason: pause.reason.clone(),
+        }),
         Wait::Slot { limits } => Subject::Slot(v1::wait::Slot {
             concurrency_limits: limits.iter().map(|limit| limit.name.clone()).collect(),
             limits: limits.iter().map(limit_to_proto).collect(),

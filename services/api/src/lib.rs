@@ -11,6 +11,7 @@ mod deploy;
 mod deployment_service;
 mod engine_service;
 mod explanation;
+mod job;
 mod offload;
 mod outcome;
 mod page_token;
@@ -26,6 +27,7 @@ mod system_service;
 mod variable_service;
 mod wait;
 mod watch;
+mod work_pool_service;
 
 use std::sync::Arc;
 
@@ -42,7 +44,7 @@ use tidegate_proto::{
         deployment_service_server::DeploymentServiceServer, payload_service_server::PayloadServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
         session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
-        variable_service_server::VariableServiceServer,
+        variable_service_server::VariableServiceServer, work_pool_service_server::WorkPoolServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
@@ -104,6 +106,7 @@ pub async fn start(
     let concurrency_service = concurrency_service::Service::new(engine.clone(), stop.clone());
     let queue_service = queue_service::Service::new(engine.clone());
     let deployment_service = deployment_service::Service::new(engine.clone());
+    let work_pool_service = work_pool_service::Service::new(engine.clone());
     let artifact_service = artifact_service::Service::new(engine.clone(), payloads.clone());
     let variable_service = variable_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
@@ -126,6 +129,7 @@ pub async fn start(
     grpc.add(ConcurrencyServiceServer::new(concurrency_service));
     grpc.add(QueueServiceServer::new(queue_service));
     grpc.add(DeploymentServiceServer::new(deployment_service));
+    grpc.add(WorkPoolServiceServer::new(work_pool_service));
     grpc.add(
         ArtifactServiceServer::new(artifact_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE),
     );

@@ -341,6 +341,7 @@ async fn parse_create(
         is_child_call: new.child_call > 0,
         parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),
+        job: None,
         deploy,
     };
     Ok(Parsed { create, large })

@@ -167,6 +167,7 @@ mod tests {
             is_child_call: false,
             parent_epoch: None,
             actor: None,
+            job: None,
             deploy: None,
         }
     }

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tidegate_delivery::{Entry, Held, Lease};
+use tidegate_delivery::{Entry, EntryId, Function, Held, Lease, Pausable, PoolId};
 use tidegate_model::{Epoch, RunKind, Timestamp};
 use tidegate_proto::{
     internal::{Claim, ClaimOutcome, claim_outcome::Outcome},
@@ -38,6 +38,17 @@ pub(crate) struct PendingClaim {
 }
 
 impl PendingClaim {
+    /// The work pool of the run.
+    fn pool(&self) -> Option<Pausable> {
+        let EntryId { queue, function: Function::Pool(work_pool), .. } = &self.entry.id else { return None };
+        Some(Pausable::Pool(PoolId { namespace: queue.namespace.clone(), work_pool: work_pool.clone() }))
+    }
+
+    /// What it came through that can be paused.
+    fn channels(&self) -> impl Iterator<Item = Pausable> + use<> {
+        [Pausable::Queue(self.entry.id.queue.clone())].into_iter().chain(self.pool())
+    }
+
     fn kind(&self) -> RunKind {
         self.entry.id.function.kind()
     }
@@ -193,19 +204,22 @@ fn to_proto(claim: &PendingClaim) -> Claim {
 }
 
 fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, asked_at: Resumes, sorted: &mut Sorted) {
-    let queue = &claim.entry.id.queue;
-    // What api gives or has wait is of a queue that is not paused, but for a repeated claim of a run that its worker has
+    // What api gives or has wait is of a queue and a pool that are not paused, but for a repeated claim of a run that its worker has
     // already: then the next claim is told of the pause again. An answer about a run that is over says nothing of its queue.
     let is_open = matches!(outcome.outcome, Some(Outcome::Assign(_) | Outcome::Waiting(_)));
-    if is_open && shared.paused.is_paused(queue) && shared.paused.forget(queue) {
-        shared.pools.wake_queue(queue);
+    for what in is_open.then(|| claim.channels()).into_iter().flatten() {
+        if shared.paused.is_paused(&what) && shared.paused.forget(&what) {
+            shared.pools.wake_resumed(&what);
+        }
     }
     match outcome.outcome {
         Some(Outcome::Assign(assign)) => sorted.granted.push((claim, assign)),
         Some(Outcome::QueuePaused(_)) => {
-            if shared.paused.note(queue, asked_at) {
-                tracing::info!(queue.name = %queue.queue, namespace = %queue.namespace, "queue {queue} is paused");
-            }
+            note_paused(shared, &Pausable::Queue(claim.entry.id.queue.clone()), asked_at);
+            sorted.paused.push(claim);
+        }
+        Some(Outcome::WorkPoolPaused(_)) => {
+            claim.pool().iter().for_each(|pool| note_paused(shared, pool, asked_at));
             sorted.paused.push(claim);
         }
         Some(Outcome::NotDue(not_due)) => {
@@ -224,6 +238,12 @@ fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, asked_at: R
             tracing::error!("api sent an outcome of a claim that this version does not know");
             sorted.later.push(due_in(claim, shared.clock.now(), UNREADABLE_PAUSE));
         }
+    }
+}
+
+fn note_paused(shared: &Shared, what: &Pausable, asked_at: Resumes) {
+    if shared.paused.note(what, asked_at) {
+        tracing::info!("{what} is paused");
     }
 }
 

@@ -1,14 +1,16 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tidegate_delivery::{
-    Entry, EntryId, Function, Held, Labels, LeaseQuestion, QueueDepth, QueueId, Requirements, Standing, Stop,
+    Entry, EntryId, Function, Held, Labels, LeaseQuestion, Pausable, PoolId, QueueDepth, QueueId,
+    Requirements, Standing, Stop,
 };
 use tidegate_model::{Epoch, FairnessKey, RunKind, Timestamp, limits};
 use tidegate_proto::internal::{
     self, CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse,
     Delivery, DescribeDeliveryRequest, DescribeDeliveryResponse, DescribeQueueRequest, DescribeQueueResponse,
-    EnqueueRunsRequest, EnqueueRunsResponse, GetGenerationRequest, GetGenerationResponse,
-    ListQueueDepthsRequest, ListQueueDepthsResponse, ResumeQueueRequest, ResumeQueueResponse,
+    DescribeWorkPoolRequest, DescribeWorkPoolResponse, EnqueueRunsRequest, EnqueueRunsResponse,
+    GetGenerationRequest, GetGenerationResponse, ListQueueDepthsRequest, ListQueueDepthsResponse,
+    ResumeQueueRequest, ResumeQueueResponse, ResumeWorkPoolRequest, ResumeWorkPoolResponse,
     delivery_service_server::DeliveryService, describe_delivery_response,
 };
 use tidegate_wire::{
@@ -156,10 +158,41 @@ impl DeliveryService for DeliveryApi {
         let request = request.into_inner();
         let queue = queue_of(&request.namespace, &request.queue)?;
         // This replica hears of it even where the delivery state is out of reach.
+        let queue = Pausable::Queue(queue);
         shared.paused.forget(&queue);
-        shared.pools.wake_queue(&queue);
+        shared.pools.wake_resumed(&queue);
         shared.delivery.resumed(&queue).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(ResumeQueueResponse {}))
+    }
+
+    async fn resume_work_pool(
+        &self,
+        request: Request<ResumeWorkPoolRequest>,
+    ) -> Result<Response<ResumeWorkPoolResponse>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let pool = Pausable::Pool(pool_of(&request.namespace, &request.work_pool)?);
+        // This replica hears of it even where the delivery state is out of reach.
+        shared.paused.forget(&pool);
+        shared.pools.wake_resumed(&pool);
+        shared.delivery.resumed(&pool).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(ResumeWorkPoolResponse {}))
+    }
+
+    async fn describe_work_pool(
+        &self,
+        request: Request<DescribeWorkPoolRequest>,
+    ) -> Result<Response<DescribeWorkPoolResponse>, Status> {
+        let shared = &self.0;
+        let request = request.into_inner();
+        let pool = pool_of(&request.namespace, &request.work_pool)?;
+        // Those of this replica as they are now; others announce theirs every few seconds.
+        announce::announce(shared).await.map_err(|error| to_status(&error))?;
+        let capacity = shared.delivery.pool_capacity(&pool).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(DescribeWorkPoolResponse {
+            n_workers: capacity.n_workers,
+            n_free_slots: capacity.n_free_flow_slots,
+        }))
     }
 
     async fn get_generation(
@@ -221,6 +254,16 @@ fn depth_to_proto(depth: &QueueDepth) -> internal::QueueDepth {
 fn queue_of(namespace: &str, queue: &str) -> Result<QueueId, Status> {
     let mut violations = Violations::default();
     parse_queue(namespace, queue, &mut violations).ok_or_else(|| invalid(violations.into_vec()))
+}
+
+fn pool_of(namespace: &str, work_pool: &str) -> Result<PoolId, Status> {
+    let mut violations = Violations::default();
+    let namespace = violations.parse("namespace", namespace);
+    let work_pool = violations.parse("work_pool", work_pool);
+    match (namespace, work_pool) {
+        (Some(namespace), Some(work_pool)) => Ok(PoolId { namespace, work_pool }),
+        _ => Err(invalid(violations.into_vec())),
+    }
 }
 
 fn parse_queue(namespace: &str, queue: &str, violations: &mut Violations) -> Option<QueueId> {

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use tidegate_delivery::{Function, Held, Labels, QueueId};
+use tidegate_delivery::{Function, Held, Labels, PoolId, QueueId};
 use tidegate_model::{Epoch, ErrorCode, Namespace, Reason, ServiceError, WorkerId, limits};
 use tidegate_proto::v1;
 use tidegate_wire::{Violations, check_label_map, invalid, kind_from_proto, to_status};
@@ -39,6 +39,13 @@ pub(crate) struct Serves {
 }
 
 impl Serves {
+    /// The work pool, where it is a worker of one.
+    pub(crate) fn work_pool(&self) -> Option<PoolId> {
+        let Some(Function::Pool(work_pool)) = self.functions.first() else { return None };
+        let namespace = self.queues.first()?.namespace.clone();
+        Some(PoolId { namespace, work_pool: work_pool.clone() })
+    }
+
     /// The queues in the order in which they are taken from. Where none is preferred, each comes first in its turn, so that
     /// a busy one does not keep the others waiting.
     pub(crate) fn in_order(&self, turn: usize) -> impl Iterator<Item = &QueueId> {

@@ -16,9 +16,9 @@ pub(crate) async fn run(
         match hint {
             Hint::Ready(ready) => ready.iter().for_each(|ready| shared.pools.wake_queue(&ready.queue)),
             Hint::Stop(stops) => stops.iter().for_each(|stop| shared.workers.stop(stop)),
-            Hint::Resumed(queue) => {
-                shared.paused.forget(&queue);
-                shared.pools.wake_queue(&queue);
+            Hint::Resumed(what) => {
+                shared.paused.forget(&what);
+                shared.pools.wake_resumed(&what);
             }
             Hint::Missed => {
                 shared.paused.forget_all();

@@ -4,15 +4,15 @@ use std::{
     time::Duration,
 };
 
-use tidegate_delivery::QueueId;
+use tidegate_delivery::Pausable;
 use tokio::time::Instant;
 
 /// A queue that no worker here has asked about for so long is forgotten, so that there are no more of them than are used.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The queues of which api has said that they are paused. Nothing is taken from them until it is told that they are
+/// The queues and work pools of which api has said that they are paused. Nothing is taken from them until it is told that they are
 /// resumed; as that may be lost, one run is claimed now and then to find out.
-pub(crate) struct PausedQueues {
+pub(crate) struct Paused {
     probe_interval: Duration,
     inner: Mutex<Inner>,
 }
@@ -20,12 +20,12 @@ pub(crate) struct PausedQueues {
 #[derive(Default)]
 struct Inner {
     /// When the next run of each is claimed.
-    next_probes: HashMap<QueueId, Instant>,
-    /// How often a queue was resumed.
+    next_probes: HashMap<Pausable, Instant>,
+    /// How often one was resumed.
     n_resumed: u64,
 }
 
-/// How much may be taken from a queue.
+/// How much may be taken from a queue or of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allowance {
     /// It is not known to be paused.
@@ -40,7 +40,7 @@ pub(crate) enum Allowance {
 #[derive(Clone, Copy)]
 pub(crate) struct Resumes(u64);
 
-impl PausedQueues {
+impl Paused {
     pub(crate) fn new(probe_interval: Duration) -> Self {
         Self { probe_interval, inner: Mutex::default() }
     }
@@ -55,8 +55,8 @@ impl PausedQueues {
     }
 
     /// Notes that api has said so. What it said may be older than a resume that was heard of since it was asked: that one
-    /// is not undone, and api is asked again. True where the queue was not known to be paused.
-    pub(crate) fn note(&self, queue: &QueueId, asked_at: Resumes) -> bool {
+    /// is not undone, and api is asked again. True where it was not known to be paused.
+    pub(crate) fn note(&self, what: &Pausable, asked_at: Resumes) -> bool {
         let mut inner = self.inner();
         if inner.n_resumed != asked_at.0 {
             return false;
@@ -65,14 +65,14 @@ impl PausedQueues {
         // Nobody has asked about them for long: their workers have left.
         inner.next_probes.retain(|_, next_probe| *next_probe + FORGOTTEN_AFTER > now);
         let next_probe = now + self.probe_interval.mul_f64(rand::random_range(0.5..1.0));
-        inner.next_probes.insert(queue.clone(), next_probe).is_none()
+        inner.next_probes.insert(what.clone(), next_probe).is_none()
     }
 
-    /// Forgets that a queue was paused. True where it was known to be.
-    pub(crate) fn forget(&self, queue: &QueueId) -> bool {
+    /// Forgets that it was paused. True where it was known to be.
+    pub(crate) fn forget(&self, what: &Pausable) -> bool {
         let mut inner = self.inner();
         inner.n_resumed += 1;
-        inner.next_probes.remove(queue).is_some()
+        inner.next_probes.remove(what).is_some()
     }
 
     /// Forgets all: a resume may have been missed.
@@ -82,15 +82,15 @@ impl PausedQueues {
         inner.next_probes.clear();
     }
 
-    /// True where a queue is known to be paused.
-    pub(crate) fn is_paused(&self, queue: &QueueId) -> bool {
-        self.inner().next_probes.contains_key(queue)
+    /// True where it is known to be paused.
+    pub(crate) fn is_paused(&self, what: &Pausable) -> bool {
+        self.inner().next_probes.contains_key(what)
     }
 
-    /// How much may be taken from a queue now. Of those who ask at once, one may probe.
-    pub(crate) fn allowance(&self, queue: &QueueId) -> Allowance {
+    /// How much may be taken from it now. Of those who ask at once, one may probe.
+    pub(crate) fn allowance(&self, what: &Pausable) -> Allowance {
         let mut inner = self.inner();
-        let Some(next_probe) = inner.next_probes.get_mut(queue) else { return Allowance::All };
+        let Some(next_probe) = inner.next_probes.get_mut(what) else { return Allowance::All };
         let now = Instant::now();
         if *next_probe > now {
             return Allowance::NothingFor(*next_probe - now);
@@ -100,8 +100,8 @@ impl PausedQueues {
     }
 
     /// A probe found nothing to claim: the next who asks may probe, for other functions.
-    pub(crate) fn probe_again(&self, queue: &QueueId) {
-        if let Some(next_probe) = self.inner().next_probes.get_mut(queue) {
+    pub(crate) fn probe_again(&self, what: &Pausable) {
+        if let Some(next_probe) = self.inner().next_probes.get_mut(what) {
             *next_probe = Instant::now();
         }
     }
@@ -111,13 +111,14 @@ impl PausedQueues {
 mod tests {
     use super::*;
 
-    fn queue(name: &str) -> QueueId {
-        QueueId { namespace: Default::default(), queue: name.parse().expect("a queue name") }
+    fn queue(name: &str) -> Pausable {
+        let queue = name.parse().expect("a queue name");
+        Pausable::Queue(tidegate_delivery::QueueId { namespace: Default::default(), queue })
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_a_paused_queue_one_run_is_taken_now_and_then() {
-        let paused = PausedQueues::new(Duration::from_secs(10));
+        let paused = Paused::new(Duration::from_secs(10));
         assert_eq!(paused.allowance(&queue("q")), Allowance::All);
         assert!(paused.note(&queue("q"), paused.resumes()));
         assert!(!paused.note(&queue("q"), paused.resumes()), "known");
@@ -138,7 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_paused_queue_that_nobody_asks_about_is_forgotten() {
-        let paused = PausedQueues::new(Duration::from_secs(10));
+        let paused = Paused::new(Duration::from_secs(10));
         paused.note(&queue("left"), paused.resumes());
         tokio::time::advance(FORGOTTEN_AFTER).await;
         assert_eq!(paused.allowance(&queue("left")), Allowance::Probe, "its workers came back in time");
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_answer_from_before_a_resume_does_not_undo_it() {
-        let paused = PausedQueues::new(Duration::from_secs(10));
+        let paused = Paused::new(Duration::from_secs(10));
         let asked_at = paused.resumes();
         assert!(!paused.forget(&queue("q")));
         assert!(!paused.note(&queue("q"), asked_at));

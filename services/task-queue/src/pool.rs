@@ -4,7 +4,9 @@ use std::{
     time::Duration,
 };
 
-use tidegate_delivery::{Capacity, Entry, Error, Function, QueueId, Requirements, Serving, Want};
+use tidegate_delivery::{
+    Capacity, Entry, Error, Function, Pausable, PoolId, QueueId, Requirements, Serving, Want,
+};
 use tidegate_model::{RunKind, WorkerId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,8 @@ use crate::{
 /// for the same entry, and a take is as large as their credits.
 pub(crate) struct Pool {
     serves: Serves,
+    /// The work pool that its members are of.
+    work_pool: Option<PoolId>,
     tasks: Vec<Function>,
     flows: Vec<Function>,
     members: Mutex<Vec<Arc<WorkerStream>>>,
@@ -73,6 +77,14 @@ impl Pools {
         self.wake_where(|pool| pool.serves.queues.binary_search(queue).is_ok());
     }
 
+    /// What was paused is not any more.
+    pub(crate) fn wake_resumed(&self, what: &Pausable) {
+        match what {
+            Pausable::Queue(queue) => self.wake_queue(queue),
+            Pausable::Pool(resumed) => self.wake_where(|pool| pool.work_pool.as_ref() == Some(resumed)),
+        }
+    }
+
     /// A run of a function is ready in a queue.
     pub(crate) fn wake_for(&self, queue: &QueueId, function: &Function, requires: &Requirements) {
         self.wake_where(|pool| {
@@ -105,6 +117,7 @@ impl Pool {
         Self {
             tasks: of(RunKind::Task),
             flows: of(RunKind::Flow),
+            work_pool: serves.work_pool(),
             serves,
             members: Mutex::default(),
             wake: Notify::new(),
@@ -141,6 +154,23 @@ impl Pool {
         FreeSlots::new(members.clone(), free)
     }
 
+    /// What of the queue and the work pool is paused and may be probed by one run, or how long nothing may be taken.
+    fn allowance(&self, shared: &Shared, queue: &QueueId) -> Result<Vec<Pausable>, Duration> {
+        let pool = self.work_pool.clone().map(Pausable::Pool);
+        let mut probed = Vec::new();
+        for what in [Pausable::Queue(queue.clone())].into_iter().chain(pool) {
+            match shared.paused.allowance(&what) {
+                Allowance::All => {}
+                Allowance::Probe => probed.push(what),
+                Allowance::NothingFor(wait) => {
+                    probed.iter().for_each(|what| shared.paused.probe_again(what));
+                    return Err(wait);
+                }
+            }
+        }
+        Ok(probed)
+    }
+
     /// Takes entries for the free slots of one kind and passes them on to be claimed. Answers how many there
     /// were, and when the next one is due.
     async fn fill(
@@ -167,22 +197,21 @@ impl Pool {
             if wanted == 0 {
                 break;
             }
-            let allowance = shared.paused.allowance(queue);
-            let limit = match allowance {
-                Allowance::All => wanted,
-                Allowance::Probe => 1,
-                Allowance::NothingFor(wait) => {
+            let probed = match self.allowance(shared, queue) {
+                Ok(probed) => probed,
+                Err(wait) => {
                     next_in = next_in.into_iter().chain([wait]).min();
                     continue;
                 }
             };
+            let limit = if probed.is_empty() { wanted } else { 1 };
             let now = shared.clock.now();
             let claim_lease = *shared.config.lease.claim;
             let want = Want { queue, functions, labels: &self.serves.labels, limit, now, claim_lease };
             let taken = shared.delivery.take(want).await?;
             next_in = next_in.into_iter().chain(taken.next_in).min();
-            if allowance == Allowance::Probe && taken.entries.is_empty() {
-                shared.paused.probe_again(queue);
+            if taken.entries.is_empty() {
+                probed.iter().for_each(|what| shared.paused.probe_again(what));
             }
             n_taken += taken.entries.len();
             wanted = wanted.saturating_sub(taken.entries.len());

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, claims::PendingClaim, engine::Engine, paused::PausedQueues, pool::Pools, reports::Reports,
+    Config, claims::PendingClaim, engine::Engine, paused::Paused, pool::Pools, reports::Reports,
     workers::Workers,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workers: Workers,
     pub(crate) pools: Pools,
-    pub(crate) paused: PausedQueues,
+    pub(crate) paused: Paused,
     pub(crate) claims: mpsc::Sender<PendingClaim>,
     pub(crate) reports: Reports,
     pub(crate) engine_gate: Gate,

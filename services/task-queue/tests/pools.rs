@@ -6,7 +6,10 @@ mod support;
 use support::{Suite, Worker, hello, start};
 use tidegate_model::RunId;
 use tidegate_proto::{
-    internal::{CancelRunsRequest, CancelledRun, Delivery, DescribeDeliveryRequest, EnqueueRunsRequest},
+    internal::{
+        CancelRunsRequest, CancelledRun, Delivery, DescribeDeliveryRequest, DescribeWorkPoolRequest,
+        EnqueueRunsRequest, ResumeWorkPoolRequest,
+    },
     v1::{Assign, CancelCause, Function, HeldRun, Hello, RunKind, work_request::Message},
 };
 use tonic::Code;
@@ -113,6 +116,38 @@ async fn the_queues_of_a_pool_are_served_in_their_order() {
         let got = worker.assigned_n(2).await;
         assert_eq!(ids(&got), expected.map(|run| run.run_id.as_str()));
     }
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn a_paused_pool_holds_up_its_own_runs_alone() {
+    let mut suite = start().await;
+    suite.api.pause_pool_of("f");
+    let mut worker = pool_worker(&suite, "w", &["default", "other"]).await;
+    let serves_g = Function { kind: RunKind::Flow.into(), name: "g".to_owned() };
+    let mut named = Worker::open(&suite, Hello { functions: vec![serves_g], ..hello("named", &[]) }).await;
+    worker.credits(0, 9).await;
+    named.credits(0, 9).await;
+    let first = delivery(&suite, "default", "f", POOL);
+    enqueue(&mut suite, std::slice::from_ref(&first)).await;
+    suite.api.until_paused_claims(1).await;
+    // Another queue of the pool is not asked for, and others who use the queue are served.
+    let second = delivery(&suite, "other", "f", POOL);
+    let plain = delivery(&suite, "default", "g", "");
+    enqueue(&mut suite, &[second.clone(), plain.clone()]).await;
+    let [assign] = named.assigned().await.try_into().unwrap();
+    assert_eq!(assign.run_id, plain.run_id);
+    worker.nothing_else_came().await;
+    assert_eq!(suite.api.n_paused_claims(), 1);
+
+    suite.api.resume_pool_of("f");
+    let request = ResumeWorkPoolRequest { namespace: "default".to_owned(), work_pool: POOL.to_owned() };
+    suite.deliveries.resume_work_pool(request).await.unwrap();
+    assert_eq!(ids(&worker.assigned_n(2).await), [first.run_id, second.run_id]);
+
+    let request = DescribeWorkPoolRequest { namespace: "default".to_owned(), work_pool: POOL.to_owned() };
+    let told = suite.deliveries.describe_work_pool(request).await.unwrap().into_inner();
+    assert_eq!((told.n_workers, told.n_free_slots), (1, 7));
     suite.end().await;
 }
 

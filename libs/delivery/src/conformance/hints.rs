@@ -3,7 +3,7 @@ use std::time::Duration;
 use tidegate_model::{Epoch, RunId};
 
 use super::support::{Fixture, at, entry, queue, task};
-use crate::{Hint, Hints, ReadyHint, Stop};
+use crate::{Hint, Hints, Pausable, PoolId, ReadyHint, Stop};
 
 /// The next hint that is not a warning that some were missed.
 async fn next(hints: &mut Hints) -> Hint {
@@ -51,12 +51,16 @@ pub async fn stops_reach_every_replica(fixture: Fixture) {
     }
 }
 
-/// By the queue.
+/// By its name.
 pub async fn that_a_queue_is_resumed_reaches_every_replica(fixture: Fixture) {
     let (mut near, mut far) = (fixture.delivery.hints(), fixture.other.hints());
-    let resumed = queue("a.B-c_1");
-    fixture.delivery.resumed(&resumed).await.expect("resumed");
-    for hints in [&mut near, &mut far] {
-        assert_eq!(next(hints).await, Hint::Resumed(resumed.clone()));
+    let queue = queue("a.B-c_1");
+    let work_pool = "a.B-c_1".parse().expect("is a name");
+    let pool = PoolId { namespace: queue.namespace.clone(), work_pool };
+    for resumed in [Pausable::Queue(queue), Pausable::Pool(pool)] {
+        fixture.delivery.resumed(&resumed).await.expect("resumed");
+        for hints in [&mut near, &mut far] {
+            assert_eq!(next(hints).await, Hint::Resumed(resumed.clone()));
+        }
     }
 }

@@ -2,14 +2,15 @@ mod words;
 
 use std::time::Duration;
 
-use tidegate_model::{Namespace, QueueName, RunId, Timestamp};
+use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName};
 use tidegate_orchestration::{Failure, Holder, Phase, Rate, Run};
-use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail, Slot};
+use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail, Slot, WorkPool};
 
 use crate::{
     DeliveryFacts, DispatchError, Engine, EngineError, Standing,
     queues::queue_of,
     slots::{is_waiting, limits_of},
+    work_pools::pool_of,
 };
 
 /// Events of a run's history that an explanation has at most: the latest.
@@ -56,6 +57,13 @@ pub enum Wait {
     Handover {
         /// Why that has not been done, where it is known.
         cause: Option<String>,
+    },
+    /// Its work pool, to be resumed.
+    WorkPool {
+        /// The pool.
+        work_pool: WorkPoolName,
+        /// Since when it is paused, by whom and why.
+        pause: QueuePause,
     },
     /// A worker that takes it.
     Worker {
@@ -144,6 +152,8 @@ pub(crate) struct Facts {
     limits: Vec<SlotFacts>,
     /// For a queued run that is SCHEDULED: the settings of its queue.
     queue: Option<Queue>,
+    /// For a run of a work pool that is SCHEDULED: the pool.
+    work_pool: Option<WorkPool>,
     /// For a queued run that waits for a worker or has one.
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
     now: Timestamp,
@@ -172,7 +182,13 @@ impl Engine {
             }
             _ => None,
         };
-        Ok(explain(Facts { detail, happenings, limits, queue, delivery, now }))
+        let work_pool = match pool_of(&detail.run) {
+            Some(key) if matches!(detail.run.state.phase, Phase::Scheduled) => {
+                self.store().get_work_pools(&[key]).await?.into_iter().next()
+            }
+            _ => None,
+        };
+        Ok(explain(Facts { detail, happenings, limits, queue, work_pool, delivery, now }))
     }
 
     async fn slot_facts(&self, run: &Run) -> Result<Vec<SlotFacts>, EngineError> {
@@ -214,15 +230,19 @@ fn waits(facts: &Facts) -> Vec<Wait> {
         .queue
         .as_ref()
         .and_then(|queue| Some(Wait::Queue { queue: queue.key.name.clone(), pause: queue.pause.clone()? }));
+    let pool_pause = facts.work_pool.as_ref().and_then(|pool| {
+        Some(Wait::WorkPool { work_pool: pool.key.name.clone(), pause: pool.pause.clone()? })
+    });
+    let pauses: Vec<Wait> = pause.into_iter().chain(pool_pause).collect();
     let wait = match &run.state.phase {
         Phase::Scheduled if run.due_at > facts.now => {
-            return std::iter::once(Wait::Time { until: run.due_at }).chain(pause).collect();
+            return std::iter::once(Wait::Time { until: run.due_at }).chain(pauses).collect();
         }
         Phase::Scheduled => {
             // Workers that could take it do not, while it is paused.
-            let is_paused = pause.is_some();
+            let is_paused = !pauses.is_empty();
             let concerns = |wait: &Wait| !is_paused || !matches!(wait, Wait::Worker { n_workers: 1.., .. });
-            return pause.into_iter().chain(waits_of_due(facts).into_iter().filter(concerns)).collect();
+            return pauses.into_iter().chain(waits_of_due(facts).into_iter().filter(concerns)).collect();
         }
         Phase::Pending { holder, start_by } => Wait::Start { holder: holder.clone(), start_by: *start_by },
         Phase::Running { holder, deadline } => {

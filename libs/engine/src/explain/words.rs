@@ -72,7 +72,10 @@ fn taken_slots(limit: &SlotFacts, name: &str) -> Option<String> {
 
 fn sentence(facts: &Facts, wait: &Wait) -> String {
     let run = &facts.detail.run;
-    let what = format!("{} `{}`", run.kind, run.name);
+    let what = match &run.work_pool {
+        Some(pool) => format!("work pool `{pool}`"),
+        None => format!("{} `{}`", run.kind, run.name),
+    };
     match wait {
         Wait::Time { .. } if run.is_local() => {
             format!("It waits in {} for its next attempt, {}.", owner(run), at(run.due_at, facts.now))
@@ -89,6 +92,17 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
                 "Queue `{queue}` was paused{by} {since}{reason}. None of its runs starts until it is resumed."
             )
         }
+        Wait::WorkPool { work_pool, pause } => {
+            let by = by(pause.by.as_deref());
+            let reason = match pause.reason.as_str() {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            let since = at(pause.at, facts.now);
+            format!(
+                "Work pool `{work_pool}` was paused{by} {since}{reason}. None of its runs starts until it is resumed."
+            )
+        }
         Wait::Slot { limits } => {
             let names = limits.iter().map(|limit| format!("`{}`", limit.name)).collect::<Vec<_>>().join(", ");
             let needs = format!("It needs a free slot of each of the concurrency limits {names}.");
@@ -102,6 +116,17 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
         }
         Wait::Handover { cause: None } => {
             "It is not with task-queue yet: the scheduler hands over what is due within seconds.".to_owned()
+        }
+        Wait::Worker { n_workers: 0, n_serving: 0, .. } if run.work_pool.is_some() => {
+            let pool = run.work_pool.as_ref().map(ToString::to_string).unwrap_or_default();
+            let mut start = format!("tidegate worker start --pool {pool}");
+            for (key, value) in &run.required_labels {
+                start.push_str(&format!(" --label {key}={value}"));
+            }
+            let queue = queue(run);
+            format!(
+                "Work pool `{pool}` has no live worker that serves its queue `{queue}`: start one with `{start}`."
+            )
         }
         Wait::Worker { n_workers: 0, n_serving: 0, .. } => {
             let with_labels = match required(run) {

@@ -11,7 +11,9 @@ use tidegate_engine::{
     Create, Created, DeliveryFacts, Dispatch, DispatchError, Engine, EngineError, LeaseQuestion, Operated,
     Operation, Options, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp};
+use tidegate_model::{
+    Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp, WorkPoolName,
+};
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::{RunStore, Session};
 use tidegate_store_sqlite::SqliteStore;
@@ -36,6 +38,7 @@ pub struct Notes {
     pub in_use: Mutex<Vec<(QueueName, QueueDepth)>>,
     /// The queues of which it was told that they are resumed.
     pub resumed: Mutex<Vec<QueueName>>,
+    pub resumed_pools: Mutex<Vec<WorkPoolName>>,
     pub changed: tokio::sync::Notify,
 }
 
@@ -109,6 +112,25 @@ impl Dispatch for Notes {
         self.resumed.lock().expect("no test panicked with it").push(queue.clone());
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    async fn work_pool_resumed(
+        &self,
+        _namespace: &Namespace,
+        work_pool: &WorkPoolName,
+    ) -> Result<(), DispatchError> {
+        self.check()?;
+        self.resumed_pools.lock().expect("no test panicked with it").push(work_pool.clone());
+        Ok(())
+    }
+
+    async fn count_pool_workers(
+        &self,
+        _namespace: &Namespace,
+        _work_pool: &WorkPoolName,
+    ) -> Result<u32, DispatchError> {
+        self.check()?;
+        Ok(2)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {
@@ -315,6 +337,7 @@ pub fn task() -> Create {
         is_child_call: false,
         parent_epoch: None,
         actor: None,
+        job: None,
         deploy: None,
     }
 }

@@ -6,4 +6,5 @@ SELECT
     runs.due_at, runs.expires_at, runs.started_at, runs.state, runs.state_name, runs.state_message,
     runs.state_at, runs.holder, runs.timer_at, runs.epoch, runs.attempt, runs.crashes, runs.retries,
     runs.event_seq, runs.cascade_pending, runs.pause_key, runs.resumed_keys, runs.queue_slot,
-    runs.fairness_key, runs.required_labels, runs.preferred_worker, runs.deployment_version
+    runs.fairness_key, runs.required_labels, runs.preferred_worker, runs.deployment_version,
+    runs.work_pool

@@ -43,7 +43,7 @@ pub async fn insert_with_all(store: &Arc<dyn RunStore>, run: &Run) {
     };
     let mut tx = store.begin().await.unwrap();
     tx.reserve_keys(&[key_of(run.id)], T0).await.unwrap();
-    let new = NewRun { run: run.clone(), parameters: Some(payload(b"7")), enqueued_at: None };
+    let new = NewRun { run: run.clone(), parameters: Some(payload(b"7")), job: None, enqueued_at: None };
     tx.insert_runs(&[new]).await.unwrap();
     tx.put_results(&[(run.id, payload(b"49"))]).await.unwrap();
     tx.put_failures(&[(run.id, 1, failure)]).await.unwrap();

@@ -15,7 +15,7 @@ fn key(name: &str) -> DeploymentKey {
 
 fn first(name: &str) -> Deployment {
     let spec = Bytes::from_static(b"\0spec\xff");
-    Deployment { key: key(name), version: 1, spec, created_at: T0, updated_at: T0 }
+    Deployment { key: key(name), version: 1, spec, work_pool: None, created_at: T0, updated_at: T0 }
 }
 
 fn changed(before: &Deployment, spec: &'static [u8]) -> Deployment {

@@ -73,7 +73,7 @@ pub fn running() -> Phase {
 
 /// A run without parameters that was never handed over.
 pub fn bare(run: &Run) -> NewRun {
-    NewRun { run: run.clone(), parameters: None, enqueued_at: None }
+    NewRun { run: run.clone(), parameters: None, job: None, enqueued_at: None }
 }
 
 /// Inserts runs in a transaction of their own.

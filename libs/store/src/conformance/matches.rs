@@ -81,6 +81,7 @@ fn values_of(run: &Run, field: Field) -> Vec<Value> {
         Field::Session => session.map(Value::Session).into_iter().collect(),
         Field::Holder => run.holder().map(|holder| text(&holder.to_string())).unwrap_or_default(),
         Field::Deployment => run.deployment.as_deref().map(text).unwrap_or_default(),
+        Field::WorkPool => run.work_pool.as_ref().map(|pool| text(pool.as_str())).unwrap_or_default(),
         Field::CacheKey => run.cache.as_ref().map(|cache| text(&cache.key)).unwrap_or_default(),
         Field::FairnessKey => run.fairness_key.as_ref().map(|key| text(key.as_str())).unwrap_or_default(),
         Field::Tags => run.tags.iter().map(|tag| Value::Text(tag.clone())).collect(),

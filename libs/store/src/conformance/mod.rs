@@ -24,6 +24,7 @@ pub mod slots;
 pub mod sweeps;
 pub mod trees;
 pub mod variables;
+pub mod work_pools;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -158,6 +159,10 @@ macro_rules! run_store_conformance {
             deployments::only_the_last_versions_are_kept,
             deployments::a_deployments_limit_comes_and_goes_with_it,
             deployments::of_two_who_make_a_deployment_the_second_waits,
+            work_pools::work_pools_are_kept_and_listed,
+            work_pools::a_work_pools_limit_comes_and_goes_with_it,
+            work_pools::a_work_pool_that_is_named_stays,
+            work_pools::runs_of_a_work_pool_have_their_jobs,
             queues::settings_of_queues_are_kept_and_listed,
             queues::a_queues_limit_comes_and_goes_with_its_settings,
             queues::a_limit_of_that_name_which_is_not_the_queues_stays,

@@ -49,6 +49,7 @@ fn full() -> Run {
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             deployment: Some("etl/nightly".to_owned()),
             deployment_version: Some(7),
+            work_pool: Some("site.A-1".parse().unwrap()),
             due_at: Some(after(60)),
             expires_at: Some(after(90)),
             cache: Some(CachePolicy {

@@ -51,9 +51,12 @@ fn is_set(run: &Run, field: Field) -> bool {
         Field::Labels => !run.labels.is_empty(),
         Field::Parent => run.parent.is_some(),
         Field::Session => run.is_local(),
-        Field::Queue | Field::Holder | Field::Deployment | Field::CacheKey | Field::FairnessKey => {
-            text(run, field).is_some()
-        }
+        Field::Queue
+        | Field::Holder
+        | Field::Deployment
+        | Field::WorkPool
+        | Field::CacheKey
+        | Field::FairnessKey => text(run, field).is_some(),
         Field::ExpiresAt | Field::StartedAt | Field::EndedAt => time(run, field).is_some(),
         Field::Id
         | Field::State
@@ -83,6 +86,7 @@ fn text(run: &Run, field: Field) -> Option<Cow<'_, str>> {
         },
         Field::Holder => return run.holder().map(|holder| holder.to_string().into()),
         Field::Deployment => run.deployment.as_deref()?,
+        Field::WorkPool => run.work_pool.as_ref()?.as_str(),
         Field::CacheKey => &run.cache.as_ref()?.key,
         Field::FairnessKey => run.fairness_key.as_ref()?.as_str(),
         _ => return None,

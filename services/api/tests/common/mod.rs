@@ -13,7 +13,7 @@ use tidegate_proto::{
         deployment_service_client::DeploymentServiceClient, payload_service_client::PayloadServiceClient,
         queue_service_client::QueueServiceClient, run_service_client::RunServiceClient,
         session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
-        variable_service_client::VariableServiceClient,
+        variable_service_client::VariableServiceClient, work_pool_service_client::WorkPoolServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -35,6 +35,7 @@ pub struct Api {
     pub deployments: DeploymentServiceClient<Channel>,
     pub artifacts: ArtifactServiceClient<Channel>,
     pub variables: VariableServiceClient<Channel>,
+    pub work_pools: WorkPoolServiceClient<Channel>,
     tasks: Supervisor,
 }
 
@@ -78,7 +79,8 @@ impl Api {
             queues: QueueServiceClient::new(channel.clone()),
             deployments: DeploymentServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel.clone()),
-            variables: VariableServiceClient::new(channel),
+            variables: VariableServiceClient::new(channel.clone()),
+            work_pools: WorkPoolServiceClient::new(channel),
             tasks,
         }
     }

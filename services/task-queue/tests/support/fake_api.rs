@@ -11,7 +11,7 @@ use tidegate_proto::{
     internal::{
         CheckRunsRequest, CheckRunsResponse, Claim, ClaimOutcome, ClaimRunsRequest, ClaimRunsResponse,
         HolderReport, ReportRunsRequest, ReportRunsResponse, RunStanding,
-        claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting},
+        claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting, WorkPoolPaused},
         run_engine_service_server::RunEngineService,
     },
     v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
@@ -101,6 +101,15 @@ impl FakeApi {
         self.paused.lock().unwrap().remove(name);
     }
 
+    /// Claims of runs of this flow are answered that their work pool is paused.
+    pub fn pause_pool_of(&self, name: &str) {
+        self.pause(&in_pool(name));
+    }
+
+    pub fn resume_pool_of(&self, name: &str) {
+        self.paused.lock().unwrap().remove(&in_pool(name));
+    }
+
     /// How many claims were answered that the queue is paused.
     pub fn n_paused_claims(&self) -> usize {
         *self.n_paused_claims.borrow()
@@ -145,6 +154,9 @@ impl FakeApi {
             Some(run) if run.state == StateType::Scheduled && run.epoch == claim.epoch => {
                 if run.due_at > SystemClock.now() {
                     Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)) })
+                } else if self.paused.lock().unwrap().contains(&in_pool(&run.name)) {
+                    self.n_paused_claims.send_modify(|n| *n += 1);
+                    Outcome::WorkPoolPaused(WorkPoolPaused {})
                 } else if self.paused.lock().unwrap().contains(&run.name) {
                     self.n_paused_claims.send_modify(|n| *n += 1);
                     Outcome::QueuePaused(QueuePaused {})
@@ -283,4 +295,9 @@ impl RunEngineService for FakeApi {
         let standings = request.get_ref().runs.iter().map(standing).collect();
         Ok(Response::new(CheckRunsResponse { standings }))
     }
+}
+
+/// How a flow is noted whose work pool is paused.
+fn in_pool(name: &str) -> String {
+    format!("pool of {name}")
 }

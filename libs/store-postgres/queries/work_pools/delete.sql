@@ -1,0 +1,3 @@
+DELETE FROM work_pools
+WHERE namespace = $1
+    AND name = $2
