@@ -200,7 +200,7 @@ async fn a_run_has_its_pool_and_its_job_is_given_at_the_claim() {
     let job_variables = r#"{"cleanup":false}"#.to_owned();
     let made = api.created(NewRun { job_variables, ..run() }).await;
     assert_eq!(made.work_pool, POOL);
-    assert_eq!(made.concurrency_limits, ["deployment:etl/nightly", "pool:site"]);
+    assert_eq!(made.concurrency_limits, ["pool:site", "deployment:etl/nightly"]);
     assert_eq!(made.queue, "urgent", "the first of the pool");
     // As it was when the run was created.
     deploy(&api, DeploymentSpec { entrypoint: "other.py:etl".into(), ..deployment() })
