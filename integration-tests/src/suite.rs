@@ -185,11 +185,48 @@ impl Suite {
 
     /// Ends a service by SIGKILL, and starts it again at the same address. That of the embedded form is `dev`.
     pub async fn kill_and_restart(&mut self, name: &str) {
-        let service = self.services.iter_mut().find(|service| service.name == name);
-        let service = service.unwrap_or_else(|| panic!("no service {name}"));
-        service.process.kill().await;
+        self.kill_and_restart_nth(name, 0).await;
+    }
+
+    /// The same for one of several replicas: they are counted from 0 in the order of their first starts.
+    pub async fn kill_and_restart_nth(&mut self, name: &str, idx: usize) {
+        self.nth(name, idx).process.kill().await;
+        self.restart_nth(name, idx).await;
+    }
+
+    /// Ends a service by SIGKILL.
+    pub async fn kill(&mut self, name: &str) {
+        self.nth(name, 0).process.kill().await;
+    }
+
+    /// Starts a service that was killed.
+    pub async fn restart(&mut self, name: &str) {
+        self.restart_nth(name, 0).await;
+    }
+
+    /// Starts another replica of a service of the separate form, at an address of its own.
+    pub async fn add_replica(&mut self, name: &'static str) {
+        let first = self.nth(name, 0).command.as_ref().expect("the suite started it");
+        let address = format!("127.0.0.1:{}", free_port());
+        let (path, args, mut env) = (first.path.clone(), first.args.clone(), first.env.clone());
+        env.retain(|(variable, _)| variable != "TIDEGATE__LISTEN");
+        env.push(("TIDEGATE__LISTEN".to_owned(), address.clone()));
+        let command = Command { path, args, env };
+        let process = command.start();
+        until_up(name, &process).await;
+        let address = format!("http://{address}");
+        self.services.push(Service { name, address, process, command: Some(command) });
+    }
+
+    async fn restart_nth(&mut self, name: &str, idx: usize) {
+        let service = self.nth(name, idx);
         service.process = service.command.as_ref().expect("the suite started it").start();
         until_up(name, &service.process).await;
+    }
+
+    fn nth(&mut self, name: &str, idx: usize) -> &mut Service {
+        let mut services = self.services.iter_mut().filter(|service| service.name == name);
+        services.nth(idx).unwrap_or_else(|| panic!("no service {name} {idx}"))
     }
 
     /// Ends every service by SIGKILL, wipes Redis, and starts them again at the same addresses: only the store is left

@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["filter", "model", "orchestration", "store"]),
     ("payload", &["model", "service-kit", "store"]),
     ("wire", &["model", "orchestration", "proto"]),
+    ("deploy", &["engine", "model", "orchestration", "proto", "schedule", "schema", "store", "wire"]),
     ("dispatch", &["engine", "model", "orchestration", "proto", "service-kit", "wire"]),
     ("testkit", &["model", "orchestration", "store", "delivery"]),
     ("sdk-core", &["proto"]),
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "deploy",
             "dispatch",
             "engine",
             "filter",
@@ -55,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "scheduler",
         &[
+            "deploy",
             "dispatch",
             "engine",
             "filter",

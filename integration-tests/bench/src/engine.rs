@@ -125,6 +125,7 @@ pub(crate) fn creates(n_runs: usize) -> Vec<Create> {
         idempotency_key: None,
         use_existing: false,
         refresh_cache: false,
+        schedule: None,
         is_child_call: false,
         parent_epoch: None,
         actor: None,

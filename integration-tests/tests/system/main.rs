@@ -32,6 +32,7 @@ mod rust_calls;
 mod rust_client;
 mod rust_examples;
 mod rust_functions;
+mod schedules;
 mod traceable;
 mod variables;
 mod way_of_a_run;

@@ -4,9 +4,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_model::{Epoch, Namespace, Payload, RunId, SessionId, Timestamp};
+use tidegate_model::{Epoch, Namespace, Payload, RunId, ScheduleId, SessionId, Timestamp};
 use tidegate_orchestration::{Draft, Placement, Rejection, Run, StateName, StateType, Step, create};
-use tidegate_store::{CacheEntry, KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
+use tidegate_store::{CacheEntry, EventRow, KeyOwner, KeyReservation, NewRun, RunStore, RunTx, StoreError};
 
 use crate::{
     Deploy, EngineError, KeyScope,
@@ -44,6 +44,8 @@ pub struct Create {
     pub is_child_call: bool,
     /// The epoch under which the caller executes the parent, where it says so: of an older one no child is made.
     pub parent_epoch: Option<Epoch>,
+    /// The schedule whose time it is for, which is its key.
+    pub schedule: Option<ScheduleId>,
     /// Who asks, where that is known.
     pub actor: Option<String>,
     /// For a run of a deployment, which the draft names: makes the draft whole.
@@ -64,7 +66,10 @@ pub struct Created {
 impl Create {
     /// What its key is unique in.
     pub(crate) fn scope(&self) -> KeyScope {
-        KeyScope::of(&self.draft, self.is_child_call)
+        match self.schedule {
+            Some(schedule) => KeyScope::Schedule(schedule),
+            None => KeyScope::of(&self.draft, self.is_child_call),
+        }
     }
 }
 
@@ -101,7 +106,7 @@ pub(crate) async fn run_create_lane(mut queue: LaneQueue<Create, Created>, lane:
 }
 
 /// What one item of a batch comes to.
-enum Plan {
+pub(crate) enum Plan {
     /// A new run.
     Insert(Box<Step>),
     /// A run that is there already: by its key, or by its own id.
@@ -133,15 +138,47 @@ enum Written {
     Collided(Vec<usize>),
 }
 
-async fn try_write<'a>(
+async fn try_write(
     store: &dyn RunStore,
-    batch: &'a Batch<'_>,
+    batch: &Batch<'_>,
     taken: &HashSet<usize>,
     now: Timestamp,
     options: &Options,
 ) -> Result<Written, StoreError> {
-    let creates: &'a [Create] = &batch.creates;
     let mut tx = store.begin().await?;
+    match insert(&mut *tx, batch, taken, now, options).await? {
+        Inserted::Whole { plans, outbound, events } => {
+            commit(store, tx, &events).await?;
+            Ok(Written::Committed(plans, outbound))
+        }
+        Inserted::Collided(items) => Ok(Written::Collided(items)),
+    }
+}
+
+/// What the creates of a batch come to in a transaction that is still to be committed.
+pub(crate) enum Inserted {
+    /// All of them are decided, and what is new is written.
+    Whole {
+        /// What each comes to.
+        plans: Vec<Plan>,
+        /// What is to be done behind the commit.
+        outbound: Outbound,
+        /// What was appended.
+        events: Vec<EventRow>,
+    },
+    /// The ids of these items are those of other runs: the transaction is to be given up.
+    Collided(Vec<usize>),
+}
+
+/// Decides the creates of a batch, and writes those that are new.
+pub(crate) async fn insert<'a>(
+    tx: &mut dyn RunTx,
+    batch: &'a Batch<'_>,
+    taken: &HashSet<usize>,
+    now: Timestamp,
+    options: &Options,
+) -> Result<Inserted, StoreError> {
+    let creates: &'a [Create] = &batch.creates;
     let parent_ids: BTreeSet<RunId> = creates.iter().filter_map(|create| create.draft.parent).collect();
     let parents: HashMap<RunId, Run> = if parent_ids.is_empty() {
         HashMap::new()
@@ -160,9 +197,9 @@ async fn try_write<'a>(
         .iter()
         .filter(|create| !create.refresh_cache)
         .filter_map(|create| Some((&create.draft.namespace, create.draft.cache.as_ref()?)));
-    let served = Served::find(&mut *tx, cached, now).await?;
+    let served = Served::find(tx, cached, now).await?;
     let parameters = |create: &'a Create| Some((&create.draft.namespace, create.parameters.as_ref()?));
-    let objects = Objects::of(&mut *tx, creates.iter().filter_map(parameters), now).await?;
+    let objects = Objects::of(tx, creates.iter().filter_map(parameters), now).await?;
     let standing = Standing { parents, sessions, served, objects };
     let mut plans: Vec<Plan> = creates.iter().map(|create| plan(create, &standing, now)).collect();
     for (idx, error) in &batch.refused {
@@ -172,7 +209,7 @@ async fn try_write<'a>(
         plans[*idx] = Plan::Refused(EngineError::IdReused { run_id: creates[*idx].draft.id });
     }
 
-    find_earlier(&mut *tx, creates, &mut plans, now, options).await?;
+    find_earlier(tx, creates, &mut plans, now, options).await?;
 
     let keyed: Vec<usize> = (0..creates.len())
         .filter(|idx| creates[*idx].idempotency_key.is_some() && matches!(plans[*idx], Plan::Insert(_)))
@@ -219,9 +256,9 @@ async fn try_write<'a>(
             repeats.push(idx);
         }
     }
-    if !collided(&mut *tx, creates, repeats).await?.is_empty() {
+    if !collided(tx, creates, repeats).await?.is_empty() {
         // All that ever could: another turn for each would hold up the lane.
-        return Ok(Written::Collided(collided(&mut *tx, creates, (0..creates.len()).collect()).await?));
+        return Ok(Inserted::Collided(collided(tx, creates, (0..creates.len()).collect()).await?));
     }
     let copies: Vec<(RunId, RunId)> =
         creates.iter().zip(&plans).filter_map(|(create, plan)| standing.copy(create, plan)).collect();
@@ -236,10 +273,9 @@ async fn try_write<'a>(
     if !events.is_empty() {
         tx.append_events(&events).await?;
     }
-    commit(store, tx, &events).await?;
     // A run that was there before has been handed over before.
     outbound.enqueue.retain(|run| is_new.get(&run.id) == Some(&true));
-    Ok(Written::Committed(plans, outbound))
+    Ok(Inserted::Whole { plans, outbound, events })
 }
 
 /// Those of the items with a key whose id is another run's: a key that is reserved for it would lead there.
@@ -391,7 +427,11 @@ fn reservation(create: &Create, now: Timestamp, options: &Options) -> Option<Key
         key: create.idempotency_key.clone()?,
         run_id: draft.id,
         params_hash: create.params_hash,
-        expires_at: now + options.key_retention,
+        expires_at: match create.schedule {
+            // As long as the run is kept: a backfill of times long ago is to find what was made for them.
+            Some(_) => Timestamp::from_micros(i64::MAX),
+            None => now + options.key_retention,
+        },
     })
 }
 

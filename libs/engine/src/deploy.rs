@@ -58,9 +58,22 @@ impl<'a> Batch<'a> {
         let found = store.get_deployments(&keys).await?;
         let found: HashMap<DeploymentKey, Deployment> =
             found.into_iter().map(|deployment| (deployment.key.clone(), deployment)).collect();
-        let pools = pools_of(store, found.values()).await?;
+        let pools = pool_keys(found.values());
+        let pools = if pools.is_empty() { Vec::new() } else { store.get_work_pools(&pools).await? };
         let missing = missing(store, keys.iter().filter(|key| !found.contains_key(*key)).collect()).await?;
-        let mut batch = Self { creates: Cow::Owned(creates.to_vec()), refused: HashMap::new() };
+        Ok(Self::made(creates.to_vec(), &found, pools, &missing))
+    }
+
+    /// Makes the drafts of all runs whole, by the deployments that were found, their work pools, and the errors for
+    /// deployments that were not found.
+    pub fn made(
+        creates: Vec<Create>,
+        found: &HashMap<DeploymentKey, Deployment>,
+        pools: Vec<WorkPool>,
+        missing: &HashMap<DeploymentKey, EngineError>,
+    ) -> Self {
+        let pools = pools.into_iter().map(|pool| (pool.key.clone(), pool)).collect();
+        let mut batch = Self { creates: Cow::Owned(creates), refused: HashMap::new() };
         for (idx, create) in batch.creates.to_mut().iter_mut().enumerate() {
             let Some(key) = key(create) else { continue };
             let made = match found.get(&key) {
@@ -71,7 +84,7 @@ impl<'a> Batch<'a> {
                 batch.refused.insert(idx, error);
             }
         }
-        Ok(batch)
+        batch
     }
 }
 
@@ -81,17 +94,9 @@ fn key(create: &Create) -> Option<DeploymentKey> {
     Some(DeploymentKey { namespace: create.draft.namespace.clone(), name })
 }
 
-/// The work pools of these deployments, by one statement.
-async fn pools_of(
-    store: &dyn RunStore,
-    deployments: impl Iterator<Item = &Deployment>,
-) -> Result<HashMap<WorkPoolKey, WorkPool>, StoreError> {
-    let keys: BTreeSet<WorkPoolKey> = deployments.filter_map(pool_key).collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let found = store.get_work_pools(&keys.into_iter().collect::<Vec<_>>()).await?;
-    Ok(found.into_iter().map(|pool| (pool.key.clone(), pool)).collect())
+/// The work pools of these deployments, each once.
+pub(crate) fn pool_keys<'a>(deployments: impl Iterator<Item = &'a Deployment>) -> Vec<WorkPoolKey> {
+    deployments.filter_map(pool_key).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn pool_key(deployment: &Deployment) -> Option<WorkPoolKey> {

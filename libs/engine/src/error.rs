@@ -89,6 +89,56 @@ pub enum EngineError {
         /// How many it may have.
         most: usize,
     },
+    /// The deployment has no schedule of this name.
+    #[error(
+        "deployment `{deployment}` has no schedule `{name}` in this namespace: list its schedules to see those that are there"
+    )]
+    ScheduleNotFound {
+        /// The deployment that was asked for.
+        deployment: String,
+        /// The schedule that was asked for.
+        name: String,
+    },
+    /// The deployment has a schedule of this name.
+    #[error(
+        "deployment `{deployment}` has a schedule `{name}` already: choose another name, or set update_if_exists to change it"
+    )]
+    ScheduleExists {
+        /// The deployment.
+        deployment: String,
+        /// The schedule.
+        name: String,
+    },
+    /// The deployment has as many schedules as it may have.
+    #[error(
+        "deployment `{deployment}` has {most} schedules, which is the most: delete some, or make one of several that differ \
+         by their times alone"
+    )]
+    TooManySchedules {
+        /// The deployment.
+        deployment: String,
+        /// How many it may have.
+        most: usize,
+    },
+    /// The schedule was changed since the caller read it.
+    #[error("etag: schedule `{name}` of deployment `{deployment}` was changed meanwhile: read it again")]
+    ScheduleChanged {
+        /// The deployment.
+        deployment: String,
+        /// The schedule.
+        name: String,
+    },
+    /// A backfill has another number of times than its caller was told.
+    #[error(
+        "expected_count: the range has {count} times and not {expected}: the schedule was changed meanwhile, or the range is \
+         another one; look at it once more with validate_only"
+    )]
+    BackfillCountMismatch {
+        /// How many it has.
+        count: usize,
+        /// How many it was to have.
+        expected: usize,
+    },
     /// It was changed since the caller read it.
     #[error("etag: deployment `{name}` was changed meanwhile and is at version {version}: read it again")]
     EtagMismatch {
@@ -390,6 +440,7 @@ impl ServiceError for EngineError {
             | Self::DeploymentNotFound { .. }
             | Self::DeploymentVersionNotFound { .. }
             | Self::WorkPoolNotFound { .. }
+            | Self::ScheduleNotFound { .. }
             | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
             | Self::ArtifactNotFound { .. }
@@ -398,6 +449,7 @@ impl ServiceError for EngineError {
             Self::BulkOperationIdUsed { .. }
             | Self::DeploymentExists { .. }
             | Self::WorkPoolExists { .. } => ErrorCode::AlreadyExists,
+            Self::ScheduleExists { .. } => ErrorCode::AlreadyExists,
             Self::Rejected(Rejection::TooManyLabels { .. })
             | Self::InvalidFilter { .. }
             | Self::InvalidFields { .. }
@@ -418,6 +470,9 @@ impl ServiceError for EngineError {
             | Self::WorkPoolInUse { .. }
             | Self::WorkPoolChanged { .. }
             | Self::WorkPoolPaused { .. }
+            | Self::TooManySchedules { .. }
+            | Self::ScheduleChanged { .. }
+            | Self::BackfillCountMismatch { .. }
             | Self::TooManyVariables { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. }
             | Self::IdReused { .. }
@@ -451,7 +506,11 @@ impl ServiceError for EngineError {
             Self::WorkPoolInUse { .. } => Reason::WorkPoolInUse,
             Self::TooManyWorkPools { .. } => Reason::TooManyWorkPools,
             Self::WorkPoolChanged { .. } => Reason::EtagMismatch,
-            Self::EtagMismatch { .. } => Reason::EtagMismatch,
+            Self::EtagMismatch { .. } | Self::ScheduleChanged { .. } => Reason::EtagMismatch,
+            Self::ScheduleNotFound { .. } => Reason::ScheduleNotFound,
+            Self::ScheduleExists { .. } => Reason::ScheduleExists,
+            Self::TooManySchedules { .. } => Reason::TooManySchedules,
+            Self::BackfillCountMismatch { .. } => Reason::BackfillCountMismatch,
             Self::Rejected(Rejection::StaleEpoch { .. }) => Reason::StaleEpoch,
             Self::Rejected(Rejection::ParentEnded { .. }) => Reason::ParentEnded,
             Self::Rejected(Rejection::TooDeep { .. }) => Reason::TreeTooDeep,
@@ -553,6 +612,13 @@ impl ServiceError for EngineError {
             | Self::WorkPoolExists { name }
             | Self::WorkPoolChanged { name }
             | Self::WorkPoolPaused { name } => vec![("work_pool", name.clone())],
+            Self::ScheduleNotFound { deployment, name }
+            | Self::ScheduleExists { deployment, name }
+            | Self::ScheduleChanged { deployment, name } => {
+                vec![("deployment", deployment.clone()), ("schedule", name.clone())]
+            }
+            Self::TooManySchedules { deployment, .. } => vec![("deployment", deployment.clone())],
+            Self::BackfillCountMismatch { count, .. } => vec![("count", count.to_string())],
             Self::ArtifactNotFound { artifact } => vec![("artifact", artifact.clone())],
             Self::VariableNotFound { name }
             | Self::VariableExists { name }

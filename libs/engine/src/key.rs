@@ -1,6 +1,6 @@
 use std::fmt;
 
-use tidegate_model::{FunctionName, Namespace, RunId, RunKind};
+use tidegate_model::{FunctionName, Namespace, RunId, RunKind, ScheduleId};
 use tidegate_orchestration::Draft;
 use tidegate_store::RunDetail;
 
@@ -13,6 +13,8 @@ pub enum KeyScope {
     Deployment(String),
     /// The parent, for the other runs that have one.
     Parent(RunId),
+    /// The schedule that makes the run: one that is made anew under the same name begins afresh.
+    Schedule(ScheduleId),
     /// Kind and name, for the other runs.
     Function(RunKind, FunctionName),
 }
@@ -30,11 +32,13 @@ impl KeyScope {
 }
 
 impl fmt::Display for KeyScope {
-    /// As it is stored: `run:<parent id>`, `deployment:<flow>/<deployment>`, `flow:<name>` or `task:<name>`.
+    /// As it is stored: `run:<parent id>`, `deployment:<flow>/<deployment>`, `schedule:<id>`,
+    /// `flow:<name>` or `task:<name>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parent(parent) => write!(f, "run:{parent}"),
             Self::Deployment(deployment) => write!(f, "deployment:{deployment}"),
+            Self::Schedule(schedule) => write!(f, "schedule:{schedule}"),
             Self::Function(kind, name) => write!(f, "{kind}:{name}"),
         }
     }

@@ -328,6 +328,8 @@ mod tests {
             format!("root_run_id = {id}"),
             "holder = \"worker:host-1:4711\"".to_owned(),
             "deployment = etl/nightly".to_owned(),
+            "schedule = nightly".to_owned(),
+            "fire_at < now".to_owned(),
             "cache_key = *".to_owned(),
             "fairness_key = customer-7".to_owned(),
             "depth >= 1".to_owned(),

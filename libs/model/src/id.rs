@@ -88,6 +88,10 @@ uuid_v7! {
     ArtifactId
 }
 uuid_v7! {
+    /// Names a schedule from its creation on: one that is made anew under the same name is another.
+    ScheduleId
+}
+uuid_v7! {
     /// Names a variable as one change has left it.
     VariableRevision
 }

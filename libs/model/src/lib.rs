@@ -10,10 +10,12 @@ mod time;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
-pub use id::{ArtifactId, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, SessionId, VariableRevision};
+pub use id::{
+    ArtifactId, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, ScheduleId, SessionId, VariableRevision,
+};
 pub use name::{
     ArtifactKey, DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind,
-    VariableName, WorkPoolName, WorkerId,
+    ScheduleName, VariableName, WorkPoolName, WorkerId,
 };
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;

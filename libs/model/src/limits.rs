@@ -56,6 +56,8 @@ pub const MAX_JOB_JSON_SIZE: usize = 64 << 10;
 pub const MAX_COMMAND_WORDS: usize = 256;
 /// Bytes of all words of a command.
 pub const MAX_COMMAND_SIZE: usize = 32 << 10;
+/// What the names of the limits of schedules begin with, and no others.
+pub const SCHEDULE_LIMIT_PREFIX: &str = "schedule:";
 /// Deployments of one namespace.
 pub const MAX_DEPLOYMENTS: usize = 5_000;
 /// Bytes of a deployment's name: those of two names, and a slash.
@@ -70,6 +72,20 @@ pub const MAX_DEPLOYMENT_JSON_SIZE: usize = 64 << 10;
 pub const MAX_VERSION_LABEL_SIZE: usize = 128;
 /// Versions of a deployment that are kept.
 pub const MAX_DEPLOYMENT_VERSIONS: usize = 100;
+/// Schedules of one deployment, so that a namespace has at most as many for each deployment that it may have.
+pub const MAX_SCHEDULES: usize = 100;
+/// Bytes of the parameters of a schedule, and of its job variables, each.
+pub const MAX_SCHEDULE_JSON_SIZE: usize = 64 << 10;
+/// Times that one backfill has at most.
+pub const MAX_BACKFILL: usize = 10_000;
+/// Runs that are made at most for the times that a schedule has missed.
+pub const MAX_CATCH_UP: u32 = 10_000;
+/// How late a time of a schedule may be that is not missed.
+pub const MAX_CATCH_UP_GRACE: Duration = Duration::from_secs(7 * 86_400);
+/// How much later than its time a run of a schedule may start.
+pub const MAX_JITTER: Duration = Duration::from_secs(86_400);
+/// Bytes of what goes wrong with a schedule that are kept.
+pub const MAX_SCHEDULE_ERROR_SIZE: usize = 4 << 10;
 /// Slots of one concurrency limit.
 pub const MAX_CONCURRENCY_SLOTS: u32 = 1_000_000;
 /// Starts in one period of a concurrency limit's rate, and of its burst.

@@ -122,6 +122,10 @@ impl DeploymentName {
 }
 
 name! {
+    /// A schedule within its deployment: 1 to 128 characters of `[A-Za-z0-9._-]`.
+    ScheduleName, "schedule name", is_word, WORD_RULE
+}
+name! {
     /// What artifacts are versions of: 1 to 128 characters of `[a-z0-9-]`.
     ArtifactKey, "key of artifacts", is_key, KEY_RULE
 }
@@ -131,6 +135,12 @@ name! {
 }
 
 impl Default for Namespace {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for ScheduleName {
     fn default() -> Self {
         Self("default".into())
     }

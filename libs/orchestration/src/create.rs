@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_model::{
-    Epoch, FairnessKey, FunctionName, Namespace, RunId, RunKind, Timestamp, WorkPoolName, limits,
+    Epoch, FairnessKey, FunctionName, Namespace, RunId, RunKind, ScheduleName, Timestamp, WorkPoolName,
+    limits,
 };
 
 use crate::{
@@ -30,6 +31,8 @@ pub struct Draft {
     pub deployment: Option<String>,
     pub deployment_version: Option<u64>,
     pub work_pool: Option<WorkPoolName>,
+    pub schedule: Option<ScheduleName>,
+    pub fire_at: Option<Timestamp>,
     pub traceparent: Option<String>,
     /// `None`: at once.
     pub due_at: Option<Timestamp>,
@@ -63,6 +66,8 @@ impl Draft {
             deployment: None,
             deployment_version: None,
             work_pool: None,
+            schedule: None,
+            fire_at: None,
             traceparent: None,
             due_at: None,
             expires_at: None,
@@ -131,6 +136,8 @@ pub fn create(draft: Draft, parent: Option<&Run>, now: Timestamp) -> Result<Step
         deployment: draft.deployment,
         deployment_version: draft.deployment_version,
         work_pool: draft.work_pool,
+        schedule: draft.schedule,
+        fire_at: draft.fire_at,
         cache: draft.cache,
         concurrency_limits: draft.concurrency_limits,
         queue_slot: false,

@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use tidegate_model::{
-    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, SessionId, Timestamp,
-    WorkPoolName, WorkerId,
+    Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, ScheduleName, SessionId,
+    Timestamp, WorkPoolName, WorkerId,
 };
 
 use crate::{Phase, Policies, State, StateName};
@@ -42,6 +42,10 @@ pub struct Run {
     pub deployment_version: Option<u64>,
     /// The work pool whose workers get it; `None`: those that serve its function.
     pub work_pool: Option<WorkPoolName>,
+    /// The schedule of the deployment that made it, or a backfill of that.
+    pub schedule: Option<ScheduleName>,
+    /// The time of the schedule that it was made for.
+    pub fire_at: Option<Timestamp>,
     /// Whose result may serve as its own.
     pub cache: Option<CachePolicy>,
     /// The concurrency limits of which it needs a slot each.

@@ -152,6 +152,7 @@ impl DeploymentTx for PgTx {
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
         self.delete_deployment_limit(key).await?;
         self.forget_versions(key, i64::MAX).await?;
+        self.delete_schedules(key).await?;
         let done = query(queries::DELETE_DEPLOYMENT.sql())
             .bind(key.namespace.as_str())
             .bind(key.name.as_str())
@@ -186,7 +187,7 @@ impl PgTx {
     }
 }
 
-fn deployment(row: &PgRow) -> Result<Deployment, StoreError> {
+pub(crate) fn deployment(row: &PgRow) -> Result<Deployment, StoreError> {
     Ok(Deployment {
         key: DeploymentKey {
             namespace: adapter::parse("namespace", row::column(row, 0)?)?,

@@ -15,6 +15,7 @@ mod queries;
 mod queues;
 mod retention;
 mod row;
+mod schedules;
 mod slots;
 mod store;
 #[cfg(feature = "testing")]

@@ -135,6 +135,17 @@ statements! {
     LIST_DEPLOYMENT_VERSIONS = "deployment_versions/list.sql";
     PUT_DEPLOYMENT_VERSION = "deployment_versions/put.sql";
     DELETE_DEPLOYMENT_VERSIONS = "deployment_versions/delete_to.sql";
+    GET_SCHEDULE = "schedules/get.sql" after "schedules/columns.sql";
+    LOCK_SCHEDULE = "schedules/lock.sql" after "schedules/columns.sql";
+    LIST_SCHEDULES = "schedules/list.sql" after "schedules/columns.sql";
+    LIST_SCHEDULES_OF_DEPLOYMENT = "schedules/list_of_deployment.sql" after "schedules/columns.sql";
+    NEXT_SCHEDULE = "schedules/next.sql";
+    COUNT_SCHEDULES = "schedules/count.sql";
+    PUT_SCHEDULE = "schedules/put.sql";
+    DELETE_SCHEDULE = "schedules/delete.sql";
+    DELETE_SCHEDULES_OF_DEPLOYMENT = "schedules/delete_of_deployment.sql";
+    SWEEP_SCHEDULES = "schedules/sweep.sql" after "schedules/columns.sql";
+    ADVANCE_SCHEDULES = "schedules/advance.sql";
     DELETE_KEYS_BETWEEN = "idempotency_keys/delete_between.sql";
     LIST_PARTITIONS = "partitions/list.sql";
     NEWEST_UNPLACED = "partitions/newest_unplaced.sql";

@@ -94,7 +94,7 @@ pub(crate) fn run_id(row: &PgRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 57;
+const N_RUN_COLUMNS: usize = 59;
 
 /// Reads a row that begins with `runs/columns.sql`.
 pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
@@ -136,6 +136,8 @@ pub(crate) fn run(row: &PgRow) -> Result<Run, StoreError> {
             .map(|version| number("deployment_version", version))
             .transpose()?,
         work_pool: column::<Option<&str>>(row, 56)?.map(|pool| parse("work_pool", pool)).transpose()?,
+        schedule: column::<Option<&str>>(row, 57)?.map(|name| parse("schedule", name)).transpose()?,
+        fire_at: optional_time(row, 58)?,
         cache: cache_policy(column(row, 48)?, column(row, 49)?)?,
         concurrency_limits: column(row, 34)?,
         queue_slot: column(row, 51)?,

@@ -33,6 +33,8 @@ macro_rules! each {
     };
 }
 
+pub(crate) use each;
+
 /// The same for the statements that take an array with one element as that of all rows.
 macro_rules! shared {
     ($rows:expr, $row:pat => $value:expr) => {
@@ -258,6 +260,8 @@ impl RunTx for PgTx {
             .bind(shared!(rows, run => run.deployment_version.map(signed)))
             .bind(shared!(rows, run => run.work_pool.as_ref().map(|pool| pool.as_str())))
             .bind(shared!(first, new => new.job.as_deref()))
+            .bind(shared!(rows, run => run.schedule.as_ref().map(|schedule| schedule.as_str())))
+            .bind(shared!(rows, run => run.fire_at.map(at)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -142,6 +142,7 @@ impl DeploymentTx for SqliteTx {
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
         self.delete_deployment_limit(key).await?;
         self.forget_versions(key, i64::MAX).await?;
+        self.delete_schedules(key).await?;
         let done = query(queries::DELETE_DEPLOYMENT.sql())
             .bind(key.namespace.as_str())
             .bind(key.name.as_str())
@@ -176,11 +177,11 @@ impl SqliteTx {
     }
 }
 
-fn asked(keys: &[DeploymentKey]) -> String {
+pub(crate) fn asked(keys: &[DeploymentKey]) -> String {
     Json::from_iter(keys.iter().map(|key| json!([key.namespace.as_str(), key.name.as_str()]))).to_string()
 }
 
-fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
+pub(crate) fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
     Ok(Deployment {
         key: DeploymentKey {
             namespace: adapter::parse("namespace", row::column(row, 0)?)?,

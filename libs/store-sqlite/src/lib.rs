@@ -12,6 +12,7 @@ mod open;
 mod queries;
 mod queues;
 mod row;
+mod schedules;
 mod slots;
 mod store;
 mod tx;

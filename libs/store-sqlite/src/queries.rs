@@ -120,6 +120,17 @@ statements! {
     LIST_DEPLOYMENT_VERSIONS = "deployment_versions/list.sql";
     PUT_DEPLOYMENT_VERSION = "deployment_versions/put.sql";
     DELETE_DEPLOYMENT_VERSIONS = "deployment_versions/delete_to.sql";
+    GET_SCHEDULE = "schedules/get.sql" after "schedules/columns.sql";
+    LIST_SCHEDULES = "schedules/list.sql" after "schedules/columns.sql";
+    LIST_SCHEDULES_OF_DEPLOYMENT = "schedules/list_of_deployment.sql" after "schedules/columns.sql";
+    NEXT_SCHEDULE = "schedules/next.sql";
+    COUNT_SCHEDULES = "schedules/count.sql";
+    PUT_SCHEDULE = "schedules/put.sql";
+    DELETE_SCHEDULE = "schedules/delete.sql";
+    DELETE_SCHEDULES_OF_DEPLOYMENT = "schedules/delete_of_deployment.sql";
+    DELETE_SCHEDULE_LIMITS = "schedules/delete_limits.sql";
+    SWEEP_SCHEDULES = "schedules/sweep.sql" after "schedules/columns.sql";
+    ADVANCE_SCHEDULES = "schedules/advance.sql";
     FIND_QUEUES = "queues/find.sql" after "queues/columns.sql";
     LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";
     PUT_QUEUE = "queues/put.sql";

@@ -103,7 +103,7 @@ fn hex_of(bytes: &[u8]) -> String {
     })
 }
 
-fn hex(id: Uuid) -> String {
+pub(crate) fn hex(id: Uuid) -> String {
     id.simple().to_string()
 }
 
@@ -182,6 +182,8 @@ pub(crate) fn new_runs(runs: &[&NewRun]) -> String {
             run.deployment_version.map(signed).into(),
             run.work_pool.as_ref().map(|pool| pool.as_str()).into(),
             job.as_ref().map(|job| hex_of(job)).into(),
+            run.schedule.as_ref().map(|schedule| schedule.as_str()).into(),
+            run.fire_at.map(at).into(),
         ])
     };
     Json::from_iter(runs.iter().map(|run| row(run))).to_string()
@@ -297,7 +299,7 @@ pub(crate) fn run_id(row: &SqliteRow, idx: usize) -> Result<RunId, StoreError> {
 }
 
 /// How many columns `runs/columns.sql` has.
-const N_RUN_COLUMNS: usize = 43;
+const N_RUN_COLUMNS: usize = 45;
 
 /// A column with a JSON document.
 pub(crate) fn document<T: DeserializeOwned>(
@@ -332,6 +334,8 @@ pub(crate) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
             .map(|version| number("deployment_version", version))
             .transpose()?,
         work_pool: column::<Option<&str>>(row, 42)?.map(|pool| parse("work_pool", pool)).transpose()?,
+        schedule: column::<Option<&str>>(row, 43)?.map(|name| parse("schedule", name)).transpose()?,
+        fire_at: column::<Option<i64>>(row, 44)?.map(Timestamp::from_micros),
         cache: cache_policy(column(row, 15)?, column(row, 16)?)?,
         concurrency_limits: document(row, 17, "concurrency_limits")?,
         traceparent: column(row, 18)?,

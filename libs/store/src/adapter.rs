@@ -319,6 +319,7 @@ pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result
             | Field::Holder
             | Field::Deployment
             | Field::WorkPool
+            | Field::Schedule
             | Field::CacheKey
             | Field::FairnessKey,
             Value::Text(_),
@@ -328,7 +329,12 @@ pub fn comparable(field: Field, comparison: Comparison, value: &Value) -> Result
             Value::Number(_),
         )
         | (
-            Field::CreatedAt | Field::DueAt | Field::ExpiresAt | Field::StartedAt | Field::EndedAt,
+            Field::CreatedAt
+            | Field::DueAt
+            | Field::FireAt
+            | Field::ExpiresAt
+            | Field::StartedAt
+            | Field::EndedAt,
             Value::Time(_),
         ) => comparison != Has && !is_part,
         _ => false,
@@ -354,6 +360,7 @@ pub fn column(field: Field) -> &'static str {
         Field::Holder => "runs.holder",
         Field::Deployment => "runs.deployment",
         Field::WorkPool => "runs.work_pool",
+        Field::Schedule => "runs.schedule",
         Field::CacheKey => "runs.cache_key",
         Field::FairnessKey => "runs.fairness_key",
         Field::Tags => "runs.tags",
@@ -367,6 +374,7 @@ pub fn column(field: Field) -> &'static str {
         Field::Priority => "runs.priority",
         Field::CreatedAt => "runs.created_at",
         Field::DueAt => "runs.due_at",
+        Field::FireAt => "runs.fire_at",
         Field::ExpiresAt => "runs.expires_at",
         Field::StartedAt => "runs.started_at",
         Field::EndedAt => "runs.ended_at",

@@ -104,6 +104,6 @@ pub trait DeploymentTx: Send {
         n_kept: usize,
     ) -> Result<(), StoreError>;
 
-    /// Takes a deployment away, with its versions and its limit. False: there was none.
+    /// Takes a deployment away, with its versions, its limit, and its schedules. False: there was none.
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError>;
 }

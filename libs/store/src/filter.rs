@@ -43,6 +43,8 @@ pub enum Field {
     Deployment,
     /// `Value::Text`: the work pool; a run for workers that serve its function has none.
     WorkPool,
+    /// `Value::Text`: the name that the schedule has within its deployment.
+    Schedule,
     /// `Value::Text`.
     CacheKey,
     /// `Value::Text`.
@@ -70,6 +72,8 @@ pub enum Field {
     CreatedAt,
     /// `Value::Time`.
     DueAt,
+    /// `Value::Time`; a run that no schedule made is neither before nor after.
+    FireAt,
     /// `Value::Time`; most runs have none.
     ExpiresAt,
     /// `Value::Time`; a run that never started is neither before nor after.
@@ -111,6 +115,7 @@ impl Field {
         Self::Session,
         Self::Holder,
         Self::Deployment,
+        Self::Schedule,
         Self::CacheKey,
         Self::FairnessKey,
         Self::Tags,
@@ -124,6 +129,7 @@ impl Field {
         Self::Priority,
         Self::CreatedAt,
         Self::DueAt,
+        Self::FireAt,
         Self::ExpiresAt,
         Self::StartedAt,
         Self::EndedAt,

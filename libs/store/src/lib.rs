@@ -14,6 +14,7 @@ mod objects;
 mod order;
 mod queues;
 mod run_store;
+mod schedules;
 mod slots;
 mod variables;
 mod work_pools;
@@ -31,6 +32,9 @@ pub use queues::{Queue, QueueKey, QueuePause, QueueRows, QueueTx};
 pub use run_store::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
     KeyReservation, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
+};
+pub use schedules::{
+    Schedule, ScheduleKey, SchedulePause, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx,
 };
 pub use slots::{
     ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,

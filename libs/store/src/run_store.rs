@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use crate::{
     ArtifactRows, ArtifactTx, BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows,
-    ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx, Selection, SlotTx, StoreError, VariableRows,
-    VariableTx, WorkPoolRows, WorkPoolTx,
+    ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx, ScheduleRows, ScheduleTx, Selection, SlotTx,
+    StoreError, VariableRows, VariableTx, WorkPoolRows, WorkPoolTx,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -32,7 +32,8 @@ pub struct NewRun {
 pub struct KeyReservation {
     /// The tenant.
     pub namespace: Namespace,
-    /// What the key is unique in: `run:<parent id>`, `deployment:<flow>/<deployment>`, `flow:<name>` or `task:<name>`.
+    /// What the key is unique in: `run:<parent id>`, `deployment:<flow>/<deployment>`, `schedule:<id>`,
+    /// `flow:<name>` or `task:<name>`.
     pub scope: String,
     /// The caller's key.
     pub key: String,
@@ -306,6 +307,7 @@ pub trait RunStore:
     + QueueRows
     + DeploymentRows
     + WorkPoolRows
+    + ScheduleRows
     + ArtifactRows
     + VariableRows
     + Send
@@ -477,7 +479,9 @@ pub trait RunStore:
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
-pub trait RunTx: SlotTx + QueueTx + DeploymentTx + WorkPoolTx + ArtifactTx + VariableTx + Send {
+pub trait RunTx:
+    SlotTx + QueueTx + DeploymentTx + WorkPoolTx + ScheduleTx + ArtifactTx + VariableTx + Send
+{
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
 

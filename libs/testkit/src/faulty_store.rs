@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_model::{
     ArtifactId, BulkOperationId, DeploymentName, Epoch, Namespace, ObjectId, Payload, QueueName, RunId,
-    SessionId, Timestamp, VariableName, WorkPoolName,
+    ScheduleId, SessionId, Timestamp, VariableName, WorkPoolName,
 };
 use tidegate_orchestration::{Arrival, Failure, Run};
 use tidegate_store::{
@@ -20,8 +20,9 @@ use tidegate_store::{
     DeploymentVersion, EventRow, FeedCursor, FeedEvent, Holders, InputQuery, Judged, KeyOwner,
     KeyReservation, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, ListQuery, Maintained, NewRun,
     ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, RunDetail, RunInput, RunStore, RunTx,
-    Selection, Session, Slot, SlotTx, SlotWait, StoreError, Sweep, Variable, VariableKey, VariableQuery,
-    VariableRows, VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx,
+    Schedule, ScheduleKey, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Selection, Session,
+    Slot, SlotTx, SlotWait, StoreError, Sweep, Variable, VariableKey, VariableQuery, VariableRows,
+    VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -817,6 +818,59 @@ impl QueueTx for FaultyTx {
 
     async fn hold_queue_slots(&mut self, key: &QueueKey, now: Timestamp) -> Result<u64, StoreError> {
         self.inner.hold_queue_slots(key, now).await
+    }
+}
+
+#[async_trait]
+impl ScheduleRows for FaultyStore {
+    async fn get_schedule(&self, key: &ScheduleKey) -> Result<Option<Schedule>, StoreError> {
+        self.inner.get_schedule(key).await
+    }
+
+    async fn list_schedules(&self, query: &ScheduleQuery) -> Result<Vec<Schedule>, StoreError> {
+        self.inner.list_schedules(query).await
+    }
+
+    async fn next_schedule_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_schedule_at().await
+    }
+}
+
+#[async_trait]
+impl ScheduleTx for FaultyTx {
+    async fn lock_schedule(&mut self, key: &ScheduleKey) -> Result<Option<Schedule>, StoreError> {
+        self.inner.lock_schedule(key).await
+    }
+
+    async fn count_schedules(&mut self, deployment: &DeploymentKey) -> Result<usize, StoreError> {
+        self.inner.count_schedules(deployment).await
+    }
+
+    async fn put_schedule(
+        &mut self,
+        schedule: &Schedule,
+        limit: Option<&LimitSettings>,
+    ) -> Result<(), StoreError> {
+        self.inner.put_schedule(schedule, limit).await
+    }
+
+    async fn delete_schedule(&mut self, key: &ScheduleKey) -> Result<bool, StoreError> {
+        self.inner.delete_schedule(key).await
+    }
+
+    async fn sweep_schedules(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Schedule>, StoreError> {
+        self.inner.sweep_schedules(now, limit).await
+    }
+
+    async fn read_deployments(&mut self, keys: &[DeploymentKey]) -> Result<Vec<Deployment>, StoreError> {
+        self.inner.read_deployments(keys).await
+    }
+
+    async fn advance_schedules(
+        &mut self,
+        progress: &[(ScheduleId, ScheduleProgress)],
+    ) -> Result<(), StoreError> {
+        self.inner.advance_schedules(progress).await
     }
 }
 

@@ -125,10 +125,13 @@ pub fn parse_draft(
         violations,
     );
     for (limit_idx, name) in new.concurrency_limits.iter().enumerate() {
-        if [limits::QUEUE_LIMIT_PREFIX, limits::DEPLOYMENT_LIMIT_PREFIX, limits::WORK_POOL_LIMIT_PREFIX]
-            .iter()
-            .any(|own| name.starts_with(own))
-        {
+        let reserved = [
+            limits::QUEUE_LIMIT_PREFIX,
+            limits::DEPLOYMENT_LIMIT_PREFIX,
+            limits::WORK_POOL_LIMIT_PREFIX,
+            limits::SCHEDULE_LIMIT_PREFIX,
+        ];
+        if reserved.iter().any(|own| name.starts_with(own)) {
             violations.limit_name(&format!("concurrency_limits[{limit_idx}]"), name);
         }
         check_bound_name(&format!("concurrency_limits[{limit_idx}]"), name, violations);
@@ -179,6 +182,8 @@ pub fn parse_draft(
         deployment: (!new.deployment.is_empty()).then(|| new.deployment.clone()),
         deployment_version: None,
         work_pool: None,
+        schedule: None,
+        fire_at: None,
         traceparent: (!new.traceparent.is_empty()).then(|| new.traceparent.clone()),
         due_at,
         expires_at,

@@ -85,6 +85,16 @@ impl Violations {
                 ),
             );
         }
+        if let Some(schedule) = name.strip_prefix(limits::SCHEDULE_LIMIT_PREFIX) {
+            let schedule: String = schedule.chars().take(MAX_SHOWN).collect();
+            let prefix = limits::SCHEDULE_LIMIT_PREFIX;
+            self.add(
+                field,
+                format!(
+                    "names that begin with `{prefix}` are those of schedules: set `overlap` of schedule `{schedule}` instead"
+                ),
+            );
+        }
     }
 
     /// Notes a list that is too long.

@@ -12,8 +12,9 @@ use tidegate_wire::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Bytes of the name of a limit that is shown: also of that of a deployment, which has the longest.
-const MAX_SHOWN_NAME_SIZE: usize = limits::DEPLOYMENT_LIMIT_PREFIX.len() + limits::MAX_DEPLOYMENT_NAME_SIZE;
+/// Bytes of the name of a limit that is shown: also of that of a schedule, which has the longest.
+const MAX_SHOWN_NAME_SIZE: usize =
+    limits::SCHEDULE_LIMIT_PREFIX.len() + limits::MAX_DEPLOYMENT_NAME_SIZE + 1 + limits::MAX_WORD_SIZE;
 
 /// `ConcurrencyService` over an engine.
 pub(crate) struct Service {

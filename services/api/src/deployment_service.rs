@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::Value;
+use tidegate_deploy::{N_SCHEMAS, job, spec_of};
 use tidegate_engine::{DeploymentAsk, Engine, EngineError, Spec, etag};
 use tidegate_model::{DeploymentName, Namespace, QueueName, RunId, RunKind, limits};
 use tidegate_orchestration::{Draft, Placement, create};
@@ -15,12 +16,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{
-    actor::actor,
-    deploy::{N_SCHEMAS, spec_of},
-    job,
-    page_token::invalid_token,
-};
+use crate::{actor::actor, page_token::invalid_token};
 
 /// Deployments that are read at once.
 const CHUNK: usize = 100;

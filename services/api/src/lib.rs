@@ -7,11 +7,9 @@ mod bulk_service;
 mod concurrency_service;
 mod config;
 mod convert;
-mod deploy;
 mod deployment_service;
 mod engine_service;
 mod explanation;
-mod job;
 mod offload;
 mod outcome;
 mod page_token;
@@ -20,6 +18,7 @@ mod queries;
 mod queue_service;
 mod requests;
 mod run_service;
+mod schedule_service;
 mod session_service;
 pub mod standalone;
 mod stream;
@@ -43,8 +42,9 @@ use tidegate_proto::{
         concurrency_service_server::ConcurrencyServiceServer,
         deployment_service_server::DeploymentServiceServer, payload_service_server::PayloadServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
-        session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
-        variable_service_server::VariableServiceServer, work_pool_service_server::WorkPoolServiceServer,
+        schedule_service_server::ScheduleServiceServer, session_service_server::SessionServiceServer,
+        system_service_server::SystemServiceServer, variable_service_server::VariableServiceServer,
+        work_pool_service_server::WorkPoolServiceServer,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor};
@@ -107,6 +107,7 @@ pub async fn start(
     let queue_service = queue_service::Service::new(engine.clone());
     let deployment_service = deployment_service::Service::new(engine.clone());
     let work_pool_service = work_pool_service::Service::new(engine.clone());
+    let schedule_service = schedule_service::Service::new(engine.clone());
     let artifact_service = artifact_service::Service::new(engine.clone(), payloads.clone());
     let variable_service = variable_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
@@ -130,6 +131,7 @@ pub async fn start(
     grpc.add(QueueServiceServer::new(queue_service));
     grpc.add(DeploymentServiceServer::new(deployment_service));
     grpc.add(WorkPoolServiceServer::new(work_pool_service));
+    grpc.add(ScheduleServiceServer::new(schedule_service));
     grpc.add(
         ArtifactServiceServer::new(artifact_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE),
     );

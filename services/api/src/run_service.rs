@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use tidegate_deploy::{Asked, N_SCHEMAS};
 use tidegate_engine::{Create, Created, Deploy, Engine, EngineError, Operation};
 use tidegate_model::{Epoch, FieldViolation, Namespace, RunId, ServiceError as _, limits};
 use tidegate_orchestration::{Draft, Placement};
@@ -18,7 +19,6 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     actor::actor,
     convert::{asked_kind, detail_to_proto, event_to_proto, run_id},
-    deploy::{Asked, N_SCHEMAS},
     explanation::explanation_to_proto,
     offload::{Hashed, hash, offload},
     page_token::invalid_token,
@@ -338,6 +338,7 @@ async fn parse_create(
         idempotency_key,
         use_existing: new.use_existing,
         refresh_cache: new.refresh_cache,
+        schedule: None,
         is_child_call: new.child_call > 0,
         parent_epoch: (new.parent_epoch > 0).then_some(Epoch(new.parent_epoch)),
         actor: caller.actor.clone(),

@@ -164,6 +164,7 @@ mod tests {
             idempotency_key: None,
             use_existing: false,
             refresh_cache: false,
+            schedule: None,
             is_child_call: false,
             parent_epoch: None,
             actor: None,

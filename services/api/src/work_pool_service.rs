@@ -1,4 +1,5 @@
 use prost::Message as _;
+use tidegate_deploy::job::{check_pool, pool_spec_of};
 use tidegate_engine::{Engine, EngineError, PoolSpec, WorkPoolAsk, pool_etag};
 use tidegate_model::WorkPoolName;
 use tidegate_proto::v1::{self, work_pool_service_server::WorkPoolService};
@@ -6,12 +7,7 @@ use tidegate_store::{Count, WorkPool, WorkPoolKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{
-    actor::actor,
-    job::{check_pool, pool_spec_of},
-    page_token::invalid_token,
-    requests::check_reason,
-};
+use crate::{actor::actor, page_token::invalid_token, requests::check_reason};
 
 /// Pools of a page: so many fit into a message, however large they are.
 const N_POOLS: usize = 20;

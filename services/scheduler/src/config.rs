@@ -64,6 +64,7 @@ impl RetentionConfig {
 #[expect(missing_docs, reason = "explained in config.default.toml")]
 pub struct SweepsConfig {
     pub batch: NonZeroUsize,
+    pub schedules_interval: HumanDuration,
     pub due_runs_interval: HumanDuration,
     pub reconcile_after: HumanDuration,
     pub timers_interval: HumanDuration,
@@ -93,6 +94,7 @@ impl ServiceConfig for Config {
             ));
         }
         let intervals = [
+            ("schedules_interval", *sweeps.schedules_interval),
             ("due_runs_interval", *sweeps.due_runs_interval),
             ("timers_interval", *sweeps.timers_interval),
             ("sessions_interval", *sweeps.sessions_interval),

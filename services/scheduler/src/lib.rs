@@ -2,6 +2,7 @@
 //! It holds no state of its own, so two replicas are as safe as one: sweeps skip rows that another has locked.
 
 mod config;
+mod fires;
 mod metrics;
 pub mod standalone;
 mod sweep;
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tidegate_deploy::Scheduled;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
 use tidegate_model::{SystemClock, Timestamp};
@@ -53,6 +55,8 @@ pub async fn start(
         let engine = engine.clone();
         sweep::spawn(tasks, name, period, batch, on_stop, move || turn(engine.clone()));
     };
+    let timetables = Arc::new(Scheduled::default());
+    fires::spawn(tasks, engine.clone(), timetables, *sweeps.schedules_interval, batch);
     let reconcile_after = *sweeps.reconcile_after;
     spawn_sweep(
         "due-runs",

@@ -6,6 +6,7 @@ mod engine;
 mod idle;
 mod lists;
 mod path;
+mod schedules;
 
 use anyhow::bail;
 use futures::future::LocalBoxFuture;
@@ -55,6 +56,12 @@ const BENCHES: &[Bench] = &[
         name: "path",
         about: "the whole path, from a call until the code begins and until its end is stored, beside the least that it needs",
         run: |settings| Box::pin(path::run(settings)),
+    },
+    Bench {
+        name: "schedules",
+        about: "an idle tick with 100,000 schedules, beside one with 10; and 10,000 runs of schedules that are due at once, \
+                beside as many that callers create",
+        run: |settings| Box::pin(schedules::run(settings)),
     },
 ];
 

@@ -334,6 +334,7 @@ pub fn task() -> Create {
         idempotency_key: None,
         use_existing: false,
         refresh_cache: false,
+        schedule: None,
         is_child_call: false,
         parent_epoch: None,
         actor: None,

@@ -9,4 +9,5 @@ SELECT
     runs.queue, runs.session_id, runs.parent_id, runs.run_timeout, runs.late_after, runs.started_at,
     runs.timer_at, runs.expires_at, runs.holder, runs.traceparent, runs.deployment, runs.cache_key,
     runs.cache_expires_after, runs.pause_key, runs.queue_slot, runs.fairness_key,
-    runs.required_labels::text, runs.preferred_worker, runs.deployment_version, runs.work_pool
+    runs.required_labels::text, runs.preferred_worker, runs.deployment_version, runs.work_pool, runs.schedule,
+    runs.fire_at

@@ -8,7 +8,7 @@ INSERT INTO runs (
     state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits, resumed_keys, labels,
     queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at, expires_at, holder, traceparent,
     deployment, cache_key, cache_expires_after, pause_key, ended_at, enqueued_at, fairness_key, required_labels,
-    preferred_worker, deployment_version, work_pool, job
+    preferred_worker, deployment_version, work_pool, job, schedule, fire_at
 )
 SELECT
     new.id,
@@ -69,7 +69,9 @@ SELECT
     CASE WHEN cardinality($56) = 1 THEN $56[1] ELSE new.preferred_worker END,
     CASE WHEN cardinality($57) = 1 THEN $57[1] ELSE new.deployment_version END,
     CASE WHEN cardinality($58) = 1 THEN $58[1] ELSE new.work_pool END,
-    CASE WHEN cardinality($59) = 1 THEN $59[1] ELSE new.job END
+    CASE WHEN cardinality($59) = 1 THEN $59[1] ELSE new.job END,
+    CASE WHEN cardinality($60) = 1 THEN $60[1] ELSE new.schedule END,
+    CASE WHEN cardinality($61) = 1 THEN $61[1] ELSE new.fire_at END
 FROM UNNEST(
     $1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::boolean[], $14::boolean[], $15::boolean[],
@@ -78,7 +80,7 @@ FROM UNNEST(
     $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[],
     $38::text[], $39::uuid[], $40::uuid[], $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[], $45::bigint[],
     $46::text[], $47::text[], $48::text[], $49::text[], $50::bigint[], $51::text[], $52::bigint[], $53::bigint[],
-    $54::text[], $55::text[], $56::text[], $57::bigint[], $58::text[], $59::bytea[]
+    $54::text[], $55::text[], $56::text[], $57::bigint[], $58::text[], $59::bytea[], $60::text[], $61::bigint[]
 ) AS new (
     id, root_id, depth, priority, created_at, due_at, state_at, epoch, attempt, crashes, retries, event_seq,
     cascade_pending, detach_on_cancel, detach_on_failure, detach_on_crash, max_retries, backoff_factor,
@@ -86,7 +88,7 @@ FROM UNNEST(
     state_name, state_message, tags, retry_delays, retry_on, never_retry_on, concurrency_limits, resumed_keys, labels,
     queue, session_id, parent_id, run_timeout, late_after, started_at, timer_at, expires_at, holder, traceparent,
     deployment, cache_key, cache_expires_after, pause_key, ended_at, enqueued_at, fairness_key, required_labels,
-    preferred_worker, deployment_version, work_pool, job
+    preferred_worker, deployment_version, work_pool, job, schedule, fire_at
 )
 ON CONFLICT (id) DO NOTHING
 RETURNING id

@@ -7,4 +7,4 @@ SELECT
     runs.state_at, runs.holder, runs.timer_at, runs.epoch, runs.attempt, runs.crashes, runs.retries,
     runs.event_seq, runs.cascade_pending, runs.pause_key, runs.resumed_keys, runs.queue_slot,
     runs.fairness_key, runs.required_labels, runs.preferred_worker, runs.deployment_version,
-    runs.work_pool
+    runs.work_pool, runs.schedule, runs.fire_at

@@ -82,6 +82,7 @@ fn values_of(run: &Run, field: Field) -> Vec<Value> {
         Field::Holder => run.holder().map(|holder| text(&holder.to_string())).unwrap_or_default(),
         Field::Deployment => run.deployment.as_deref().map(text).unwrap_or_default(),
         Field::WorkPool => run.work_pool.as_ref().map(|pool| text(pool.as_str())).unwrap_or_default(),
+        Field::Schedule => run.schedule.as_ref().map(|name| text(name.as_str())).unwrap_or_default(),
         Field::CacheKey => run.cache.as_ref().map(|cache| text(&cache.key)).unwrap_or_default(),
         Field::FairnessKey => run.fairness_key.as_ref().map(|key| text(key.as_str())).unwrap_or_default(),
         Field::Tags => run.tags.iter().map(|tag| Value::Text(tag.clone())).collect(),
@@ -95,6 +96,7 @@ fn values_of(run: &Run, field: Field) -> Vec<Value> {
         Field::Priority => vec![Value::Number(run.priority.into())],
         Field::CreatedAt => time(run.created_at),
         Field::DueAt => time(run.due_at),
+        Field::FireAt => run.fire_at.map(time).unwrap_or_default(),
         Field::ExpiresAt => run.expires_at.map(time).unwrap_or_default(),
         Field::StartedAt => run.started_at.map(time).unwrap_or_default(),
         Field::EndedAt => adapter::ended_at(run).map(time).unwrap_or_default(),
@@ -151,6 +153,9 @@ pub(super) fn random_run(chance: &mut Chance, parent: Option<&Run>) -> Run {
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
         deployment: (chance.below(2) == 0).then_some(deployment),
+        schedule: (chance.below(2) == 0)
+            .then(|| chance.one_of(&["Daily", "nightly"]).unwrap().parse().unwrap()),
+        fire_at: (chance.below(2) == 0).then(|| after(chance.below(10))),
         cache: (chance.below(2) == 0).then_some(CachePolicy { key: cache_key, expires_after: None }),
         fairness_key: fairness_key.parse().ok().filter(|_| chance.below(2) == 0),
         ..draft()

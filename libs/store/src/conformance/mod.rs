@@ -19,6 +19,7 @@ pub mod orders;
 pub mod queues;
 pub mod retention;
 pub mod rows;
+pub mod schedules;
 pub mod sessions;
 pub mod slots;
 pub mod sweeps;
@@ -163,6 +164,10 @@ macro_rules! run_store_conformance {
             work_pools::a_work_pools_limit_comes_and_goes_with_it,
             work_pools::a_work_pool_that_is_named_stays,
             work_pools::runs_of_a_work_pool_have_their_jobs,
+            schedules::schedules_are_kept_and_listed,
+            schedules::due_schedules_are_taken_once_and_go_on,
+            schedules::a_schedules_limit_comes_and_goes_with_it,
+            schedules::schedules_go_with_their_deployment,
             queues::settings_of_queues_are_kept_and_listed,
             queues::a_queues_limit_comes_and_goes_with_its_settings,
             queues::a_limit_of_that_name_which_is_not_the_queues_stays,

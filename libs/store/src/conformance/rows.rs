@@ -50,6 +50,8 @@ fn full() -> Run {
             deployment: Some("etl/nightly".to_owned()),
             deployment_version: Some(7),
             work_pool: Some("site.A-1".parse().unwrap()),
+            schedule: Some("nightly_1.a-B".parse().unwrap()),
+            fire_at: Some(after(59)),
             due_at: Some(after(60)),
             expires_at: Some(after(90)),
             cache: Some(CachePolicy {

@@ -55,9 +55,10 @@ fn is_set(run: &Run, field: Field) -> bool {
         | Field::Holder
         | Field::Deployment
         | Field::WorkPool
+        | Field::Schedule
         | Field::CacheKey
         | Field::FairnessKey => text(run, field).is_some(),
-        Field::ExpiresAt | Field::StartedAt | Field::EndedAt => time(run, field).is_some(),
+        Field::FireAt | Field::ExpiresAt | Field::StartedAt | Field::EndedAt => time(run, field).is_some(),
         Field::Id
         | Field::State
         | Field::StateName
@@ -87,6 +88,7 @@ fn text(run: &Run, field: Field) -> Option<Cow<'_, str>> {
         Field::Holder => return run.holder().map(|holder| holder.to_string().into()),
         Field::Deployment => run.deployment.as_deref()?,
         Field::WorkPool => run.work_pool.as_ref()?.as_str(),
+        Field::Schedule => run.schedule.as_ref()?.as_str(),
         Field::CacheKey => &run.cache.as_ref()?.key,
         Field::FairnessKey => run.fairness_key.as_ref()?.as_str(),
         _ => return None,
@@ -109,6 +111,7 @@ fn time(run: &Run, field: Field) -> Option<i64> {
     let time = match field {
         Field::CreatedAt => Some(run.created_at),
         Field::DueAt => Some(run.due_at),
+        Field::FireAt => run.fire_at,
         Field::ExpiresAt => run.expires_at,
         Field::StartedAt => run.started_at,
         Field::EndedAt => adapter::ended_at(run),

@@ -12,8 +12,9 @@ use tidegate_proto::{
         concurrency_service_client::ConcurrencyServiceClient,
         deployment_service_client::DeploymentServiceClient, payload_service_client::PayloadServiceClient,
         queue_service_client::QueueServiceClient, run_service_client::RunServiceClient,
-        session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
-        variable_service_client::VariableServiceClient, work_pool_service_client::WorkPoolServiceClient,
+        schedule_service_client::ScheduleServiceClient, session_service_client::SessionServiceClient,
+        system_service_client::SystemServiceClient, variable_service_client::VariableServiceClient,
+        work_pool_service_client::WorkPoolServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, config, serve_grpc};
@@ -33,6 +34,7 @@ pub struct Api {
     pub concurrency: ConcurrencyServiceClient<Channel>,
     pub queues: QueueServiceClient<Channel>,
     pub deployments: DeploymentServiceClient<Channel>,
+    pub schedules: ScheduleServiceClient<Channel>,
     pub artifacts: ArtifactServiceClient<Channel>,
     pub variables: VariableServiceClient<Channel>,
     pub work_pools: WorkPoolServiceClient<Channel>,
@@ -78,6 +80,7 @@ impl Api {
             concurrency: ConcurrencyServiceClient::new(channel.clone()),
             queues: QueueServiceClient::new(channel.clone()),
             deployments: DeploymentServiceClient::new(channel.clone()),
+            schedules: ScheduleServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel.clone()),
             variables: VariableServiceClient::new(channel.clone()),
             work_pools: WorkPoolServiceClient::new(channel),

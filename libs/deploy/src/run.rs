@@ -14,10 +14,11 @@ use tidegate_wire::{JSON, Violations, merge, parse_draft};
 use crate::job;
 
 /// Compiled schemas that are kept.
-pub(crate) const N_SCHEMAS: usize = 256;
+pub const N_SCHEMAS: usize = 256;
 
 /// A run of a deployment that is asked for.
-pub(crate) struct Asked {
+pub struct Asked {
+    /// The tenant.
     pub namespace: Namespace,
     /// As it was asked for.
     pub new: v1::NewRun,
@@ -27,6 +28,7 @@ pub(crate) struct Asked {
     pub prefix: String,
     /// The trace that it belongs to.
     pub traceparent: Option<String>,
+    /// Compiled schemas of parameters.
     pub schemas: Arc<Schemas>,
 }
 
@@ -80,7 +82,10 @@ impl Deploy for Asked {
 }
 
 /// What a stored specification says.
-pub(crate) fn spec_of(encoded: &[u8]) -> Result<v1::DeploymentSpec, EngineError> {
+///
+/// # Errors
+/// `Internal`, where it is none.
+pub fn spec_of(encoded: &[u8]) -> Result<v1::DeploymentSpec, EngineError> {
     v1::DeploymentSpec::decode(encoded).map_err(|error| EngineError::Internal {
         cause: format!("a stored deployment cannot be read: {error}"),
     })

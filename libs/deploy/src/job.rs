@@ -20,7 +20,7 @@ pub(crate) struct Asked<'a> {
 
 impl Asked<'_> {
     /// The job; `merged`, the run with what its deployment says, gets a queue of the pool. `None`: something was noted.
-    pub fn job(
+    pub(crate) fn job(
         &self,
         pool: &WorkPool,
         merged: &mut v1::NewRun,
@@ -79,7 +79,10 @@ impl Asked<'_> {
 }
 
 /// Notes what of a deployment does not fit its pool.
-pub(crate) fn check_deployment(
+///
+/// # Errors
+/// What is stored of the pool cannot be read.
+pub fn check_deployment(
     deployment: &v1::DeploymentSpec,
     pool: &WorkPool,
     schemas: &Schemas,
@@ -115,7 +118,7 @@ pub(crate) fn check_deployment(
 }
 
 /// Notes what is wrong with the specification of a pool.
-pub(crate) fn check_pool(spec: &v1::WorkPoolSpec, violations: &mut Violations) {
+pub fn check_pool(spec: &v1::WorkPoolSpec, violations: &mut Violations) {
     let Some(_) = job_type(spec) else {
         let known = "WORK_POOL_TYPE_PROCESS, WORK_POOL_TYPE_DOCKER or WORK_POOL_TYPE_KUBERNETES";
         violations.add("type", format!("is not set, or unknown to this version: {known} is required"));
@@ -191,7 +194,10 @@ fn check_template(spec: &v1::WorkPoolSpec, violations: &mut Violations) {
 }
 
 /// What the stored specification of a pool says.
-pub(crate) fn pool_spec_of(encoded: &[u8]) -> Result<v1::WorkPoolSpec, EngineError> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn pool_spec_of(encoded: &[u8]) -> Result<v1::WorkPoolSpec, EngineError> {
     v1::WorkPoolSpec::decode(encoded).map_err(|error| EngineError::Internal {
         cause: format!("a stored work pool cannot be read: {error}"),
     })

@@ -1,0 +1,250 @@
+//! Schedules: what people do with them.
+
+use std::time::Duration;
+
+use tidegate_model::{RunId, Timestamp, limits};
+use tidegate_store::{Deployment, LimitSettings, Schedule, ScheduleKey, StoreError, WorkPool};
+
+use crate::{
+    Engine, EngineError, Fire, KeyScope, ask::reservation, commit::commit, deploy::pool_keys,
+    dispatch::Outbound, lane::with_retries, slots::Freed,
+};
+
+/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
+const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
+
+/// Which schedule is meant, and who asks.
+#[derive(Clone, Debug)]
+pub struct ScheduleAsk {
+    /// The schedule.
+    pub key: ScheduleKey,
+    /// What it is to be as it was read; `None`: whatever it is.
+    pub etag: Option<String>,
+    /// Who asks, where that is known.
+    pub actor: Option<String>,
+    /// The same id again changes nothing; `None`: each request counts.
+    pub request_id: Option<RunId>,
+}
+
+impl ScheduleAsk {
+    /// The error for a schedule that is not there.
+    pub fn not_found(&self) -> EngineError {
+        let ScheduleKey { deployment, name } = &self.key;
+        EngineError::ScheduleNotFound { deployment: deployment.name.to_string(), name: name.to_string() }
+    }
+}
+
+/// What is done to a schedule. Requests with the same id for different things are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleVerb {
+    /// It is made, or gets another specification where it is there.
+    Create,
+    /// Parts of its specification change.
+    Update,
+    /// It is to fire no more for a while.
+    Pause,
+    /// It is to fire again.
+    Resume,
+}
+
+impl ScheduleVerb {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// What a schedule becomes now, by its deployment with the work pool of that, and by what it is: the row, whose version and time of change are the
+/// engine's to set, and how many of its runs may be held at once. An error leaves it as it is.
+pub type ScheduleChange<'a> = &'a (
+        dyn Fn(
+    &Deployment,
+    Option<&WorkPool>,
+    Option<&Schedule>,
+    Timestamp,
+) -> Result<(Schedule, Option<LimitSettings>), EngineError>
+            + Send
+            + Sync
+    );
+
+/// By what a state of a schedule is known.
+pub fn schedule_etag(schedule: &Schedule) -> String {
+    format!("{:x}-{:x}", schedule.version, schedule.updated_at.as_micros())
+}
+
+impl Engine {
+    /// Makes a schedule or changes it. Gives it as it is then, and whether it is new.
+    ///
+    /// # Errors
+    /// `DeploymentNotFound` where it is to be made, else `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
+    /// whatever `change` gives.
+    pub async fn change_schedule(
+        &self,
+        ask: &ScheduleAsk,
+        verb: ScheduleVerb,
+        change: ScheduleChange<'_>,
+    ) -> Result<(Schedule, bool), EngineError> {
+        let request = Request::of(ask, verb.as_str(), self.inner.options.key_retention);
+        let changed = with_retries(|| self.try_change_schedule(ask, change, &request)).await?;
+        let changed = match changed {
+            Err(EngineError::ScheduleNotFound { .. }) if verb == ScheduleVerb::Create => {
+                return Err(self.no_deployment(&ask.key.deployment).await?);
+            }
+            changed => changed?,
+        };
+        self.hand_out_schedule(&ask.key);
+        Ok(changed)
+    }
+
+    async fn try_change_schedule(
+        &self,
+        ask: &ScheduleAsk,
+        change: ScheduleChange<'_>,
+        request: &Request,
+    ) -> Result<Result<(Schedule, bool), EngineError>, StoreError> {
+        let (store, now) = (&*self.inner.store, self.inner.clock.now());
+        let mut tx = store.begin().await?;
+        // Nobody deletes it, or makes another of its schedules, before the end.
+        let Some(deployment) = tx.lock_deployment(&ask.key.deployment).await? else {
+            return Ok(Err(ask.not_found()));
+        };
+        let pools = pool_keys(std::iter::once(&deployment));
+        let pool = if pools.is_empty() { None } else { tx.read_work_pools(&pools).await?.pop() };
+        let before = tx.lock_schedule(&ask.key).await?;
+        let named =
+            [reservation(&ask.key.deployment.namespace, request.id, &request.name, now + request.kept)];
+        if let Some(before) = &before
+            && tx.find_keys(&named, now).await?.iter().any(Option::is_some)
+        {
+            return Ok(Ok((before.clone(), request.is_own && before.version == 1)));
+        }
+        let changed = check_etag(ask, before.as_ref())
+            .and_then(|()| change(&deployment, pool.as_ref(), before.as_ref(), now));
+        let (mut after, limit) = match changed {
+            Ok(changed) => changed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let most = limits::MAX_SCHEDULES;
+        if before.is_none() && tx.count_schedules(&ask.key.deployment).await? >= most {
+            let deployment = deployment.key.name.to_string();
+            return Ok(Err(EngineError::TooManySchedules { deployment, most }));
+        }
+        tx.reserve_keys(&named, now).await?;
+        if before.as_ref() != Some(&after) {
+            after.version = before.as_ref().map_or(0, |before| before.version) + 1;
+            after.updated_at = now;
+            tx.put_schedule(&after, limit.as_ref()).await?;
+        }
+        commit(store, tx, &[]).await?;
+        Ok(Ok((after, before.is_none())))
+    }
+
+    /// Takes a schedule away; its runs stay. False: it was not there.
+    ///
+    /// # Errors
+    /// `ScheduleChanged`.
+    pub async fn delete_schedule(&self, ask: &ScheduleAsk) -> Result<bool, EngineError> {
+        let request = Request::of(ask, "delete", self.inner.options.key_retention);
+        let was_there = with_retries(|| self.try_delete_schedule(ask, &request)).await??;
+        self.hand_out_schedule(&ask.key);
+        Ok(was_there)
+    }
+
+    async fn try_delete_schedule(
+        &self,
+        ask: &ScheduleAsk,
+        request: &Request,
+    ) -> Result<Result<bool, EngineError>, StoreError> {
+        let (store, now) = (&*self.inner.store, self.inner.clock.now());
+        let mut tx = store.begin().await?;
+        tx.lock_deployment(&ask.key.deployment).await?;
+        let named =
+            [reservation(&ask.key.deployment.namespace, request.id, &request.name, now + request.kept)];
+        if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
+            return Ok(Ok(true));
+        }
+        let Some(before) = tx.lock_schedule(&ask.key).await? else { return Ok(Ok(false)) };
+        if let Err(error) = check_etag(ask, Some(&before)) {
+            return Ok(Err(error));
+        }
+        tx.reserve_keys(&named, now).await?;
+        tx.delete_schedule(&ask.key).await?;
+        commit(store, tx, &[]).await?;
+        Ok(Ok(true))
+    }
+
+    /// For how many of these times of a schedule no run was made yet.
+    pub async fn n_not_made(&self, schedule: &Schedule, fires: &[Fire]) -> Result<usize, EngineError> {
+        let mut n_made = 0;
+        for chunk in fires.chunks(limits::MAX_BATCH_SIZE) {
+            n_made += with_retries(|| self.n_made(schedule, chunk)).await?;
+        }
+        Ok(fires.len() - n_made)
+    }
+
+    async fn n_made(&self, schedule: &Schedule, fires: &[Fire]) -> Result<usize, StoreError> {
+        let (namespace, scope) = (&schedule.key.deployment.namespace, KeyScope::Schedule(schedule.id));
+        let now = self.inner.clock.now();
+        let key = |fire: &Fire| {
+            let name = (scope.to_string(), fire.fire_at.to_string());
+            // Whose it would be does not matter: nothing is reserved.
+            reservation(namespace, RunId::from_uuid(schedule.id.as_uuid()), &name, now)
+        };
+        let keys: Vec<_> = fires.iter().map(key).collect();
+        let mut tx = self.inner.store.begin().await?;
+        Ok(tx.find_keys(&keys, now).await?.into_iter().flatten().count())
+    }
+
+    /// One schedule.
+    ///
+    /// # Errors
+    /// `ScheduleNotFound`.
+    pub async fn get_schedule(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
+        let found = self.store().get_schedule(key).await?;
+        found.ok_or_else(|| EngineError::ScheduleNotFound {
+            deployment: key.deployment.name.to_string(),
+            name: key.name.to_string(),
+        })
+    }
+
+    /// Those who wait for its slot may have it now.
+    fn hand_out_schedule(&self, key: &ScheduleKey) {
+        self.send(Outbound { freed: Freed::from([(key.limit(), u64::MAX)]), ..Outbound::default() });
+    }
+}
+
+/// How a request is known when it comes again.
+struct Request {
+    id: RunId,
+    /// Scope and key.
+    name: (String, String),
+    kept: Duration,
+    /// The caller gave no id: what is found under ours is this very call.
+    is_own: bool,
+}
+
+impl Request {
+    fn of(ask: &ScheduleAsk, verb: &str, key_retention: Duration) -> Self {
+        let (id, kept) = match ask.request_id {
+            Some(id) => (id, key_retention),
+            None => (RunId::new(), OWN_ID_RETENTION),
+        };
+        let ScheduleKey { deployment, name } = &ask.key;
+        let name = (format!("schedule/{verb}:{}/{name}", deployment.name), id.to_string());
+        Self { id, name, kept, is_own: ask.request_id.is_none() }
+    }
+}
+
+fn check_etag(ask: &ScheduleAsk, before: Option<&Schedule>) -> Result<(), EngineError> {
+    match (&ask.etag, before) {
+        (Some(asked), Some(before)) if *asked != schedule_etag(before) => Err(EngineError::ScheduleChanged {
+            deployment: ask.key.deployment.name.to_string(),
+            name: ask.key.name.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

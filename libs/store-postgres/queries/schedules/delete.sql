@@ -1,0 +1,4 @@
+DELETE FROM schedules
+WHERE namespace = $1
+    AND deployment = $2
+    AND name = $3

@@ -1,0 +1,3 @@
+DELETE FROM schedules
+WHERE namespace = ?1
+    AND deployment = ?2

@@ -1,0 +1,4 @@
+FROM schedules
+WHERE schedules.namespace = ?1
+    AND schedules.deployment = ?2
+    AND schedules.name = ?3
