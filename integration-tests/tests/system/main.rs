@@ -9,6 +9,7 @@ mod cancel;
 mod cli;
 mod crash_safe;
 mod demo;
+mod deploy_file;
 mod deployments;
 mod dev;
 mod durable;

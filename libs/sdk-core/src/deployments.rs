@@ -19,6 +19,20 @@ impl Client {
         spec: proto::DeploymentSpec,
         update_if_exists: bool,
     ) -> Result<(proto::Deployment, bool), Error> {
+        let response = self.deploy(name, spec, update_if_exists).await?;
+        Ok((answered(response.deployment, "deployment")?, response.created))
+    }
+
+    /// The same, with what keeps its runs from starting now.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `AlreadyExists`, `Unavailable`.
+    pub async fn deploy(
+        &self,
+        name: &str,
+        spec: proto::DeploymentSpec,
+        update_if_exists: bool,
+    ) -> Result<proto::CreateDeploymentResponse, Error> {
         let request = proto::CreateDeploymentRequest {
             namespace: self.options().namespace.clone(),
             name: name.to_owned(),
@@ -26,9 +40,8 @@ impl Client {
             update_if_exists,
             request_id: new_run_id(),
         };
-        let send = async |channel, request| Deployments::new(channel).create_deployment(request).await;
-        let response = self.ask(request, send).await?;
-        Ok((answered(response.deployment, "deployment")?, response.created))
+        self.ask(request, async |channel, request| Deployments::new(channel).create_deployment(request).await)
+            .await
     }
 
     /// One deployment.

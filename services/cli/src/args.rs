@@ -2,7 +2,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{artifact::ArtifactArgs, variable::VariableArgs};
+use crate::{artifact::ArtifactArgs, deploy::DeployArgs, variable::VariableArgs};
 
 /// Runs other people's work and never loses it.
 #[derive(Parser, Debug)]
@@ -16,6 +16,8 @@ pub struct Cli {
 pub enum Command {
     /// List, show, follow and cancel runs
     Run(RunArgs),
+    /// Bring deployments and their schedules to what a tidegate.toml says
+    Deploy(DeployArgs),
     /// List, show, start and delete deployments, and roll them back
     Deployment(DeploymentArgs),
     /// List, set, show and delete concurrency limits

@@ -14,6 +14,8 @@ pub mod exit {
     pub const NOT_FOUND: u8 = 3;
     /// `watch`: a run ended other than COMPLETED.
     pub const NOT_COMPLETED: u8 = 4;
+    /// `deploy --dry-run --exit-code`: something would change.
+    pub const DIFFERENT: u8 = 5;
     /// No server answers (`EX_UNAVAILABLE` of sysexits).
     pub const UNAVAILABLE: u8 = 69;
 }
@@ -29,6 +31,16 @@ impl Fault {
     /// The arguments are wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: exit::USAGE, message: message.into() }
+    }
+
+    /// What is named is not there.
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self { code: exit::NOT_FOUND, message: message.into() }
+    }
+
+    /// The same, and what it is about.
+    pub fn of(self, subject: &str) -> Self {
+        Self { message: format!("{subject}: {}", self.message), ..self }
     }
 
     /// Someone decided otherwise.

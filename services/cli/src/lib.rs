@@ -1,15 +1,17 @@
 //! The `tidegate` command.
 //!
-//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate pool …`, `tidegate artifact …`,
-//! `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the answer; `tidegate dev` is
-//! all four services in one process; `tidegate server NAME` is one of them, and `tidegate worker start` a worker of a
-//! pool. Nothing here can do what a client could not.
+//! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate pool …`,
+//! `tidegate artifact …`, `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the
+//! answer; `tidegate deploy` brings deployments to what a file says; `tidegate dev` is all four services in one process;
+//! `tidegate server NAME` is one of them, and `tidegate worker start` a worker of a pool. Nothing here can do what a
+//! client could not.
 
 mod args;
 mod artifact;
 mod bulk;
 mod concurrency;
 mod demo;
+mod deploy;
 mod deployment;
 mod dev;
 mod fault;
@@ -39,6 +41,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         args::Command::Run(args) => run::main(args),
+        args::Command::Deploy(args) => deploy::main(args),
         args::Command::Deployment(args) => deployment::main(args),
         args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Queue(args) => queue::main(args),

@@ -1,0 +1,144 @@
+//! `tidegate deploy`: a file, and what becomes of the server by it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tidegate_integration_tests::{Ended, Suite};
+
+use crate::cli::tidegate;
+
+const TWO: &str = r#"
+[defaults]
+queue = "from-file"
+
+[[deployment]]
+flow = "add"
+name = "one"
+entrypoint = "flows.py:add"
+tags = ["a"]
+
+[[deployment]]
+flow = "add"
+name = "two"
+entrypoint = "flows.py:add"
+parameters = { n = 1 }
+parameter_schema = { type = "object", properties = { n = { type = "integer" } } }
+enforce_parameter_schema = true
+"#;
+
+/// A server, and a directory with a file that can be changed.
+struct Bench {
+    suite: Suite,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(text: &str) -> Self {
+        let bench = Self { suite: Suite::embedded().await, folder: tempfile::tempdir().unwrap() };
+        bench.write(text);
+        bench
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.path().join("tidegate.toml"), text).unwrap();
+    }
+
+    async fn deploy(&self, args: &[&str]) -> Ended {
+        let folder = self.path().to_str().unwrap();
+        tidegate(self.suite.address(), &[&["deploy", folder], args].concat()).await
+    }
+
+    /// What becomes of each deployment, by a call that must succeed.
+    async fn changes(&self, args: &[&str]) -> Value {
+        let ended = self.deploy(&[args, &["-o", "json"]].concat()).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+        let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let change = |deployment: &Value| (deployment["name"].to_string(), deployment["change"].clone());
+        Value::Object(
+            told["deployments"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(change)
+                .map(|(name, change)| (name.trim_matches('"').to_owned(), change))
+                .collect(),
+        )
+    }
+
+    async fn version(&self, name: &str) -> Option<u64> {
+        let found = self.suite.client().core().get_deployment(name).await;
+        found.ok().map(|deployment| deployment.version)
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_deployed_and_the_second_time_nothing_changes() {
+    let bench = Bench::new(TWO).await;
+    assert_eq!(bench.changes(&["--dry-run"]).await, json!({"add/one": "new", "add/two": "new"}));
+    assert_eq!(bench.version("add/one").await, None, "a dry run makes nothing");
+    assert_eq!(bench.deploy(&["--dry-run", "--exit-code"]).await.code, Some(5));
+
+    assert_eq!(bench.changes(&[]).await, json!({"add/one": "new", "add/two": "new"}));
+    let deployed = bench.suite.client().core().get_deployment("add/two").await.unwrap().spec.unwrap();
+    assert_eq!((deployed.queue.as_str(), deployed.parameters.as_str()), ("from-file", r#"{"n":1}"#));
+
+    assert_eq!(bench.changes(&[]).await, json!({"add/one": "unchanged", "add/two": "unchanged"}));
+    assert_eq!((bench.version("add/one").await, bench.version("add/two").await), (Some(1), Some(1)));
+    let same = bench.deploy(&["--dry-run", "--exit-code"]).await;
+    assert_eq!(same.code, Some(0), "{}{}", same.stdout, same.stderr);
+
+    bench.write(&TWO.replace("tags = [\"a\"]", "tags = [\"b\"]"));
+    let shown = bench.deploy(&["--dry-run"]).await;
+    assert!(shown.stdout.contains("~ tags  [\"a\"] -> [\"b\"]"), "{}", shown.stdout);
+    assert_eq!(bench.version("add/one").await, Some(1));
+    assert_eq!(bench.changes(&[]).await, json!({"add/one": "changed", "add/two": "unchanged"}));
+    assert_eq!((bench.version("add/one").await, bench.version("add/two").await), (Some(2), Some(1)));
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_named_deployments_are_deployed() {
+    let bench = Bench::new(TWO).await;
+    assert_eq!(bench.changes(&["add/two"]).await, json!({"add/two": "new"}));
+    assert_eq!((bench.version("add/one").await, bench.version("add/two").await), (None, Some(1)));
+    let unknown = bench.deploy(&["add/tow"]).await;
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("did you mean `add/two`?"), "{}", unknown.stderr);
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn one_fault_in_the_file_and_nothing_is_changed() {
+    let bench = Bench::new(&format!("{TWO}quue = \"x\"\npriority = 1000\n")).await;
+    let refused = bench.deploy(&[]).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    for part in
+        [":18:1: `quue` is no key of a deployment: did you mean `queue`?", ":19:12: `priority` is 1000"]
+    {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert_eq!(bench.version("add/one").await, None, "nothing of a wrong file is deployed");
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_template_is_printed_that_can_be_read() {
+    let template = tidegate("http://127.0.0.1:1", &["deploy", "--template"]).await;
+    assert_eq!((template.code, template.stderr.as_str()), (Some(0), ""));
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = |path: &Path| {
+        let path = path.to_str().unwrap().to_owned();
+        async move { tidegate("http://127.0.0.1:1", &["deploy", &path]).await }
+    };
+    let missing = deploy(folder.path()).await;
+    assert_eq!(missing.code, Some(2));
+    assert!(missing.stderr.contains("tidegate deploy --template > tidegate.toml"), "{}", missing.stderr);
+    let path = folder.path().join("tidegate.toml");
+    std::fs::write(&path, template.stdout).unwrap();
+    let read = deploy(&path).await;
+    assert_eq!(read.code, Some(69), "the file is right, and no server answers: {}", read.stderr);
+}

@@ -1,0 +1,231 @@
+//! `tidegate deploy`: brings deployments and their schedules to what a `tidegate.toml` says.
+//!
+//! The file is read and checked as a whole, by the checks of the server itself, before anything is changed; then it is
+//! compared with what is there, and only what differs is changed. No code of users is read or started.
+
+mod fields;
+mod file;
+mod plan;
+mod reader;
+mod schedule;
+mod source;
+mod spec;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use tidegate_sdk_core::{
+    Client, Error, Options,
+    proto::{Deployment, Schedule},
+};
+
+use crate::{
+    args::{Format, ServerAddress},
+    fault::{Fault, exit},
+    run::Printer,
+};
+
+use plan::{Change, Plan};
+use source::{Faults, Source};
+use spec::Wanted;
+
+/// The name of the file in a directory.
+const FILE: &str = "tidegate.toml";
+/// Bytes of a file.
+const MAX_FILE_SIZE: usize = 1 << 20;
+/// A file with all keys, to begin with.
+const TEMPLATE: &str = include_str!("template.toml");
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The file is checked as a whole before anything is changed. Deploying it again changes nothing, \
+                        and makes no version. Runs that exist are not touched, overdue ones neither; nor is the pause \
+                        of a schedule.\n\
+                        Exit codes: 0 done; 1 error; 2 wrong usage, or the file is wrong; 3 no such work pool; \
+                        5 `--exit-code`: there are differences; 69 no server answers."
+)]
+pub struct DeployArgs {
+    #[command(flatten)]
+    pub server: ServerAddress,
+    /// A text for people, or JSON for programs
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Format,
+    /// The file, or a directory with a `tidegate.toml`
+    #[arg(value_name = "FILE|DIR", default_value = ".")]
+    pub path: PathBuf,
+    /// Only these deployments of the file: `flow/deployment`; without any, all
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Show what is new, changed and unchanged, field by field, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With `--dry-run`: end with 5 where there are differences
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Delete the schedules of these deployments that the file does not name; without it they are left as they are
+    #[arg(long)]
+    pub prune_schedules: bool,
+    /// Print a commented file to begin with, and do nothing else
+    #[arg(long)]
+    pub template: bool,
+}
+
+/// Does what the arguments say.
+pub fn main(args: DeployArgs) -> ExitCode {
+    match run(&args) {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => fault.report(),
+    }
+}
+
+fn run(args: &DeployArgs) -> Result<u8, Fault> {
+    let printer = Printer { format: args.output };
+    if args.template {
+        printer.text(TEMPLATE)?;
+        return Ok(exit::OK);
+    }
+    let (source, folder) = find(&args.path)?;
+    let wanted = select(file::read(&source, &folder).map_err(Fault::usage)?, &args.names, &source)?;
+    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(deploy(&client, &printer, args, &source, wanted))
+}
+
+async fn deploy(
+    client: &Client,
+    printer: &Printer,
+    args: &DeployArgs,
+    source: &Source,
+    wanted: Vec<Wanted>,
+) -> Result<u8, Fault> {
+    check_pools(client, source, &wanted).await?;
+    let plans = compare(client, wanted, args.prune_schedules).await?;
+    let mut warnings = Vec::new();
+    if !args.dry_run {
+        for plan in &plans {
+            apply(client, plan, &mut warnings)
+                .await
+                .map_err(|error| Fault::from(error).of(&format!("deployment `{}`", plan.wanted.name)))?;
+        }
+    }
+    if printer.is_json() {
+        printer.document(&view::json(&plans, &warnings, args.dry_run))?;
+    } else {
+        printer.text(&view::text(&plans, args.dry_run))?;
+        for warning in &warnings {
+            eprintln!("tidegate: {}", crate::output::printable(warning));
+        }
+    }
+    let differs = args.exit_code && plans.iter().any(Plan::changes);
+    Ok(if differs { exit::DIFFERENT } else { exit::OK })
+}
+
+/// What is there, beside what the file says. Schedules are asked for where the file has some, or some may have to go.
+async fn compare(client: &Client, wanted: Vec<Wanted>, prunes: bool) -> Result<Vec<Plan>, Fault> {
+    let mut plans = Vec::new();
+    for wanted in wanted {
+        let deployment: Option<Deployment> = match client.get_deployment(&wanted.name).await {
+            Ok(deployment) => Some(deployment),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let schedules: Vec<Schedule> = if deployment.is_some() && (prunes || !wanted.schedules.is_empty()) {
+            client.schedules(&wanted.name).await?
+        } else {
+            Vec::new()
+        };
+        plans.push(Plan::new(wanted, deployment.as_ref(), &schedules, prunes));
+    }
+    Ok(plans)
+}
+
+async fn apply(client: &Client, plan: &Plan, warnings: &mut Vec<String>) -> Result<(), Error> {
+    let name = &plan.wanted.name;
+    if plan.change != Change::Unchanged {
+        let deployed = client.deploy(name, plan.wanted.spec.clone(), true).await?;
+        warnings.extend(deployed.warnings.into_iter().map(|warning| format!("{name}: {warning}")));
+    }
+    for schedule in &plan.schedules {
+        match (schedule.change, &schedule.wanted) {
+            (Change::New | Change::Changed, Some(wanted)) => {
+                let spec = wanted.spec.clone();
+                client.create_schedule(name, &wanted.name, spec, wanted.paused, true).await?;
+            }
+            (Change::Deleted, _) => client.delete_schedule(name, &schedule.name, true).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The pools that the file names must be there, before anything is changed.
+async fn check_pools(client: &Client, source: &Source, wanted: &[Wanted]) -> Result<(), Fault> {
+    let mut pools = BTreeMap::new();
+    for deployment in wanted.iter().filter(|deployment| !deployment.spec.work_pool.is_empty()) {
+        pools.entry(&deployment.spec.work_pool).or_insert(&deployment.work_pool_at);
+    }
+    let faults = Faults::default();
+    for (pool, at) in pools {
+        match client.get_work_pool(pool).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => faults.add((*at).clone(), error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Fault::missing(source.describe(&faults))) }
+}
+
+/// The deployments that were asked for.
+fn select(wanted: Vec<Wanted>, names: &[String], source: &Source) -> Result<Vec<Wanted>, Fault> {
+    let known: Vec<&str> = wanted.iter().map(|deployment| deployment.name.as_str()).collect();
+    for name in names {
+        if known.contains(&name.as_str()) {
+            continue;
+        }
+        let mend = match source::nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}", known.join(", ")),
+        };
+        return Err(Fault::usage(format!("{} has no deployment `{name}`: {mend}", source.name)));
+    }
+    let is_asked = |deployment: &Wanted| names.is_empty() || names.contains(&deployment.name);
+    Ok(wanted.into_iter().filter(is_asked).collect())
+}
+
+/// The file with its directory.
+fn find(path: &Path) -> Result<(Source, PathBuf), Fault> {
+    let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+    let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
+    let text = read_text(&file, MAX_FILE_SIZE).map_err(|error| {
+        let mend = if path.is_dir() {
+            format!("`tidegate deploy --template > {FILE}` makes one to begin with")
+        } else {
+            "the file or its directory comes first, then names: `tidegate deploy . etl/nightly`".to_owned()
+        };
+        Fault::usage(format!("{name} {error}; {mend}"))
+    })?;
+    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+    Ok((Source { name, text }, folder))
+}
+
+/// The text of a file that is no larger than it may be.
+fn read_text(path: &Path, most: usize) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    // One byte more tells that it is too large, however large it is.
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > most {
+        return Err(format!("has more than {most} bytes, the most that are allowed"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is no text in UTF-8".to_owned())
+}

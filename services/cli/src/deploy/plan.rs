@@ -1,0 +1,111 @@
+//! What a file changes: compared field by field, before anything is done.
+
+use serde_json::Value as Json;
+use tidegate_proto::v1::{Deployment, Schedule};
+
+use super::{
+    fields::{Fields, of_deployment, of_schedule},
+    schedule::WantedSchedule,
+    spec::Wanted,
+};
+
+/// What becomes of a deployment or a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is made.
+    New,
+    /// It is there, and says something else.
+    Changed,
+    /// It is there, and says the same.
+    Unchanged,
+    /// It is there, and the file does not name it.
+    Left,
+    /// It is there, the file does not name it, and such are to go.
+    Deleted,
+}
+
+/// One field that is not the same before and after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldChange {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// What it was; null: it was not said.
+    pub old: Json,
+    /// What it becomes; null: it is not said.
+    pub new: Json,
+}
+
+/// What becomes of one schedule.
+pub struct SchedulePlan {
+    /// Its name within the deployment.
+    pub name: String,
+    /// What becomes of it.
+    pub change: Change,
+    /// What is not the same.
+    pub fields: Vec<FieldChange>,
+    /// What the file says of it, where it does.
+    pub wanted: Option<WantedSchedule>,
+}
+
+/// What becomes of one deployment.
+pub struct Plan {
+    /// What the file says.
+    pub wanted: Wanted,
+    /// What becomes of it; its schedules are told apart.
+    pub change: Change,
+    /// Its version before. 0: it is new.
+    pub version: u64,
+    /// What is not the same.
+    pub fields: Vec<FieldChange>,
+    /// Its schedules: those of the file in its order, then those that it does not name.
+    pub schedules: Vec<SchedulePlan>,
+}
+
+impl Plan {
+    /// Compares what the file says with what is there.
+    pub fn new(wanted: Wanted, deployment: Option<&Deployment>, there: &[Schedule], prunes: bool) -> Self {
+        let before = deployment.map(|deployment| of_deployment(&deployment.spec.clone().unwrap_or_default()));
+        let (change, fields) = compare(before, of_deployment(&wanted.spec));
+        let named = wanted.schedules.iter().map(|schedule| {
+            let before = there.iter().find(|known| known.name == schedule.name);
+            let before = before.map(|known| of_schedule(&known.spec.clone().unwrap_or_default()));
+            let (change, fields) = compare(before, of_schedule(&schedule.spec));
+            SchedulePlan { name: schedule.name.clone(), change, fields, wanted: Some(schedule.clone()) }
+        });
+        let is_named =
+            |known: &&Schedule| wanted.schedules.iter().any(|schedule| schedule.name == known.name);
+        let change_of_rest = if prunes { Change::Deleted } else { Change::Left };
+        let rest = there.iter().filter(|known| !is_named(known)).map(|known| SchedulePlan {
+            name: known.name.clone(),
+            change: change_of_rest,
+            fields: Vec::new(),
+            wanted: None,
+        });
+        let schedules = named.chain(rest).collect();
+        Self { change, version: deployment.map_or(0, |known| known.version), fields, schedules, wanted }
+    }
+
+    /// Whether anything is not as the file says.
+    pub fn changes(&self) -> bool {
+        let changes = |change: Change| !matches!(change, Change::Unchanged | Change::Left);
+        changes(self.change) || self.schedules.iter().any(|schedule| changes(schedule.change))
+    }
+}
+
+fn compare(before: Option<Fields>, after: Fields) -> (Change, Vec<FieldChange>) {
+    let is_new = before.is_none();
+    let before = before.unwrap_or_default();
+    let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
+    let value = |fields: &Fields, key| fields.get(key).cloned().unwrap_or_default();
+    let fields: Vec<FieldChange> = keys
+        .into_iter()
+        .map(|key| FieldChange { key, old: value(&before, key), new: value(&after, key) })
+        .filter(|field| field.old != field.new)
+        .collect();
+    let change = match (is_new, fields.is_empty()) {
+        (true, _) => Change::New,
+        (false, true) => Change::Unchanged,
+        (false, false) => Change::Changed,
+    };
+    (change, fields)
+}
