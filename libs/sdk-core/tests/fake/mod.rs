@@ -117,6 +117,7 @@ impl Fake {
             .add_service(worker_service_server::WorkerServiceServer::from_arc(service.clone()))
             .add_service(session_service_server::SessionServiceServer::from_arc(service.clone()))
             .add_service(log_service_server::LogServiceServer::from_arc(service.clone()))
+            .add_service(work_pool_service_server::WorkPoolServiceServer::from_arc(service.clone()))
             .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
@@ -478,6 +479,76 @@ impl session_service_server::SessionService for Service {
         let (responses, stream) = mpsc::channel(64);
         let _ = self.sessions.send(Conn { requests: request.into_inner(), responses }).await;
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// Each pool is there, and is one of processes.
+#[tonic::async_trait]
+impl work_pool_service_server::WorkPoolService for Service {
+    async fn get_work_pool(
+        &self,
+        request: Request<GetWorkPoolRequest>,
+    ) -> Result<Response<GetWorkPoolResponse>, Status> {
+        let spec = WorkPoolSpec { r#type: WorkPoolType::Process.into(), ..Default::default() };
+        let name = request.into_inner().name;
+        let work_pool = Some(WorkPool { name, spec: Some(spec), ..Default::default() });
+        Ok(Response::new(GetWorkPoolResponse { work_pool, ..Default::default() }))
+    }
+
+    async fn create_work_pool(
+        &self,
+        _: Request<CreateWorkPoolRequest>,
+    ) -> Result<Response<CreateWorkPoolResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_work_pools(
+        &self,
+        _: Request<ListWorkPoolsRequest>,
+    ) -> Result<Response<ListWorkPoolsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn update_work_pool(
+        &self,
+        _: Request<UpdateWorkPoolRequest>,
+    ) -> Result<Response<UpdateWorkPoolResponse>, Status> {
+        not_asked()
+    }
+
+    async fn delete_work_pool(
+        &self,
+        _: Request<DeleteWorkPoolRequest>,
+    ) -> Result<Response<DeleteWorkPoolResponse>, Status> {
+        not_asked()
+    }
+
+    async fn pause_work_pool(
+        &self,
+        _: Request<PauseWorkPoolRequest>,
+    ) -> Result<Response<PauseWorkPoolResponse>, Status> {
+        not_asked()
+    }
+
+    async fn resume_work_pool(
+        &self,
+        _: Request<ResumeWorkPoolRequest>,
+    ) -> Result<Response<ResumeWorkPoolResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        not_asked()
+    }
+
+    async fn drain_worker(
+        &self,
+        _: Request<DrainWorkerRequest>,
+    ) -> Result<Response<DrainWorkerResponse>, Status> {
+        not_asked()
     }
 }
 
