@@ -6,6 +6,7 @@ import os
 import time
 
 from tidegate import current_run, flow, task
+from tidegate.deployments import DeploymentCall, run_deployments
 
 
 @task
@@ -40,3 +41,14 @@ def holds(path: str) -> int:
 @flow(name="pool-raises")
 def raises(text: str) -> None:
     raise ValueError(text)
+
+
+@flow(name="pool-dies")
+def dies() -> None:
+    os._exit(5)
+
+
+@flow(name="pool-fans-out", cancel_grace_seconds=5)
+def fans_out(path: str, deployment: str, n: int) -> None:
+    """Waits for `n` runs of a deployment."""
+    run_deployments([DeploymentCall(deployment, {"path": path}) for _ in range(n)])

@@ -1,0 +1,149 @@
+"""Runs of a work pool: its worker starts a process for each, which executes the flow. Real processes, real kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+import pool_work as work
+from conftest import HERE, PATIENCE, until
+from tidegate import RunCancelled, RunCrashed, RunFailed
+from tidegate.deployments import DeploymentCall, PathSource, run_deployment, run_deployments
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+class Lab:
+    """A pool, its workers, and deployments of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.pool = f"pool-{uuid.uuid4().hex[:12]}"
+        self._directory = directory
+        self._workers: list[subprocess.Popen[str]] = []
+        subprocess.run([os.environ["TIDEGATE_BIN"], "pool", "create", self.pool], check=True, stdout=subprocess.DEVNULL)
+
+    def worker(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a worker, and waits until it takes runs."""
+        data = ("--data-dir", str(self._directory / "worker"))
+        command = [os.environ["TIDEGATE_BIN"], "worker", "start", "--pool", self.pool, "--limit", "20", *data, *arguments]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._workers.append(worker)
+        assert worker.stdout is not None
+        lines = []
+        for line in worker.stdout:
+            lines.append(line)
+            if " takes runs of pool " in line:
+                threading.Thread(target=worker.stdout.read, daemon=True).start()
+                return worker
+        raise AssertionError(f"the worker ended: {''.join(lines)}")
+
+    def deploy(self, flow: Any, entrypoint: str = "") -> str:
+        """Makes a deployment of the pool; its name."""
+        name = f"on-{self.pool}"
+        flow.deploy(
+            name,
+            entrypoint=entrypoint or f"pool_work.py:{flow.fn.__name__}",
+            work_pool=self.pool,
+            source=PathSource(str(HERE)),
+            job_variables={"python": sys.executable},
+        )
+        return f"{flow.name}/{name}"
+
+    def end(self) -> None:
+        for worker in self._workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait(PATIENCE)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A pool of this test alone."""
+    lab = Lab(tmp_path)
+    yield lab
+    lab.end()
+
+
+def lines_of(path: Path) -> list[list[str]]:
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_flow_is_executed_in_a_process_that_the_worker_starts(lab: Lab) -> None:
+    lab.worker()
+    handle = run_deployment(lab.deploy(work.adds), {"a": 3, "b": 4}, timeout=PATIENCE)
+    assert handle.result(timeout=PATIENCE) == 10
+    asynchronous = run_deployment(lab.deploy(work.awaits), {"text": "tide"}, timeout=PATIENCE)
+    assert asynchronous.result(timeout=PATIENCE) == "TIDE"
+    command = [os.environ["TIDEGATE_BIN"], "run", "logs", handle.id]
+    logs = until(lambda: "adding 3" in (out := subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout) and out)
+    assert logs.count("adding 3") == 1, "a print has one line"
+
+
+def test_what_the_code_raises_is_told_also_while_it_is_imported(lab: Lab) -> None:
+    lab.worker()
+    raised = run_deployment(lab.deploy(work.raises), {"text": "no such day"}, timeout=PATIENCE)
+    with pytest.raises(RunFailed, match="no such day"):
+        raised.result(timeout=PATIENCE)
+    broken = run_deployment(lab.deploy(work.awaits, "pool_broken.py:awaits"), {"text": ""}, timeout=PATIENCE)
+    with pytest.raises(RunFailed, match="no licence for this library"):
+        broken.result(timeout=PATIENCE)
+    missing = run_deployment(lab.deploy(work.adds, "pool_work.py:add"), {"a": 1, "b": 1}, timeout=PATIENCE)
+    with pytest.raises(RunFailed, match="do you mean `adds`"):
+        missing.result(timeout=PATIENCE)
+    died = run_deployment(lab.deploy(work.dies.with_options(max_crashes=0)), timeout=PATIENCE)
+    with pytest.raises(RunCrashed, match="exit code 5"):
+        died.result(timeout=PATIENCE)
+
+
+def test_the_runs_of_a_worker_that_was_killed_go_on_at_another(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    killed = lab.worker()
+    calls = [DeploymentCall(lab.deploy(work.holds), {"path": str(path)}) for _ in range(10)]
+    handles = run_deployments(calls, timeout=0)
+    until(lambda: len(lines_of(path)) == 10)
+    first = [pid for _, pid in lines_of(path)]
+    killed.kill()
+    until(lambda: not any(is_alive(pid) for pid in first))
+    lab.worker()
+    assert [handle.result(timeout=PATIENCE) for handle in handles] == [2] * 10
+
+
+def test_a_cancel_ends_the_processes_of_a_whole_tree(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    lab.worker()
+    holds = lab.deploy(work.holds)
+    parent = run_deployment(lab.deploy(work.fans_out), {"path": str(path), "deployment": holds, "n": 4}, timeout=0)
+    until(lambda: len(lines_of(path)) == 4)
+    parent.cancel()
+    with pytest.raises(RunCancelled):
+        parent.result(timeout=PATIENCE)
+    until(lambda: not any(is_alive(pid) for _, pid in lines_of(path)))
+    assert all(attempt == "1" for attempt, _ in lines_of(path))
+
+
+def test_a_worker_that_is_told_to_end_has_its_runs_start_elsewhere(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    first = lab.worker("--drain-seconds", "0")
+    handle = run_deployment(lab.deploy(work.holds), {"path": str(path)}, timeout=0)
+    until(lambda: lines_of(path))
+    lab.worker()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(PATIENCE) == 0
+    assert handle.result(timeout=PATIENCE) == 2
+    assert not is_alive(lines_of(path)[0][1])
