@@ -33,6 +33,7 @@ mod rust_calls;
 mod rust_client;
 mod rust_examples;
 mod rust_functions;
+mod schedule_cli;
 mod schedules;
 mod traceable;
 mod variables;

@@ -26,6 +26,8 @@ pub enum Command {
     Queue(QueueArgs),
     /// List, show, make, change, pause and resume work pools
     Pool(PoolArgs),
+    /// List, show, pause, resume and delete schedules, tell their next times, and make up for past ones
+    Schedule(crate::schedule::ScheduleArgs),
     /// List and show what runs have to show: texts, tables, links, images, progress
     Artifact(ArtifactArgs),
     /// List, set, show and delete named values that runs share

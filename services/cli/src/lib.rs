@@ -1,13 +1,14 @@
 //! The `tidegate` command.
 //!
 //! `tidegate run …`, `tidegate deployment …`, `tidegate concurrency …`, `tidegate queue …`, `tidegate pool …`,
-//! `tidegate artifact …`, `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the
+//! `tidegate schedule …`, `tidegate artifact …`, `tidegate variable …` and `tidegate bulk …` ask a server through the public API and show the
 //! answer; `tidegate deploy` brings deployments to what a file says; `tidegate dev` is all four services in one process;
 //! `tidegate server NAME` is one of them, and `tidegate worker start` a worker of a pool. Nothing here can do what a
 //! client could not.
 
 mod args;
 mod artifact;
+mod ask;
 mod bulk;
 mod concurrency;
 mod demo;
@@ -19,6 +20,7 @@ mod output;
 mod pool;
 mod queue;
 mod run;
+mod schedule;
 mod server;
 mod variable;
 mod worker;
@@ -46,6 +48,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Concurrency(args) => concurrency::main(args),
         args::Command::Queue(args) => queue::main(args),
         args::Command::Pool(args) => pool::main(args),
+        args::Command::Schedule(args) => schedule::main(args),
         args::Command::Artifact(args) => artifact::main(args),
         args::Command::Variable(args) => variable::main(args),
         args::Command::Bulk(args) => bulk::main(args),

@@ -34,6 +34,7 @@ use crate::{
     run::Printer,
 };
 
+pub use fields::{Fields, of_schedule};
 use plan::{Change, Plan};
 use source::{Faults, Source};
 use spec::Wanted;

@@ -10,6 +10,7 @@ mod explanation;
 mod json;
 mod pool;
 mod queue;
+mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,9 @@ pub use explanation::{explanation_json, explanation_text};
 pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};
 pub use pool::{pool_detail, pool_detail_json, pool_json, pool_table};
 pub use queue::{queue_detail, queue_detail_json, queue_json, queue_table};
+pub use schedule::{
+    backfill_json, backfill_text, fire_json, fire_text, schedule_detail, schedule_json, schedule_table,
+};
 pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};

@@ -1,7 +1,4 @@
-use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _},
-    time::Duration,
-};
+use std::{io::IsTerminal as _, time::Duration};
 
 use serde_json::{Value, json};
 use tidegate_sdk_core::{
@@ -15,6 +12,7 @@ use tidegate_sdk_core::{
 use super::{OK, Printer, check_id};
 use crate::{
     args::Targets,
+    ask::is_confirmed,
     fault::Fault,
     output::{bulk_json, bulk_text, progress_text, run_json, state_text},
 };
@@ -94,7 +92,7 @@ pub async fn operate(
         show(printer, &counted)?;
         return OK;
     }
-    if !targets.yes && !is_confirmed(verb, counted.n_matched)? {
+    if !targets.yes && !is_confirmed(&format!("{} {} runs", verb.as_str(), counted.n_matched))? {
         return Err(Fault::stopped("nothing was done"));
     }
     request.dry_run = false;
@@ -181,21 +179,6 @@ fn show(printer: &Printer, operation: &BulkOperation) -> Result<(), Fault> {
     } else {
         printer.text(&bulk_text(operation))
     }
-}
-
-/// Asks on a terminal; elsewhere nobody would answer.
-fn is_confirmed(verb: &Verb, n_matched: u64) -> Result<bool, Fault> {
-    let verb = verb.as_str();
-    if !std::io::stdin().is_terminal() {
-        return Err(Fault::usage(format!(
-            "would {verb} {n_matched} runs, and nobody is there to confirm it: say --yes, or --dry-run to only count"
-        )));
-    }
-    eprint!("{verb} {n_matched} runs? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Shows on stderr how far it has come, until it has ended.
