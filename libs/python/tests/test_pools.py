@@ -16,6 +16,7 @@ import pytest
 import pool_work as work
 from conftest import HERE, PATIENCE, until
 from tidegate import RunCancelled, RunCrashed, RunFailed
+from test_processes import is_alive
 from tidegate.deployments import DeploymentCall, PathSource, run_deployment, run_deployments
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -76,14 +77,6 @@ def lines_of(path: Path) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def is_alive(pid: str) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
 def test_a_flow_is_executed_in_a_process_that_the_worker_starts(lab: Lab) -> None:
     lab.worker()
     handle = run_deployment(lab.deploy(work.adds), {"a": 3, "b": 4}, timeout=PATIENCE)
@@ -119,7 +112,7 @@ def test_the_runs_of_a_worker_that_was_killed_go_on_at_another(lab: Lab, tmp_pat
     until(lambda: len(lines_of(path)) == 10)
     first = [pid for _, pid in lines_of(path)]
     killed.kill()
-    until(lambda: not any(is_alive(pid) for pid in first))
+    until(lambda: not any(is_alive(int(pid)) for pid in first))
     lab.worker()
     assert [handle.result(timeout=PATIENCE) for handle in handles] == [2] * 10
 
@@ -133,7 +126,7 @@ def test_a_cancel_ends_the_processes_of_a_whole_tree(lab: Lab, tmp_path: Path) -
     parent.cancel()
     with pytest.raises(RunCancelled):
         parent.result(timeout=PATIENCE)
-    until(lambda: not any(is_alive(pid) for _, pid in lines_of(path)))
+    until(lambda: not any(is_alive(int(pid)) for _, pid in lines_of(path)))
     assert all(attempt == "1" for attempt, _ in lines_of(path))
 
 
@@ -146,4 +139,4 @@ def test_a_worker_that_is_told_to_end_has_its_runs_start_elsewhere(lab: Lab, tmp
     first.send_signal(signal.SIGTERM)
     assert first.wait(PATIENCE) == 0
     assert handle.result(timeout=PATIENCE) == 2
-    assert not is_alive(lines_of(path)[0][1])
+    assert not is_alive(int(lines_of(path)[0][1]))
