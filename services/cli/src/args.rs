@@ -34,7 +34,7 @@ pub enum Command {
     Variable(VariableArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
-    /// Take runs of a work pool, and start each as a process or a container
+    /// Take runs of a work pool, and start each as a process
     Worker(WorkerArgs),
     /// Start all of Tidegate in this process: one port, nothing to install
     Dev(DevArgs),
