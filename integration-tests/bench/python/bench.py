@@ -3,7 +3,8 @@
     integration-tests/run bench python [--rounds N] [--tasks N]
 
 Each round measures all three, one after the other. `tasks/s`: no-op tasks that one caller starts and one worker process
-ends, each with its result stored, from the first call to the last stored result. `start`: from a call, with nothing else
+ends, each with its result stored, from the first call to the last stored result. The worker of each has up to 1,000 tasks
+at once or fetched ahead. `start`: from a call, with nothing else
 to do, to the first line of the task's code. Tidegate has each run in Postgres before the call returns, and its result
 before the run has ended; the others have both in Redis.
 """
@@ -28,6 +29,8 @@ import redis
 HERE = Path(__file__).parent
 #: How long anything may take, in seconds.
 PATIENCE = 120.0
+#: How many tasks a worker has at once, or fetches ahead.
+CONCURRENCY = 1_000
 #: Calls of which the start is measured, after as many that warm it up.
 CALLS = 200
 
@@ -152,6 +155,7 @@ def taskiq(n: int) -> tuple[float, float]:
 
     store(2).flushdb()
     command = [sys.executable, "-m", "taskiq", "worker", "work_taskiq:broker", "--workers", "1"]
+    command += ["--max-async-tasks", str(CONCURRENCY)]
     with worker(*command, ready="Listening started"):
         return asyncio.run(measure())
 
@@ -215,6 +219,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=10_000)
     options = parser.parse_args()
+    os.environ["BENCH_CONCURRENCY"] = str(CONCURRENCY)
     sys.path.insert(0, str(HERE))
     with server():
         measure_all(options)

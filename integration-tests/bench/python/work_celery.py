@@ -11,7 +11,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     result_expires=600,
     task_acks_late=True,  # what is lost with a worker is delivered again: the least that the others do
-    worker_prefetch_multiplier=100,
+    worker_prefetch_multiplier=int(os.environ["BENCH_CONCURRENCY"]),
     worker_hijack_root_logger=False,
 )
 

@@ -1,5 +1,6 @@
 """The worker of Tidegate, and what is called there."""
 
+import os
 import time
 
 from tidegate import flow, serve, task
@@ -23,4 +24,4 @@ def submits(n: int) -> int:
 
 
 if __name__ == "__main__":
-    serve(nothing, now, limit=100)
+    serve(nothing, now, limit=int(os.environ["BENCH_CONCURRENCY"]))
