@@ -257,6 +257,14 @@ async fn what_does_not_fit_the_pool_is_told_by_its_path() {
     assert_eq!(fields(&status.expect_err("needs a pool")), ["spec.source", "spec.job_variables"]);
     let both = DeploymentSpec { command: vec!["make".into()], ..deployment() };
     assert_eq!(fields(&deploy(&api, both).await.expect_err("has both")), ["spec.entrypoint"]);
+    // A pod has its code from its image, and a process has none.
+    let of_type = |r#type: WorkPoolType| WorkPoolSpec { r#type: r#type.into(), ..Default::default() };
+    create(&api, "cluster", of_type(WorkPoolType::Kubernetes)).await.expect("is made");
+    let on_cluster = DeploymentSpec { work_pool: "cluster".into(), ..deployment() };
+    assert_eq!(fields(&deploy(&api, on_cluster).await.expect_err("has a repository")), ["spec.source.git"]);
+    let image = v1::source::Source::Image("etl:1".into());
+    let of_image = DeploymentSpec { source: Some(v1::Source { source: Some(image) }), ..deployment() };
+    assert_eq!(fields(&deploy(&api, of_image).await.expect_err("has an image")), ["spec.source.image"]);
     deploy(&api, deployment()).await.expect("fits");
     let made = api.create(NewRun { job_variables: r#"{"cleanup":"no"}"#.into(), ..run() }).await;
     assert_eq!(fields(&made.expect_err("does not fit")), ["run.job_variables.cleanup"]);
