@@ -52,6 +52,18 @@ pub struct Options {
     /// Where it keeps working directories and fetched code [default: ~/.tidegate/worker]
     #[arg(long, env = "TIDEGATE_WORKER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Docker: where the engine listens [default: unix:///var/run/docker.sock]
+    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
+    pub docker_host: Option<String>,
+    /// Kubernetes: which cluster [default: KUBECONFIG, ~/.kube/config, or the account of the worker's own pod]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Docker, Kubernetes: the image of runs whose source and job variables name none
+    #[arg(long, env = "TIDEGATE_JOB_IMAGE", value_name = "IMAGE")]
+    pub job_image: Option<String>,
+    /// Kubernetes: the Secret whose keys are the secrets that jobs may refer to by name alone
+    #[arg(long, default_value = "tidegate-jobs", value_name = "NAME")]
+    pub job_secret: String,
     /// A directory with a file for each secret that jobs may refer to; TIDEGATE_SECRET_<NAME> is looked at as well
     #[arg(long, default_value = "/run/secrets")]
     pub secrets_dir: PathBuf,
@@ -69,6 +81,19 @@ impl Options {
     /// The labels by their keys.
     pub fn labels(&self) -> BTreeMap<String, String> {
         self.labels.iter().cloned().collect()
+    }
+
+    /// What it is called: its option, else the name of this machine.
+    pub fn name(&self) -> String {
+        if !self.name.is_empty() {
+            return self.name.clone();
+        }
+        let host =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+        host.ok()
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "worker".into())
     }
 
     /// Where it keeps what it needs.

@@ -1,6 +1,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use tidegate_sdk_core::{
@@ -26,6 +27,42 @@ pub enum Stream {
     Stdout,
     /// Its standard error.
     Stderr,
+    /// One of them: who has read it does not tell which.
+    Either,
+}
+
+/// Puts what is read together to lines. Of one that is too long the beginning is kept.
+#[derive(Default)]
+pub(crate) struct Lines {
+    line: Vec<u8>,
+    n_dropped: usize,
+}
+
+impl Lines {
+    /// Takes what was read; `take` gets each line that is whole now, and how many bytes of it are left out.
+    pub(crate) fn push(&mut self, chunk: &[u8], most: usize, mut take: impl FnMut(&[u8], usize)) {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let part = &rest[..end.unwrap_or(rest.len())];
+            let room = most.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            self.n_dropped += part.len().saturating_sub(room);
+            rest = &rest[part.len() + usize::from(end.is_some())..];
+            if end.is_some() {
+                take(&self.line, self.n_dropped);
+                self.line.clear();
+                self.n_dropped = 0;
+            }
+        }
+    }
+
+    /// Nothing more comes: what is there is a line, if it is anything.
+    pub(crate) fn end(self, mut take: impl FnMut(&[u8], usize)) {
+        if !self.line.is_empty() {
+            take(&self.line, self.n_dropped);
+        }
+    }
 }
 
 /// Takes what a job writes into the log of its run, without its secrets. Never makes the job wait for the server.
@@ -67,41 +104,40 @@ impl Output {
     /// Says something about the job itself.
     pub fn note(&self, level: LogLevel, message: &str) {
         let message = self.lock().mask.apply(message);
-        self.write(level, LOGGER, message);
+        self.write(level, LOGGER, message, wall_clock());
     }
 
     /// Takes a line that the job wrote.
     pub fn line(&self, stream: Stream, line: &[u8]) {
-        self.cut_line(stream, line, 0);
+        self.cut_line(stream, line, 0, wall_clock());
     }
 
     /// Takes the lines of `reader` until its end.
     pub async fn copy(&self, stream: Stream, reader: impl AsyncRead + Unpin) {
         let mut reader = BufReader::new(reader);
-        let mut line = Vec::new();
-        let mut n_dropped = 0;
+        let mut lines = Lines::default();
+        let take = |line: &[u8], n_dropped| self.cut_line(stream, line, n_dropped, wall_clock());
         // What cannot be read any more has ended.
         while let Ok(chunk) = reader.fill_buf().await {
             if chunk.is_empty() {
                 break;
             }
-            let end = chunk.iter().position(|byte| *byte == b'\n');
-            let part = &chunk[..end.unwrap_or(chunk.len())];
-            // A secret that lies across the cut must be seen as a whole.
-            let room = (MAX_LINE + self.lock().mask.longest()).saturating_sub(line.len());
-            line.extend_from_slice(&part[..part.len().min(room)]);
-            n_dropped += part.len().saturating_sub(room);
-            let n_used = part.len() + usize::from(end.is_some());
+            lines.push(chunk, self.longest_line(), take);
+            let n_used = chunk.len();
             reader.consume(n_used);
-            if end.is_some() {
-                self.cut_line(stream, &line, n_dropped);
-                line.clear();
-                n_dropped = 0;
-            }
         }
-        if !line.is_empty() {
-            self.cut_line(stream, &line, n_dropped);
-        }
+        lines.end(take);
+    }
+
+    /// Takes a line that the job wrote at a time that is known; `n_dropped` bytes of it are not there.
+    #[cfg(feature = "containers")]
+    pub(crate) fn line_at(&self, stream: Stream, line: &[u8], n_dropped: usize, written_at: SystemTime) {
+        self.cut_line(stream, line, n_dropped, written_at);
+    }
+
+    /// As many bytes of a line are needed: a secret that lies across the cut must be seen as a whole.
+    pub(crate) fn longest_line(&self) -> usize {
+        MAX_LINE + self.lock().mask.longest()
     }
 
     /// The end of what the job has written to standard error.
@@ -109,7 +145,7 @@ impl Output {
         self.lock().tail.iter().cloned().collect()
     }
 
-    fn cut_line(&self, stream: Stream, line: &[u8], n_dropped: usize) {
+    fn cut_line(&self, stream: Stream, line: &[u8], n_dropped: usize, written_at: SystemTime) {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         let mut line = self.lock().mask.apply(&line).replace('\0', "\u{fffd}");
         let n_dropped = n_dropped + line.len().saturating_sub(MAX_LINE);
@@ -117,14 +153,14 @@ impl Output {
             line.truncate(line.floor_char_boundary(MAX_LINE));
             line.push_str(&format!("… [{n_dropped} bytes of this line are left out]"));
         }
+        if stream != Stream::Stdout {
+            self.keep(&line);
+        }
         let (level, logger) = match stream {
-            Stream::Stdout => (LogLevel::Info, "stdout"),
-            Stream::Stderr => {
-                self.keep(&line);
-                (LogLevel::Warn, "stderr")
-            }
+            Stream::Stdout | Stream::Either => (LogLevel::Info, "stdout"),
+            Stream::Stderr => (LogLevel::Warn, "stderr"),
         };
-        self.write(level, logger, line);
+        self.write(level, logger, line, written_at);
     }
 
     fn keep(&self, line: &str) {
@@ -137,8 +173,7 @@ impl Output {
         }
     }
 
-    fn write(&self, level: LogLevel, logger: &str, message: String) {
-        let logged_at = wall_clock();
+    fn write(&self, level: LogLevel, logger: &str, message: String, logged_at: SystemTime) {
         self.writer.write(LogLine {
             level,
             logger: logger.into(),

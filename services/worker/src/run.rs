@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    backend::{Backend, Exit, Running, StartError},
+    backend::{Backend, Exit, Running},
     job::{Job, JobKind},
     logs::Output,
     report::{self, Told},
@@ -38,13 +38,16 @@ pub(crate) struct Shared {
 }
 
 /// Has a run executed, and tells its end.
-pub(crate) async fn run(mut attempt: Attempt, adopted: Option<Box<dyn Running>>, shared: Arc<Shared>) {
+/// `is_adopted`: its job was started by an earlier worker.
+pub(crate) async fn run(mut attempt: Attempt, is_adopted: bool, shared: Arc<Shared>) {
     let assign = attempt.assign().clone();
     let options = shared.client.options();
     let output = Output::new(shared.client.logs().clone(), &assign);
     let told = match Job::new(assign, &options.address, &options.namespace) {
         Ok(job) => {
-            Supervised { attempt: &mut attempt, shared: &shared, output: &output, job }.run(adopted).await
+            let (attempt, shared, output, job) = (&mut attempt, shared.as_ref(), &output, &job);
+            let counts_at = Instant::now() + START_AFTER;
+            Supervised { attempt, shared, output, job, is_adopted, counts_at, counts: false }.run().await
         }
         Err(error) => {
             attempt.start();
@@ -105,20 +108,24 @@ struct Supervised<'a> {
     attempt: &'a mut Attempt,
     shared: &'a Shared,
     output: &'a Output,
-    job: Job,
+    job: &'a Job,
+    is_adopted: bool,
+    /// When it counts as started, though its job has not begun; and whether it does.
+    counts_at: Instant,
+    counts: bool,
 }
 
 impl Supervised<'_> {
-    async fn run(mut self, adopted: Option<Box<dyn Running>>) -> Told {
+    async fn run(mut self) -> Told {
         let mut stop = self.attempt.stop_signal();
-        let running = match adopted {
-            Some(running) => running,
-            None => match self.start(&mut stop).await {
-                Ok(running) => running,
-                Err(told) => return told,
-            },
+        let running = match self.start(&mut stop).await {
+            Ok(running) => running,
+            Err(told) => return told,
         };
-        let (exit, stopped) = self.watch(running.as_ref(), &mut stop).await;
+        let Some((exit, stopped)) = self.watch(running.as_ref(), &mut stop).await else {
+            running.leave().await;
+            return Told::Nothing;
+        };
         running.kill().await; // what it has started and left behind
         running.remove().await;
         let told = report::of_exit(self.job.kind, &exit, &stopped, &self.output.tail());
@@ -130,57 +137,81 @@ impl Supervised<'_> {
 
     /// The started job; else what is to be told.
     async fn start(&mut self, stop: &mut StopSignal) -> Result<Box<dyn Running>, Told> {
-        let start_at = Instant::now() + START_AFTER;
-        let mut is_slow = false;
-        let started = {
-            let mut starting = pin!(async {
-                let running = self.shared.backend.start(&self.job, self.output).await?;
-                running.executes().await;
-                Ok::<_, StartError>(running)
-            });
-            loop {
-                tokio::select! {
-                    biased;
-                    stop = stop.next() => match stop {
-                        Stop::Go => {}
-                        Stop::Cancel { .. } => return Err(Told::End(End::Cancelled)),
-                        Stop::Lost { .. } => return Err(Told::Nothing),
-                        Stop::TimedOut => return Err(Told::End(End::TimedOut)),
-                        Stop::Shutdown => return Err(Told::End(not_begun(is_slow))),
-                    },
-                    () = self.shared.hurry.cancelled() => return Err(Told::End(not_begun(is_slow))),
-                    () = sleep_until(start_at), if !is_slow => {
-                        is_slow = true;
-                        self.attempt.start();
-                    }
-                    started = &mut starting => break started,
-                }
-            }
+        let (backend, job, output) = (&self.shared.backend, self.job, self.output);
+        let is_adopted = self.is_adopted;
+        let starting = async {
+            if is_adopted { backend.resume(job, output).await } else { backend.start(job, output).await }
         };
-        match started {
-            Ok(running) => {
-                // That of an entrypoint is told by the process, when its code begins.
-                if self.job.kind == JobKind::Command {
-                    self.attempt.start();
-                }
-                Ok(running)
-            }
-            Err(error) => {
+        let running = match self.unless_stopped(stop, starting).await {
+            Ok(Ok(running)) => running,
+            Ok(Err(error)) => {
                 self.output.note(LogLevel::Error, &format!("the job was not started: {error}"));
                 self.attempt.start();
-                Err(Told::End(report::of_start_error(error)))
+                return Err(Told::End(report::of_start_error(error)));
+            }
+            Err(stop) => return Err(self.not_begun(&stop)),
+        };
+        if let Err(stop) = self.unless_stopped(stop, running.executes()).await {
+            let told = self.not_begun(&stop);
+            if told == Told::Nothing && stop == Stop::Shutdown {
+                running.leave().await;
+            }
+            return Err(told);
+        }
+        // That of an entrypoint is told by the process, when its code begins.
+        if self.job.kind == JobKind::Command {
+            self.attempt.start();
+        }
+        Ok(running)
+    }
+
+    /// Waits for `begun`, or for the stop that comes before it. A run that takes long to begin counts as started.
+    async fn unless_stopped<T>(
+        &mut self,
+        stop: &mut StopSignal,
+        begun: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
+        let mut begun = pin!(begun);
+        loop {
+            tokio::select! {
+                biased;
+                stop = stop.next() => if stop != Stop::Go {
+                    return Err(stop);
+                },
+                () = self.shared.hurry.cancelled() => return Err(Stop::Shutdown),
+                () = sleep_until(self.counts_at), if !self.counts => {
+                    self.counts = true;
+                    self.attempt.start();
+                }
+                begun = &mut begun => return Ok(begun),
             }
         }
     }
 
-    /// Waits for the end of the job, and stops it when that is said. With the gravest cause that was.
-    async fn watch(&self, running: &dyn Running, stop: &mut StopSignal) -> (Exit, Stop) {
+    /// What is told of a run whose job was stopped before it began.
+    fn not_begun(&self, stop: &Stop) -> Told {
+        match stop {
+            Stop::Cancel { .. } => Told::End(End::Cancelled),
+            Stop::TimedOut => Told::End(End::TimedOut),
+            Stop::Shutdown if self.is_adopted => Told::Nothing,
+            Stop::Shutdown if self.counts && self.shared.backend.outlives_worker() => Told::Nothing,
+            Stop::Shutdown if self.counts => {
+                Told::End(End::Crashed("shutdown: the worker ended before the job began".into()))
+            }
+            Stop::Shutdown => Told::End(End::Released),
+            Stop::Lost { .. } | Stop::Go => Told::Nothing,
+        }
+    }
+
+    /// Waits for the end of the job, and stops it when that is said. With the gravest cause that was. `None`: the worker
+    /// ends, and the job goes on.
+    async fn watch(&self, running: &dyn Running, stop: &mut StopSignal) -> Option<(Exit, Stop)> {
         let mut stopped = Stop::Go;
         let mut stopping: Option<BoxFuture<'_, ()>> = None;
         loop {
             let said = tokio::select! {
                 biased;
-                exit = running.wait() => return (exit, stopped),
+                exit = running.wait() => return Some((exit, stopped)),
                 said = stop.next() => said,
                 () = self.shared.hurry.cancelled(), if stopped != Stop::Shutdown => Stop::Shutdown,
                 () = async { if let Some(stopping) = &mut stopping { stopping.await } }, if stopping.is_some() => {
@@ -188,6 +219,9 @@ impl Supervised<'_> {
                     continue;
                 }
             };
+            if said == Stop::Shutdown && stopped == Stop::Go && self.shared.backend.outlives_worker() {
+                return None;
+            }
             // A process that has begun to end within a short time is not given a longer one.
             let grace = match &said {
                 // Of an entrypoint the process itself keeps the time, which begins anew after a pause.
@@ -214,14 +248,5 @@ impl Supervised<'_> {
         };
         tokio::time::sleep(if has_ended { AFTER_ITS_END } else { LOST_GRACE }).await;
         running.stop(SHUTDOWN_GRACE).await;
-    }
-}
-
-/// A run that was to be executed when the worker ends: given back, unless it counts as started.
-fn not_begun(is_slow: bool) -> End {
-    if is_slow {
-        End::Crashed("shutdown: the worker ended before the job began".into())
-    } else {
-        End::Released
     }
 }

@@ -1,15 +1,21 @@
 //! A worker at work: connects, takes runs, drains.
 
-use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use tidegate_sdk_core::{
     Client, ErrorKind, Options as ClientOptions, Worker, WorkerOptions,
-    proto::{WorkPool, WorkPoolType},
+    proto::{Assign, WorkPool, WorkPoolType},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
+#[cfg(feature = "containers")]
+use crate::backend::{
+    docker::{Docker, DockerOptions},
+    kubernetes::{Kubernetes, KubernetesOptions},
+    pool::Pool,
+};
 use crate::{
     backend::{Backend, ProcessOptions, Processes},
     config::{Options, PoolType},
@@ -45,7 +51,7 @@ pub async fn work(options: Options, stop: CancellationToken) -> anyhow::Result<(
     let client = Client::new(connection)?;
     let Some(pool) = stop.run_until_cancelled(pool(&client, &options.pool)).await else { return Ok(()) };
     let pool = pool?;
-    let backend = backend(&options, &pool)?;
+    let backend = backend(&options, &client, &pool).await?;
     let shared = Arc::new(Shared { client, backend, hurry: CancellationToken::new() });
     let ended = take_runs(&options, &pool, &shared, stop).await;
     shared.client.close(FLUSH).await;
@@ -64,22 +70,54 @@ async fn pool(client: &Client, name: &str) -> anyhow::Result<WorkPool> {
     }
 }
 
-fn backend(options: &Options, pool: &WorkPool) -> anyhow::Result<Arc<dyn Backend>> {
+#[cfg_attr(
+    not(feature = "containers"),
+    expect(unused_variables, reason = "processes need nothing more of the server")
+)]
+async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow::Result<Arc<dyn Backend>> {
     let spec = pool.spec.clone().unwrap_or_default();
     let of_pool = match spec.r#type() {
         WorkPoolType::Docker => PoolType::Docker,
         WorkPoolType::Kubernetes => PoolType::Kubernetes,
         WorkPoolType::Process | WorkPoolType::Unspecified => PoolType::Process,
     };
+    let data_dir = options.data_dir();
+    let secrets = Secrets::new(&options.secrets_dir);
+    let sources = Sources::new(data_dir.join("cache"), secrets.clone(), options.cache_mib << 20);
     match options.pool_type.unwrap_or(of_pool) {
         PoolType::Process => {
-            let data_dir = options.data_dir();
-            let secrets = Secrets::new(&options.secrets_dir);
-            let sources = Sources::new(data_dir.join("cache"), secrets.clone(), options.cache_mib << 20);
             let process_options = ProcessOptions { data_dir, secrets, sources };
             Ok(Arc::new(Processes::new(process_options)?))
         }
-        other => bail!("this worker starts processes alone, not {other:?}: give it `--type process`"),
+        #[cfg(feature = "containers")]
+        PoolType::Kubernetes => {
+            let kubernetes_options = KubernetesOptions {
+                kubeconfig: options.kubeconfig.clone(),
+                image: options.job_image.clone(),
+                secret: options.job_secret.clone(),
+                data_dir,
+                name: options.name(),
+            };
+            let of_pool = Pool::new(client.clone(), pool);
+            Ok(Arc::new(Kubernetes::new(kubernetes_options, of_pool, &spec.job_variables).await?))
+        }
+        #[cfg(feature = "containers")]
+        PoolType::Docker => {
+            let docker_options = DockerOptions {
+                host: options.docker_host.clone(),
+                image: options.job_image.clone(),
+                secrets,
+                sources,
+                data_dir,
+                name: options.name(),
+            };
+            Ok(Arc::new(Docker::new(docker_options, Pool::new(client.clone(), pool)).await?))
+        }
+        #[cfg(not(feature = "containers"))]
+        other => bail!(
+            "the pool is of the type {other:?}, and this build starts processes alone: use the image `tidegate`, or build \
+             with `--features containers`"
+        ),
     }
 }
 
@@ -90,11 +128,10 @@ async fn take_runs(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let adopted = shared.backend.adopt().await.context("see to what an earlier worker has left")?;
-    let mut running: HashMap<(String, u64), _> = HashMap::new();
-    let mut held = Vec::new();
-    for job in adopted {
-        running.insert((job.assign.run_id.clone(), job.assign.epoch), job.running);
-        held.push(job.assign);
+    let key = |assign: &Assign| (assign.run_id.clone(), assign.epoch);
+    let mut left: HashSet<_> = adopted.iter().map(key).collect();
+    if !adopted.is_empty() {
+        info!("{} jobs of an earlier worker go on", adopted.len());
     }
     let worker_options = WorkerOptions {
         name: options.name.clone(),
@@ -108,7 +145,7 @@ async fn take_runs(
         drain_grace: options.drain() + SHUTDOWN_GRACE + FLUSH,
     };
     let queues = worker_options.queues.join(", ");
-    let (worker, mut attempts) = Worker::start_holding(&shared.client, worker_options, held)?;
+    let (worker, mut attempts) = Worker::start_holding(&shared.client, worker_options, adopted)?;
     info!("worker {} takes runs of pool {} from {queues}, {} at once", worker.id(), pool.name, options.limit);
     let runs = TaskTracker::new();
     let refused = loop {
@@ -119,8 +156,8 @@ async fn take_runs(
             attempt = attempts.next() => attempt,
         };
         let Some(attempt) = attempt else { break None }; // the server has asked it to end
-        let key = (attempt.assign().run_id.clone(), attempt.assign().epoch);
-        runs.spawn(run::run(attempt, running.remove(&key), Arc::clone(shared)));
+        let is_adopted = left.remove(&key(attempt.assign()));
+        runs.spawn(run::run(attempt, is_adopted, Arc::clone(shared)));
     };
     worker.drain();
     drop(attempts); // what has come and was not begun is given back

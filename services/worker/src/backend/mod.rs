@@ -1,9 +1,23 @@
 //! What starts jobs: the one thing in which the types of pools differ.
 
+#[cfg(feature = "containers")]
+pub(crate) mod docker;
 mod escaped;
+#[cfg(feature = "containers")]
+pub(crate) mod kubernetes;
+#[cfg(feature = "containers")]
+mod marks;
 mod memory;
 mod orphans;
+#[cfg(feature = "containers")]
+mod owner;
+#[cfg(feature = "containers")]
+pub(crate) mod pool;
 mod process;
+#[cfg(feature = "containers")]
+mod stamps;
+#[cfg(feature = "containers")]
+mod template;
 mod warden;
 
 use std::time::Duration;
@@ -19,11 +33,11 @@ use crate::{job::Job, logs::Output};
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Sees to what an earlier worker has left, before the first run is taken: ends what nobody can follow any more, and
-    /// gives the jobs that go on. Their runs are held by this worker from then on.
+    /// gives the runs whose jobs go on, as that worker was assigned them. They are held by this worker from then on.
     ///
     /// # Errors
     /// `Passing` where it cannot be found out now.
-    async fn adopt(&self) -> Result<Vec<Adopted>, StartError>;
+    async fn adopt(&self) -> Result<Vec<Assign>, StartError>;
 
     /// Starts a job. What it writes goes to `output`, until [`Running::wait`] has told its end. Dropped before it has
     /// ended, it leaves nothing behind.
@@ -31,14 +45,19 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// See [`StartError`].
     async fn start(&self, job: &Job, output: &Output) -> Result<Box<dyn Running>, StartError>;
-}
 
-/// A job of an earlier worker that goes on.
-pub struct Adopted {
-    /// Its run, as that worker was assigned it.
-    pub assign: Assign,
-    /// The job.
-    pub running: Box<dyn Running>,
+    /// Goes on with the job of a run that [`Backend::adopt`] has given.
+    ///
+    /// # Errors
+    /// See [`StartError`]; a job that has gone meanwhile is `Passing`.
+    async fn resume(&self, job: &Job, _output: &Output) -> Result<Box<dyn Running>, StartError> {
+        Err(StartError::Passing(format!("the job of run {} has ended with its worker", job.assign.run_id)))
+    }
+
+    /// True where a job goes on when its worker ends, for the next one to adopt.
+    fn outlives_worker(&self) -> bool {
+        false
+    }
 }
 
 /// A job that was started.
@@ -59,6 +78,9 @@ pub trait Running: Send + Sync {
 
     /// Takes away what is left of it. Called after its end.
     async fn remove(&self);
+
+    /// Lets it go on without this worker: what is dropped from now on ends nothing. Only where jobs outlive workers.
+    async fn leave(&self) {}
 }
 
 /// How a job has ended.
@@ -90,6 +112,15 @@ impl Exit {
             }
             Self::Reason(cause) => cause.clone(),
         }
+    }
+}
+
+/// The end of a container: that a signal has ended its first process is told by a code of 128 and more.
+#[cfg(feature = "containers")]
+fn of_code(code: i32) -> Exit {
+    match code - 128 {
+        number @ 1..=31 => Exit::Signal { number, note: String::new() },
+        _ => Exit::Code(code),
     }
 }
 

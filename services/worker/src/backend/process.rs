@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tidegate_sdk_core::proto::Assign;
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, Command},
@@ -25,7 +26,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Adopted, Backend, Exit, Running, StartError,
+    Backend, Exit, Running, StartError,
     escaped::{self, Identity, MARK},
     memory::OomKills,
     orphans::{self, Note},
@@ -112,7 +113,7 @@ impl Processes {
 
 #[async_trait]
 impl Backend for Processes {
-    async fn adopt(&self) -> Result<Vec<Adopted>, StartError> {
+    async fn adopt(&self) -> Result<Vec<Assign>, StartError> {
         let notes = self.notes.clone();
         let ended = spawn_blocking(move || orphans::end_orphans(&notes)).await;
         match ended {

@@ -1,0 +1,87 @@
+//! The lines that a pod writes, into the log of its run.
+
+use std::time::{Duration, SystemTime};
+
+use futures::AsyncBufReadExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::LogParams};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::stamps::{Behind, Position, STAMP_LEN, stamped},
+    is_not_there,
+};
+use crate::logs::{Lines, Output, Stream};
+
+/// How long it is waited before lines are asked for again: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Copies the lines of a container.
+pub(super) struct Copying {
+    pub(super) pods: Api<Pod>,
+    pub(super) pod: String,
+    pub(super) container: String,
+    pub(super) output: Output,
+    /// How far they were taken: goes on behind that.
+    pub(super) until: watch::Sender<Option<Position>>,
+    /// Cancelled when the container has ended.
+    pub(super) ended: CancellationToken,
+}
+
+impl Copying {
+    /// Until the container has ended and its last line is taken. Where the stream breaks it goes on behind the last line.
+    pub(super) async fn copy(self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let had_ended = self.ended.is_cancelled();
+            let taken = *self.until.borrow();
+            let params = LogParams {
+                container: Some(self.container.clone()),
+                follow: true,
+                timestamps: true,
+                since_time: taken.map(|taken| taken.at),
+                ..Default::default()
+            };
+            match self.pods.log_stream(&self.pod, &params).await {
+                Ok(mut reader) => {
+                    let mut lines = Lines::default();
+                    // The server counts whole seconds: what was there before comes again.
+                    let mut behind = Behind::new(taken);
+                    let most = self.output.longest_line() + STAMP_LEN;
+                    let mut take = |line: &[u8], n_dropped| self.take(&mut behind, line, n_dropped);
+                    let is_whole = loop {
+                        let Ok(chunk) = reader.fill_buf().await else { break false };
+                        if chunk.is_empty() {
+                            break true;
+                        }
+                        pause = PAUSES.0;
+                        lines.push(chunk, most, &mut take);
+                        let n_used = chunk.len();
+                        reader.consume_unpin(n_used);
+                    };
+                    if had_ended && is_whole {
+                        return lines.end(take);
+                    }
+                }
+                Err(error) if is_not_there(&error) => return,
+                Err(_) if had_ended && pause >= PAUSES.1 => return,
+                Err(_) => {}
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    fn take(&self, behind: &mut Behind, line: &[u8], n_dropped: usize) {
+        let (written_at, text) = stamped(line);
+        if !behind.is_new(written_at) {
+            return;
+        }
+        let at = written_at.map_or_else(tidegate_sdk_core::wall_clock, SystemTime::from);
+        self.output.line_at(Stream::Either, text, n_dropped, at);
+        if let Some(at) = written_at {
+            self.until.send_modify(|until| *until = Some(Position::behind(*until, at)));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The specification of a pool, which may change while its worker is at work.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+use tidegate_sdk_core::{
+    Client,
+    proto::{WorkPool, WorkPoolSpec},
+};
+use tracing::warn;
+
+use super::{StartError, template};
+use crate::job::Job;
+
+/// A pool, as jobs are started for it.
+pub struct Pool {
+    client: Client,
+    name: String,
+    known: Mutex<WorkPoolSpec>,
+}
+
+impl Pool {
+    /// `pool`, as `client` has told it.
+    pub(crate) fn new(client: Client, pool: &WorkPool) -> Self {
+        let known = Mutex::new(pool.spec.clone().unwrap_or_default());
+        Self { client, name: pool.name.clone(), known }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The tenant whose it is.
+    pub(super) fn namespace(&self) -> &str {
+        &self.client.options().namespace
+    }
+
+    /// What the template of the pool, or else `own`, says of a job, with the job's variables in their places.
+    ///
+    /// # Errors
+    /// `Job` where it cannot be read, or lacks a variable.
+    pub(super) async fn describe(&self, job: &Job, own: &str) -> Result<Value, StartError> {
+        let spec = self.spec().await;
+        let text = if spec.job_template.is_empty() { own } else { &spec.job_template };
+        let wrong = |fault: String| StartError::Job(format!("the job template of the pool {fault}"));
+        let read: Value =
+            serde_json::from_str(text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+        let mut variables = defaults(&spec.job_variable_schema);
+        variables.extend(job.variables.clone());
+        template::fill(read, &variables).map_err(wrong)
+    }
+
+    /// As it is now; where the server does not answer, as it was when it last did.
+    async fn spec(&self) -> WorkPoolSpec {
+        match self.client.get_work_pool(&self.name).await {
+            Ok(answer) => {
+                let spec = answer.work_pool.and_then(|pool| pool.spec).unwrap_or_default();
+                self.lock().clone_from(&spec);
+                spec
+            }
+            Err(error) => {
+                warn!("the pool {} is taken as it was: {error}", self.name);
+                self.lock().clone()
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, WorkPoolSpec> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The defaults that a JSON Schema tells of its properties.
+fn defaults(schema: &str) -> Map<String, Value> {
+    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let default = |(name, property): (String, Value)| Some((name, property.get("default")?.clone()));
+    properties.into_iter().filter_map(default).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_schema() {
+        let schema = r#"{"properties": {"zone": {"default": "b"}, "size": {"type": "integer"}}}"#;
+        assert_eq!(Value::Object(defaults(schema)), json!({"zone": "b"}));
+        assert!(defaults("").is_empty());
+    }
+}

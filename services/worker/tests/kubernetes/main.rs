@@ -1,0 +1,356 @@
+//! A worker of a pool of Kubernetes, against a simulated cluster (`cluster.rs`) and a service that does what the test
+//! tells it. The worker and its client are the real ones; the cluster is not.
+
+#![cfg(feature = "containers")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod cluster;
+#[path = "../../../../libs/sdk-core/tests/fake/mod.rs"]
+mod fake;
+#[path = "../lab/mod.rs"]
+mod lab;
+
+use std::{fs, time::Duration};
+
+use cluster::Cluster;
+use fake::{Event, ended};
+use lab::{Lab, command};
+use serde_json::{Value, json};
+use tidegate_sdk_core::proto::{Job, Source, source};
+
+async fn lab(more: &[&str]) -> (Cluster, Lab) {
+    let (cluster, dir) = (Cluster::start().await, tempfile::tempdir().unwrap());
+    let file = dir.path().join("kubeconfig");
+    fs::write(&file, cluster.kubeconfig()).unwrap();
+    let fixed = ["--type", "kubernetes", "--kubeconfig", file.to_str().unwrap()];
+    let options: Vec<_> = fixed.iter().chain(more).map(ToString::to_string).collect();
+    (cluster, Lab::new(dir, "host", &options).await)
+}
+
+fn job() -> Job {
+    command(&json!({"image": "etl:1"}))
+}
+
+fn job_with(name: &str, value: Value) -> Job {
+    command(&json!({"image": "etl:1", name: value}))
+}
+
+#[tokio::test]
+async fn a_command_is_a_job_whose_pod_tells_its_end() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run_id = lab.assign(job_with("labels", json!({"team": "data"}))).await;
+    let pod = cluster.pod(&run_id).await;
+    let spec = cluster.pod_spec(&pod);
+    assert_eq!(spec["containers"][0]["command"], json!(["load"]));
+    assert_eq!(spec["terminationGracePeriodSeconds"], 45, "that of the run");
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.write(&pod, "begun");
+    assert_eq!(lab.line().await, "begun");
+    cluster.write(&pod, "done");
+    cluster.exit(&pod, 0, "Completed");
+    assert_eq!(lab.line().await, "done");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+    // It stays for its time, for those who look for it.
+    let kept = cluster.until_done().await;
+    assert_eq!(
+        (&kept["metadata"]["labels"]["team"], &kept["spec"]["ttlSecondsAfterFinished"]),
+        (&json!("data"), &json!(300))
+    );
+
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    cluster.write(&pod, "no such table: orders");
+    cluster.exit(&pod, 3, "Error");
+    assert_eq!(lab.failure().await, "exit code 3: no such table: orders");
+}
+
+#[tokio::test]
+async fn an_entrypoint_speaks_for_itself() {
+    let (cluster, mut lab) = lab(&["--job-image", "flows:7"]).await;
+    lab.start().await;
+    let job = Job { entrypoint: "etl:nightly".into(), ..Default::default() };
+    let run_id = lab.assign(job.clone()).await;
+    let pod = cluster.pod(&run_id).await;
+    let container = cluster.pod_spec(&pod)["containers"][0].clone();
+    assert_eq!(container["image"], "flows:7");
+    assert_eq!(container["command"], json!(["python3", "-m", "tidegate.execute", "etl:nightly"]));
+    cluster.run(&pod);
+    cluster.exit(&pod, 0, "Completed");
+    let mut run = ended(&run_id);
+    run.epoch = 3;
+    lab.fake.tell_run(run).await;
+    let run_id = lab.assign(job).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    cluster.exit(&pod, 1, "Error");
+    let report = lab.report().await;
+    assert_eq!(report.run_id, run_id, "nothing is reported of the one before");
+    let Some(Event::Crashed(crashed)) = report.event else { panic!("it has crashed") };
+    assert_eq!(crashed.cause, "exit code 1");
+}
+
+#[tokio::test]
+async fn what_hinders_a_pod_is_told_at_once() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    for (reason, message) in [
+        ("ErrImagePull", "pull access denied for etl:1"),
+        ("ImagePullBackOff", "Back-off pulling image \"etl:1\""),
+        ("CreateContainerConfigError", "secret \"tidegate-jobs\" not found"),
+    ] {
+        let run_id = lab.assign(job()).await;
+        cluster.waits(&cluster.pod(&run_id).await, reason, message);
+        assert_eq!(lab.crash().await, format!("{reason}: {message}"));
+        cluster.until_no_job().await; // it would be tried for ever
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_pod_is_told() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run = async |lab: &mut Lab, variables: Value| {
+        let run_id = lab.assign(command(&variables)).await;
+        let pod = cluster.pod(&run_id).await;
+        cluster.run(&pod);
+        lab.started().await;
+        pod
+    };
+    let pod = run(&mut lab, json!({"image": "etl:1"})).await;
+    cluster.tell(
+        &pod,
+        json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}),
+    );
+    assert_eq!(lab.crash().await, "Evicted: The node was low on memory.");
+
+    let pod = run(&mut lab, json!({"image": "etl:1", "memory_limit": "512Mi"})).await;
+    cluster.exit(&pod, 137, "OOMKilled");
+    let cause = lab.crash().await;
+    assert!(cause.starts_with("OOMKilled: it was out of memory at its limit of 512Mi"), "{cause}");
+
+    let pod = run(&mut lab, json!({"image": "etl:1"})).await;
+    cluster.exit(&pod, 139, "Error");
+    assert_eq!(lab.crash().await, "signal 11 (SIGSEGV)");
+
+    let pod = run(&mut lab, json!({"image": "etl:1"})).await;
+    cluster.delete(&pod);
+    let cause = lab.crash().await;
+    assert!(cause.starts_with("its pod was deleted"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_pod_without_a_node_says_so_from_the_start_and_is_given_up_in_time() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run_id = lab.assign(job_with("pod_start_timeout_seconds", json!(1))).await;
+    let pod = cluster.pod(&run_id).await;
+    let message = "0/3 nodes are available: 3 Insufficient cpu.";
+    let condition =
+        json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+    cluster.tell(&pod, json!({"phase": "Pending", "conditions": [condition]}));
+    assert_eq!(lab.note().await, format!("the job has not begun: Unschedulable: {message}"));
+    let cause = lab.crash().await;
+    assert_eq!(cause, format!("Unschedulable: {message} (after 1 s, `pod_start_timeout_seconds`)"));
+    cluster.until_no_job().await;
+}
+
+#[tokio::test]
+async fn a_cancel_deletes_job_and_pod_within_the_grace() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    // Its pod runs, and ends when it is asked to.
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.cancel(&run_id, Duration::from_secs(20)).await;
+    assert!(matches!(lab.report().await.event, Some(Event::Cancelled(_))));
+    cluster.until_gone(&pod).await;
+    // Its pod does not listen.
+    cluster.set_stubborn();
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.cancel(&run_id, Duration::from_secs(1)).await;
+    assert!(matches!(lab.report().await.event, Some(Event::Cancelled(_))));
+    cluster.until_gone(&pod).await;
+    // Its pod has not begun.
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    lab.cancel(&run_id, Duration::from_secs(20)).await;
+    assert!(matches!(lab.report().await.event, Some(Event::Cancelled(_))));
+    cluster.until_gone(&pod).await;
+    assert!(cluster.jobs().is_empty());
+}
+
+#[tokio::test]
+async fn jobs_go_on_while_their_worker_is_started_anew() {
+    let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    for line in ["one", "two"] {
+        cluster.write(&pod, line);
+        assert_eq!(lab.line().await, line);
+    }
+    lab.end().await;
+    assert_eq!(cluster.jobs().len(), 1, "it was not ended");
+    cluster.write(&pod, "three");
+    lab.start().await;
+    let held = lab.heartbeat().await;
+    assert_eq!((held.len(), held[0].run_id.as_str(), held[0].epoch), (1, run_id.as_str(), 3));
+    assert_eq!(lab.line().await, "three", "what was taken before is not taken again");
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+    cluster.until_done().await;
+    lab.end().await;
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await, [], "what has ended is not taken on again");
+    assert_eq!(cluster.n_calls("POST jobs"), 1);
+}
+
+#[tokio::test]
+async fn jobs_go_on_when_their_worker_is_killed() {
+    let (cluster, mut lab) = lab(&[]).await;
+    let mut worker = lab.start_program().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    worker.kill();
+    cluster.exit(&pod, 3, "Error");
+    let _next = lab.start_program().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+    assert_eq!(lab.failure().await, "exit code 3");
+    assert_eq!(cluster.n_calls("POST jobs"), 1);
+}
+
+#[tokio::test]
+async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
+    let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.end().await;
+    // Nobody went on with it in time, so the run is another's, under another epoch.
+    let file = lab.dir.path().join("kubeconfig").display().to_string();
+    let options = ["--type", "kubernetes", "--kubeconfig", &file].map(str::to_owned);
+    let mut other = Lab::new(tempfile::tempdir().unwrap(), "other", &options).await;
+    other.start().await;
+    other.assign_again(&run_id, 4, job()).await;
+    cluster.until_gone(&pod).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(other.ended().await, Event::Completed(_)));
+}
+
+#[tokio::test]
+async fn a_watch_that_breaks_loses_nothing() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.write(&pod, "one");
+    assert_eq!(lab.line().await, "one");
+    cluster.break_streams(); // of lines and events: they go on where they were
+    cluster.write(&pod, "two");
+    assert_eq!(lab.line().await, "two");
+    cluster.expire(); // a list says what became of it
+    cluster.write(&pod, "three");
+    cluster.exit(&pod, 0, "Completed");
+    assert_eq!(lab.line().await, "three");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+
+    // What is not in the list has gone.
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.set_away(true);
+    cluster.delete(&pod);
+    cluster.expire();
+    cluster.set_away(false);
+    assert_eq!(lab.crash().await, "its pod was deleted before it had ended");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_for_a_while_costs_time_alone() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    cluster.set_away(true);
+    let run_id = lab.assign(job()).await;
+    assert_eq!(lab.note().await, "the job waits for the cluster: the API server is starting");
+    cluster.until_called("GET jobs", 3).await; // one was before
+    cluster.set_away(false);
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.set_away(true);
+    cluster.write(&pod, "while it was away");
+    cluster.exit(&pod, 0, "Completed");
+    cluster.set_away(false);
+    assert_eq!(lab.line().await, "while it was away");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+}
+
+#[tokio::test]
+async fn a_creation_whose_answer_is_lost_makes_one_job() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    cluster.answer_next(true, 500, "etcdserver: request timed out");
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+    assert_eq!((cluster.n_calls("POST jobs"), cluster.jobs().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn what_the_cluster_refuses_is_told_as_it_says_it() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    cluster.answer_next(false, 422, "spec.template.spec.containers[0].image: Invalid value");
+    lab.assign(job()).await;
+    assert_eq!(lab.failure().await, "spec.template.spec.containers[0].image: Invalid value");
+    cluster.answer_next(false, 403, "exceeded quota: compute, requested: limits.cpu=2");
+    lab.assign(job()).await;
+    assert_eq!(lab.crash().await, "exceeded quota: compute, requested: limits.cpu=2");
+    cluster.answer_next(
+        false,
+        403,
+        "jobs.batch is forbidden: User \"worker\" cannot create resource \"jobs\"",
+    );
+    lab.assign(job()).await;
+    let cause = lab.crash().await;
+    assert!(
+        cause.contains("cannot create") && cause.contains("in the namespace flows that the chart"),
+        "{cause}"
+    );
+    let path = Source { source: Some(source::Source::Git(Default::default())) };
+    lab.assign(Job { source: Some(path), ..job() }).await;
+    assert!(lab.failure().await.contains("build an image"));
+    lab.assign(command(&json!({}))).await;
+    assert!(lab.failure().await.contains("--job-image"));
+    assert!(cluster.jobs().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_without_a_cluster_says_how_it_gets_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("none").display().to_string();
+    let options = ["--type", "kubernetes", "--kubeconfig", &file].map(str::to_owned);
+    let error = Lab::new(dir, "host", &options).await.refused().await;
+    assert!(error.contains(&file), "{error}");
+}
