@@ -32,11 +32,13 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def pods(release: Release) -> dict[str, dict[str, str]]:
-    return {name: item["spec"]["template"]["metadata"]["labels"] for name, item in release.of("Deployment").items()}
+    sets = release.of("Deployment") | release.of("StatefulSet")
+    return {name: item["spec"]["template"]["metadata"]["labels"] for name, item in sets.items()}
 
 
 def workers(release: Release) -> dict[str, dict[str, Any]]:
-    return {name: item for name, item in release.of("Deployment").items() if "-worker-" in name}
+    sets = release.of("Deployment") | release.of("StatefulSet")
+    return {name: item for name, item in sets.items() if "-worker-" in name}
 
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
@@ -62,7 +64,7 @@ def test_every_service_is_what_the_others_take_it_for(release: Release) -> None:
         "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
     }.items():
         objects = release.of(kind)
-        wanted = set(labels) if kind == "Deployment" else of_services
+        wanted = set(labels) - set(release.of("StatefulSet")) if kind == "Deployment" else of_services
         assert set(objects) == wanted or (kind == "NetworkPolicy" and not objects)
         for name, item in objects.items():
             selector = selector_of(item["spec"])
@@ -115,9 +117,11 @@ def test_pods_may_do_nothing(release: Release) -> None:
     for account in release.of("ServiceAccount").values():
         assert account["automountServiceAccountToken"] is False
     of_services = [release.pod(service) for service in SERVICES]
-    for pod in [*of_services, *(item["spec"]["template"]["spec"] for item in workers(release).values())]:
+    of_workers = {name: item["spec"]["template"]["spec"] for name, item in workers(release).items()}
+    with_rights = [pod for name, pod in of_workers.items() if name in release.of("StatefulSet")]
+    for pod in [*of_services, *of_workers.values()]:
         (container,) = pod["containers"]
-        assert pod["automountServiceAccountToken"] is False
+        assert pod["automountServiceAccountToken"] is (pod in with_rights)
         assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert container["securityContext"] == {
@@ -160,7 +164,7 @@ def test_configuration_reaches_the_program_as_it_was_written(tmp_path: Path) -> 
 
 def test_workers_can_be_started_and_have_time_to_drain() -> None:
     (everything,) = [Release(values_of(file)) for file in VALUES if file.stem == "everything"]
-    assert set(workers(everything)) == {"flows-worker-least", "flows-worker-most"}
+    assert set(workers(everything)) == {"flows-worker-least", "flows-worker-most", "flows-worker-jobs"}
     for item in workers(everything).values():
         pod = item["spec"]["template"]["spec"]
         (container,) = pod["containers"]
@@ -168,6 +172,8 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
         assert started([*container["args"], "--no-such-option"]).returncode != 0
         drains = next(int(arg.partition("=")[2]) for arg in container["args"] if arg.startswith("--drain-seconds="))
         assert pod["terminationGracePeriodSeconds"] > drains + 30
+        started_as = next(arg.partition("=")[2] for arg in container["args"] if arg.startswith("--type="))
+        assert (item["kind"] == "StatefulSet") is (started_as == "kubernetes")
         assert pod["serviceAccountName"] in everything.of("ServiceAccount")
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
@@ -180,6 +186,33 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
     assert most["spec"]["replicas"] == 0
     wanted = {"--pool=large", "--queue=second", "--label=gpu=a100", "--limit=4", "--drain-seconds=0"}
     assert wanted <= set(most["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def test_a_worker_of_a_cluster_may_start_jobs_and_nothing_else() -> None:
+    (everything,) = [Release(values_of(file)) for file in VALUES if file.stem == "everything"]
+    worker = everything.of("StatefulSet")["flows-worker-jobs"]
+    pod = worker["spec"]["template"]["spec"]
+    wanted = {"--type=kubernetes", "--drain-seconds=10", "--job-secret=of-flows"}
+    wanted |= {f"--job-image={pod['containers'][0]['image']}"}
+    assert wanted <= set(pod["containers"][0]["args"])
+    assert all(volume["name"] != "secrets" for volume in pod["volumes"]), "they come to the Jobs by reference"
+    account = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": NAMESPACE}
+    roles = [item for item in everything.objects if item["kind"] == "Role"]
+    bindings = [item for item in everything.objects if item["kind"] == "RoleBinding"]
+    for items in (roles, bindings):
+        assert [item["metadata"]["namespace"] for item in items] == [NAMESPACE, "batch"]
+    for binding in bindings:
+        assert binding["subjects"] == [account] and binding["roleRef"]["name"] == account["name"]
+    # What services/worker/tests/kubernetes/cluster.rs holds the worker to.
+    rights = {
+        resource: set(rule["verbs"]) for role in roles for rule in role["rules"] for resource in rule["resources"]
+    }
+    assert rights == {
+        "jobs": {"create", "delete", "get", "list", "patch", "watch"},
+        "pods": {"delete", "list", "watch"},
+        "pods/log": {"get"},
+    }
+    assert not [item for item in everything.objects if item["kind"].startswith("ClusterRole")]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +236,7 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
         ({"api": {"config": {"postgres": {"url": "x"}}}}, r"api.config.postgres.url: the chart sets this itself"),
         ({"taskQueue": {"config": {"lease": [1]}}}, "taskQueue.config.lease is a list: no service has such a key"),
         ({"workers": [{"name": "a"}]}, "'/workers/0'.*missing property 'pool'"),
-        ({"workers": [{"name": "a", "pool": "b", "type": "vm"}]}, "'/workers/0/type'.*'process'"),
+        ({"workers": [{"name": "a", "pool": "b", "type": "vm"}]}, "'/workers/0/type'.*'process'.*'kubernetes'"),
         ({"ingress": {"enabled": True}}, "ingress.host is empty: clients have to know a name"),
         ({"gateway": {"enabled": True, "host": "x.example.com"}}, "gateway.parentRefs is empty: name the Gateway"),
         (

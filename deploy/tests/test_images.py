@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SERVICES
+from conftest import ROOT, SERVICES, program
 from test_compose import SECRETS, interpolated
 from test_start import eventually, free_port
 
@@ -207,3 +207,88 @@ def test_all_of_it_runs_in_its_images(containers: Containers, psql: Any, dns: st
         containers.call("stop", "--time=60", name)
         code = containers.call("container", "inspect", "--format={{.State.ExitCode}}", name).stdout.strip()
         assert code == "0", containers.call("logs", name).stderr
+
+
+IN_A_CONTAINER = """
+from tidegate import flow
+
+@flow
+def double(n: int) -> int:
+    print(f"doubling {n}")
+    return n * 2
+"""
+OF_THE_POOL = """
+[defaults]
+work_pool = "containers"
+source.image = "localhost/tidegate-tidegate:0.1.0"
+
+[[deployment]]
+flow = "good"
+name = "command"
+command = ["python3", "-c", "print('from inside')"]
+
+[[deployment]]
+flow = "bad"
+name = "command"
+command = ["python3", "-c", "raise SystemExit(3)"]
+
+[[deployment]]
+flow = "double"
+name = "entrypoint"
+entrypoint = "inside.py:double"
+parameters.n = 21
+"""
+
+
+def test_a_worker_starts_runs_as_containers_of_a_real_engine(containers: Containers, tmp_path: Path) -> None:
+    """Podman, which speaks Docker's API. What cannot be done with it here is tested against a simulation."""
+    port, engine = free_port(), containers.folder / "engine.sock"
+    (flows := containers.folder / "inside").mkdir()
+    (flows / "inside.py").write_text(IN_A_CONTAINER)
+    (tmp_path / "tidegate.toml").write_text(OF_THE_POOL)
+    limits = [{"Name": name, "Soft": n, "Hard": n} for name, n in {"nofile": 20000, "nproc": 4096}.items()]
+    template = {"HostConfig": {"Init": False, "Ulimits": limits, "Binds": "{{ volumes }}"}}
+    (tmp_path / "template.json").write_text(json.dumps(template))
+    variables = {"networks": ["host"], "volumes": [f"{flows}:/flows:ro"], "working_directory": "/flows"}
+    env = os.environ | {"TIDEGATE_ADDRESS": f"http://127.0.0.1:{port}"}
+
+    def tidegate(*args: str, check: bool = True) -> str:
+        done = subprocess.run([program("tidegate"), *args], env=env, text=True, capture_output=True, timeout=60)
+        assert done.returncode == 0 or not check, f"{args}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ended(name: str) -> dict[str, Any]:
+        run_id = tidegate("deployment", "run", name).split()[-1]
+        shown: dict[str, Any] = {}
+
+        def is_over() -> bool:
+            shown.update(json.loads(tidegate("run", "get", run_id, "-o", "json")))
+            return any(state in json.dumps(shown["state"]) for state in ("COMPLETED", "FAILED", "CRASHED"))
+
+        eventually(f"the run of {name} has ended", is_over)
+        return shown | {"log": tidegate("run", "logs", run_id)}
+
+    processes = []
+    try:
+        listen = [*containers.podman, "system", "service", "--time=0", f"unix://{engine}"]
+        processes.append(subprocess.Popen(listen))
+        processes.append(subprocess.Popen([program("tidegate"), "dev", "--ephemeral", f"--port={port}"]))
+        eventually("the engine listens", engine.exists)
+        eventually("the server answers", lambda: tidegate("run", "ls", check=False) != "")
+        of_type = ["--type=docker", f"--job-template={tmp_path}/template.json", f"--job-variables={json.dumps(variables)}"]
+        tidegate("pool", "create", "containers", *of_type)
+        tidegate("deploy", str(tmp_path))
+        worker = ["worker", "start", "--pool=containers", f"--docker-host=unix://{engine}", f"--data-dir={tmp_path}/worker"]
+        processes.append(subprocess.Popen([program("tidegate"), *worker], env=env))
+        good = ended("good/command")
+        assert "COMPLETED" in json.dumps(good["state"]) and "from inside" in good["log"], good
+        bad = ended("bad/command")
+        assert "FAILED" in json.dumps(bad["state"]) and "exit code 3" in json.dumps(bad), bad
+        double = ended("double/entrypoint")
+        assert "COMPLETED" in json.dumps(double["state"]) and "doubling 21" in double["log"], double
+        gone = lambda: "tidegate-0" not in containers.call("ps", "--all", "--format={{.Names}}").stdout  # noqa: E731
+        eventually("the containers are removed", gone)
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(timeout=90)
