@@ -6,7 +6,7 @@ use std::{
 };
 
 use tidegate_model::{RunId, Timestamp, limits};
-use tidegate_store::{Deployment, DeploymentKey, Schedule, ScheduleProgress, StoreError};
+use tidegate_store::{Deployment, DeploymentKey, RunTx, Schedule, ScheduleKey, ScheduleProgress, StoreError};
 
 use crate::{
     Create, Engine, EngineError,
@@ -53,6 +53,28 @@ pub trait Timetables: Debug + Send + Sync {
     fn run_of(&self, schedule: &Schedule, fire: Fire) -> Result<Create, EngineError>;
 }
 
+/// Whose times are looked at.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// Those of up to so many schedules; whom somebody else is at, is left out.
+    Any(usize),
+    /// Those of this one; whoever is at it is waited for.
+    Only(&'a ScheduleKey),
+}
+
+impl Whose<'_> {
+    /// The schedules of them that are due by `now`, locked.
+    async fn due(self, tx: &mut dyn RunTx, now: Timestamp) -> Result<Vec<Schedule>, StoreError> {
+        match self {
+            Self::Any(limit) => tx.sweep_schedules(now, limit.min(limits::MAX_BATCH_SIZE)).await,
+            Self::Only(key) => {
+                let found = tx.lock_schedule(key).await?;
+                Ok(found.into_iter().filter(|schedule| schedule.is_due(now)).collect())
+            }
+        }
+    }
+}
+
 /// What became of a schedule in a turn.
 struct Turn {
     schedule: Schedule,
@@ -97,7 +119,30 @@ impl Engine {
         timetables: &dyn Timetables,
         limit: usize,
     ) -> Result<usize, EngineError> {
-        let made = with_retries(|| self.try_fire(timetables, limit)).await?;
+        self.fire(timetables, Whose::Any(limit), None).await
+    }
+
+    /// Makes the runs of the times of a schedule that have come by `now`, as many turns as that takes: so that none of
+    /// them is passed by where its times are to be others from `now` on.
+    pub(crate) async fn fire_overdue(
+        &self,
+        timetables: &dyn Timetables,
+        key: &ScheduleKey,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        while self.fire(timetables, Whose::Only(key), Some(now)).await? > 0 {}
+        Ok(())
+    }
+
+    /// One turn; `by`: what comes after it is left alone. `None`: what has come by now is looked at.
+    async fn fire(
+        &self,
+        timetables: &dyn Timetables,
+        whose: Whose<'_>,
+        by: Option<Timestamp>,
+    ) -> Result<usize, EngineError> {
+        let turn = || self.try_fire(timetables, whose, by.unwrap_or_else(|| self.clock().now()));
+        let made = with_retries(turn).await?;
         let now = self.clock().now();
         ::metrics::counter!(metrics::FIRES).increment(made.fired_at.len() as u64);
         ::metrics::counter!(metrics::MISSED).increment(made.n_missed);
@@ -108,10 +153,15 @@ impl Engine {
         Ok(made.n_schedules)
     }
 
-    async fn try_fire(&self, timetables: &dyn Timetables, limit: usize) -> Result<Made, StoreError> {
-        let (store, now) = (&*self.inner.store, self.inner.clock.now());
+    async fn try_fire(
+        &self,
+        timetables: &dyn Timetables,
+        whose: Whose<'_>,
+        now: Timestamp,
+    ) -> Result<Made, StoreError> {
+        let store = &*self.inner.store;
         let mut tx = store.begin().await?;
-        let due = tx.sweep_schedules(now, limit.min(limits::MAX_BATCH_SIZE)).await?;
+        let due = whose.due(&mut *tx, now).await?;
         if due.is_empty() {
             return Ok(Made::default());
         }

@@ -1,17 +1,17 @@
 //! Schedules: what people do with them.
 
-use std::time::Duration;
-
 use tidegate_model::{RunId, Timestamp, limits};
 use tidegate_store::{Deployment, LimitSettings, Schedule, ScheduleKey, StoreError, WorkPool};
 
 use crate::{
-    Engine, EngineError, Fire, KeyScope, ask::reservation, commit::commit, deploy::pool_keys,
-    dispatch::Outbound, lane::with_retries, slots::Freed,
+    Engine, EngineError, Fire, KeyScope, Timetables,
+    ask::{RequestKey, reservation},
+    commit::commit,
+    deploy::pool_keys,
+    dispatch::Outbound,
+    lane::with_retries,
+    slots::Freed,
 };
-
-/// How long a change that came without an id of its request is known by one of ours: longer than it is tried again.
-const OWN_ID_RETENTION: Duration = Duration::from_secs(3_600);
 
 /// Which schedule is meant, and who asks.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ impl ScheduleVerb {
     }
 }
 
-/// What a schedule becomes now, by its deployment with the work pool of that, and by what it is: the row, whose version and time of change are the
-/// engine's to set, and how many of its runs may be held at once. An error leaves it as it is.
+/// What a schedule becomes now, by its deployment with the work pool of that, and by what it is: the row, whose version
+/// and time of change are the engine's to set, and how many of its runs may be held at once. An error leaves it as it is.
 pub type ScheduleChange<'a> = &'a (
         dyn Fn(
     &Deployment,
@@ -71,67 +71,91 @@ pub type ScheduleChange<'a> = &'a (
             + Sync
     );
 
+/// What an attempt to change a schedule comes to.
+enum Outcome {
+    /// It is as it is to be, and new or not.
+    Changed(Box<Schedule>, bool),
+    /// It stays as it is.
+    Refused(EngineError),
+    /// A time has come that the change would pass by, and that no scheduler has got to yet.
+    Overdue,
+}
+
 /// By what a state of a schedule is known.
 pub fn schedule_etag(schedule: &Schedule) -> String {
     format!("{:x}-{:x}", schedule.version, schedule.updated_at.as_micros())
 }
 
 impl Engine {
-    /// Makes a schedule or changes it. Gives it as it is then, and whether it is new.
+    /// Makes a schedule or changes it. Gives it as it is then, and whether it is new. Times that have come before the
+    /// change make their runs, by what it was until then.
     ///
     /// # Errors
     /// `DeploymentNotFound` where it is to be made, else `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
     /// whatever `change` gives.
     pub async fn change_schedule(
         &self,
+        timetables: &dyn Timetables,
         ask: &ScheduleAsk,
         verb: ScheduleVerb,
         change: ScheduleChange<'_>,
     ) -> Result<(Schedule, bool), EngineError> {
-        let request = Request::of(ask, verb.as_str(), self.inner.options.key_retention);
-        let changed = with_retries(|| self.try_change_schedule(ask, change, &request)).await?;
-        let changed = match changed {
-            Err(EngineError::ScheduleNotFound { .. }) if verb == ScheduleVerb::Create => {
-                return Err(self.no_deployment(&ask.key.deployment).await?);
+        let request = self.schedule_request(ask, verb.as_str());
+        // One moment for all of it: what comes after it comes after the change.
+        let now = self.clock().now();
+        loop {
+            match with_retries(|| self.try_change_schedule(ask, change, &request, now)).await? {
+                Outcome::Changed(schedule, is_new) => {
+                    self.hand_out_schedule(&ask.key);
+                    return Ok((*schedule, is_new));
+                }
+                Outcome::Refused(EngineError::ScheduleNotFound { .. }) if verb == ScheduleVerb::Create => {
+                    return Err(self.no_deployment(&ask.key.deployment).await?);
+                }
+                Outcome::Refused(error) => return Err(error),
+                Outcome::Overdue => self.fire_overdue(timetables, &ask.key, now).await?,
             }
-            changed => changed?,
-        };
-        self.hand_out_schedule(&ask.key);
-        Ok(changed)
+        }
     }
 
     async fn try_change_schedule(
         &self,
         ask: &ScheduleAsk,
         change: ScheduleChange<'_>,
-        request: &Request,
-    ) -> Result<Result<(Schedule, bool), EngineError>, StoreError> {
-        let (store, now) = (&*self.inner.store, self.inner.clock.now());
+        request: &RequestKey,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let store = &*self.inner.store;
         let mut tx = store.begin().await?;
         // Nobody deletes it, or makes another of its schedules, before the end.
         let Some(deployment) = tx.lock_deployment(&ask.key.deployment).await? else {
-            return Ok(Err(ask.not_found()));
+            return Ok(Outcome::Refused(ask.not_found()));
         };
         let pools = pool_keys(std::iter::once(&deployment));
         let pool = if pools.is_empty() { None } else { tx.read_work_pools(&pools).await?.pop() };
         let before = tx.lock_schedule(&ask.key).await?;
-        let named =
-            [reservation(&ask.key.deployment.namespace, request.id, &request.name, now + request.kept)];
+        let named = request.reservation(&ask.key.deployment.namespace, now);
         if let Some(before) = &before
             && tx.find_keys(&named, now).await?.iter().any(Option::is_some)
         {
-            return Ok(Ok((before.clone(), request.is_own && before.version == 1)));
+            return Ok(Outcome::Changed(Box::new(before.clone()), request.is_own && before.version == 1));
         }
         let changed = check_etag(ask, before.as_ref())
             .and_then(|()| change(&deployment, pool.as_ref(), before.as_ref(), now));
         let (mut after, limit) = match changed {
             Ok(changed) => changed,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Outcome::Refused(error)),
         };
+        if let Some(before) = &before
+            && before.is_due(now)
+            && before.progress.next_fire_at != after.progress.next_fire_at
+        {
+            return Ok(Outcome::Overdue);
+        }
         let most = limits::MAX_SCHEDULES;
         if before.is_none() && tx.count_schedules(&ask.key.deployment).await? >= most {
             let deployment = deployment.key.name.to_string();
-            return Ok(Err(EngineError::TooManySchedules { deployment, most }));
+            return Ok(Outcome::Refused(EngineError::TooManySchedules { deployment, most }));
         }
         tx.reserve_keys(&named, now).await?;
         if before.as_ref() != Some(&after) {
@@ -140,7 +164,7 @@ impl Engine {
             tx.put_schedule(&after, limit.as_ref()).await?;
         }
         commit(store, tx, &[]).await?;
-        Ok(Ok((after, before.is_none())))
+        Ok(Outcome::Changed(Box::new(after), before.is_none()))
     }
 
     /// Takes a schedule away; its runs stay. False: it was not there.
@@ -148,7 +172,7 @@ impl Engine {
     /// # Errors
     /// `ScheduleChanged`.
     pub async fn delete_schedule(&self, ask: &ScheduleAsk) -> Result<bool, EngineError> {
-        let request = Request::of(ask, "delete", self.inner.options.key_retention);
+        let request = self.schedule_request(ask, "delete");
         let was_there = with_retries(|| self.try_delete_schedule(ask, &request)).await??;
         self.hand_out_schedule(&ask.key);
         Ok(was_there)
@@ -157,13 +181,12 @@ impl Engine {
     async fn try_delete_schedule(
         &self,
         ask: &ScheduleAsk,
-        request: &Request,
+        request: &RequestKey,
     ) -> Result<Result<bool, EngineError>, StoreError> {
         let (store, now) = (&*self.inner.store, self.inner.clock.now());
         let mut tx = store.begin().await?;
         tx.lock_deployment(&ask.key.deployment).await?;
-        let named =
-            [reservation(&ask.key.deployment.namespace, request.id, &request.name, now + request.kept)];
+        let named = request.reservation(&ask.key.deployment.namespace, now);
         if tx.find_keys(&named, now).await?.iter().any(Option::is_some) {
             return Ok(Ok(true));
         }
@@ -175,6 +198,12 @@ impl Engine {
         tx.delete_schedule(&ask.key).await?;
         commit(store, tx, &[]).await?;
         Ok(Ok(true))
+    }
+
+    fn schedule_request(&self, ask: &ScheduleAsk, verb: &str) -> RequestKey {
+        let ScheduleKey { deployment, name } = &ask.key;
+        let scope = format!("schedule/{verb}:{}/{name}", deployment.name);
+        RequestKey::of(ask.request_id, scope, &self.inner.options)
     }
 
     /// For how many of these times of a schedule no run was made yet.
@@ -214,28 +243,6 @@ impl Engine {
     /// Those who wait for its slot may have it now.
     fn hand_out_schedule(&self, key: &ScheduleKey) {
         self.send(Outbound { freed: Freed::from([(key.limit(), u64::MAX)]), ..Outbound::default() });
-    }
-}
-
-/// How a request is known when it comes again.
-struct Request {
-    id: RunId,
-    /// Scope and key.
-    name: (String, String),
-    kept: Duration,
-    /// The caller gave no id: what is found under ours is this very call.
-    is_own: bool,
-}
-
-impl Request {
-    fn of(ask: &ScheduleAsk, verb: &str, key_retention: Duration) -> Self {
-        let (id, kept) = match ask.request_id {
-            Some(id) => (id, key_retention),
-            None => (RunId::new(), OWN_ID_RETENTION),
-        };
-        let ScheduleKey { deployment, name } = &ask.key;
-        let name = (format!("schedule/{verb}:{}/{name}", deployment.name), id.to_string());
-        Self { id, name, kept, is_own: ask.request_id.is_none() }
     }
 }
 

@@ -17,7 +17,7 @@ use tidegate_model::{
 use tidegate_orchestration::{Collision, Draft, Event, Run};
 use tidegate_store::{
     Deployment, DeploymentKey, Filter, LimitSettings, ListQuery, RunStore, Schedule, ScheduleKey,
-    ScheduleProgress, WorkPool,
+    SchedulePause, ScheduleProgress, WorkPool,
 };
 use tidegate_store_postgres::{PgOptions, PgStore, testing::Database};
 use tidegate_store_sqlite::SqliteStore;
@@ -131,7 +131,7 @@ async fn put(
     let change = |_: &Deployment, _: Option<&WorkPool>, before: Option<&Schedule>, now| {
         Ok((with_spec(&ask.key, before, spec, now), limit.clone()))
     };
-    fixture.engine.change_schedule(ask, ScheduleVerb::Create, &change).await
+    fixture.engine.change_schedule(&EverySeconds, ask, ScheduleVerb::Create, &change).await
 }
 
 async fn runs(store: &Arc<dyn RunStore>) -> Vec<Run> {
@@ -194,6 +194,57 @@ async fn more_times_than_fit_into_a_turn_come_in_the_next() {
     assert_eq!(n_turns, 3, "of 1,000 runs at most");
     let n_runs = by_time(&fixture.store).await;
     assert_eq!((n_runs.len(), n_runs.values().all(|n| *n == 2)), (1_200, true));
+}
+
+/// What somebody does to a schedule whose times nobody has got to yet.
+async fn change_when_overdue(change: impl Fn(Schedule) -> Schedule + Send + Sync) -> (Fixture, Schedule) {
+    let fixture = Fixture::new().await;
+    deploy(&fixture, "").await;
+    put(&fixture, &ask("s"), "1", None).await.expect("is made");
+    // More times than one turn takes.
+    fixture.advance(10 + 1_199);
+    let change = |_: &Deployment, _: Option<&WorkPool>, before: Option<&Schedule>, _| {
+        Ok((change(before.expect("is there").clone()), None))
+    };
+    let asked = ask("s");
+    let changed = fixture.engine.change_schedule(&EverySeconds, &asked, ScheduleVerb::Update, &change);
+    let (changed, _) = changed.await.expect("is changed");
+    assert_eq!(changed, fixture.engine.get_schedule(&key("s")).await.expect("is there"));
+    (fixture, changed)
+}
+
+#[tokio::test]
+async fn a_time_that_came_before_a_pause_makes_its_run() {
+    let pause = |mut schedule: Schedule| {
+        let at = schedule.created_at;
+        schedule.pause = Some(SchedulePause { at, by: None, reason: String::new() });
+        schedule.progress.next_fire_at = None;
+        schedule
+    };
+    let (fixture, paused) = change_when_overdue(pause).await;
+    assert_eq!((paused.pause.is_some(), paused.progress.next_fire_at), (true, None));
+    assert_eq!(paused.progress.last_fire_at, Some(fixture.clock.now()));
+    let n_runs = by_time(&fixture.store).await;
+    assert_eq!((n_runs.len(), n_runs.values().all(|n| *n == 1)), (1_200, true));
+    fixture.advance(60);
+    assert_eq!(fixture.engine.fire_schedules(&EverySeconds, 10).await.expect("looks"), 0);
+}
+
+#[tokio::test]
+async fn a_time_that_came_before_other_times_were_set_makes_its_run() {
+    let (fixture, changed) = change_when_overdue(|mut schedule: Schedule| {
+        schedule.progress.next_fire_at = Some(schedule.created_at + Duration::from_secs(86_400));
+        schedule
+    })
+    .await;
+    assert_eq!(by_time(&fixture.store).await.len(), 1_200);
+    assert_eq!(changed.progress.last_fire_at, Some(fixture.clock.now()));
+}
+
+#[tokio::test]
+async fn what_leaves_the_times_as_they_are_waits_for_none() {
+    let (fixture, _) = change_when_overdue(|schedule| Schedule { spec: "01".into(), ..schedule }).await;
+    assert_eq!(by_time(&fixture.store).await.len(), 0);
 }
 
 #[tokio::test]
@@ -346,7 +397,8 @@ async fn a_change_says_what_keeps_it_from_being_made() {
         Some(before) => Ok((before.clone(), None)),
         None => Err(ask("s").not_found()),
     };
-    let error = fixture.engine.change_schedule(&ask("s"), ScheduleVerb::Pause, &unchanged).await;
+    let error =
+        fixture.engine.change_schedule(&EverySeconds, &ask("s"), ScheduleVerb::Pause, &unchanged).await;
     assert_eq!(error.expect_err("is not there").reason().as_str(), "SCHEDULE_NOT_FOUND");
 
     let named = ScheduleAsk { request_id: Some(RunId::new()), ..ask("s") };
@@ -354,7 +406,8 @@ async fn a_change_says_what_keeps_it_from_being_made() {
     assert!(is_new);
     fixture.advance(1);
     assert_eq!(put(&fixture, &named, "61", None).await.expect("is repeated"), (made.clone(), false));
-    let same = fixture.engine.change_schedule(&ask("s"), ScheduleVerb::Resume, &unchanged).await;
+    let same =
+        fixture.engine.change_schedule(&EverySeconds, &ask("s"), ScheduleVerb::Resume, &unchanged).await;
     assert_eq!(same.expect("changes nothing").0, made);
     let (changed, is_new) = put(&fixture, &ask("s"), "61", None).await.expect("is changed");
     assert_eq!((changed.version, is_new, changed.updated_at), (2, false, fixture.clock.now()));

@@ -46,6 +46,13 @@ pub struct Schedule {
     pub progress: ScheduleProgress,
 }
 
+impl Schedule {
+    /// Whether a time of it has come that is not done with.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.progress.next_fire_at.is_some_and(|next| next <= now)
+    }
+}
+
 /// How far a schedule has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScheduleProgress {

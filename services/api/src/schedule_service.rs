@@ -97,7 +97,7 @@ impl ScheduleService for Service {
                 };
                 self.with_spec(deployment, pool, before, &spec, now)
             };
-        let changed = self.engine.change_schedule(&ask, ScheduleVerb::Create, &change).await;
+        let changed = self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Create, &change).await;
         let (schedule, created) = changed.map_err(status)?;
         Ok(Response::new(v1::CreateScheduleResponse { schedule: Some(to_proto(&schedule)?), created }))
     }
@@ -184,7 +184,7 @@ impl ScheduleService for Service {
                 }
                 self.with_spec(deployment, pool, before.clone(), &spec, now)
             };
-        let changed = self.engine.change_schedule(&ask, ScheduleVerb::Update, &change).await;
+        let changed = self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Update, &change).await;
         let (schedule, _) = changed.map_err(status)?;
         Ok(Response::new(v1::UpdateScheduleResponse { schedule: Some(to_proto(&schedule)?) }))
     }
@@ -228,7 +228,7 @@ impl ScheduleService for Service {
             }
             Ok((after, limit))
         };
-        let changed = self.engine.change_schedule(&ask, ScheduleVerb::Pause, &change).await;
+        let changed = self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Pause, &change).await;
         let (schedule, _) = changed.map_err(status)?;
         Ok(Response::new(v1::PauseScheduleResponse { schedule: Some(to_proto(&schedule)?) }))
     }
@@ -250,7 +250,7 @@ impl ScheduleService for Service {
             }
             Ok((after, overlap_limit(&spec)))
         };
-        let changed = self.engine.change_schedule(&ask, ScheduleVerb::Resume, &change).await;
+        let changed = self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Resume, &change).await;
         let (schedule, _) = changed.map_err(status)?;
         Ok(Response::new(v1::ResumeScheduleResponse { schedule: Some(to_proto(&schedule)?) }))
     }
