@@ -18,6 +18,9 @@ use crate::{
     metrics,
 };
 
+/// Times that a turn goes through: after days without a scheduler there are many, and others wait for the rows meanwhile.
+const MAX_TIMES: u64 = 10_000;
+
 /// A time of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fire {
@@ -224,10 +227,11 @@ fn plan(
     now: Timestamp,
 ) -> (Vec<Turn>, Vec<Create>, Vec<(usize, Fire)>) {
     let (mut turns, mut creates, mut fires) = (Vec::with_capacity(due.len()), Vec::new(), Vec::new());
+    let mut n_times = 0;
     for schedule in due {
         let room = limits::MAX_BATCH_SIZE - creates.len();
         // The others stay due.
-        if room == 0 {
+        if room == 0 || n_times >= MAX_TIMES {
             break;
         }
         let mut turn = Turn { progress: schedule.progress.clone(), schedule, n_missed: 0 };
@@ -236,6 +240,7 @@ fn plan(
                 turn.progress.next_fire_at = come.next_fire_at;
                 turn.progress.n_missed += come.n_missed;
                 turn.n_missed = come.n_missed;
+                n_times += come.n_missed + come.now.len() as u64;
                 for fire in come.now {
                     match timetables.run_of(&turn.schedule, fire) {
                         Ok(create) => {

@@ -26,6 +26,9 @@ use tokio::task::JoinSet;
 
 const NIGHTLY: &str = "etl/nightly";
 
+/// Of one that fires so seldom many times were missed.
+const LONG_MISSED: u64 = 999;
+
 /// Every so many seconds, as the specification says; runs are due a second later. `wrong` means nothing.
 #[derive(Debug)]
 struct EverySeconds;
@@ -43,7 +46,7 @@ impl Timetables for EverySeconds {
         }
         fires.next_fire_at = next;
         // Told with the first of them, so that it is seen that they add up.
-        fires.n_missed = 2;
+        fires.n_missed = if seconds == LONG_MISSED { 4_000 } else { 2 };
         Ok(fires)
     }
 
@@ -245,6 +248,22 @@ async fn a_time_that_came_before_other_times_were_set_makes_its_run() {
 async fn what_leaves_the_times_as_they_are_waits_for_none() {
     let (fixture, _) = change_when_overdue(|schedule| Schedule { spec: "01".into(), ..schedule }).await;
     assert_eq!(by_time(&fixture.store).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_turn_goes_through_so_many_missed_times_and_leaves_the_rest_to_the_next() {
+    let fixture = Fixture::new().await;
+    deploy(&fixture, "").await;
+    for name in ["a", "b", "c", "d", "e"] {
+        put(&fixture, &ask(name), "999", None).await.expect("is made");
+    }
+    fixture.advance(10);
+    let mut turns = Vec::new();
+    while turns.last() != Some(&0) {
+        turns.push(fixture.engine.fire_schedules(&EverySeconds, 10).await.expect("fires"));
+    }
+    assert_eq!(turns, [3, 2, 0]);
+    assert_eq!(runs(&fixture.store).await.len(), 5);
 }
 
 #[tokio::test]
