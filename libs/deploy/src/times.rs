@@ -10,6 +10,8 @@ use tidegate_wire::{Violations, duration_from_proto, timestamp_from_proto};
 
 /// How late a time may be that is not missed, where nothing is said.
 const GRACE: Duration = Duration::from_secs(60);
+/// How late a time may be in any case: it is always a little over when the scheduler looks.
+const MIN_GRACE: Duration = Duration::from_secs(10);
 /// How many runs are made for missed times, where nothing is said.
 const MAX_CATCH_UP: usize = 100;
 
@@ -84,7 +86,7 @@ fn catch_up(spec: &v1::ScheduleSpec) -> CatchUp {
         }),
     };
     let grace = spec.catch_up_grace.as_ref().and_then(duration_from_proto).unwrap_or(GRACE);
-    CatchUp { missed, grace }
+    CatchUp { missed, grace: grace.max(MIN_GRACE) }
 }
 
 /// The rules of a specification; what is wrong is noted.
@@ -130,5 +132,26 @@ fn read(spec: &v1::ScheduleSpec, created_at: Timestamp, violations: &mut Violati
             violations.add(error.field, error.description);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_proto::v1::CronTimetable;
+
+    use super::*;
+
+    #[test]
+    fn a_time_that_the_scheduler_comes_to_at_once_is_not_missed_whatever_the_grace() {
+        let cron = CronTimetable { expression: "* * * * *".into(), day_and: false };
+        let none = prost_types::Duration::default();
+        let timetable = Some(Timetable::Cron(cron));
+        let spec = v1::ScheduleSpec { timetable, catch_up_grace: Some(none), ..Default::default() };
+        let times = Times::of(&spec, ScheduleId::new(), Timestamp::UNIX_EPOCH).expect("are times");
+        let at = Timestamp::UNIX_EPOCH + Duration::from_secs(600);
+        let come = |after: Duration| times.come(at, at + after, 10);
+        assert_eq!(come(Duration::from_millis(3)).now.len(), 1);
+        let late = come(Duration::from_secs(11));
+        assert_eq!((late.now.len(), late.n_missed), (0, 1));
     }
 }
