@@ -50,35 +50,40 @@ fn fires(rule: Rule<'_>, time_zone: &str, from: &str, expected: &str) {
     );
 }
 
+/// A time of each day, `HH:MM`, by every kind of rule: they are the same times.
+#[track_caller]
+fn daily(time: &str, time_zone: &str, from: &str, expected: &str) {
+    let (hour, minute) = time.split_once(':').unwrap();
+    let expression = format!("{minute} {hour} * * *");
+    fires(Rule::Cron { expression: &expression, day_and: false }, time_zone, from, expected);
+    let rule = format!("DTSTART:20100110T{hour}{minute}00\nRRULE:FREQ=DAILY");
+    fires(Rule::Recurrence(&rule), time_zone, from, expected);
+    let zone = jiff::tz::TimeZone::get(time_zone).unwrap();
+    let first =
+        format!("2010-01-10T{time}").parse::<jiff::civil::DateTime>().unwrap().to_zoned(zone).unwrap();
+    let anchor = Some(Timestamp::from_micros(first.timestamp().as_microsecond()));
+    fires(Rule::Interval { every: Duration::from_secs(86_400), anchor }, time_zone, from, expected);
+}
+
 const NEW_YORK: &str = "America/New_York";
 const BERLIN: &str = "Europe/Berlin";
 
 #[test]
 fn a_time_that_does_not_exist_fires_at_the_next_that_does() {
     // Clocks go from 02:00 to 03:00.
-    fires(cron("30 2 * * *"), NEW_YORK, "2026-03-07T00:00", "07 02:30-05:00, 08 03:00-04:00, 09 02:30-04:00");
-    fires(cron("30 2 * * *"), BERLIN, "2026-03-28T00:00", "28 02:30+01:00, 29 03:00+02:00, 30 02:30+02:00");
+    daily("02:30", NEW_YORK, "2026-03-07T00:00", "07 02:30-05:00, 08 03:00-04:00, 09 02:30-04:00");
+    daily("02:30", BERLIN, "2026-03-28T00:00", "28 02:30+01:00, 29 03:00+02:00, 30 02:30+02:00");
     // From 01:00 to 02:00.
-    fires(
-        cron("15 1 * * *"),
-        "Europe/London",
-        "2026-03-28T00:00",
-        "28 01:15+00:00, 29 02:00+01:00, 30 01:15+01:00",
-    );
+    daily("01:15", "Europe/London", "2026-03-28T00:00", "28 01:15+00:00, 29 02:00+01:00, 30 01:15+01:00");
     // By half an hour, in the other half of the world: from 02:00 to 02:30.
-    fires(
-        cron("10 2 * * *"),
+    daily(
+        "02:10",
         "Australia/Lord_Howe",
         "2026-10-03T00:00",
         "03 02:10+10:30, 04 02:30+11:00, 05 02:10+11:00",
     );
     // At midnight, to 01:00.
-    fires(
-        cron("0 0 * * *"),
-        "America/Santiago",
-        "2026-09-05T00:00",
-        "05 00:00-04:00, 06 01:00-03:00, 07 00:00-03:00",
-    );
+    daily("00:00", "America/Santiago", "2026-09-05T00:00", "05 00:00-04:00, 06 01:00-03:00, 07 00:00-03:00");
     // Two of a day that fall into the gap are one.
     fires(
         cron("0,30 2 * * *"),
@@ -94,8 +99,8 @@ fn a_time_that_does_not_exist_fires_at_the_next_that_does() {
         "08 03:00-04:00, 08 03:30-04:00, 09 02:30-04:00",
     );
     // A whole day was left out.
-    fires(
-        cron("0 9 * * *"),
+    daily(
+        "09:00",
         "Pacific/Apia",
         "2011-12-28T00:00",
         "28 09:00-10:00, 29 09:00-10:00, 31 00:00+14:00, 31 09:00+14:00",
@@ -104,32 +109,17 @@ fn a_time_that_does_not_exist_fires_at_the_next_that_does() {
 
 #[test]
 fn a_time_that_exists_twice_fires_once() {
-    fires(cron("30 1 * * *"), NEW_YORK, "2026-10-31T00:00", "31 01:30-04:00, 01 01:30-04:00, 02 01:30-05:00");
-    fires(cron("30 2 * * *"), BERLIN, "2026-10-24T00:00", "24 02:30+02:00, 25 02:30+02:00, 26 02:30+01:00");
-    fires(
-        cron("30 1 * * *"),
-        "Europe/London",
-        "2026-10-24T00:00",
-        "24 01:30+01:00, 25 01:30+01:00, 26 01:30+00:00",
-    );
-    fires(
-        cron("0 2 * * *"),
-        "Australia/Sydney",
-        "2026-04-04T00:00",
-        "04 02:00+11:00, 05 02:00+11:00, 06 02:00+10:00",
-    );
-    fires(
-        cron("45 1 * * *"),
+    daily("01:30", NEW_YORK, "2026-10-31T00:00", "31 01:30-04:00, 01 01:30-04:00, 02 01:30-05:00");
+    daily("02:30", BERLIN, "2026-10-24T00:00", "24 02:30+02:00, 25 02:30+02:00, 26 02:30+01:00");
+    daily("01:30", "Europe/London", "2026-10-24T00:00", "24 01:30+01:00, 25 01:30+01:00, 26 01:30+00:00");
+    daily("02:00", "Australia/Sydney", "2026-04-04T00:00", "04 02:00+11:00, 05 02:00+11:00, 06 02:00+10:00");
+    daily(
+        "01:45",
         "Australia/Lord_Howe",
         "2026-04-04T00:00",
         "04 01:45+11:00, 05 01:45+11:00, 06 01:45+10:30",
     );
-    fires(
-        cron("30 23 * * *"),
-        "America/Santiago",
-        "2026-04-03T12:00",
-        "03 23:30-03:00, 04 23:30-03:00, 05 23:30-04:00",
-    );
+    daily("23:30", "America/Santiago", "2026-04-03T12:00", "03 23:30-03:00, 04 23:30-03:00, 05 23:30-04:00");
     // Also where several hours are named.
     fires(
         cron("30 1,13 * * *"),
