@@ -41,6 +41,16 @@ def double(n: int) -> str:
 if __name__ == "__main__":
     serve(double, large)
 """
+# The images of the services have no files of time zones.
+SCHEDULE = """
+[[deployment]]
+flow = "double"
+name = "each-second"
+parameters = { n = 1 }
+[[deployment.schedule]]
+cron = "* * * * * *"
+time_zone = "Europe/Berlin"
+"""
 CALL = "from work import double; assert double.delay(200_000).result() == 'x' * 400_000; print('the same came back')"
 
 
@@ -201,6 +211,16 @@ def test_all_of_it_runs_in_its_images(containers: Containers, psql: Any, dns: st
     assert "the same came back" in containers.run("tidegate-tidegate:0.1.0", "-c", CALL, options=options, env=env)
     listed = containers.run("tidegate-tidegate:0.1.0", "run", "ls", options=names, env=env)
     assert "double" in listed and "COMPLETED" in listed
+    (flows / "tidegate.toml").write_text(SCHEDULE)
+    with_file = [*names, f"--volume={flows}:/flows:ro"]
+    assert "1 of 1 deployed" in containers.run("tidegate-tidegate:0.1.0", "deploy", "/flows", options=with_file, env=env)
+    done = ["run", "ls", "--filter", "schedule = default AND state = COMPLETED"]
+    eventually(
+        "a time of the schedule has made a run",
+        lambda: "double" in containers.run("tidegate-tidegate:0.1.0", *done, options=names, env=env),
+    )
+    pause = ["schedule", "pause", "double/each-second"]
+    containers.run("tidegate-tidegate:0.1.0", *pause, options=names, env=env)
     assert containers.run("tidegate-tidegate:0.1.0", "--version", options=["--entrypoint=git"], env={})
 
     for name in ("worker", *SERVICES):

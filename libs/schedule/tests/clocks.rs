@@ -220,3 +220,11 @@ fn zones_without_changes_have_none() {
     }
     fires(cron("30 2 * * *"), "Asia/Kathmandu", "2026-03-08T00:00", "08 02:30+05:45, 09 02:30+05:45");
 }
+
+#[test]
+fn zones_are_known_where_the_system_has_none() {
+    let bundled = jiff::tz::TimeZoneDatabase::bundled();
+    for zone in [NEW_YORK, BERLIN, "Australia/Lord_Howe"] {
+        assert!(bundled.get(zone).is_ok(), "{zone}");
+    }
+}
