@@ -115,6 +115,7 @@ impl Field {
         Self::Session,
         Self::Holder,
         Self::Deployment,
+        Self::WorkPool,
         Self::Schedule,
         Self::CacheKey,
         Self::FairnessKey,

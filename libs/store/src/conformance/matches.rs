@@ -153,6 +153,7 @@ pub(super) fn random_run(chance: &mut Chance, parent: Option<&Run>) -> Run {
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
         deployment: (chance.below(2) == 0).then_some(deployment),
+        work_pool: (chance.below(2) == 0).then(|| chance.one_of(&["Lab", "lab-2"]).unwrap().parse().unwrap()),
         schedule: (chance.below(2) == 0)
             .then(|| chance.one_of(&["Daily", "nightly"]).unwrap().parse().unwrap()),
         fire_at: (chance.below(2) == 0).then(|| after(chance.below(10))),
