@@ -10,7 +10,7 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     OpenError, follow,
@@ -220,9 +220,22 @@ async fn migrate(
         .connect_with(connect.clone())
         .await
         .map_err(|error| server.unreachable(&error))?;
-    migrator.run(&pool).await.map_err(|error| server.migrate_error(error))?;
+    let migrated = match migrator.run(&pool).await {
+        // A newer program was here. Its schema has all of ours.
+        Err(MigrateError::VersionMissing(found)) if is_borne(&pool).await => {
+            info!("the database has schema {found} of a newer program, beside which this one may work");
+            Ok(())
+        }
+        migrated => migrated,
+    };
     pool.close().await;
-    Ok(())
+    migrated.map_err(|error| server.migrate_error(error))
+}
+
+/// Whether a program that knows this schema may use a database with a newer one.
+async fn is_borne(pool: &PgPool) -> bool {
+    let floor = sqlx::query_scalar::<_, i64>("SELECT floor FROM schema_floor").fetch_one(pool).await;
+    floor.is_ok_and(|floor| floor <= known_schema().into())
 }
 
 fn url_error(error: sqlx::Error) -> OpenError {

@@ -218,7 +218,7 @@ async fn a_change_of_a_queue_that_waited_in_vain_leaves_a_connection_that_works(
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
+async fn a_newer_schema_is_served_beside_newer_programs_and_refused_where_it_needs_them() {
     let database = Database::create().await;
     drop(open(&database).await);
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
@@ -229,6 +229,12 @@ async fn a_newer_schema_is_refused() {
     .execute(&mut connection)
     .await
     .unwrap();
+    let store = open(&database).await;
+    let run = queued();
+    insert(&store, &[&run]).await;
+    assert_eq!(get(&store, run.id).await, run);
+    drop(store);
+    sqlx::query("UPDATE schema_floor SET floor = 9000").execute(&mut connection).await.unwrap();
     let error = refused(database.url()).await;
     assert!(matches!(error, OpenError::NewerSchema { found: 9000, .. }), "{error:?}");
     database.remove().await;

@@ -77,7 +77,12 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(open_error)?;
-        MIGRATOR.run(&writer).await.map_err(|error| migrate_error(path.to_owned(), error))?;
+        match MIGRATOR.run(&writer).await {
+            Ok(()) => {}
+            // A newer program was here. Its schema has all of ours.
+            Err(MigrateError::VersionMissing(_)) if is_borne(&writer).await => {}
+            Err(error) => return Err(migrate_error(path.to_owned(), error)),
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(N_READERS)
             .connect_with(options.pragma("query_only", "ON"))
@@ -93,6 +98,12 @@ impl SqliteStore {
 pub(crate) fn known_schema() -> u32 {
     let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
     u32::try_from(newest).unwrap_or(u32::MAX)
+}
+
+/// Whether a program that knows this schema may use a file with a newer one.
+async fn is_borne(pool: &SqlitePool) -> bool {
+    let floor = sqlx::query_scalar::<_, i64>("SELECT floor FROM schema_floor").fetch_one(pool).await;
+    floor.is_ok_and(|floor| floor <= known_schema().into())
 }
 
 fn open_error(path: &Path, error: &sqlx::Error) -> OpenError {

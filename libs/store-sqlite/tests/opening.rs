@@ -41,7 +41,7 @@ async fn an_ephemeral_database_goes_with_its_last_clone() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
+async fn a_newer_schema_is_served_beside_newer_programs_and_refused_where_it_needs_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tidegate.db");
     drop(SqliteStore::open(&path).await.unwrap());
@@ -54,6 +54,12 @@ async fn a_newer_schema_is_refused() {
     .execute(&pool)
     .await
     .unwrap();
+    let store: Arc<dyn RunStore> = Arc::new(SqliteStore::open(&path).await.unwrap());
+    let run = queued();
+    insert(&store, &[&run]).await;
+    assert_eq!(get(&store, run.id).await, run);
+    drop(store);
+    sqlx::query("UPDATE schema_floor SET floor = 9000").execute(&pool).await.unwrap();
     pool.close().await;
     let error = refused(&path).await;
     assert!(matches!(error, OpenError::NewerSchema { found: 9000, .. }), "{error:?}");
