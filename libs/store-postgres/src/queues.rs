@@ -1,8 +1,7 @@
 use async_trait::async_trait;
 use sqlx::{postgres::PgRow, query};
 use tidegate_model::{Namespace, QueueName, Timestamp};
-use tidegate_orchestration::Collision;
-use tidegate_store::{Queue, QueueKey, QueuePause, QueueRows, QueueTx, StoreError, adapter};
+use tidegate_store::{LimitSettings, Queue, QueueKey, QueuePause, QueueRows, QueueTx, StoreError, adapter};
 
 use crate::{PgStore, error::store_error, queries, row, tx::PgTx};
 
@@ -75,22 +74,8 @@ impl QueueTx for PgTx {
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let Some(max_slots) = queue.max_slots else { return Ok(()) };
-        query(queries::PUT_LIMIT.sql())
-            .bind(namespace)
-            .bind(queue.key.limit().name)
-            .bind(true)
-            .bind(i64::from(max_slots))
-            // It has no rate.
-            .bind(None::<i64>)
-            .bind(None::<i64>)
-            .bind(None::<i64>)
-            .bind(Collision::Wait.as_str())
-            .bind(queue.updated_at.as_micros())
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        let Some(settings) = queue.max_slots.map(LimitSettings::from) else { return Ok(()) };
+        self.set_limit(&queue.key.limit(), Some(&settings), queue.updated_at).await
     }
 
     async fn delete_queue(&mut self, key: &QueueKey) -> Result<bool, StoreError> {

@@ -109,26 +109,11 @@ impl ScheduleTx for PgTx {
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        let Some(settings) = limit else { return self.delete_schedule_limit(key).await };
-        let columns = adapter::SettingsColumns::of(settings);
-        query(queries::PUT_LIMIT.sql())
-            .bind(key.deployment.namespace.as_str())
-            .bind(key.limit().name)
-            .bind(columns.has_slots)
-            .bind(columns.max_slots)
-            .bind(columns.max_starts)
-            .bind(columns.period)
-            .bind(columns.burst)
-            .bind(settings.on_collision.as_str())
-            .bind(schedule.updated_at.as_micros())
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        self.set_limit(&key.limit(), limit, schedule.updated_at).await
     }
 
     async fn delete_schedule(&mut self, key: &ScheduleKey) -> Result<bool, StoreError> {
-        self.delete_schedule_limit(key).await?;
+        self.drop_limit(&key.limit()).await?;
         let done = query(queries::DELETE_SCHEDULE.sql())
             .bind(key.deployment.namespace.as_str())
             .bind(key.deployment.name.as_str())
@@ -184,16 +169,6 @@ impl PgTx {
             .bind(deployment.namespace.as_str())
             .bind(deployment.name.as_str())
             .bind(SCHEDULE_LIMIT_PREFIX)
-            .execute(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
-    }
-
-    async fn delete_schedule_limit(&mut self, key: &ScheduleKey) -> Result<(), StoreError> {
-        query(queries::DELETE_LIMIT.sql())
-            .bind(key.deployment.namespace.as_str())
-            .bind(key.limit().name)
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -121,26 +121,11 @@ impl DeploymentTx for SqliteTx {
             .await
             .map_err(store_error)?;
         self.forget_versions(&deployment.key, version.saturating_sub(adapter::limit(n_kept))).await?;
-        let Some(settings) = limit else { return self.delete_deployment_limit(&deployment.key).await };
-        let columns = adapter::SettingsColumns::of(settings);
-        query(queries::PUT_LIMIT.sql())
-            .bind(namespace)
-            .bind(deployment.key.limit().name)
-            .bind(columns.has_slots)
-            .bind(columns.max_slots)
-            .bind(columns.max_starts)
-            .bind(columns.period)
-            .bind(columns.burst)
-            .bind(settings.on_collision.as_str())
-            .bind(deployment.updated_at.as_micros())
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        self.set_limit(&deployment.key.limit(), limit, deployment.updated_at).await
     }
 
     async fn delete_deployment(&mut self, key: &DeploymentKey) -> Result<bool, StoreError> {
-        self.delete_deployment_limit(key).await?;
+        self.drop_limit(&key.limit()).await?;
         self.forget_versions(key, i64::MAX).await?;
         self.delete_schedules(key).await?;
         let done = query(queries::DELETE_DEPLOYMENT.sql())
@@ -160,16 +145,6 @@ impl SqliteTx {
             .bind(key.namespace.as_str())
             .bind(key.name.as_str())
             .bind(last)
-            .execute(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
-    }
-
-    async fn delete_deployment_limit(&mut self, key: &DeploymentKey) -> Result<(), StoreError> {
-        query(queries::DELETE_LIMIT.sql())
-            .bind(key.namespace.as_str())
-            .bind(key.limit().name)
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;

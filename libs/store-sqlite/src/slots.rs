@@ -20,22 +20,8 @@ impl LimitRows for SqliteStore {
         settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
-        let columns = SettingsColumns::of(settings);
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        let row = query(queries::PUT_LIMIT.sql())
-            .bind(key.namespace.as_str())
-            .bind(&key.name)
-            .bind(columns.has_slots)
-            .bind(columns.max_slots)
-            .bind(columns.max_starts)
-            .bind(columns.period)
-            .bind(columns.burst)
-            .bind(settings.on_collision.as_str())
-            .bind(now.as_micros())
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let created_at = Timestamp::from_micros(row::column(&row, 0)?);
+        let created_at = put(&mut tx, key, settings, now).await?;
         if let Some(rate) = settings.rate {
             let (first, end) = key.names();
             query(queries::CLAMP_RATES.sql())
@@ -54,13 +40,7 @@ impl LimitRows for SqliteStore {
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        let done = query(queries::DELETE_LIMIT.sql())
-            .bind(key.namespace.as_str())
-            .bind(&key.name)
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let was_there = done.rows_affected() == 1;
+        let was_there = delete(&mut tx, key).await?;
         // What the limit left is not to count against a template that binds the name from now on.
         if was_there {
             query(queries::DELETE_RATE.sql())
@@ -288,6 +268,61 @@ impl LimitRows for SqliteStore {
             .map_err(store_error)?;
         Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
+}
+
+impl SqliteTx {
+    /// Has the limit of something be what that says; `None`: it has none.
+    pub(crate) async fn set_limit(
+        &mut self,
+        key: &LimitKey,
+        settings: Option<&LimitSettings>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match settings {
+            Some(settings) => put(&mut self.tx, key, settings, now).await.map(drop),
+            None => self.drop_limit(key).await,
+        }
+    }
+
+    /// Takes the limit of something away, where it has one.
+    pub(crate) async fn drop_limit(&mut self, key: &LimitKey) -> Result<(), StoreError> {
+        delete(&mut self.tx, key).await.map(drop)
+    }
+}
+
+/// Writes a limit; gives since when it is there.
+async fn put(
+    connection: &mut sqlx::SqliteConnection,
+    key: &LimitKey,
+    settings: &LimitSettings,
+    now: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    let columns = SettingsColumns::of(settings);
+    let row = query(queries::PUT_LIMIT.sql())
+        .bind(key.namespace.as_str())
+        .bind(&key.name)
+        .bind(columns.has_slots)
+        .bind(columns.max_slots)
+        .bind(columns.max_starts)
+        .bind(columns.period)
+        .bind(columns.burst)
+        .bind(settings.on_collision.as_str())
+        .bind(now.as_micros())
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(Timestamp::from_micros(row::column(&row, 0)?))
+}
+
+/// False: there was none.
+async fn delete(connection: &mut sqlx::SqliteConnection, key: &LimitKey) -> Result<bool, StoreError> {
+    let done = query(queries::DELETE_LIMIT.sql())
+        .bind(key.namespace.as_str())
+        .bind(&key.name)
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(done.rows_affected() == 1)
 }
 
 #[async_trait]

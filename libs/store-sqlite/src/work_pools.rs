@@ -3,8 +3,9 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use sqlx::{query, sqlite::SqliteRow};
 use tidegate_model::{DeploymentName, Namespace, RunId, Timestamp, WorkPoolName};
-use tidegate_orchestration::Collision;
-use tidegate_store::{QueuePause, StoreError, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx, adapter};
+use tidegate_store::{
+    LimitSettings, QueuePause, StoreError, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx, adapter,
+};
 
 use crate::{SqliteStore, error::store_error, queries, row, tx::SqliteTx};
 
@@ -107,22 +108,8 @@ impl WorkPoolTx for SqliteTx {
             .await
             .map_err(store_error)?;
         let Some(max_slots) = max_slots else { return Ok(()) };
-        let Some(max_slots) = max_slots else { return self.delete_work_pool_limit(&pool.key).await };
-        query(queries::PUT_LIMIT.sql())
-            .bind(namespace)
-            .bind(pool.key.limit().name)
-            .bind(true)
-            .bind(i64::from(max_slots))
-            // It has no rate.
-            .bind(None::<i64>)
-            .bind(None::<i64>)
-            .bind(None::<i64>)
-            .bind(Collision::Wait.as_str())
-            .bind(pool.updated_at.as_micros())
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
+        let settings = max_slots.map(LimitSettings::from);
+        self.set_limit(&pool.key.limit(), settings.as_ref(), pool.updated_at).await
     }
 
     async fn delete_work_pool(&mut self, key: &WorkPoolKey) -> Result<Option<DeploymentName>, StoreError> {
@@ -135,7 +122,7 @@ impl WorkPoolTx for SqliteTx {
         if let Some(row) = named {
             return adapter::parse("name", row::column(&row, 0)?).map(Some);
         }
-        self.delete_work_pool_limit(key).await?;
+        self.drop_limit(&key.limit()).await?;
         query(queries::DELETE_WORK_POOL.sql())
             .bind(key.namespace.as_str())
             .bind(key.name.as_str())
@@ -152,18 +139,6 @@ impl WorkPoolTx for SqliteTx {
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| Ok((row::run_id(row, 0)?, row::column::<Vec<u8>>(row, 1)?.into()))).collect()
-    }
-}
-
-impl SqliteTx {
-    async fn delete_work_pool_limit(&mut self, key: &WorkPoolKey) -> Result<(), StoreError> {
-        query(queries::DELETE_LIMIT.sql())
-            .bind(key.namespace.as_str())
-            .bind(key.limit().name)
-            .execute(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        Ok(())
     }
 }
 
