@@ -9,7 +9,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{offload::offload, page_token::invalid_token};
+use crate::{offload::offload, page_token};
 
 /// `ArtifactService` over an engine.
 pub(crate) struct Service {
@@ -261,10 +261,7 @@ fn parse_list(request: &v1::ListArtifactsRequest) -> Result<ArtifactQuery, Statu
         return Err(invalid(violations.into_vec()));
     }
     // The id of the last artifact: a list that is ordered by id needs no more.
-    let after = match request.page_token.as_str() {
-        "" => None,
-        token => Some(token.parse().map_err(|_| invalid_token(token))?),
-    };
+    let after = page_token::read_plain(&request.page_token)?;
     Ok(ArtifactQuery {
         namespace: namespace(&request.namespace)?,
         run,

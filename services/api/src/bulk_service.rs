@@ -11,7 +11,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::actor::actor;
+use crate::{actor::actor, page_token};
 
 /// `BulkOperationService` over an engine.
 pub(crate) struct Service {
@@ -72,10 +72,7 @@ impl BulkOperationService for Service {
         let store = self.engine.store();
         let found = store.list_bulk_operations(&namespace, before, limit).await;
         let found = found.map_err(|error| to_status(&error))?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == limit => last.id.to_string(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, limit, |last| last.id.to_string());
         let operations = found.iter().map(to_proto).collect();
         Ok(Response::new(v1::ListBulkOperationsResponse { operations, next_page_token }))
     }

@@ -12,6 +12,8 @@ use tidegate_wire::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::page_token;
+
 /// Bytes of the name of a limit that is shown: also of that of a schedule, which has the longest.
 const MAX_SHOWN_NAME_SIZE: usize =
     limits::SCHEDULE_LIMIT_PREFIX.len() + limits::MAX_DEPLOYMENT_NAME_SIZE + 1 + limits::MAX_WORD_SIZE;
@@ -84,10 +86,7 @@ impl ConcurrencyService for Service {
         let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
         let listed = self.engine.list_limits(&namespace, after, page_size).await;
         let found = listed.map_err(|error| to_status(&error))?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == page_size => last.used.limit.key.name.clone(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, page_size, |last| last.used.limit.key.name.clone());
         let limits = found.iter().map(|facts| self.limit_to_proto(facts)).collect();
         Ok(Response::new(v1::ListConcurrencyLimitsResponse { limits, next_page_token }))
     }

@@ -16,7 +16,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token::invalid_token};
+use crate::{actor::actor, page_token};
 
 /// Deployments that are read at once.
 const CHUNK: usize = 100;
@@ -161,10 +161,7 @@ impl DeploymentService for Service {
         let filter = tidegate_filter::parse_deployments(&request.filter, self.engine.clock().now())
             .map_err(|error| invalid_field("filter", error.to_string()))?;
         // The name of the last one that was looked at: a list that is ordered by name needs no more.
-        let after: Option<DeploymentName> = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| invalid_token(token))?),
-        };
+        let after: Option<DeploymentName> = page_token::read_plain(&request.page_token)?;
         let (deployments, last) = self.page(&namespace, &filter, after, page_size).await.map_err(status)?;
         let next_page_token = last.map(|last| last.to_string()).unwrap_or_default();
         Ok(Response::new(v1::ListDeploymentsResponse { deployments, next_page_token }))
@@ -239,15 +236,9 @@ impl DeploymentService for Service {
         let key = key(&request.namespace, &request.name, Violations::default())?;
         let page_size = page_size(request.page_size, N_VERSIONS)?.min(N_VERSIONS);
         // The number of the last version.
-        let before: Option<u64> = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| invalid_token(token))?),
-        };
+        let before: Option<u64> = page_token::read_plain(&request.page_token)?;
         let found = self.engine.deployment_versions(&key, before, page_size).await.map_err(status)?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == page_size => last.version.to_string(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, page_size, |last| last.version.to_string());
         let versions = found.iter().map(version_to_proto).collect::<Result<_, _>>().map_err(status)?;
         Ok(Response::new(v1::ListDeploymentVersionsResponse { versions, next_page_token }))
     }

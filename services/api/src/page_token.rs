@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use sha2::{Digest as _, Sha256};
 use tidegate_model::{RunId, Timestamp};
 use tidegate_store::{Position, Value};
@@ -73,6 +75,21 @@ impl PageToken {
         let id = RunId::from_uuid(Uuid::from_bytes(*id));
         Some(Self { now: Timestamp::from_micros(i64::from_be_bytes(*now)), position: Position { value, id } })
     }
+}
+
+/// What the page before ended with, of a list that is ordered by what its token says as it is: a name, a number, an id.
+/// `None`: it is the first page.
+pub(crate) fn read_plain<T: FromStr>(token: &str) -> Result<Option<T>, Status> {
+    match token {
+        "" => Ok(None),
+        token => token.parse().map(Some).map_err(|_| invalid_token(token)),
+    }
+}
+
+/// The token of the page after this one, which `name` reads of the last item; empty: there is none.
+pub(crate) fn plain<T>(page: &[T], page_size: usize, name: impl FnOnce(&T) -> String) -> String {
+    let may_go_on = page.len() == page_size;
+    page.last().filter(|_| may_go_on).map(name).unwrap_or_default()
 }
 
 /// INVALID_ARGUMENT for a token that no page gave.

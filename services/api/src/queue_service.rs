@@ -5,7 +5,7 @@ use tidegate_store::{Count, Queue, QueueKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token::invalid_token, requests::check_reason};
+use crate::{actor::actor, page_token, requests::check_reason};
 
 /// `QueueService` over an engine.
 pub(crate) struct Service {
@@ -76,15 +76,9 @@ impl QueueService for Service {
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
         // The name of the last queue: a list that is ordered by name needs no more.
-        let after: Option<QueueName> = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| invalid_token(token))?),
-        };
+        let after: Option<QueueName> = page_token::read_plain(&request.page_token)?;
         let found = self.engine.list_queues(&namespace, after.as_ref(), page_size).await.map_err(status)?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == page_size => last.key.name.to_string(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, page_size, |last| last.key.name.to_string());
         let queues = found.iter().map(to_proto).collect();
         Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
     }

@@ -8,7 +8,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::page_token::invalid_token;
+use crate::page_token;
 
 /// `VariableService` over an engine.
 pub(crate) struct Service {
@@ -76,10 +76,7 @@ impl VariableService for Service {
             return Err(invalid(violations.into_vec()));
         }
         // The name of the last variable: a list that is ordered by name needs no more.
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| invalid_token(token))?),
-        };
+        let after = page_token::read_plain(&request.page_token)?;
         let query = VariableQuery {
             namespace: namespace(&request.namespace)?,
             name_prefix: request.name_prefix,
@@ -88,10 +85,7 @@ impl VariableService for Service {
             limit,
         };
         let found = self.engine.list_variables(&query).await.map_err(status)?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == limit => last.key.name.to_string(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, limit, |last| last.key.name.to_string());
         let variables = found.iter().map(to_proto).collect();
         Ok(Response::new(v1::ListVariablesResponse { variables, next_page_token }))
     }

@@ -7,7 +7,7 @@ use tidegate_store::{Count, WorkPool, WorkPoolKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token::invalid_token, requests::check_reason};
+use crate::{actor::actor, page_token, requests::check_reason};
 
 /// Pools of a page: so many fit into a message, however large they are.
 const N_POOLS: usize = 20;
@@ -77,16 +77,10 @@ impl WorkPoolService for Service {
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, N_POOLS)?.min(N_POOLS);
         // The name of the last pool: a list that is ordered by name needs no more.
-        let after: Option<WorkPoolName> = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| invalid_token(token))?),
-        };
+        let after: Option<WorkPoolName> = page_token::read_plain(&request.page_token)?;
         let found = self.engine.store().list_work_pools(&namespace, after.as_ref(), page_size).await;
         let found = found.map_err(|error| to_status(&EngineError::from(error)))?;
-        let next_page_token = match found.last() {
-            Some(last) if found.len() == page_size => last.key.name.to_string(),
-            _ => String::new(),
-        };
+        let next_page_token = page_token::plain(&found, page_size, |last| last.key.name.to_string());
         let work_pools = found.iter().map(to_proto).collect::<Result<_, _>>()?;
         Ok(Response::new(v1::ListWorkPoolsResponse { work_pools, next_page_token }))
     }
