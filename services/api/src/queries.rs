@@ -61,12 +61,18 @@ pub(crate) async fn count(
         exact_up_to: limits::MAX_EXACT_COUNT,
     };
     let counted = engine.store().count_runs(&query).await.map_err(|error| to_status(&error))?;
-    let (count, precision) = match counted {
-        Count::Exact(count) => (count, v1::CountPrecision::Exact),
-        Count::About(count) => (count, v1::CountPrecision::Estimated),
-        Count::AtLeast(count) => (count, v1::CountPrecision::AtLeast),
-    };
+    let (count, precision) = count_to_proto(Some(counted));
     Ok(v1::CountRunsResponse { count, precision: precision.into(), exact_up_to: query.exact_up_to })
+}
+
+/// A number with what it is worth; `None`: counting took too long.
+pub(crate) fn count_to_proto(counted: Option<Count>) -> (u64, v1::CountPrecision) {
+    match counted {
+        Some(Count::Exact(count)) => (count, v1::CountPrecision::Exact),
+        Some(Count::About(count)) => (count, v1::CountPrecision::Estimated),
+        Some(Count::AtLeast(count)) => (count, v1::CountPrecision::AtLeast),
+        None => (0, v1::CountPrecision::Unspecified),
+    }
 }
 
 /// `FindRun`.

@@ -1,11 +1,11 @@
 use tidegate_engine::{Engine, EngineError, QueueAsk, QueueDepth, QueueView};
 use tidegate_model::{QueueName, limits};
 use tidegate_proto::v1::{self, queue_service_server::QueueService};
-use tidegate_store::{Count, Queue, QueueKey};
+use tidegate_store::{Queue, QueueKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token, requests::check_reason};
+use crate::{actor::actor, page_token, queries::count_to_proto, requests::check_reason};
 
 /// `QueueService` over an engine.
 pub(crate) struct Service {
@@ -46,12 +46,7 @@ impl QueueService for Service {
         if let Err(error) = &facts.traffic {
             tracing::warn!(queue.name = %key.name, %error, "queue {} is told without its depth", key.name);
         }
-        let (waiting_runs, precision) = match facts.waiting {
-            Some(Count::Exact(count)) => (count, v1::CountPrecision::Exact),
-            Some(Count::About(count)) => (count, v1::CountPrecision::Estimated),
-            Some(Count::AtLeast(count)) => (count, v1::CountPrecision::AtLeast),
-            None => (0, v1::CountPrecision::Unspecified),
-        };
+        let (waiting_runs, precision) = count_to_proto(facts.waiting);
         let traffic = facts.traffic.ok();
         let view = QueueView { key, settings: facts.settings, depth: traffic.map(|traffic| traffic.depth) };
         Ok(Response::new(v1::GetQueueResponse {

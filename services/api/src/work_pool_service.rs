@@ -3,11 +3,11 @@ use tidegate_deploy::job::{check_pool, pool_spec_of};
 use tidegate_engine::{Engine, EngineError, PoolSpec, WorkPoolAsk, pool_etag};
 use tidegate_model::WorkPoolName;
 use tidegate_proto::v1::{self, work_pool_service_server::WorkPoolService};
-use tidegate_store::{Count, WorkPool, WorkPoolKey};
+use tidegate_store::{WorkPool, WorkPoolKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token, requests::check_reason};
+use crate::{actor::actor, page_token, queries::count_to_proto, requests::check_reason};
 
 /// Pools of a page: so many fit into a message, however large they are.
 const N_POOLS: usize = 20;
@@ -57,13 +57,11 @@ impl WorkPoolService for Service {
         if let Err(error) = &facts.n_workers {
             tracing::warn!(work_pool.name = %key.name, %error, "work pool {} is told without its workers", key.name);
         }
-        let waiting_runs = match facts.waiting {
-            Some(Count::Exact(count) | Count::About(count) | Count::AtLeast(count)) => count,
-            None => 0,
-        };
+        let (waiting_runs, precision) = count_to_proto(facts.waiting);
         Ok(Response::new(v1::GetWorkPoolResponse {
             work_pool: Some(to_proto(&facts.pool)?),
             waiting_runs,
+            waiting_precision: precision.into(),
             held_runs: facts.n_held,
             n_workers: facts.n_workers.ok(),
         }))

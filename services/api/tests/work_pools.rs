@@ -218,6 +218,7 @@ async fn a_run_has_its_pool_and_its_job_is_given_at_the_claim() {
     assert_eq!(found.runs.len(), 1);
     let facts = get(&api, POOL).await.expect("is there");
     assert_eq!((facts.waiting_runs, facts.held_runs), (0, 1));
+    assert_eq!(facts.waiting_precision(), v1::CountPrecision::Exact);
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{GetWorkPoolResponse, WorkPool, WorkPoolType};
+use tidegate_proto::v1::{CountPrecision, GetWorkPoolResponse, WorkPool, WorkPoolType};
 
-use super::{json::time_json, queue::pause_text, table::Table, text::printable};
+use super::{
+    json::time_json,
+    queue::{count_text, pause_text},
+    table::Table,
+    text::printable,
+};
 
 /// `pool ls`.
 pub fn pool_table(pools: &[WorkPool]) -> String {
@@ -27,7 +32,8 @@ pub fn pool_detail(found: &GetWorkPoolResponse) -> String {
     let mut text = pool_table(found.work_pool.as_slice());
     let name = found.work_pool.as_ref().map(|pool| printable(&pool.name)).unwrap_or_default();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "\n{} runs wait; {} are held", found.waiting_runs, found.held_runs);
+    let waiting = count_text(found.waiting_runs, found.waiting_precision());
+    let _ = writeln!(text, "\n{waiting} runs wait; {} are held", found.held_runs);
     let _ = match found.n_workers {
         Some(0) => writeln!(text, "no live worker: start one with `tidegate worker start --pool {name}`"),
         Some(n) => writeln!(text, "{n} live workers"),
@@ -64,7 +70,9 @@ pub fn pool_json(pool: &WorkPool) -> Value {
 /// The same with what goes on in it.
 pub fn pool_detail_json(found: &GetWorkPoolResponse) -> Value {
     let mut value = pool_json(&found.work_pool.clone().unwrap_or_default());
-    value["waiting_runs"] = found.waiting_runs.into();
+    let is_counted = found.waiting_precision() != CountPrecision::Unspecified;
+    value["waiting_runs"] = is_counted.then_some(found.waiting_runs).into();
+    value["waiting_precision"] = found.waiting_precision().as_str_name().into();
     value["held_runs"] = found.held_runs.into();
     value["n_workers"] = found.n_workers.into();
     value
@@ -108,9 +116,14 @@ mod tests {
         let found = |n_workers| GetWorkPoolResponse {
             work_pool: Some(lab.clone()),
             waiting_runs: 7,
+            waiting_precision: CountPrecision::Exact.into(),
             held_runs: 2,
             n_workers,
         };
+        let uncounted =
+            GetWorkPoolResponse { waiting_precision: CountPrecision::Unspecified.into(), ..found(Some(1)) };
+        assert!(pool_detail(&uncounted).contains("an unknown number of runs wait"));
+        assert_eq!(pool_detail_json(&uncounted)["waiting_runs"], Value::Null);
         let nobody = pool_detail(&found(Some(0)));
         assert!(nobody.contains("7 runs wait; 2 are held"), "{nobody}");
         assert!(nobody.contains("`tidegate worker start --pool lab`"), "{nobody}");

@@ -38,16 +38,21 @@ pub(super) fn pause_text(pause: &QueuePause) -> String {
     text
 }
 
+/// A number of runs, as far as it is known.
+pub fn count_text(count: u64, precision: CountPrecision) -> String {
+    match precision {
+        CountPrecision::Exact => count.to_string(),
+        CountPrecision::Estimated => format!("about {count}"),
+        CountPrecision::AtLeast => format!("at least {count}"),
+        CountPrecision::Unspecified => "an unknown number of".to_owned(),
+    }
+}
+
 /// `queue get`: the queue, and below it what goes on in it.
 pub fn queue_detail(found: &GetQueueResponse) -> String {
     let mut text = queue_table(found.queue.as_slice());
     let GetQueueResponse { waiting_runs, awaiting_slot_runs, held_runs, .. } = found;
-    let waiting = match found.waiting_precision() {
-        CountPrecision::Exact => waiting_runs.to_string(),
-        CountPrecision::Estimated => format!("about {waiting_runs}"),
-        CountPrecision::AtLeast => format!("at least {waiting_runs}"),
-        CountPrecision::Unspecified => "an unknown number of".to_owned(),
-    };
+    let waiting = count_text(*waiting_runs, found.waiting_precision());
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
