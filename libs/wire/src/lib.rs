@@ -8,6 +8,7 @@ mod payload;
 mod policies;
 mod report;
 mod run;
+mod schedule;
 mod time;
 mod violations;
 
@@ -22,5 +23,6 @@ pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_repor
 pub use run::{
     kind_from_proto, kind_to_proto, run_to_proto, state_parts_to_proto, state_to_proto, state_type_to_proto,
 };
+pub use schedule::check_schedule;
 pub use time::{duration_from_proto, duration_to_proto, timestamp_from_proto, timestamp_to_proto};
 pub use violations::Violations;

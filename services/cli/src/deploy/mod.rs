@@ -112,22 +112,38 @@ async fn deploy(
     let plans = compare(client, wanted, args.prune_schedules).await?;
     let mut warnings = Vec::new();
     if !args.dry_run {
-        for plan in &plans {
-            apply(client, plan, &mut warnings)
-                .await
-                .map_err(|error| Fault::from(error).of(&format!("deployment `{}`", plan.wanted.name)))?;
+        for (n_done, plan) in plans.iter().enumerate() {
+            if let Err(error) = apply(client, plan, &mut warnings).await {
+                show(&warnings);
+                return Err(Fault::from(error).of(&broken_off(&plan.wanted.name, n_done, plans.len())));
+            }
         }
     }
     if printer.is_json() {
         printer.document(&view::json(&plans, &warnings, args.dry_run))?;
     } else {
         printer.text(&view::text(&plans, args.dry_run))?;
-        for warning in &warnings {
-            eprintln!("tidegate: {}", crate::output::printable(warning));
-        }
+        show(&warnings);
     }
     let differs = args.exit_code && plans.iter().any(Plan::changes);
     Ok(if differs { exit::DIFFERENT } else { exit::OK })
+}
+
+/// Warnings for people.
+fn show(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("tidegate: {}", crate::output::printable(warning));
+    }
+}
+
+/// What a failure is about: which deployment, and what became of the others.
+fn broken_off(name: &str, n_done: usize, n_all: usize) -> String {
+    let rest = match n_all - n_done - 1 {
+        0 => String::new(),
+        n_left => format!(", {n_left} behind it are not deployed"),
+    };
+    let done = if n_done == 0 { String::new() } else { format!(", {n_done} before it are deployed") };
+    format!("deployment `{name}`{done}{rest}")
 }
 
 /// What is there, beside what the file says. Schedules are asked for where the file has some, or some may have to go.

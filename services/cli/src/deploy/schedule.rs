@@ -2,12 +2,13 @@
 
 use std::{ops::Range, time::Duration};
 
-use tidegate_model::{Clock as _, SystemClock, limits};
+use tidegate_model::{Clock as _, SystemClock};
 use tidegate_proto::v1::{
     CatchUpPolicy, CronTimetable, IntervalTimetable, OverlapPolicy, RRuleTimetable, ScheduleSpec,
     schedule_spec::Timetable,
 };
 use tidegate_schedule::{Rule, Schedule, Times};
+use tidegate_wire::{Violations, check_schedule};
 
 use super::reader::{Reader, model_instant};
 
@@ -135,14 +136,12 @@ fn check(reader: &Reader<'_>, spec: &ScheduleSpec) {
         let key = KEYS.iter().find(|(field, _)| invalid.field.starts_with(field)).map_or("", |(_, key)| *key);
         reader.fault(key, format!("`{key}` {}", invalid.description));
     }
-    if spec.tags.len() > limits::MAX_TAGS {
-        reader.fault(
-            "tags",
-            format!("`tags` has {} entries; at most {} are allowed", spec.tags.len(), limits::MAX_TAGS),
-        );
-    }
-    if spec.catch_up_grace.as_ref().map(length).unwrap_or_default() > Duration::from_secs(7 * 86_400) {
-        reader.fault("catch_up_grace", "`catch_up_grace` is more than 7 days, the most that is allowed");
+    let mut violations = Violations::default();
+    check_schedule(spec, &mut violations);
+    // What is wrong with the jitter was told with the times.
+    for violation in violations.into_vec().into_iter().filter(|violation| violation.field != "jitter") {
+        let key = violation.field.split(['.', '[']).next().unwrap_or_default();
+        reader.fault(key, format!("`{}` {}", violation.field, violation.description));
     }
     if spec.max_catch_up > 0 && spec.catch_up() != CatchUpPolicy::All {
         reader.fault("max_catch_up", "`max_catch_up` is for `catch_up = \"all\"`: set that, or take it out");

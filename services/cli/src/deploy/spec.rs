@@ -8,6 +8,7 @@ use tidegate_proto::v1::{
     ArchiveSource, CollisionPolicy, CrashPolicy, DeploymentSpec, GitSource, ParentPolicy, Policies,
     RetryPolicy, Source, source,
 };
+use tidegate_schema::Schemas;
 use tidegate_wire::Violations;
 
 use super::{
@@ -83,7 +84,12 @@ pub fn read(reader: Reader<'_>, folder: &Path) -> Option<Wanted> {
                 format!("another schedule of this deployment has the name {:?}: choose one", schedule.name);
             reader.fault_at(name_at, message);
         }
+        check_parameters(&reader.below("a schedule", table, at), &spec, &schedule);
         schedules.push(schedule);
+    }
+    if schedules.len() > limits::MAX_SCHEDULES {
+        let (n_found, most) = (schedules.len(), limits::MAX_SCHEDULES);
+        reader.fault("schedule", format!("there are {n_found} schedules; a deployment has at most {most}"));
     }
 
     let name = deployment_name(&reader, &flow?, &name?);
@@ -236,6 +242,22 @@ fn check_schema(spec: &DeploymentSpec, violations: &mut Violations) {
         // It may be shown all the same.
         Err(error) if error.is_too_much() && !spec.enforce_parameter_schema => {}
         Err(error) => violations.add("parameter_schema", error.to_string()),
+    }
+}
+
+/// Notes what of a schedule's parameters, over those of its deployment, its runs would be refused for.
+fn check_parameters(reader: &Reader<'_>, spec: &DeploymentSpec, schedule: &WantedSchedule) {
+    if !spec.enforce_parameter_schema || spec.parameter_schema.is_empty() {
+        return;
+    }
+    let object = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
+    let mut parameters = object(&spec.parameters);
+    parameters.extend(object(&schedule.spec.parameters));
+    // What is wrong with the schema itself is told of the deployment.
+    let checked = Schemas::new(1).check(&spec.parameter_schema, &Json::Object(parameters));
+    for fault in checked.unwrap_or_default() {
+        let at = reader.place("parameters");
+        reader.fault_at(at, format!("`parameters{}`: {}", fault.path, fault.message));
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_proto::v1::{
 };
 
 use super::{
-    TEMPLATE, file,
+    TEMPLATE, broken_off, file,
     plan::{Change, Plan},
     source::Source,
     spec::Wanted,
@@ -156,8 +156,32 @@ fn what_is_wrong_with_a_schedule_is_told_where_it_is() {
         schedule("cron = \"@daily\"\n[[deployment.schedule]]\ncron = \"@hourly\""),
         schedule("cronn = \"@daily\"\nname = \"a b\""),
         deployment("schedule = { cron = \"@daily\" }"),
+        schedule("cron = \"@daily\"\nqueue = \"a b\"\ntags = [\"\"]\ncatch_up_grace = \"8d\""),
     ];
     insta::assert_snapshot!(texts.map(told).join("\n"));
+}
+
+#[test]
+fn parameters_of_a_schedule_that_its_deployment_refuses_are_told_before_anything_is_done() {
+    let schema = "enforce_parameter_schema = true\nparameters = { n = 1 }\nparameter_schema = { required = [\"n\", \
+                  \"day\"], properties = { n = { type = \"integer\" } } }\n";
+    let with = |parameters: &str| {
+        deployment(&format!("{schema}[[deployment.schedule]]\ncron = \"@daily\"\n{parameters}"))
+    };
+    assert_eq!(right(&with("parameters = { day = \"monday\" }"))[0].schedules.len(), 1);
+    let faults = wrong(&with("parameters = { n = \"x\", day = \"monday\" }"));
+    assert!(faults.contains("tidegate.toml:9:14: `parameters.n`"), "{faults}");
+    let faults = wrong(&with(""));
+    assert!(faults.contains("tidegate.toml:7:") && faults.contains("day"), "{faults}");
+}
+
+#[test]
+fn a_failure_says_what_was_done_and_what_was_not() {
+    assert_eq!(broken_off("a/b", 0, 1), "deployment `a/b`");
+    assert_eq!(
+        broken_off("a/b", 2, 4),
+        "deployment `a/b`, 2 before it are deployed, 1 behind it are not deployed"
+    );
 }
 
 #[test]
