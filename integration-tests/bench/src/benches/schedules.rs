@@ -1,11 +1,14 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use prost::Message as _;
 use tidegate_deploy::Scheduled;
 use tidegate_engine::{DeploymentAsk, Engine, Spec};
 use tidegate_model::{Clock as _, Namespace, ScheduleId, SystemClock, Timestamp, limits};
 use tidegate_proto::v1::{IntervalTimetable, ScheduleSpec, schedule_spec::Timetable};
-use tidegate_store::{DeploymentKey, RunStore, Schedule, ScheduleKey, ScheduleProgress};
+use tidegate_store::{
+    Count, CountQuery, DeploymentKey, Field, Filter, RunStore, Schedule, ScheduleKey, ScheduleProgress,
+};
 use tidegate_store_postgres::{PgOptions, PgStore};
 use tokio::time::Instant;
 
@@ -59,6 +62,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         fired.push(started.elapsed().as_secs_f64());
     }
+    // A time whose run was refused would have cost next to nothing.
+    let n_wanted = (n_due * settings.rounds.get()) as u64;
+    let of_schedules = Filter::IsSet(Field::Schedule);
+    let query = CountQuery { namespace: Namespace::default(), filter: of_schedules, exact_up_to: n_wanted };
+    let n_made = store.count_runs(&query).await?;
+    ensure!(n_made == Count::Exact(n_wanted), "{n_made:?} runs of schedules exist, not {n_wanted}");
     let mut table = Table::new(&["runs at once", "seconds until all exist: median (min to max)"]);
     table.add([format!("{n_due} by callers"), Spread::of(created).show(fine)]);
     table.add([format!("{n_due} by schedules"), Spread::of(fired).show(fine)]);
