@@ -8,7 +8,8 @@ use tidegate_engine::{
     QueueTraffic, Standing, StopOrder,
 };
 use tidegate_model::{
-    Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, WorkPoolName, limits,
+    Epoch, Namespace, Payload, QueueName, RunId, RunKind, SystemClock, Timestamp, WorkPoolName, Worker,
+    WorkerId, limits,
 };
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::RunStore;
@@ -206,6 +207,24 @@ impl Dispatch for Nowhere {
         _work_pool: &WorkPoolName,
     ) -> Result<u32, DispatchError> {
         Ok(0)
+    }
+
+    async fn list_workers(
+        &self,
+        _namespace: &Namespace,
+        _work_pool: Option<&WorkPoolName>,
+        _after: Option<&WorkerId>,
+        _limit: usize,
+    ) -> Result<Vec<Worker>, DispatchError> {
+        Ok(Vec::new())
+    }
+
+    async fn drain_worker(
+        &self,
+        _namespace: &Namespace,
+        _worker_id: &WorkerId,
+    ) -> Result<bool, DispatchError> {
+        Ok(false)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

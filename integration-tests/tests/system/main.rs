@@ -40,6 +40,7 @@ mod variables;
 mod way_of_a_run;
 mod whole_tree;
 mod worker_stream;
+mod workers;
 
 /// Makes two tests of an `async fn(&Suite)`, or of an `async fn(&mut Suite)` that kills parts of it, one for each form.
 macro_rules! on_both_forms {

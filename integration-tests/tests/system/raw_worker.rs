@@ -61,7 +61,7 @@ impl RawWorker {
             let mut interval = interval(HEARTBEAT_INTERVAL);
             loop {
                 interval.tick().await;
-                let heartbeat = Heartbeat { runs: vec![held.clone()] };
+                let heartbeat = Heartbeat { runs: vec![held.clone()], ..Heartbeat::default() };
                 send(&requests, work_request::Message::Heartbeat(heartbeat)).await;
             }
         });

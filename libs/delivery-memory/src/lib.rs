@@ -5,6 +5,7 @@ mod lane;
 mod leases;
 mod queue;
 mod turns;
+mod workers;
 
 use std::{
     collections::HashMap,
@@ -14,16 +15,17 @@ use std::{
 
 use async_trait::async_trait;
 use tidegate_delivery::{
-    Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
-    Pausable, PoolId, QueueDepth, QueueId, ReadyHint, Requirements, Serving, Standing, Stop, Taken, Takers,
-    Want, hint_channel,
+    Capacity, Delivery, DrainHint, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease,
+    LeaseQuestion, Pausable, PoolId, QueueDepth, QueueId, ReadyHint, Requirements, Serving, Standing, Stop,
+    Taken, Takers, Want, WorkerNews, WorkerQuery, WorkerTerms, hint_channel,
 };
-use tidegate_model::{Clock, Namespace, QueueName, Timestamp};
+use tidegate_model::{Clock, Namespace, QueueName, Timestamp, Worker, WorkerId};
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     leases::Leases,
     queue::{OnEqualEpoch, Queue},
+    workers::Workers,
 };
 
 /// For how long a drained queue is still counted.
@@ -42,6 +44,7 @@ struct State {
     leases: Leases,
     /// What each replica announced, and until when it holds.
     servings: HashMap<String, (Vec<Serving>, Instant)>,
+    workers: Workers,
     born_at: Timestamp,
     /// The same instant, on the clock that judges leases.
     born: Instant,
@@ -97,6 +100,7 @@ impl State {
             queues: HashMap::new(),
             leases: Leases::default(),
             servings: HashMap::new(),
+            workers: Workers::default(),
             born_at: clock.now(),
             born: Instant::now(),
         }
@@ -237,6 +241,24 @@ impl Delivery for MemoryDelivery {
         let announced = state.servings.values().filter(|(_, until)| *until > now);
         let serving = announced.flat_map(|(servings, _)| servings);
         Ok(serving.filter(|serving| serving.serves_pool(pool)).map(|serving| serving.capacity).sum())
+    }
+
+    async fn tell_workers(&self, news: &[WorkerNews], terms: WorkerTerms) -> Result<Vec<bool>, Error> {
+        Ok(self.state().workers.tell(news, terms))
+    }
+
+    async fn workers(&self, query: WorkerQuery<'_>) -> Result<Vec<Worker>, Error> {
+        Ok(self.state().workers.list(query))
+    }
+
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, Error> {
+        let is_live = self.state().workers.drain(namespace, worker_id);
+        if is_live {
+            let hint = DrainHint { namespace: namespace.clone(), worker_id: worker_id.clone() };
+            // No listener is no error.
+            let _ = self.hints.send(Hint::Drain(hint));
+        }
+        Ok(is_live)
     }
 
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {

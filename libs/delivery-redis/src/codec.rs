@@ -5,25 +5,30 @@
 //! lane      function, and where labels are required: LF key=value, for each in the order of the keys
 //! serving   { workers SP free task slots SP free flow slots SP queues SP functions SP labels LF,
 //!             a line for each queue, each function, and each label: key=value }…
+//! facts     process id SP functions SP task slots SP flow slots SP queues SP labels LF
+//!           last seen µs SP free task slots SP free flow slots SP runs SP draining (0 or 1) LF
+//!           name LF host LF sdk LF work pool LF, a line for each queue and each label: key=value
 //! message   'r' { length u16, queue, due_at i64 µs }…
 //!           'c' queue                          (it is not paused any more)
 //!           'p' namespace / work pool          (the same)
+//!           'd' namespace LF worker            (it is to drain)
 //!           's' { run id 16 bytes, epoch u64, grace u64 ms (all bits set: none), length u32, message }…
 //! ```
 
 use std::time::Duration;
 
 use tidegate_delivery::{
-    Capacity, EntryId, Function, Held, Hint, Lease, Pausable, PoolId, QueueId, ReadyHint, Requirements,
-    Serving, Stop, label_line,
+    Capacity, DrainHint, EntryId, Function, Held, Hint, Lease, Pausable, PoolId, QueueId, ReadyHint,
+    Requirements, Serving, Stop, label_line,
 };
-use tidegate_model::{Epoch, RunId, Timestamp};
+use tidegate_model::{Epoch, RunId, Timestamp, WorkerAbout, WorkerLoad};
 use uuid::Uuid;
 
 const READY: u8 = b'r';
 const STOP: u8 = b's';
 const RESUMED: u8 = b'c';
 const POOL_RESUMED: u8 = b'p';
+const DRAIN: u8 = b'd';
 const NO_GRACE: u64 = u64::MAX;
 
 pub(crate) fn run_id(bytes: &[u8]) -> Option<RunId> {
@@ -110,6 +115,75 @@ pub(crate) fn decode_servings(text: &str) -> Option<Vec<Serving>> {
     Some(servings)
 }
 
+pub(crate) fn encode_facts(about: &WorkerAbout, load: &WorkerLoad) -> String {
+    let WorkerAbout { name, host, process_id, sdk, work_pool, queues, n_functions, labels, .. } = about;
+    let (n_queues, n_labels) = (queues.len(), labels.len());
+    let (n_task_slots, n_flow_slots) = (about.n_task_slots, about.n_flow_slots);
+    let WorkerLoad { last_seen_at, n_free_task_slots, n_free_flow_slots, n_runs, is_draining } = load;
+    let (last_seen, is_draining) = (last_seen_at.as_micros(), u8::from(*is_draining));
+    let mut lines = vec![
+        format!("{process_id} {n_functions} {n_task_slots} {n_flow_slots} {n_queues} {n_labels}"),
+        format!("{last_seen} {n_free_task_slots} {n_free_flow_slots} {n_runs} {is_draining}"),
+        name.clone(),
+        host.clone(),
+        sdk.clone(),
+        work_pool.as_ref().map(ToString::to_string).unwrap_or_default(),
+    ];
+    lines.extend(queues.iter().map(ToString::to_string));
+    lines.extend(labels.iter().map(|(key, value)| label_line(key, value)));
+    lines.join("\n")
+}
+
+/// None for what another version of us has told.
+pub(crate) fn decode_facts(text: &str) -> Option<(WorkerAbout, WorkerLoad)> {
+    let mut lines = text.split('\n');
+    let numbers: Vec<u32> =
+        lines.next()?.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    let [process_id, n_functions, n_task_slots, n_flow_slots, n_queues, n_labels] = numbers[..] else {
+        return None;
+    };
+    let (last_seen, load) = lines.next()?.split_once(' ')?;
+    let numbers: Vec<u32> = load.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    let [n_free_task_slots, n_free_flow_slots, n_runs, is_draining] = numbers[..] else { return None };
+    let load = WorkerLoad {
+        last_seen_at: Timestamp::from_micros(last_seen.parse().ok()?),
+        n_free_task_slots,
+        n_free_flow_slots,
+        n_runs,
+        is_draining: is_draining != 0,
+    };
+    let mut next = || lines.next().map(str::to_owned);
+    let (name, host, sdk, work_pool) = (next()?, next()?, next()?, next()?);
+    let work_pool = if work_pool.is_empty() { None } else { Some(work_pool.parse().ok()?) };
+    let queues = (0..n_queues).map(|_| next()?.parse().ok()).collect::<Option<_>>()?;
+    let label = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let labels = (0..n_labels).map(|_| label(&next()?)).collect::<Option<_>>()?;
+    let about = WorkerAbout {
+        name,
+        host,
+        process_id,
+        sdk,
+        work_pool,
+        queues,
+        n_functions,
+        labels,
+        n_task_slots,
+        n_flow_slots,
+    };
+    Some((about, load))
+}
+
+pub(crate) fn encode_drain(DrainHint { namespace, worker_id }: &DrainHint) -> Vec<u8> {
+    let mut message = vec![DRAIN];
+    message.extend(format!("{namespace}\n{worker_id}").as_bytes());
+    message
+}
+
+fn decode_drain(text: &str) -> Option<DrainHint> {
+    let (namespace, worker_id) = text.split_once('\n')?;
+    Some(DrainHint { namespace: namespace.parse().ok()?, worker_id: worker_id.parse().ok()? })
+}
+
 pub(crate) fn encode_ready<'a>(hints: impl Iterator<Item = (&'a QueueId, Timestamp)>) -> Vec<u8> {
     let mut message = vec![READY];
     for (queue, due_at) in hints {
@@ -172,6 +246,7 @@ pub(crate) fn decode(message: &[u8]) -> Option<Hint> {
         }
         RESUMED => Some(Hint::Resumed(Pausable::Queue(queue(std::str::from_utf8(rest).ok()?)?))),
         POOL_RESUMED => Some(Hint::Resumed(Pausable::Pool(pool(std::str::from_utf8(rest).ok()?)?))),
+        DRAIN => Some(Hint::Drain(decode_drain(std::str::from_utf8(rest).ok()?)?)),
         _ => None,
     }
 }

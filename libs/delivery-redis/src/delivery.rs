@@ -5,9 +5,9 @@ use redis::{Client, Pipeline, ScriptInvocation};
 use tidegate_delivery::{
     Capacity, Delivery, Entry, EntryId, Error, Function, Generation, Held, Hint, Hints, Lease, LeaseQuestion,
     Pausable, PoolId, QueueDepth, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Turns, Want,
-    hint_channel, label_line,
+    WorkerNews, WorkerQuery, WorkerTerms, hint_channel, label_line,
 };
-use tidegate_model::{Epoch, FairnessKey, Namespace, QueueName, RunId, Timestamp};
+use tidegate_model::{Epoch, FairnessKey, Namespace, QueueName, RunId, Timestamp, Worker, WorkerId};
 use tokio::{sync::broadcast, task::JoinSet};
 use tracing::warn;
 
@@ -40,9 +40,9 @@ const COUNTED_AT_ONCE: usize = 128;
 
 /// Delivery state in Redis.
 pub struct RedisDelivery {
-    connection: Connection,
-    keys: Keys,
-    scripts: Scripts,
+    pub(crate) connection: Connection,
+    pub(crate) keys: Keys,
+    pub(crate) scripts: Scripts,
     hints: broadcast::Sender<Hint>,
     /// Feeds `hints`; ends when this is dropped.
     _listener: Mutex<JoinSet<()>>,
@@ -462,6 +462,18 @@ impl Delivery for RedisDelivery {
         Ok(serving.map(|serving| serving.capacity).sum())
     }
 
+    async fn tell_workers(&self, news: &[WorkerNews], terms: WorkerTerms) -> Result<Vec<bool>, Error> {
+        self.tell(news, terms).await
+    }
+
+    async fn workers(&self, query: WorkerQuery<'_>) -> Result<Vec<Worker>, Error> {
+        self.list(query).await
+    }
+
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, Error> {
+        self.drain(namespace, worker_id).await
+    }
+
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error> {
         let counted = self.count(std::slice::from_ref(queue)).await?;
         counted.into_iter().next().ok_or_else(|| unreadable("count entries"))
@@ -701,7 +713,9 @@ fn read_entry(
     Some(Entry { id, priority, due_at, prefers: unless_empty(&prefers)? })
 }
 
-fn read_next<T: redis::FromRedisValue>(values: &mut impl Iterator<Item = redis::Value>) -> Option<T> {
+pub(crate) fn read_next<T: redis::FromRedisValue>(
+    values: &mut impl Iterator<Item = redis::Value>,
+) -> Option<T> {
     redis::from_redis_value(values.next()?).ok()
 }
 
@@ -724,6 +738,6 @@ fn millis(time: Timestamp) -> i64 {
     time.as_micros().div_euclid(1_000)
 }
 
-fn duration_millis(duration: Duration) -> u64 {
+pub(crate) fn duration_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

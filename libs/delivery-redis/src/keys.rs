@@ -18,6 +18,9 @@
 //! | `{tg:<ns>/<queue>}:v1:turns` | hash | fairness key → the turn of its group, in how many lanes it waits; the latest turn | as keyed |
 //! | `{tg:leases/<part>}:v1:expiry` | sorted set | run ids by the end of their lease in ms | while runs are held |
 //! | `{tg:leases/<part>}:v1:holders` | hash | run id → epoch, namespace, worker: a line each | as expiry |
+//! | `{tg:workers/<ns>}:v1:ids` | sorted set | ids of workers, all with the score 0: in the order of their bytes | an hour after the last word of any |
+//! | `{tg:workers/<ns>}:v1:told` | sorted set | the same by the time of the last word of each in ms | as ids |
+//! | `{tg:workers/<ns>}:v1:worker:<id>` | hash | `stream`, `opened` and `came` in µs, `until` in ms, `end`, `facts` (see `codec`), `asked` to drain | an hour after the last word of it |
 //! | `tg:v1:queues` | sorted set | `<ns>/<queue>` by last use in ms | an hour after the last use, for the gauges |
 //! | `tg:v1:replicas` | sorted set | names of replicas by the end of what they announced in ms | until then |
 //! | `tg:v1:serving:<replica>` | string | what its workers serve, see `codec` | as announced |
@@ -29,7 +32,7 @@
 //! task-queue owns all of them. Run ids are the 16 bytes of the UUID.
 
 use tidegate_delivery::QueueId;
-use tidegate_model::RunId;
+use tidegate_model::{Namespace, RunId, WorkerId};
 
 /// How many parts the leases are split into, so that a cluster shares them. Changing it needs a new version
 /// of the two keys.
@@ -105,6 +108,27 @@ impl Keys {
 
     pub(crate) fn holders(&self, part: usize) -> String {
         format!("{{{}:leases/{part}}}:v1:holders", self.prefix)
+    }
+
+    fn of_workers(&self, namespace: &Namespace, part: &str) -> String {
+        format!("{{{}:workers/{namespace}}}:v1:{part}", self.prefix)
+    }
+
+    pub(crate) fn worker_ids(&self, namespace: &Namespace) -> String {
+        self.of_workers(namespace, "ids")
+    }
+
+    pub(crate) fn workers_told(&self, namespace: &Namespace) -> String {
+        self.of_workers(namespace, "told")
+    }
+
+    /// What the names of workers begin with, for scripts that make further ones.
+    pub(crate) fn workers_base(&self, namespace: &Namespace) -> String {
+        self.of_workers(namespace, "worker:")
+    }
+
+    pub(crate) fn worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> String {
+        format!("{}{worker_id}", self.workers_base(namespace))
     }
 
     pub(crate) fn queues(&self) -> String {

@@ -10,6 +10,7 @@ mod delivery;
 mod keys;
 mod listener;
 mod scripts;
+mod workers;
 
 pub use connection::RedisOptions;
 pub use delivery::RedisDelivery;

@@ -22,6 +22,8 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
     pub(crate) expired: Script,
     pub(crate) generation: Script,
+    pub(crate) tell_workers: Script,
+    pub(crate) drain_worker: Script,
 }
 
 impl Scripts {
@@ -36,6 +38,8 @@ impl Scripts {
             release: Script::new(include_str!("scripts/release.lua")),
             expired: Script::new(include_str!("scripts/expired.lua")),
             generation: Script::new(include_str!("scripts/generation.lua")),
+            tell_workers: Script::new(include_str!("scripts/tell_workers.lua")),
+            drain_worker: Script::new(include_str!("scripts/drain_worker.lua")),
         }
     }
 }

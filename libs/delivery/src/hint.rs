@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use tidegate_model::{Epoch, Namespace, RunId, Timestamp, WorkPoolName};
+use tidegate_model::{Epoch, Namespace, RunId, Timestamp, WorkPoolName, WorkerId};
 use tokio::sync::broadcast;
 
 use crate::QueueId;
@@ -17,6 +17,8 @@ pub enum Hint {
     Stop(Vec<Stop>),
     /// It is not paused any more.
     Resumed(Pausable),
+    /// This worker is to take no more, and to end.
+    Drain(DrainHint),
     /// Hints may have been lost: look everywhere.
     Missed,
 }
@@ -68,6 +70,15 @@ pub struct Stop {
     pub grace: Option<Duration>,
     /// One sentence for people.
     pub message: String,
+}
+
+/// A worker is to take no more, and to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainHint {
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// The worker.
+    pub worker_id: WorkerId,
 }
 
 /// A listener's end of the hints.

@@ -23,11 +23,13 @@ mod lease;
 mod port;
 mod requirements;
 mod standing;
+mod worker;
 
 pub use entry::{Entry, EntryId, Function, QueueId, Taken, UnknownFunction, Want};
 pub use error::Error;
-pub use hint::{HINT_BACKLOG, Hint, Hints, Pausable, PoolId, ReadyHint, Stop, hint_channel};
+pub use hint::{DrainHint, HINT_BACKLOG, Hint, Hints, Pausable, PoolId, ReadyHint, Stop, hint_channel};
 pub use lease::{Generation, Held, Lease, LeaseQuestion};
 pub use port::{Delivery, QueueDepth};
 pub use requirements::{Labels, Requirements, line as label_line};
 pub use standing::{Capacity, Serving, Standing, Takers, Turns};
+pub use worker::{WorkerNews, WorkerQuery, WorkerTerms};

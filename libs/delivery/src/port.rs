@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_model::{Namespace, QueueName, Timestamp};
+use tidegate_model::{Namespace, QueueName, Timestamp, Worker, WorkerId};
 
 use crate::{
     Capacity, Entry, EntryId, Error, Function, Generation, Held, Hints, Lease, LeaseQuestion, Pausable,
-    PoolId, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Want,
+    PoolId, QueueId, Requirements, Serving, Standing, Stop, Taken, Takers, Want, WorkerNews, WorkerQuery,
+    WorkerTerms,
 };
 
 /// Where deliveries are kept.
@@ -107,6 +108,20 @@ pub trait Delivery: Send + Sync + 'static {
 
     /// The workers of a work pool, of all replicas, as announced last.
     async fn pool_capacity(&self, pool: &PoolId) -> Result<Capacity, Error>;
+
+    /// Tells of workers, in place of what was told before; each then counts as heard of now. Of a worker's streams the
+    /// latest counts: what is told of an earlier one, or of one whose end is known, changes nothing. Answers in order: true
+    /// where the worker was asked to drain. Of a tenant, the [`MAX_TOLD_WORKERS`] that were heard of last are kept.
+    ///
+    /// [`MAX_TOLD_WORKERS`]: tidegate_model::limits::MAX_TOLD_WORKERS
+    async fn tell_workers(&self, news: &[WorkerNews], terms: WorkerTerms) -> Result<Vec<bool>, Error>;
+
+    /// The workers of all replicas by id, live ones and those that have ended and are still known.
+    async fn workers(&self, query: WorkerQuery<'_>) -> Result<Vec<Worker>, Error>;
+
+    /// Notes that a worker is to drain, which stays through its streams, and tells all replicas, this one too. False: no
+    /// live worker has this id.
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, Error>;
 
     /// How much waits in one queue.
     async fn depth(&self, queue: &QueueId) -> Result<QueueDepth, Error>;

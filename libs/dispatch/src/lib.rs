@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use tidegate_engine::{
     DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{Namespace, QueueName, Timestamp, WorkPoolName};
+use tidegate_model::{Namespace, QueueName, Timestamp, WorkPoolName, Worker, WorkerId, limits};
 use tidegate_orchestration::{Placement, Run};
-use tidegate_proto::internal::{
-    self, delivery_service_client::DeliveryServiceClient, describe_delivery_response,
+use tidegate_proto::{
+    internal::{self, delivery_service_client::DeliveryServiceClient, describe_delivery_response},
+    v1,
 };
 use tidegate_service_kit::trace;
 use tidegate_wire::{
     duration_from_proto, duration_to_proto, kind_to_proto, timestamp_from_proto, timestamp_to_proto,
+    worker_from_proto,
 };
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
 
@@ -34,7 +36,9 @@ impl GrpcDispatch {
     /// Over a channel to task-queue; it may be lazy.
     pub fn new(channel: Channel) -> Self {
         let inject: fn(Request<()>) -> Result<Request<()>, Status> = trace::inject;
-        Self { client: DeliveryServiceClient::with_interceptor(channel, inject) }
+        let client = DeliveryServiceClient::with_interceptor(channel, inject)
+            .max_decoding_message_size(limits::MAX_MESSAGE_SIZE);
+        Self { client }
     }
 }
 
@@ -169,6 +173,37 @@ impl Dispatch for GrpcDispatch {
             work_pool: work_pool.to_string(),
         });
         Ok(self.client.clone().describe_work_pool(request).await.map_err(failed)?.into_inner().n_workers)
+    }
+
+    async fn list_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: Option<&WorkPoolName>,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<Vec<Worker>, DispatchError> {
+        let request = with_deadline(internal::ListWorkersRequest {
+            namespace: namespace.to_string(),
+            work_pool: work_pool.map(ToString::to_string).unwrap_or_default(),
+            after: after.map(ToString::to_string).unwrap_or_default(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        });
+        let answer = self.client.clone().list_workers(request).await.map_err(failed)?.into_inner();
+        let read = |worker: v1::Worker| {
+            let id = worker.id.clone();
+            let cause =
+                || DispatchError { cause: format!("an answer with a worker `{id}` that cannot be read") };
+            worker_from_proto(worker).ok_or_else(cause)
+        };
+        answer.workers.into_iter().map(read).collect()
+    }
+
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, DispatchError> {
+        let request = with_deadline(internal::DrainWorkerRequest {
+            namespace: namespace.to_string(),
+            worker_id: worker_id.to_string(),
+        });
+        Ok(self.client.clone().drain_worker(request).await.map_err(failed)?.into_inner().is_live)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

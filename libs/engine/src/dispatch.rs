@@ -7,6 +7,7 @@ use std::{
 use async_trait::async_trait;
 use tidegate_model::{
     Clock, Epoch, FairnessKey, FunctionName, Namespace, QueueName, RunId, RunKind, Timestamp, WorkPoolName,
+    Worker, WorkerId,
 };
 use tidegate_orchestration::{Effect, Placement, Run, Step};
 use tidegate_store::{LimitKey, RunStore, StoreError};
@@ -60,6 +61,17 @@ pub trait Dispatch: Send + Sync + 'static {
         namespace: &Namespace,
         work_pool: &WorkPoolName,
     ) -> Result<u32, DispatchError>;
+    /// Up to `limit` workers of a namespace whose ids come after `after`, by id: live ones, and those that have ended a short
+    /// time ago; of one pool, where it is named. At most 250.
+    async fn list_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: Option<&WorkPoolName>,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<Vec<Worker>, DispatchError>;
+    /// Has a worker take no more and end. False: no live worker has this id.
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, DispatchError>;
     /// Since when the delivery state has existed without being lost as a whole.
     async fn born_at(&self) -> Result<Timestamp, DispatchError>;
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tidegate_model::{
     ArtifactId, BulkOperationId, ErrorCode, FieldViolation, ObjectId, Reason, RunId, RunKind, ServiceError,
+    WorkerId,
 };
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
@@ -146,6 +147,15 @@ pub enum EngineError {
         name: String,
         /// Its version now.
         version: u64,
+    },
+    /// No live worker of this namespace has this id.
+    #[error(
+        "worker_id: no live worker of this namespace has the id `{worker_id}`; it has ended or never was: list the workers to \
+         see those that are there"
+    )]
+    WorkerNotFound {
+        /// The id that was asked for.
+        worker_id: WorkerId,
     },
     /// There is no such work pool in this namespace.
     #[error("{}", no_work_pool(name, nearest, *is_any))]
@@ -440,6 +450,7 @@ impl ServiceError for EngineError {
             | Self::DeploymentNotFound { .. }
             | Self::DeploymentVersionNotFound { .. }
             | Self::WorkPoolNotFound { .. }
+            | Self::WorkerNotFound { .. }
             | Self::ScheduleNotFound { .. }
             | Self::LeaseLost { .. }
             | Self::BulkOperationNotFound { .. }
@@ -502,6 +513,7 @@ impl ServiceError for EngineError {
             }
             Self::DeploymentExists { .. } => Reason::DeploymentExists,
             Self::WorkPoolNotFound { .. } => Reason::WorkPoolNotFound,
+            Self::WorkerNotFound { .. } => Reason::WorkerNotFound,
             Self::WorkPoolExists { .. } => Reason::WorkPoolExists,
             Self::WorkPoolInUse { .. } => Reason::WorkPoolInUse,
             Self::TooManyWorkPools { .. } => Reason::TooManyWorkPools,
@@ -575,6 +587,7 @@ impl ServiceError for EngineError {
         match self {
             Self::DeploymentNotFound { name, .. } => Some(("deployment", name)),
             Self::WorkPoolNotFound { name, .. } => Some(("work_pool", name)),
+            Self::WorkerNotFound { worker_id } => Some(("worker", worker_id.as_str())),
             _ => None,
         }
     }
@@ -608,6 +621,7 @@ impl ServiceError for EngineError {
             Self::WorkPoolInUse { name, deployment } => {
                 vec![("work_pool", name.clone()), ("deployment", deployment.clone())]
             }
+            Self::WorkerNotFound { worker_id } => vec![("worker_id", worker_id.to_string())],
             Self::WorkPoolNotFound { name, .. }
             | Self::WorkPoolExists { name }
             | Self::WorkPoolChanged { name }

@@ -38,6 +38,7 @@ mod sweep;
 mod variables;
 mod wait;
 mod work_pools;
+mod workers;
 
 pub use artifacts::{ArtifactChange, MadeArtifact, NewArtifact};
 pub use ask::Ask;

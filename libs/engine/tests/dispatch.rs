@@ -14,7 +14,7 @@ use tidegate_engine::{
     Create, DeliveryFacts, Dispatch, DispatchError, Engine, LeaseQuestion, Options, QueueDepth, QueueTraffic,
     StopOrder,
 };
-use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName};
+use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName, Worker, WorkerId};
 use tidegate_orchestration::Run;
 use tidegate_store::{LimitKey, RunStore};
 use tidegate_store_sqlite::SqliteStore;
@@ -85,6 +85,20 @@ impl Dispatch for Gate {
         work_pool: &WorkPoolName,
     ) -> Result<u32, DispatchError> {
         self.notes.count_pool_workers(namespace, work_pool).await
+    }
+
+    async fn list_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: Option<&WorkPoolName>,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<Vec<Worker>, DispatchError> {
+        self.notes.list_workers(namespace, work_pool, after, limit).await
+    }
+
+    async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<bool, DispatchError> {
+        self.notes.drain_worker(namespace, worker_id).await
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

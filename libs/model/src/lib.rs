@@ -7,6 +7,7 @@ pub mod limits;
 mod name;
 mod payload;
 mod time;
+mod worker;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
@@ -19,3 +20,4 @@ pub use name::{
 };
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;
+pub use worker::{Worker, WorkerAbout, WorkerEnd, WorkerLoad};

@@ -34,6 +34,12 @@ pub const MAX_LABEL_VALUE_SIZE: usize = 256;
 pub const MAX_REQUIRED_LABELS: usize = 8;
 /// Labels of one worker.
 pub const MAX_WORKER_LABELS: usize = 50;
+/// Workers of a namespace that are told of, live ones and those that have ended; others are forgotten.
+pub const MAX_TOLD_WORKERS: usize = 10_000;
+/// Workers of one page: with all of their labels and queues they fit into a message.
+pub const MAX_WORKERS_OF_PAGE: usize = 250;
+/// Bytes of what people call a worker.
+pub const MAX_WORKER_NAME_SIZE: usize = 128;
 /// Concurrency limits of one run.
 pub const MAX_CONCURRENCY_LIMITS: usize = 10;
 /// Bytes of a concurrency limit's name.

@@ -11,6 +11,7 @@ mod run;
 mod schedule;
 mod time;
 mod violations;
+mod worker;
 
 pub use deployment::{JSON, check_spec, for_deployment, merge, on_collision};
 pub use error::{invalid, invalid_field, to_status};
@@ -26,3 +27,4 @@ pub use run::{
 pub use schedule::check_schedule;
 pub use time::{duration_from_proto, duration_to_proto, timestamp_from_proto, timestamp_to_proto};
 pub use violations::Violations;
+pub use worker::{worker_from_proto, worker_to_proto};

@@ -1,10 +1,12 @@
 use prost::Message as _;
 use tidegate_deploy::job::{check_pool, pool_spec_of};
 use tidegate_engine::{Engine, EngineError, PoolSpec, WorkPoolAsk, pool_etag};
-use tidegate_model::WorkPoolName;
+use tidegate_model::{InvalidName, WorkPoolName, WorkerId, limits};
 use tidegate_proto::v1::{self, work_pool_service_server::WorkPoolService};
 use tidegate_store::{WorkPool, WorkPoolKey};
-use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
+use tidegate_wire::{
+    Violations, invalid, invalid_field, namespace, page_size, timestamp_to_proto, to_status, worker_to_proto,
+};
 use tonic::{Request, Response, Status};
 
 use crate::{actor::actor, page_token, queries::count_to_proto, requests::check_reason};
@@ -169,18 +171,42 @@ impl WorkPoolService for Service {
 
     async fn list_workers(
         &self,
-        _request: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Err(Status::unimplemented("workers are not listed by this version"))
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let page_size = page_size.min(limits::MAX_WORKERS_OF_PAGE);
+        let work_pool: Option<WorkPoolName> = match request.work_pool.as_str() {
+            "" => None,
+            name => Some(
+                name.parse().map_err(|error: InvalidName| invalid_field("work_pool", error.to_string()))?,
+            ),
+        };
+        // The id of the last worker: a list that is ordered by id needs no more.
+        let after: Option<WorkerId> = page_token::read_plain(&request.page_token)?;
+        let found = self.engine.list_workers(&namespace, work_pool.as_ref(), after.as_ref(), page_size).await;
+        let found = found.map_err(status)?;
+        let next_page_token = page_token::plain(&found, page_size, |last| last.id.to_string());
+        let workers = found.into_iter().map(worker_to_proto).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token }))
     }
 
     async fn drain_worker(
         &self,
-        _request: Request<v1::DrainWorkerRequest>,
+        request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
-        Err(Status::unimplemented(
-            "workers are not drained by this version: end the worker's process with SIGTERM",
-        ))
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let namespace = namespace(&request.namespace)?;
+        let worker_id: WorkerId = request
+            .worker_id
+            .parse()
+            .map_err(|error: InvalidName| invalid_field("worker_id", error.to_string()))?;
+        self.engine.drain_worker(&namespace, &worker_id).await.map_err(status)?;
+        let by = actor.as_deref().unwrap_or("someone");
+        tracing::info!(worker.id = %worker_id, %namespace, "worker {worker_id} is drained, as {by} has asked");
+        Ok(Response::new(v1::DrainWorkerResponse {}))
     }
 }
 

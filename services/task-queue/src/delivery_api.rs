@@ -8,8 +8,9 @@ use tidegate_model::{Epoch, FairnessKey, RunKind, Timestamp, limits};
 use tidegate_proto::internal::{
     self, CancelRunsRequest, CancelRunsResponse, CancelledRun, CheckLeasesRequest, CheckLeasesResponse,
     Delivery, DescribeDeliveryRequest, DescribeDeliveryResponse, DescribeQueueRequest, DescribeQueueResponse,
-    DescribeWorkPoolRequest, DescribeWorkPoolResponse, EnqueueRunsRequest, EnqueueRunsResponse,
-    GetGenerationRequest, GetGenerationResponse, ListQueueDepthsRequest, ListQueueDepthsResponse,
+    DescribeWorkPoolRequest, DescribeWorkPoolResponse, DrainWorkerRequest, DrainWorkerResponse,
+    EnqueueRunsRequest, EnqueueRunsResponse, GetGenerationRequest, GetGenerationResponse,
+    ListQueueDepthsRequest, ListQueueDepthsResponse, ListWorkersRequest, ListWorkersResponse,
     ResumeQueueRequest, ResumeQueueResponse, ResumeWorkPoolRequest, ResumeWorkPoolResponse,
     delivery_service_server::DeliveryService, describe_delivery_response,
 };
@@ -19,7 +20,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{announce, shared::Shared};
+use crate::{announce, register, shared::Shared};
 
 /// The rpcs for api and scheduler.
 pub(crate) struct DeliveryApi(pub(crate) Arc<Shared>);
@@ -193,6 +194,20 @@ impl DeliveryService for DeliveryApi {
             n_workers: capacity.n_workers,
             n_free_slots: capacity.n_free_flow_slots,
         }))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        Ok(Response::new(register::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<DrainWorkerRequest>,
+    ) -> Result<Response<DrainWorkerResponse>, Status> {
+        Ok(Response::new(register::drain(&self.0, request.into_inner()).await?))
     }
 
     async fn get_generation(

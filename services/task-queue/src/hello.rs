@@ -1,7 +1,7 @@
 use std::fmt;
 
 use tidegate_delivery::{Function, Held, Labels, PoolId, QueueId};
-use tidegate_model::{Epoch, ErrorCode, Namespace, Reason, ServiceError, WorkerId, limits};
+use tidegate_model::{Epoch, ErrorCode, Namespace, Reason, ServiceError, WorkerAbout, WorkerId, limits};
 use tidegate_proto::v1;
 use tidegate_wire::{Violations, check_label_map, invalid, kind_from_proto, to_status};
 use tonic::Status;
@@ -18,7 +18,8 @@ const MAX_EXECUTED: usize = 1;
 pub(crate) struct Hello {
     pub(crate) namespace: Namespace,
     pub(crate) worker_id: WorkerId,
-    pub(crate) sdk: String,
+    /// What is told of it to others, its own words and what it serves.
+    pub(crate) about: WorkerAbout,
     /// `None`: it executes what a worker of a pool was assigned, and takes nothing itself.
     pub(crate) serves: Option<Serves>,
     /// What it executes for a worker of a pool.
@@ -100,15 +101,36 @@ pub(crate) fn parse(hello: v1::Hello) -> Result<Hello, Status> {
         _ => None,
     };
     check_label_map("labels", &hello.labels, limits::MAX_WORKER_LABELS, &mut violations);
-    if hello.sdk.len() > limits::MAX_NAME_SIZE || hello.sdk.chars().any(char::is_control) {
-        let max = limits::MAX_NAME_SIZE;
-        violations.add("sdk", format!("at most {max} bytes without control characters are allowed"));
-    }
+    violations.text("sdk", &hello.sdk, 0, limits::MAX_NAME_SIZE);
+    violations.text("name", &hello.name, 0, limits::MAX_WORKER_NAME_SIZE);
+    violations.text("host", &hello.host, 0, limits::MAX_NAME_SIZE);
     match (namespace, worker_id) {
         (Some(namespace), Some(worker_id)) if violations.is_empty() => {
-            Ok(Hello { namespace, worker_id, sdk: hello.sdk, serves, executes })
+            let about = about(hello, serves.as_ref());
+            Ok(Hello { namespace, worker_id, about, serves, executes })
         }
         _ => Err(invalid(violations.into_vec())),
+    }
+}
+
+fn about(hello: v1::Hello, serves: Option<&Serves>) -> WorkerAbout {
+    let work_pool = serves.and_then(Serves::work_pool).map(|pool| pool.work_pool);
+    let queues = serves.map(|serves| serves.in_order(0).map(|queue| queue.queue.clone()).collect());
+    let n_functions = match (&work_pool, serves) {
+        (None, Some(serves)) => u32::try_from(serves.functions.len()).unwrap_or(u32::MAX),
+        _ => 0,
+    };
+    WorkerAbout {
+        name: hello.name,
+        host: hello.host,
+        process_id: hello.process_id,
+        sdk: hello.sdk,
+        work_pool,
+        queues: queues.unwrap_or_default(),
+        n_functions,
+        labels: hello.labels,
+        n_task_slots: hello.task_slots,
+        n_flow_slots: hello.flow_slots,
     }
 }
 

@@ -5,7 +5,8 @@ use tidegate_service_kit::CancellationToken;
 
 use crate::shared::Shared;
 
-/// Passes hints on: to the pools that something is ready, to the streams that runs are to stop. Goes on after
+/// Passes hints on: to the pools that something is ready, to the streams that runs are to stop or that
+/// the worker is to drain. Goes on after
 /// the stop until `last_in`, so that a cancel still reaches workers that move.
 pub(crate) async fn run(
     shared: Arc<Shared>,
@@ -16,6 +17,7 @@ pub(crate) async fn run(
         match hint {
             Hint::Ready(ready) => ready.iter().for_each(|ready| shared.pools.wake_queue(&ready.queue)),
             Hint::Stop(stops) => stops.iter().for_each(|stop| shared.workers.stop(stop)),
+            Hint::Drain(drain) => shared.workers.drain(&drain.namespace, &drain.worker_id),
             Hint::Resumed(what) => {
                 shared.paused.forget(&what);
                 shared.pools.wake_resumed(&what);

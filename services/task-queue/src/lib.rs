@@ -7,7 +7,8 @@
 //! - a *pool* of streams that serve the same takes entries for their credits (`pool`), which are claimed in
 //!   batches (`claims`), leased, and sent through each stream's *outbox* (`outbox`);
 //! - reports are gathered over all streams into batches (`reports`) and answered with the store's outcome;
-//! - heartbeats renew leases (`heartbeat`), expired ones are reported as crashes (`leases`).
+//! - heartbeats renew leases (`heartbeat`), expired ones are reported as crashes (`leases`);
+//! - all replicas know of all workers, and have any of them drain (`register`).
 //!
 //! **Invariant:** a worker is sent a run only after its claim was granted, and only for a credit.
 //!
@@ -30,6 +31,7 @@ mod metrics;
 mod outbox;
 mod paused;
 mod pool;
+mod register;
 mod reports;
 mod shared;
 pub mod standalone;

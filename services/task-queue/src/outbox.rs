@@ -31,7 +31,7 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
-    /// Welcome, then perhaps Reconnect: at most these two.
+    /// Welcome, then perhaps Drain and Reconnect: at most these three.
     single: Vec<work_response::Message>,
     assigns: Vec<Assign>,
     outcomes: Vec<ReportOutcome>,

@@ -5,8 +5,9 @@ use std::{
 };
 
 use tidegate_delivery::Held;
-use tidegate_model::{Namespace, RunId, RunKind, WorkerId};
+use tidegate_model::{Namespace, RunId, RunKind, Timestamp, WorkerAbout, WorkerId};
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::outbox::Outbox;
 
@@ -20,9 +21,21 @@ pub(crate) struct WorkerStream {
     pub(crate) namespace: Namespace,
     pub(crate) worker_id: WorkerId,
     pub(crate) outbox: Arc<Outbox>,
+    /// What others are told of the worker. `None`: nothing, because it executes a run for one.
+    pub(crate) introduced: Option<Introduced>,
     state: Mutex<State>,
+    /// Cancelled when the worker takes no more.
+    draining: CancellationToken,
     heartbeat: Notify,
     answered: Notify,
+}
+
+/// Who the worker is, and on which stream.
+pub(crate) struct Introduced {
+    /// A name that no other stream has.
+    pub(crate) stream: String,
+    pub(crate) opened_at: Timestamp,
+    pub(crate) about: WorkerAbout,
 }
 
 struct State {
@@ -35,6 +48,8 @@ struct State {
     reports_in_flight: usize,
     /// Runs whose start was not taken in. What follows of them is not either, so that api sees it in order.
     shed: HashSet<RunId>,
+    /// The worker is yet to be told that it is to drain.
+    is_asked_to_drain: bool,
 }
 
 /// Free slots by kind.
@@ -54,7 +69,12 @@ impl Credits {
 }
 
 impl WorkerStream {
-    pub(crate) fn new(namespace: Namespace, worker_id: WorkerId, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(
+        namespace: Namespace,
+        worker_id: WorkerId,
+        introduced: Option<Introduced>,
+        outbox: Arc<Outbox>,
+    ) -> Self {
         let state = State {
             credits: Credits::default(),
             last_heard: Instant::now(),
@@ -62,13 +82,50 @@ impl WorkerStream {
             recheck: false,
             reports_in_flight: 0,
             shed: HashSet::new(),
+            is_asked_to_drain: false,
         };
-        let state = Mutex::new(state);
-        Self { namespace, worker_id, outbox, state, heartbeat: Notify::new(), answered: Notify::new() }
+        Self {
+            namespace,
+            worker_id,
+            outbox,
+            introduced,
+            state: Mutex::new(state),
+            draining: CancellationToken::new(),
+            heartbeat: Notify::new(),
+            answered: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker is to take no more, and to end. One that drains already is not told.
+    pub(crate) fn ask_to_drain(&self) {
+        if !self.draining.is_cancelled() {
+            self.state().is_asked_to_drain = true;
+            self.draining.cancel();
+        }
+    }
+
+    /// The worker takes no more, as it says itself.
+    pub(crate) fn note_draining(&self) {
+        self.draining.cancel();
+    }
+
+    /// Cancelled when the worker takes no more.
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// True where it is to be told that it is to drain.
+    pub(crate) fn is_asked_to_drain(&self) -> bool {
+        self.state().is_asked_to_drain
+    }
+
+    /// How long nothing was heard of the worker.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.state().last_heard.elapsed()
     }
 
     pub(crate) fn note_heard(&self) {
@@ -102,12 +159,16 @@ impl WorkerStream {
         *credits = credits.saturating_sub(1);
     }
 
-    /// The free slots; none where the worker has been silent for longer than `patience`, or its stream has
-    /// ended: what it got would only wait for its lease to end.
+    /// The free slots; none where the worker drains, has been silent for longer than `patience`, or its stream has ended:
+    /// what it got would only be given back, or wait for its lease to end.
     pub(crate) fn credits(&self, patience: Duration) -> Credits {
         let state = self.state();
         let is_silent = state.last_heard.elapsed() > patience;
-        if is_silent || self.outbox.ended().is_cancelled() { Credits::default() } else { state.credits }
+        if is_silent || self.draining.is_cancelled() || self.outbox.ended().is_cancelled() {
+            Credits::default()
+        } else {
+            state.credits
+        }
     }
 
     pub(crate) fn put_heartbeat(&self, runs: Vec<Held>) {
@@ -174,7 +235,7 @@ mod tests {
 
     fn stream() -> WorkerStream {
         let worker_id = "w".parse().unwrap();
-        WorkerStream::new(Namespace::default(), worker_id, Arc::new(Outbox::default()))
+        WorkerStream::new(Namespace::default(), worker_id, None, Arc::new(Outbox::default()))
     }
 
     #[tokio::test]

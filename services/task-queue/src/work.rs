@@ -2,9 +2,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use tidegate_delivery::Held;
-use tidegate_model::{Epoch, ErrorCode, Reason, RunKind, ServiceError, limits};
+use tidegate_model::{Epoch, ErrorCode, Reason, RunKind, ServiceError, SessionId, WorkerEnd, limits};
 use tidegate_proto::v1::{
-    Credits, HeldRun, Reconnect, Reports, Welcome, WorkRequest, WorkResponse, work_request::Message,
+    Credits, Drain, HeldRun, Reconnect, Reports, Welcome, WorkRequest, WorkResponse, work_request::Message,
     work_response, worker_service_server::WorkerService,
 };
 use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, to_status};
@@ -17,14 +17,17 @@ use crate::{
     hello::{self, Hello},
     outbox::Outbox,
     pool::{Pool, Pools},
+    register,
     shared::Shared,
-    stream::{MAX_CREDITS, WorkerStream},
+    stream::{Introduced, MAX_CREDITS, WorkerStream},
 };
 
 /// How long a worker may take to introduce itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a worker that has half-closed waits for the answers to its last reports.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a worker is told that is to drain.
+const ASKED_TO_DRAIN: &str = "someone has asked the server for it (DrainWorker)";
 /// Runs that one heartbeat may list: a task and a flow for each credit.
 const MAX_HELD: usize = 2 * MAX_CREDITS as usize;
 
@@ -104,28 +107,49 @@ async fn serve(
     requests: Streaming<WorkRequest>,
     outbox: &Arc<Outbox>,
 ) -> Result<(), Status> {
-    let Hello { namespace, worker_id, sdk, serves, executes } = hello;
+    let Hello { namespace, worker_id, about, serves, executes } = hello;
+    let sdk = &about.sdk;
     tracing::info!(worker.id = %worker_id, %namespace, "worker {worker_id} ({sdk}) opened a stream");
-    let stream = Arc::new(WorkerStream::new(namespace, worker_id, Arc::clone(outbox)));
+    let introduced = serves.is_some().then(|| Introduced {
+        stream: SessionId::new().to_string(),
+        opened_at: shared.clock.now(),
+        about,
+    });
+    let stream = Arc::new(WorkerStream::new(namespace, worker_id, introduced, Arc::clone(outbox)));
     outbox.put_single(work_response::Message::Welcome(welcome(shared)));
     if let Some(replaced) = shared.workers.enter(&stream) {
         let status = Status::aborted("the worker has opened another stream, which takes over");
         replaced.outbox.end(Err(status));
     }
     shared.workers.note_executes(&stream, &executes);
+    // One that was asked to drain takes nothing on any of its streams: that is known before the first credit.
+    register::tell_one(shared, &stream, 0, None).await;
     let pool = serves.map(|serves| Pools::join(shared, serves, &stream));
     shared.streams.spawn(heartbeat::run(Arc::clone(shared), Arc::clone(&stream)).in_current_span());
 
-    let end = listen(shared, &stream, pool.as_ref(), requests).await;
+    let mut is_half_closed = false;
+    let end = listen(shared, &stream, pool.as_ref(), requests, &mut is_half_closed).await;
 
     if let Some(pool) = &pool {
         shared.pools.leave(pool, &stream);
     }
-    shared.workers.leave(&stream);
+    let n_runs = shared.workers.leave(&stream);
     // The end comes first: from then on, nobody sends what would only have to be released.
     outbox.end(end.clone());
     claims::release(shared, &stream, outbox.retire()).await;
     tracing::info!(worker.id = %stream.worker_id, "the stream of worker {} has ended", stream.worker_id);
+    if let Some(n_runs) = n_runs {
+        let has_ended = match (is_half_closed, stream.draining().is_cancelled()) {
+            // At a stop of ours it moves to another replica, unless it has nothing to do there.
+            (_, is_draining) if shared.stop.is_cancelled() && (n_runs > 0 || !is_draining) => None,
+            (true, true) => Some(WorkerEnd::Drained),
+            (true, false) => Some(WorkerEnd::Left),
+            (false, _) => Some(WorkerEnd::Lost),
+        };
+        if has_ended.is_some() {
+            register::tell_one(shared, &stream, n_runs, has_ended).await;
+        }
+    }
     end
 }
 
@@ -145,15 +169,28 @@ async fn listen(
     stream: &Arc<WorkerStream>,
     pool: Option<&Arc<Pool>>,
     mut requests: Streaming<WorkRequest>,
+    is_half_closed: &mut bool,
 ) -> Result<(), Status> {
-    let mut is_draining = false;
+    let (mut is_moving, mut is_draining) = (false, false);
     loop {
         let message = tokio::select! {
             biased;
             () = stream.outbox.ended().cancelled() => return Ok(()),
-            () = shared.stop.cancelled(), if !is_draining => {
+            () = shared.stop.cancelled(), if !is_moving => {
+                is_moving = true;
+                take_no_more(shared, stream, pool).await;
+                let delay = shared.config.drain.spread.mul_f64(rand::random_range(0.0..1.0));
+                let reconnect = Reconnect { delay: Some(duration_to_proto(delay)) };
+                stream.outbox.put_single(work_response::Message::Reconnect(reconnect));
+                continue;
+            }
+            () = stream.draining().cancelled(), if !is_draining => {
                 is_draining = true;
-                drain(shared, stream, pool).await;
+                take_no_more(shared, stream, pool).await;
+                if stream.is_asked_to_drain() {
+                    let drain = Drain { message: ASKED_TO_DRAIN.to_owned() };
+                    stream.outbox.put_single(work_response::Message::Drain(drain));
+                }
                 continue;
             }
             message = requests.message() => message,
@@ -167,6 +204,7 @@ async fn listen(
                 return Err(invalid_field("message", "is not set, or unknown to this version"));
             }
             Ok(None) => {
+                *is_half_closed = true;
                 claims::release(shared, stream, stream.outbox.retire()).await;
                 let answered = timeout(LAST_ANSWERS_TIMEOUT, stream.all_answered());
                 tokio::select! {
@@ -184,15 +222,12 @@ async fn listen(
     }
 }
 
-/// Sends the worker elsewhere: it keeps what it runs, and gets nothing more from here.
-async fn drain(shared: &Shared, stream: &Arc<WorkerStream>, pool: Option<&Arc<Pool>>) {
+/// The worker keeps what it runs, and gets nothing more from here.
+async fn take_no_more(shared: &Shared, stream: &Arc<WorkerStream>, pool: Option<&Arc<Pool>>) {
     if let Some(pool) = pool {
         shared.pools.leave(pool, stream);
     }
     claims::release(shared, stream, stream.outbox.retire()).await;
-    let delay = shared.config.drain.spread.mul_f64(rand::random_range(0.0..1.0));
-    let reconnect = Reconnect { delay: Some(duration_to_proto(delay)) };
-    stream.outbox.put_single(work_response::Message::Reconnect(reconnect));
 }
 
 fn take_in(
@@ -206,6 +241,9 @@ fn take_in(
         Message::Credits(credits) => take_in_credits(stream, pool, &credits),
         Message::Reports(reports) => take_in_reports(shared, stream, reports),
         Message::Heartbeat(heartbeat) => {
+            if heartbeat.is_draining {
+                stream.note_draining();
+            }
             stream.put_heartbeat(parse_held(&heartbeat.runs)?);
             Ok(())
         }

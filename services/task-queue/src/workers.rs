@@ -77,16 +77,25 @@ impl Workers {
         }
     }
 
-    /// Forgets a stream that has ended, unless another one has replaced it.
-    pub(crate) fn leave(&self, stream: &Arc<WorkerStream>) {
+    /// Forgets a stream that has ended, and answers how many runs its worker holds; `None`: another one has replaced it.
+    pub(crate) fn leave(&self, stream: &Arc<WorkerStream>) -> Option<usize> {
         let mut inner = self.inner();
         let key = key(stream);
-        if inner.workers.get(&key).is_some_and(|worker| Arc::ptr_eq(&worker.stream, stream))
-            && let Some(worker) = inner.workers.remove(&key)
-        {
-            for run_id in worker.runs {
-                inner.leave_run(run_id, &key);
-            }
+        if !inner.workers.get(&key).is_some_and(|worker| Arc::ptr_eq(&worker.stream, stream)) {
+            return None;
+        }
+        let runs = inner.workers.remove(&key)?.runs;
+        let n_runs = runs.len();
+        for run_id in runs {
+            inner.leave_run(run_id, &key);
+        }
+        Some(n_runs)
+    }
+
+    /// Asks a worker to drain, where it has its stream here.
+    pub(crate) fn drain(&self, namespace: &Namespace, worker_id: &WorkerId) {
+        if let Some(worker) = self.inner().workers.get(&(namespace.clone(), worker_id.clone())) {
+            worker.stream.ask_to_drain();
         }
     }
 
@@ -180,6 +189,12 @@ impl Workers {
         for worker in self.inner().workers.values() {
             worker.stream.recheck();
         }
+    }
+
+    /// All streams, each with how many runs its worker holds.
+    pub(crate) fn streams_with_runs(&self) -> Vec<(Arc<WorkerStream>, usize)> {
+        let inner = self.inner();
+        inner.workers.values().map(|worker| (Arc::clone(&worker.stream), worker.runs.len())).collect()
     }
 
     /// All streams.

@@ -94,7 +94,10 @@ async fn a_wrong_message_ends_the_stream() {
         (Message::Credits(Credits { tasks: 10_001, flows: 0 }), "credits.tasks"),
         (Message::Credits(Credits { tasks: 0, flows: u32::MAX }), "credits.flows"),
         (Message::Reports(too_many), "reports.reports"),
-        (Message::Heartbeat(Heartbeat { runs: vec![bad_run] }), "heartbeat.runs[0].run_id"),
+        (
+            Message::Heartbeat(Heartbeat { runs: vec![bad_run], is_draining: false }),
+            "heartbeat.runs[0].run_id",
+        ),
     ];
     for (message, field) in cases {
         let mut worker = suite.worker("w", &["f"]).await;

@@ -9,6 +9,7 @@ mod leases;
 mod standing;
 mod support;
 mod turns;
+mod workers;
 
 pub use claims::*;
 pub use entries::*;
@@ -18,6 +19,7 @@ pub use leases::*;
 pub use standing::*;
 pub use support::Fixture;
 pub use turns::*;
+pub use workers::*;
 
 /// Makes a test of each case. `$fixture` is an async function without arguments that gives a
 /// [`Fixture`](crate::conformance::Fixture) with a state of its own.
@@ -74,6 +76,12 @@ macro_rules! conformance {
             a_key_is_kept_by_delays_claims_and_epochs
             nothing_is_left_of_turns
             turns_are_those_of_a_simple_model
+            workers_are_listed_by_id_page_by_page
+            all_that_is_told_of_a_worker_is_given_back
+            of_the_streams_of_a_worker_the_latest_counts
+            a_worker_is_lost_and_then_forgotten
+            a_drain_is_kept_through_streams_and_reaches_every_replica
+            the_workers_heard_of_last_are_kept
         );
     };
     (@tests $fixture:path; $($case:ident)*) => {

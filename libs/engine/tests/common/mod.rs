@@ -12,7 +12,8 @@ use tidegate_engine::{
     Operation, Options, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
 use tidegate_model::{
-    Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp, WorkPoolName,
+    Clock, Epoch, Namespace, Payload, QueueName, RunId, RunKind, SessionId, Timestamp, WorkPoolName, Worker,
+    WorkerId,
 };
 use tidegate_orchestration::{Draft, Event, Holder, Placement, Run};
 use tidegate_store::{RunStore, Session};
@@ -131,6 +132,26 @@ impl Dispatch for Notes {
     ) -> Result<u32, DispatchError> {
         self.check()?;
         Ok(2)
+    }
+
+    async fn list_workers(
+        &self,
+        _namespace: &Namespace,
+        _work_pool: Option<&WorkPoolName>,
+        _after: Option<&WorkerId>,
+        _limit: usize,
+    ) -> Result<Vec<Worker>, DispatchError> {
+        self.check()?;
+        Ok(Vec::new())
+    }
+
+    async fn drain_worker(
+        &self,
+        _namespace: &Namespace,
+        _worker_id: &WorkerId,
+    ) -> Result<bool, DispatchError> {
+        self.check()?;
+        Ok(false)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

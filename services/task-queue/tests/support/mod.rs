@@ -39,8 +39,17 @@ pub struct Suite {
     pub deliveries: DeliveryServiceClient<Channel>,
     pub channel: Channel,
     pub tasks: Supervisor,
+    config: Config,
+    engine: Channel,
     /// The api is a process of its own: it outlives the service.
     api_tasks: Supervisor,
+}
+
+/// Another replica of the service, on the same delivery state.
+pub struct Replica {
+    pub deliveries: DeliveryServiceClient<Channel>,
+    pub channel: Channel,
+    pub tasks: Supervisor,
 }
 
 pub fn config() -> Config {
@@ -68,13 +77,16 @@ pub async fn start_with(config: Config) -> Suite {
     let (engine, api_tasks) = serve(grpc, Supervisor::with_grace(PATIENCE)).await;
 
     let delivery = Arc::new(MemoryDelivery::new(Arc::new(SystemClock)));
-    let tasks = Supervisor::with_grace(PATIENCE);
-    let mut grpc = GrpcRoutes::new();
-    let state = Arc::clone(&delivery) as _;
-    tidegate_task_queue::start(&config, state, engine, &tasks, &mut grpc).await.unwrap();
+    let Replica { deliveries, channel, tasks } = replica(&config, &delivery, &engine).await;
+    Suite { api, delivery, deliveries, channel, tasks, config, engine, api_tasks }
+}
+
+async fn replica(config: &Config, delivery: &Arc<MemoryDelivery>, engine: &Channel) -> Replica {
+    let (tasks, mut grpc) = (Supervisor::with_grace(PATIENCE), GrpcRoutes::new());
+    let state = Arc::clone(delivery) as _;
+    tidegate_task_queue::start(config, state, engine.clone(), &tasks, &mut grpc).await.unwrap();
     let (channel, tasks) = serve(grpc, tasks).await;
-    let deliveries = DeliveryServiceClient::new(channel.clone());
-    Suite { api, delivery, deliveries, channel, tasks, api_tasks }
+    Replica { deliveries: DeliveryServiceClient::new(channel.clone()), channel, tasks }
 }
 
 async fn serve(grpc: GrpcRoutes, tasks: Supervisor) -> (Channel, Supervisor) {
@@ -85,6 +97,11 @@ async fn serve(grpc: GrpcRoutes, tasks: Supervisor) -> (Channel, Supervisor) {
 }
 
 impl Suite {
+    /// Another replica of the service.
+    pub async fn replica(&self) -> Replica {
+        replica(&self.config, &self.delivery, &self.engine).await
+    }
+
     /// Creates a run and enqueues it, as api does.
     pub async fn enqueue(&mut self, kind: RunKind, name: &str, priority: i32) -> RunId {
         let run_id = self.api.create(kind, name);
@@ -254,7 +271,12 @@ pub struct Worker {
 
 impl Worker {
     pub async fn open(suite: &Suite, hello: Hello) -> Self {
-        let mut worker = Self::open_with(suite, work_request::Message::Hello(hello)).await;
+        Self::open_at(&suite.channel, hello).await
+    }
+
+    /// On this replica.
+    pub async fn open_at(channel: &Channel, hello: Hello) -> Self {
+        let mut worker = Self::first(channel, work_request::Message::Hello(hello)).await;
         let welcome = worker.next().await.unwrap();
         assert!(matches!(welcome, Some(work_response::Message::Welcome(_))), "{welcome:?}");
         worker
@@ -262,9 +284,13 @@ impl Worker {
 
     /// Whatever comes first.
     pub async fn open_with(suite: &Suite, first: work_request::Message) -> Self {
+        Self::first(&suite.channel, first).await
+    }
+
+    async fn first(channel: &Channel, first: work_request::Message) -> Self {
         let (requests, outgoing) = mpsc::channel(64);
         requests.try_send(WorkRequest { message: Some(first) }).unwrap();
-        let mut client = WorkerServiceClient::new(suite.channel.clone());
+        let mut client = WorkerServiceClient::new(channel.clone());
         let responses = client.work(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
         Self { requests: Some(requests), responses }
     }
@@ -281,7 +307,7 @@ impl Worker {
 
     pub async fn heartbeat(&self, held: &[&Assign]) {
         let runs = held.iter().map(|run| HeldRun { run_id: run.run_id.clone(), epoch: run.epoch }).collect();
-        self.say(work_request::Message::Heartbeat(Heartbeat { runs })).await;
+        self.say(work_request::Message::Heartbeat(Heartbeat { runs, is_draining: false })).await;
     }
 
     pub async fn report(&self, assign: &Assign, event: Event) {

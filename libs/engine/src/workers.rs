@@ -1,0 +1,36 @@
+//! Workers: delivery knows them, the store does not.
+
+use tidegate_model::{Namespace, WorkPoolName, Worker, WorkerId};
+
+use crate::{DispatchError, Engine, EngineError};
+
+impl Engine {
+    /// Up to `limit` workers of a namespace whose ids come after `after`, by id: live ones, and those that have ended a short
+    /// time ago; of one pool, where it is named.
+    ///
+    /// # Errors
+    /// Delivery does not answer.
+    pub async fn list_workers(
+        &self,
+        namespace: &Namespace,
+        work_pool: Option<&WorkPoolName>,
+        after: Option<&WorkerId>,
+        limit: usize,
+    ) -> Result<Vec<Worker>, EngineError> {
+        self.dispatch().list_workers(namespace, work_pool, after, limit).await.map_err(unavailable)
+    }
+
+    /// Has a worker take no more runs, let those it has end, and then end itself. A repetition changes nothing.
+    ///
+    /// # Errors
+    /// `WorkerNotFound`, or delivery does not answer.
+    pub async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<(), EngineError> {
+        let is_live = self.dispatch().drain_worker(namespace, worker_id).await.map_err(unavailable)?;
+        if is_live { Ok(()) } else { Err(EngineError::WorkerNotFound { worker_id: worker_id.clone() }) }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unavailable(error: DispatchError) -> EngineError {
+    EngineError::DeliveryUnavailable { cause: error.to_string() }
+}
