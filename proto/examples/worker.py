@@ -64,6 +64,8 @@ class Worker:
                         print(f"serving {', '.join(TASKS)}", flush=True)
                     elif kind == "reconnect":
                         return await asyncio.sleep(message.reconnect.delay.ToTimedelta().total_seconds())
+                    elif kind == "drain":
+                        self.drain()
                     for assign in message.assignments.assigns:  # empty in a message of another kind
                         self.take(assign)
                     for outcome in message.outcomes.outcomes:
@@ -76,8 +78,7 @@ class Worker:
     async def messages(self):
         functions = [Function(kind="RUN_KIND_TASK", name=name) for name in TASKS]
         yield WorkRequest(hello=Hello(protocol_version=1, worker_id=self.id, queues=["default"], functions=functions))
-        for reports in self.unanswered.values():
-            yield WorkRequest(reports=Reports(reports=reports))
+        yield WorkRequest(reports=Reports(reports=sum(self.unanswered.values(), [])))
         self.room(SLOTS - len(self.held))
         while (message := await self.out.get()) is not None:
             yield message
@@ -85,7 +86,7 @@ class Worker:
     async def heartbeats(self):  # the first tells a new stream what is held from an earlier one
         while True:
             held = [HeldRun(run_id=run_id, epoch=epoch) for run_id, epoch in self.held]
-            self.out.put_nowait(WorkRequest(heartbeat=Heartbeat(runs=held)))
+            self.out.put_nowait(WorkRequest(heartbeat=Heartbeat(runs=held, is_draining=self.stopping)))
             await asyncio.sleep(self.interval)
 
     def drain(self):

@@ -62,6 +62,42 @@ impl Client {
         }
     }
 
+    /// Workers by id, live ones and those that were heard of within the last hour; of one pool, unless `work_pool` is empty.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn workers(&self, work_pool: &str) -> Result<Vec<proto::Worker>, Error> {
+        let (mut workers, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = proto::ListWorkersRequest {
+                namespace: self.options().namespace.clone(),
+                work_pool: work_pool.to_owned(),
+                page_size: 1_000,
+                page_token,
+            };
+            let send = async |channel, request| WorkPools::new(channel).list_workers(request).await;
+            let page = self.ask(request, send).await?;
+            workers.extend(page.workers);
+            if page.next_page_token.is_empty() {
+                return Ok(workers);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// Has a worker take no more runs, let those it has end, and then end itself.
+    ///
+    /// # Errors
+    /// `NotFound` where no live worker has this id; `Unavailable`.
+    pub async fn drain_worker(&self, worker_id: &str) -> Result<(), Error> {
+        let request = proto::DrainWorkerRequest {
+            namespace: self.options().namespace.clone(),
+            worker_id: worker_id.to_owned(),
+        };
+        let send = async |channel, request| WorkPools::new(channel).drain_worker(request).await;
+        self.ask(request, send).await.map(drop)
+    }
+
     /// Changes the fields of a work pool's specification that `paths` name.
     ///
     /// # Errors

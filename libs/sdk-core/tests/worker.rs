@@ -277,6 +277,57 @@ async fn a_drain_gives_back_what_was_not_started_and_lets_the_rest_end() {
 }
 
 #[tokio::test]
+async fn a_drain_by_the_server_bounds_no_run_until_it_is_bounded_here() {
+    let mut fake = Fake::start().await;
+    let options = WorkerOptions { drain_grace: Duration::ZERO, name: "nightly".into(), ..options(2) };
+    let (worker, mut attempts) = Worker::start(&fake.client(), options).unwrap();
+    let (mut conn, hello) = fake.worker_and_hello().await;
+    assert_eq!((hello.name.as_str(), hello.process_id), ("nightly", std::process::id()));
+    assert_eq!((hello.task_slots, hello.flow_slots, hello.host.is_empty()), (2, 0, false));
+    conn.assign(assign(&new_run_id())).await;
+    let mut first = soon(attempts.next()).await.unwrap();
+    first.start();
+    let reports = conn.reports().await;
+    conn.answer(reports.iter().map(accepted).collect()).await;
+    conn.drain().await;
+    assert!(soon(attempts.next()).await.is_none());
+    conn.draining_heartbeats(3).await;
+    assert_eq!(first.stop_signal().now(), Stop::Go, "it may take as long as it needs");
+
+    // On the next stream it says at once that it drains, and gives no credits.
+    conn.break_off().await;
+    let mut conn = fake.worker().await;
+    conn.draining_heartbeats(1).await;
+    conn.drain().await;
+    conn.draining_heartbeats(2).await;
+    assert_eq!(first.stop_signal().now(), Stop::Go);
+
+    worker.drain();
+    assert_eq!(soon(first.stop_signal().next()).await, Stop::Shutdown);
+    first.finish(End::Completed(None));
+    let completed = conn.reports().await;
+    conn.answer(completed.iter().map(accepted).collect()).await;
+    while let Some(request) = soon(conn.requests.message()).await.unwrap() {
+        assert!(!matches!(request.message, Some(proto::work_request::Message::Credits(_))));
+    }
+    drop(conn);
+    soon(worker.stopped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_worker_that_is_drained_says_so_before_it_goes() {
+    let mut fake = Fake::start().await;
+    let (worker, _attempts) = start(&fake, 1);
+    let mut conn = fake.worker().await;
+    conn.credits().await;
+    worker.drain();
+    conn.draining_heartbeats(1).await;
+    while soon(conn.requests.message()).await.unwrap().is_some() {}
+    drop(conn);
+    soon(worker.stopped()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refused_worker_says_why() {
     let mut fake = Fake::start().await;
     let (worker, mut attempts) = start(&fake, 1);

@@ -102,7 +102,8 @@ impl Worker {
     }
 
     /// Executes runs, as tasks of the runtime that this is called in, until `shutdown`; then takes no more, gives
-    /// back what was not started, and gives running attempts the drain grace to end.
+    /// back what was not started, and gives running attempts the drain grace to end. Where the server asks for it (`tidegate
+    /// worker drain`), running attempts may take as long as they need.
     ///
     /// # Errors
     /// Why the server refused the worker for good.
@@ -121,9 +122,15 @@ impl Worker {
                 Some(_) = running.join_next() => {} // its end is reported by itself
             }
         }
-        self.worker.drain();
         drop(self.attempts);
-        let stopped = self.worker.stopped().await;
+        let stopped = tokio::select! {
+            biased;
+            stopped = self.worker.stopped() => stopped,
+            () = shutdown.cancelled() => {
+                self.worker.drain();
+                self.worker.stopped().await
+            }
+        };
         // What is left are hooks, and code that did not stop when it was told to.
         let _ = timeout(HOOK_GRACE, async { while running.join_next().await.is_some() {} }).await;
         running.abort_all();
@@ -208,7 +215,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// How long running attempts may go on after a shutdown. Default: 30 s.
+    /// How long running attempts may go on after a shutdown. Default: 30 s. A drain by the server does not bound them.
     pub fn drain_grace(mut self, grace: Duration) -> Self {
         self.drain_grace = grace;
         self

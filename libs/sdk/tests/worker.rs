@@ -198,6 +198,27 @@ async fn a_drained_worker_ends_once_its_runs_have() {
     soon(working.join_all()).await.remove(0).unwrap();
 }
 
+#[tokio::test]
+async fn a_worker_that_the_server_drains_ends_once_its_runs_have() {
+    let mut fake = Fake::start().await;
+    let (mut conn, _stop, working) = start(&mut fake).await;
+    let run = assign("cleans_up", "null");
+    conn.assign(run.clone()).await;
+    let started = conn.reports().await;
+    conn.answer(started.iter().map(accepted).collect()).await;
+    conn.drain().await;
+    conn.draining_heartbeats(2).await;
+    let grace = Some(prost_types::Duration { seconds: 20, nanos: 0 });
+    let cause = CancelCause::Requested.into();
+    conn.cancel(Cancel { run_id: run.run_id, epoch: 1, cause, message: String::new(), grace }).await;
+    fake.accept_creates().await;
+    let end = end_of(&mut conn).await;
+    assert!(matches!(end.event, Some(Event::Cancelled(_))), "it was not stopped before: {end:?}");
+    while soon(conn.requests.message()).await.unwrap().is_some() {} // it half-closes
+    drop(conn);
+    soon(working.join_all()).await.remove(0).unwrap();
+}
+
 /// The report of the pause that comes after the start.
 async fn paused(conn: &mut Stream) -> Report {
     let report = loop {

@@ -40,8 +40,8 @@ pub fn run(options: Options) -> ExitCode {
     })
 }
 
-/// Takes runs and has them executed, until `stop` or until the server asks it to end; then those that run have the time
-/// of the options.
+/// Takes runs and has them executed, until `stop`; then those that run have the time of the options. Or until the server
+/// asks it to end: then they have as long as they need.
 ///
 /// # Errors
 /// Where the pool is not there, or the server refuses the worker.
@@ -159,9 +159,17 @@ async fn take_runs(
         let is_adopted = left.remove(&key(attempt.assign()));
         runs.spawn(run::run(attempt, is_adopted, Arc::clone(shared)));
     };
-    worker.drain();
     drop(attempts); // what has come and was not begun is given back
     runs.close();
+    if refused.is_none() && !stop.is_cancelled() {
+        info!("the server asks this worker to end: {} runs may take as long as they need", runs.len());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = runs.wait() => {}
+        }
+    }
+    worker.drain();
     if refused.is_none() && !runs.is_empty() {
         info!("{} runs have {:?} to end", runs.len(), options.drain());
     }

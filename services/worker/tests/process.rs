@@ -210,6 +210,22 @@ async fn a_drain_lets_runs_end_and_then_ends_them() {
     soon(lab.tasks.join_next()).await.unwrap().unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_drain_by_the_server_lets_runs_take_as_long_as_they_need() {
+    let mut lab = Lab::new(&["--drain-seconds", "0"]).await;
+    lab.assign(shell("echo $$; while ! test -e go; do sleep 0.01; done")).await;
+    let pid = lab.pid().await;
+    assert!(matches!(lab.report().await.event, Some(Event::Started(_))));
+    lab.conn.drain().await;
+    lab.conn.draining_heartbeats(3).await;
+    assert!(is_alive(pid));
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    fs::write(cwd.join("go"), "").unwrap();
+    assert!(matches!(lab.end().await, Event::Completed(_)));
+    drop(lab.conn);
+    soon(lab.tasks.join_next()).await.unwrap().unwrap().unwrap();
+}
+
 /// What stands in for Python: it executes no flow, and ends.
 fn executed_by(lab: &Lab, script: &str) -> Job {
     use std::os::unix::fs::PermissionsExt as _;

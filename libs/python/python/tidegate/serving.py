@@ -190,6 +190,7 @@ class Serving:
         n_threads = task_slots + flow_slots + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="tidegate-run")
         self._signal: Optional[int] = None
+        self._is_asked_here = False
         self._connected: Optional[bool] = None
         self._tally = Tally()
         functions = ", ".join(f"{kind} {name} ({served[kind, name].execution})" for kind, name in served)
@@ -228,6 +229,8 @@ class Serving:
         if self._signal is not None:  # the handler itself may have come in the midst of a write
             name = signal.Signals(self._signal).name
             say(f"{name}: running work may end, no more is taken; once more ends at once")
+        elif not self._is_asked_here and not self._worker.stopped(0.0):
+            say("the server asks this worker to end: running work may end, however long it takes; no more is taken")
         while not self._worker.stopped(0.5):
             pass
 
@@ -252,6 +255,7 @@ class Serving:
 
     def drain(self) -> None:
         """Takes no more runs, and lets running ones end."""
+        self._is_asked_here = True
         self._worker.drain()
 
     def on_signal(self, number: int, _: Any = None) -> None:

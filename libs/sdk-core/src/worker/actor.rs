@@ -12,6 +12,7 @@ use crate::{
     connection::Connection,
     ends,
     link::{self, Event, Link, Terms},
+    options,
     proto::{
         self, CancelCause, Report, ReportOutcome, RunKind, WorkRequest, WorkResponse, report, work_request,
         work_response,
@@ -61,11 +62,20 @@ impl Slots {
     }
 }
 
+/// Who has the worker take no more runs.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// Cancelled by its owner: running attempts have the grace of the options.
+    pub(super) asked_here: CancellationToken,
+    /// Cancelled with it, and where the server asks.
+    pub(super) no_more: CancellationToken,
+}
+
 /// Where the drain stands.
 enum Phase {
     Working,
-    /// Running attempts may go on until then.
-    Draining(Instant),
+    /// Running attempts may go on until then; `None`: until they end.
+    Draining(Option<Instant>),
     /// They have been told to stop.
     Stopping(Instant),
     /// Only answers are awaited.
@@ -81,7 +91,7 @@ pub(super) struct Actor {
     commands: mpsc::UnboundedReceiver<Command>, // bounded by the slots: an attempt sends two, and one for each pause
     commands_sender: mpsc::UnboundedSender<Command>,
     attempts: mpsc::Sender<Attempt>,
-    drain: CancellationToken,
+    drain: Drain,
     status: watch::Sender<WorkerStatus>,
     /// It executes this one run for a worker of a pool, and ends with it.
     executes: Option<proto::HeldRun>,
@@ -102,7 +112,7 @@ impl Actor {
         options: WorkerOptions,
         worker_id: String,
         attempts: mpsc::Sender<Attempt>,
-        drain: CancellationToken,
+        drain: Drain,
         status: watch::Sender<WorkerStatus>,
     ) -> Self {
         let (commands_sender, commands) = mpsc::unbounded_channel();
@@ -152,11 +162,12 @@ impl Actor {
                 return self.close(link).await;
             }
             let outgoing = if self.has_something_to_say() { link.outgoing() } else { None };
-            let drain = self.drain.clone();
-            let is_working = matches!(self.phase, Phase::Working);
+            let drain = self.drain.asked_here.clone();
+            let has_no_bound = matches!(self.phase, Phase::Working | Phase::Draining(None));
             let phase_ends = match self.phase {
                 Phase::Working => None,
-                Phase::Draining(at) | Phase::Stopping(at) | Phase::Closing(at) => Some(at),
+                Phase::Draining(at) => at,
+                Phase::Stopping(at) | Phase::Closing(at) => Some(at),
             };
             let repeat_at = self.reports.next_repeat();
             let far = Instant::now() + Duration::from_secs(3_600);
@@ -181,8 +192,8 @@ impl Actor {
                 () = sleep_until(repeat_at.unwrap_or(far)), if repeat_at.is_some() => {
                     self.reports.repeat_due(Instant::now());
                 }
-                () = drain.cancelled(), if is_working => {
-                    self.phase = Phase::Draining(Instant::now() + self.options.drain_grace);
+                () = drain.cancelled(), if has_no_bound => {
+                    self.take_no_more(Some(Instant::now() + self.options.drain_grace));
                 }
                 () = sleep_until(phase_ends.unwrap_or(far)), if phase_ends.is_some() => self.next_phase(),
             }
@@ -210,6 +221,11 @@ impl Actor {
             labels: self.options.labels.clone(),
             work_pool: self.options.work_pool.clone(),
             executes: self.executes.clone().into_iter().collect(),
+            name: self.options.name.clone(),
+            host: options::host(),
+            process_id: std::process::id(),
+            task_slots: self.options.task_slots,
+            flow_slots: self.options.flow_slots,
         };
         let connection = Arc::clone(&self.connection);
         Link::new(move || Box::pin(dial::dial(Arc::clone(&connection), hello.clone())))
@@ -259,11 +275,20 @@ impl Actor {
                 link.reconnect(clock::duration_of(reconnect.delay.as_ref()).unwrap_or_default());
             }
             Some(work_response::Message::Drain(drain)) => {
-                tracing::info!("worker {} is asked to end: {}", self.worker_id, drain.message);
-                self.drain.cancel();
+                if !self.is_draining() {
+                    tracing::info!("worker {} is asked to end: {}", self.worker_id, drain.message);
+                    self.take_no_more(None);
+                }
             }
             Some(work_response::Message::Welcome(_)) | None => {}
         }
+    }
+
+    /// The service hears of it at once, so that others are given what this worker would have got.
+    fn take_no_more(&mut self, ends_at: Option<Instant>) {
+        self.phase = Phase::Draining(ends_at);
+        self.drain.no_more.cancel();
+        self.heartbeat_due = true;
     }
 
     fn take(&mut self, assign: proto::Assign) {
@@ -405,7 +430,8 @@ impl Actor {
                 epoch: held.epoch,
             };
             let runs = self.held.iter().map(held).collect();
-            return Some(work_request::Message::Heartbeat(proto::Heartbeat { runs }));
+            let is_draining = self.is_draining();
+            return Some(work_request::Message::Heartbeat(proto::Heartbeat { runs, is_draining }));
         }
         let reports = self.reports.take(self.max_batch_size);
         if !reports.is_empty() {
@@ -466,6 +492,14 @@ impl Actor {
 
     async fn close(mut self, mut link: Link<WorkRequest, WorkResponse>) -> Result<(), Error> {
         self.attempts = mpsc::channel(1).0;
+        if self.heartbeat_due && self.is_draining() && link.is_live() {
+            // That it drains is told before its stream ends, so that it is not taken for one that just left.
+            if let Ok(permit) = timeout(CLOSING, link::room(link.outgoing())).await
+                && let Some(message) = self.next_message()
+            {
+                permit.send(WorkRequest { message: Some(message) });
+            }
+        }
         link.half_close();
         if link.is_live() {
             let ended = async { while !matches!(link.next().await, Event::Down(_)) {} };

@@ -36,7 +36,7 @@ pub struct WorkerOptions {
     pub task_slots: u32,
     /// Flows at once; they mostly wait for their children. At most 10,000.
     pub flow_slots: u32,
-    /// How long running attempts may go on after [`Worker::drain`].
+    /// How long running attempts may go on after [`Worker::drain`]; any time where it is the server that asks.
     pub drain_grace: Duration,
 }
 
@@ -51,7 +51,7 @@ pub struct WorkerStatus {
     pub n_finished: u64,
 }
 
-/// A worker that takes runs until it is drained. Dropping it drains it.
+/// A worker that takes runs until it is drained, here or by the server. Dropping it drains it.
 #[derive(Debug)]
 pub struct Worker {
     id: String,
@@ -94,6 +94,7 @@ impl Worker {
         let name = if options.name.is_empty() { options::host() } else { options.name.clone() };
         let id = format!("{name}:{}:{:08x}", std::process::id(), rand::random::<u32>());
         let drain = CancellationToken::new();
+        let no_more = drain.child_token();
         let (done_sender, done) = watch::channel(None);
         let (status_sender, status) = watch::channel(WorkerStatus::default());
         // Credits bound what is in it, so sending never finds it full.
@@ -104,7 +105,7 @@ impl Worker {
             options,
             id.clone(),
             attempts,
-            drain.clone(),
+            actor::Drain { asked_here: drain.clone(), no_more: no_more.clone() },
             status_sender,
         );
         prepare(&mut actor);
@@ -112,7 +113,7 @@ impl Worker {
             let result = actor.run().await;
             done_sender.send_replace(Some(result));
         });
-        (Self { id, drain: drain.clone(), status, done }, Attempts::new(inbox, drain))
+        (Self { id, drain, status, done }, Attempts::new(inbox, no_more))
     }
 
     /// Its name, process id and a random part.
@@ -120,7 +121,8 @@ impl Worker {
         &self.id
     }
 
-    /// Takes no more runs, gives back what was not started, and gives the rest `drain_grace` to end.
+    /// Takes no more runs, gives back what was not started, and gives the rest `drain_grace` to end. Where the server asks
+    /// for it, the rest may take as long as it needs, unless this is called as well.
     pub fn drain(&self) {
         self.drain.cancel();
     }
@@ -130,7 +132,7 @@ impl Worker {
         self.status.clone()
     }
 
-    /// Completes when the worker has ended: after [`Worker::drain`], or because it was refused for good.
+    /// Completes when the worker has ended: drained by [`Worker::drain`] or the server, or refused for good.
     ///
     /// # Errors
     /// Why it was refused.

@@ -277,6 +277,22 @@ impl Conn<WorkRequest, WorkResponse> {
         let cancels = Cancels { cancels: vec![cancel] };
         self.say(WorkResponse { message: Some(work_response::Message::Cancels(cancels)) }).await;
     }
+
+    /// Asks the worker to drain.
+    pub async fn drain(&self) {
+        let drain = Drain { message: "a test has asked for it".into() };
+        self.say(WorkResponse { message: Some(work_response::Message::Drain(drain)) }).await;
+    }
+
+    /// Waits for heartbeats that say that the worker drains.
+    pub async fn draining_heartbeats(&mut self, n_heartbeats: u32) {
+        let mut n_heard = 0;
+        while n_heard < n_heartbeats {
+            if let Some(work_request::Message::Heartbeat(heartbeat)) = self.next().await.message {
+                n_heard += u32::from(heartbeat.is_draining);
+            }
+        }
+    }
 }
 
 impl Conn<SessionRequest, SessionResponse> {
