@@ -17,3 +17,11 @@ async fn the_examples_run() {
     assert_eq!(fan_out::run(&client).await.unwrap(), (0..100).sum::<usize>());
     suite.stop().await;
 }
+
+/// It is that example, which is compiled with the others.
+#[test]
+fn the_sample_of_the_readme_is_an_example() {
+    let (readme, sample) =
+        (include_str!("../../../README.md"), include_str!("../../../libs/sdk/examples/readme.rs"));
+    assert!(readme.contains(&format!("```rust\n{sample}```")), "README.md has another sample in Rust");
+}
