@@ -180,6 +180,11 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
         env = {variable["name"]: variable["value"] for variable in container["env"]}
         assert env["TIDEGATE_WORKER_DATA_DIR"].startswith(f"{mounts['data']}/") and env["HOME"] == mounts["data"]
         assert env["TIDEGATE_ADDRESS"] == f"http://flows-api.{NAMESPACE}:4400"
+        (port,) = {int(arg.rpartition(":")[2]) for arg in container["args"] if arg.startswith("--health-address=")}
+        assert container["ports"] == [{"name": "health", "containerPort": port}]
+        assert container["readinessProbe"]["grpc"] == {"port": port}
+        # It answers also while the server is away.
+        assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "health"}
         for arg in container["args"]:
             assert not arg.startswith("--secrets-dir=") or arg == f"--secrets-dir={mounts['secrets']}"
     most = workers(everything)["flows-worker-most"]

@@ -110,6 +110,10 @@ def test_the_worker_can_be_started(compose: dict[str, Any]) -> None:
     worker = compose["services"]["worker"]
     assert started(worker["command"], "--drain-seconds=30").returncode == 0
     assert int(worker["stop_grace_period"].removesuffix("s")) >= 30 + 40
+    shell, program, *check = worker["healthcheck"]["test"]
+    assert (shell, program, "--check-health" in check) == ("CMD", "tidegate", True)
+    assert started(check).returncode == 0
+    assert worker["environment"]["TIDEGATE_WORKER_HEALTH_ADDRESS"].startswith("127.0.0.1:")
 
 
 def test_api_and_scheduler_share_their_payloads(compose: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ use crate::channel;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Asks the process that listens at `listen` whether it serves. It says nothing if it does.
-pub(crate) fn check(service: &str, listen: SocketAddr) -> ExitCode {
+pub fn check(service: &str, listen: SocketAddr) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

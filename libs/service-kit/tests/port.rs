@@ -7,6 +7,7 @@ use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, serve_grpc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 use tonic::{Code, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_health::pb::{
@@ -98,4 +99,29 @@ async fn a_stop_is_told_to_health_watchers_and_does_not_wait_for_them() {
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(watch.message().await.unwrap(), None);
     tasks.finished(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_is_ready_while_it_says_so_and_alive_all_the_same() {
+    let tasks = Supervisor::with_grace(GRACE);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ready, says) = watch::channel(false);
+    let mut routes = GrpcRoutes::new();
+    routes.ready_while(says);
+    serve_grpc(listener, routes, &[], &tasks).await.unwrap();
+    let mut client = HealthClient::new(channel(&format!("http://{address}")).unwrap());
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    for (is_ready, status, page) in [
+        (false, ServingStatus::NotServing, "503"),
+        (true, ServingStatus::Serving, "200"),
+        (false, ServingStatus::NotServing, "503"),
+    ] {
+        ready.send_if_modified(|ready| std::mem::replace(ready, is_ready) != is_ready);
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), status);
+        assert!(get(address, "/readyz").await.starts_with(&format!("HTTP/1.1 {page}")));
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+    }
+    tasks.stop();
+    tasks.finished(GRACE).await.unwrap();
 }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, env = "TIDEGATE_NAMESPACE", default_value = "default")]
     pub namespace: String,
     /// The work pool whose runs it takes
-    #[arg(long)]
+    #[arg(long, required_unless_present = "check_health", default_value = "", hide_default_value = true)]
     pub pool: String,
     /// What it starts; without it, what the pool says
     #[arg(long = "type", value_enum, value_name = "TYPE")]
@@ -70,6 +70,13 @@ pub struct Options {
     /// Bounds what is kept of fetched code
     #[arg(long, default_value_t = 2_048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_mib: u64,
+    /// Where it says how it is: gRPC health, `/livez`, `/readyz` and `/metrics`. It is ready while it is connected and takes
+    /// runs [default: nowhere]
+    #[arg(long, env = "TIDEGATE_WORKER_HEALTH_ADDRESS", value_name = "IP:PORT")]
+    pub health_address: Option<SocketAddr>,
+    /// Ask the worker that has this health address how it is, and exit: 0 if it takes runs, else 1
+    #[arg(long, requires = "health_address")]
+    pub check_health: bool,
 }
 
 impl Options {

@@ -7,6 +7,8 @@ use tidegate_sdk_core::{
     Client, ErrorKind, Options as ClientOptions, Worker, WorkerOptions,
     proto::{Assign, WorkPool, WorkPoolType},
 };
+use tidegate_service_kit::{GrpcRoutes, check_health, execute_with, serve_grpc};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
@@ -24,6 +26,8 @@ use crate::{
     source::Sources,
 };
 
+/// What its process is called.
+const NAME: &str = "tidegate-worker";
 /// The exit code of a worker that the server has refused, or that cannot work as it was started.
 pub const EXIT_REFUSED: u8 = 1;
 /// What a worker may take to end beyond its drain: stopping jobs, last reports, last lines.
@@ -33,19 +37,39 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// A worker as a process: until SIGTERM or SIGINT, which have it drain, or until the server asks it to end.
 pub fn run(options: Options) -> ExitCode {
+    if let (true, Some(address)) = (options.check_health, options.health_address) {
+        return check_health(NAME, address);
+    }
     let grace = options.drain() + CLOSING;
-    tidegate_service_kit::execute_with("tidegate-worker", "info", grace, |tasks| async move {
-        tasks.essential("worker", move |stop| work(options, stop));
+    execute_with(NAME, "info", grace, |tasks| async move {
+        let (ready, says) = watch::channel(false);
+        if let Some(address) = options.health_address {
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+            let mut grpc = GrpcRoutes::new();
+            grpc.ready_while(says);
+            serve_grpc(listener, grpc, &[], &tasks).await?;
+        }
+        let all = tasks.clone();
+        tasks.essential("worker", move |stop| async move {
+            let ended = work(options, stop, ready).await;
+            all.stop(); // what is left is of no use without it
+            ended
+        });
         Ok(())
     })
 }
 
 /// Takes runs and has them executed, until `stop`; then those that run have the time of the options. Or until the server
-/// asks it to end: then they have as long as they need.
+/// asks it to end: then they have as long as they need. `ready` says whether it takes runs now.
 ///
 /// # Errors
 /// Where the pool is not there, or the server refuses the worker.
-pub async fn work(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn work(
+    options: Options,
+    stop: CancellationToken,
+    ready: watch::Sender<bool>,
+) -> anyhow::Result<()> {
     let mut connection = ClientOptions::new(&options.address, &options.namespace)?;
     connection.sdk = concat!("tidegate-worker/", env!("CARGO_PKG_VERSION")).into();
     let client = Client::new(connection)?;
@@ -53,7 +77,7 @@ pub async fn work(options: Options, stop: CancellationToken) -> anyhow::Result<(
     let pool = pool?;
     let backend = backend(&options, &client, &pool).await?;
     let shared = Arc::new(Shared { client, backend, hurry: CancellationToken::new() });
-    let ended = take_runs(&options, &pool, &shared, stop).await;
+    let ended = take_runs(&options, &pool, &shared, stop, &ready).await;
     shared.client.close(FLUSH).await;
     ended
 }
@@ -126,6 +150,7 @@ async fn take_runs(
     pool: &WorkPool,
     shared: &Arc<Shared>,
     stop: CancellationToken,
+    ready: &watch::Sender<bool>,
 ) -> anyhow::Result<()> {
     let adopted = shared.backend.adopt().await.context("see to what an earlier worker has left")?;
     let key = |assign: &Assign| (assign.run_id.clone(), assign.epoch);
@@ -147,18 +172,23 @@ async fn take_runs(
     let queues = worker_options.queues.join(", ");
     let (worker, mut attempts) = Worker::start_holding(&shared.client, worker_options, adopted)?;
     info!("worker {} takes runs of pool {} from {queues}, {} at once", worker.id(), pool.name, options.limit);
-    let runs = TaskTracker::new();
+    let (runs, mut status) = (TaskTracker::new(), worker.status());
     let refused = loop {
         let attempt = tokio::select! {
             biased;
             () = stop.cancelled() => break None,
             ended = worker.stopped() => break Some(ended),
+            Ok(()) = status.changed() => {
+                ready.send_replace(status.borrow_and_update().connected);
+                continue;
+            }
             attempt = attempts.next() => attempt,
         };
         let Some(attempt) = attempt else { break None }; // the server has asked it to end
         let is_adopted = left.remove(&key(attempt.assign()));
         runs.spawn(run::run(attempt, is_adopted, Arc::clone(shared)));
     };
+    ready.send_replace(false);
     drop(attempts); // what has come and was not begun is given back
     runs.close();
     if refused.is_none() && !stop.is_cancelled() {

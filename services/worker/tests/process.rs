@@ -23,7 +23,10 @@ use tidegate_sdk_core::{
     },
 };
 use tidegate_worker::Options;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A worker, and what it talks to.
@@ -35,6 +38,7 @@ struct Lab {
     lines: mpsc::UnboundedReceiver<LogEntry>,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
+    is_ready: watch::Receiver<bool>,
 }
 
 fn options(address: &str, dir: &Path, more: &[&str]) -> Vec<String> {
@@ -49,7 +53,8 @@ impl Lab {
         let (mut fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let options = Options::try_parse_from(options(&fake.address, dir.path(), more)).unwrap();
-        tasks.spawn(tidegate_worker::work(options, stop.clone()));
+        let (ready, is_ready) = watch::channel(false);
+        tasks.spawn(tidegate_worker::work(options, stop.clone(), ready));
         let conn = fake.worker().await;
         let (mut logs, (sender, lines)) = (mpsc::channel(1).1, mpsc::unbounded_channel());
         std::mem::swap(&mut logs, &mut fake.logs);
@@ -62,7 +67,7 @@ impl Lab {
             }
             Ok(())
         });
-        Self { fake, dir, conn, reports: VecDeque::new(), lines, tasks, stop }
+        Self { fake, dir, conn, reports: VecDeque::new(), lines, tasks, stop, is_ready }
     }
 
     async fn assign(&self, job: Job) -> String {
@@ -216,7 +221,9 @@ async fn a_drain_by_the_server_lets_runs_take_as_long_as_they_need() {
     lab.assign(shell("echo $$; while ! test -e go; do sleep 0.01; done")).await;
     let pid = lab.pid().await;
     assert!(matches!(lab.report().await.event, Some(Event::Started(_))));
+    soon(lab.is_ready.wait_for(|is_ready| *is_ready)).await.unwrap();
     lab.conn.drain().await;
+    soon(lab.is_ready.wait_for(|is_ready| !is_ready)).await.unwrap();
     lab.conn.draining_heartbeats(3).await;
     assert!(is_alive(pid));
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();

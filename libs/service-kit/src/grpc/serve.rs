@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::{extract::Request, http::StatusCode, response::IntoResponse, routing::get};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -26,6 +26,8 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// What a connection may have in flight: large, because h2 kills a connection with many small unread frames
 /// once they pass half of this.
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The name of the process as a whole, for health.
+const WHOLE: &str = "";
 /// How often the metrics recorder tidies up.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -44,11 +46,11 @@ pub async fn serve_grpc(
     descriptors: &'static [&'static [u8]],
     tasks: &Supervisor,
 ) -> anyhow::Result<()> {
-    let GrpcRoutes { mut services, mut names, pages } = routes;
+    let GrpcRoutes { mut services, mut names, pages, ready } = routes;
     let (health, health_service) = tonic_health::server::health_reporter();
-    for name in &names {
-        health.set_service_status(name, ServingStatus::Serving).await;
-    }
+    let is_ready = ready.as_ref().is_none_or(|ready| *ready.borrow());
+    report(&health, &names, is_ready).await;
+    report(&health, &[WHOLE], is_ready).await;
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -69,7 +71,7 @@ pub async fn serve_grpc(
 
     let stop = tasks.stop_token();
     let app = axum::Router::new()
-        .merge(probes(stop.clone()))
+        .merge(probes(stop.clone(), ready.clone()))
         .merge(grpc)
         .fallback(move |request| other(pages.clone(), request));
     let app = layers::around(app, &names);
@@ -85,7 +87,11 @@ pub async fn serve_grpc(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(Routes::from(app).prepare());
 
-    names.push(""); // the process as a whole
+    names.push(WHOLE);
+    if let Some(ready) = ready {
+        let (health, names) = (health.clone(), names.clone());
+        tasks.essential("readiness", move |stop| follow(ready, health, names, stop));
+    }
     let drain_limit = tasks.grace().mul_f64(0.9);
     tasks.essential("grpc", move |stop| async move {
         info!("serving on {address}");
@@ -120,6 +126,27 @@ pub async fn serve_grpc(
     Ok(())
 }
 
+async fn report(health: &HealthReporter, names: &[&'static str], is_ready: bool) {
+    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for name in names {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Has health say what `ready` says, until the stop.
+async fn follow(
+    mut ready: watch::Receiver<bool>,
+    health: HealthReporter,
+    names: Vec<&'static str>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    while let Some(Ok(())) = stop.run_until_cancelled(ready.changed()).await {
+        let is_ready = *ready.borrow_and_update();
+        report(&health, &names, is_ready).await;
+    }
+    Ok(())
+}
+
 /// Load balancers look away. Then the watchers' streams end, which would otherwise hold the drain up.
 async fn not_serving(mut health: HealthReporter, names: &[&'static str]) {
     for name in names {
@@ -130,10 +157,12 @@ async fn not_serving(mut health: HealthReporter, names: &[&'static str]) {
 
 /// `/livez`: the process answers. `/readyz`: it also takes work. Neither asks a dependency: a database that is
 /// away is not mended by restarting us.
-fn probes(stop: CancellationToken) -> axum::Router {
+fn probes(stop: CancellationToken, ready: Option<watch::Receiver<bool>>) -> axum::Router {
     let ready = move || async move {
         if stop.is_cancelled() {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+        } else if ready.is_some_and(|ready| !*ready.borrow()) {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         } else {
             (StatusCode::OK, "ready\n")
         }
