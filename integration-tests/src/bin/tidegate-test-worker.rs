@@ -1,9 +1,9 @@
-//! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM.
+//! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM, or until it is drained.
 //!
 //! `tidegate-test-worker serve QUEUE [TASK_SLOTS [KEY=VALUE…]]`, the last its labels; TIDEGATE_ADDRESS says where.
 //! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, prints its id, waits for its result and prints that.
 
-use std::{collections::BTreeMap, io::Write as _, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, pin::pin, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tidegate_sdk::{
@@ -81,12 +81,14 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
     println!("ready");
     let stop = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
-    let stop_on_signal = async {
-        terminated.recv().await;
-        stop.cancel();
+    let mut work = pin!(worker.run(stop.clone()));
+    let worked = tokio::select! {
+        worked = &mut work => worked, // drained by the server
+        _ = terminated.recv() => {
+            stop.cancel();
+            work.await
+        }
     };
-    let work = worker.run(stop.clone());
-    let (worked, ()) = tokio::join!(work, stop_on_signal);
     worked?;
     client.close(Duration::from_secs(5)).await;
     drop(guard);

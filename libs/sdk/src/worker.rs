@@ -113,7 +113,10 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                stopped = self.worker.stopped() => return stopped,
+                stopped = self.worker.stopped() => match stopped {
+                    Ok(()) => break, // drained by the server
+                    refused => return refused,
+                },
                 attempt = self.attempts.next() => {
                     let Some(attempt) = attempt else { break };
                     let key = (attempt.assign().kind(), attempt.assign().name.clone());

@@ -27,7 +27,7 @@ async fn what_is_asked_of_workers_is_checked() {
     let cases = [
         (v1::ListWorkersRequest { namespace: "no spaces".into(), ..Default::default() }, "namespace"),
         (v1::ListWorkersRequest { work_pool: "no spaces".into(), ..Default::default() }, "work_pool"),
-        (v1::ListWorkersRequest { page_size: 1_001, ..Default::default() }, "page_size"),
+        (v1::ListWorkersRequest { page_size: -1, ..Default::default() }, "page_size"),
         (v1::ListWorkersRequest { page_token: "\n".into(), ..Default::default() }, "page_token"),
     ];
     for (request, field) in cases {
