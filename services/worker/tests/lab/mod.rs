@@ -17,7 +17,10 @@ use tidegate_sdk_core::{
     },
 };
 use tidegate_worker::Options;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::fake::{Conn, Event, Fake, accepted, soon};
@@ -69,7 +72,7 @@ impl Lab {
     pub async fn start(&mut self) {
         self.stop = CancellationToken::new();
         let options = Options::try_parse_from(&self.options).unwrap();
-        self.worker.spawn(tidegate_worker::work(options, self.stop.clone()));
+        self.worker.spawn(tidegate_worker::work(options, self.stop.clone(), watch::channel(false).0));
         self.conn = Some(self.fake.worker().await);
     }
 
@@ -94,7 +97,7 @@ impl Lab {
     /// The worker that was started has ended by itself: why.
     pub async fn refused(mut self) -> String {
         let options = Options::try_parse_from(&self.options).unwrap();
-        self.worker.spawn(tidegate_worker::work(options, self.stop.clone()));
+        self.worker.spawn(tidegate_worker::work(options, self.stop.clone(), watch::channel(false).0));
         let ended = soon(self.worker.join_next()).await.unwrap().unwrap();
         format!("{:#}", ended.unwrap_err())
     }
