@@ -21,7 +21,8 @@ async fn the_examples_run() {
 /// It is that example, which is compiled with the others.
 #[test]
 fn the_sample_of_the_readme_is_an_example() {
-    let (readme, sample) =
+    let (readme, example) =
         (include_str!("../../../README.md"), include_str!("../../../libs/sdk/examples/readme.rs"));
+    let (_, sample) = example.split_once("\n\n").expect("begins with what it is");
     assert!(readme.contains(&format!("```rust\n{sample}```")), "README.md has another sample in Rust");
 }

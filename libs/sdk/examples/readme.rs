@@ -1,3 +1,5 @@
+//! The sample of the project's README.md, which is all below this line.
+
 use tidegate_sdk::{Client, Worker, task};
 
 #[task(retries = 2)]
