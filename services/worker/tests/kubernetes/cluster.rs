@@ -41,6 +41,8 @@ struct Objects {
     history: Vec<(u64, Kind, &'static str, Value)>,
     /// Streams that were opened before it grew have ended.
     breaks: u64,
+    /// Streams of lines that were opened before it grew say nothing more, and do not end.
+    stalls: u64,
     is_away: bool,
     /// How the next creations are answered, though the first of the pair says whether they are carried out.
     answers: Vec<(bool, u16, String)>,
@@ -257,6 +259,11 @@ impl Cluster {
     /// All streams end.
     pub fn break_streams(&self) {
         self.change(|objects| objects.breaks += 1);
+    }
+
+    /// All streams of lines go silent, as those of a connection that nobody has closed.
+    pub fn stall_lines(&self) {
+        self.change(|objects| objects.stalls += 1);
     }
 
     /// Versions until now are forgotten: who goes on from one has to begin anew.
@@ -512,11 +519,17 @@ async fn lines(
     if cluster.lock().get(Kind::Pod, &pod).is_none() && !cluster.lock().lines.contains_key(&pod) {
         return not_found(&pod);
     }
-    let (breaks, changed) = (cluster.lock().breaks, cluster.changed.subscribe());
+    let breaks = cluster.lock().breaks;
+    let stalls = cluster.lock().stalls;
+    let changed = cluster.changed.subscribe();
     let lines = stream::unfold((cluster, changed, 0), move |(cluster, mut changed, n_sent)| {
         let (pod, since) = (pod.clone(), since.clone());
         async move {
             loop {
+                let is_stalled = cluster.lock().stalls != stalls;
+                if is_stalled {
+                    std::future::pending::<()>().await;
+                }
                 {
                     let objects = cluster.lock();
                     let written = objects.lines.get(&pod).cloned().unwrap_or_default();

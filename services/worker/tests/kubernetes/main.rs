@@ -272,6 +272,19 @@ async fn a_watch_that_breaks_loses_nothing() {
     assert_eq!(lab.line().await, "three");
     assert!(matches!(lab.ended().await, Event::Completed(_)));
 
+    // Nobody says that the lines come no more.
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.write(&pod, "before");
+    assert_eq!(lab.line().await, "before");
+    cluster.stall_lines();
+    cluster.write(&pod, "in the silence");
+    cluster.exit(&pod, 0, "Completed");
+    assert_eq!(lab.line().await, "in the silence");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+
     // What is not in the list has gone.
     let run_id = lab.assign(job()).await;
     let pod = cluster.pod(&run_id).await;

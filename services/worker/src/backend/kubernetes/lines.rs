@@ -16,6 +16,8 @@ use crate::logs::{Lines, Output, Stream};
 
 /// How long it is waited before lines are asked for again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a stream may go on after its container has ended.
+const LAST_CHUNK: Duration = Duration::from_secs(2);
 
 /// Copies the lines of a container.
 pub(super) struct Copying {
@@ -50,15 +52,22 @@ impl Copying {
                     let mut behind = Behind::new(taken);
                     let most = self.output.longest_line() + STAMP_LEN;
                     let mut take = |line: &[u8], n_dropped| self.take(&mut behind, line, n_dropped);
-                    let is_whole = loop {
-                        let Ok(chunk) = reader.fill_buf().await else { break false };
-                        if chunk.is_empty() {
-                            break true;
+                    let reading = async {
+                        loop {
+                            let Ok(chunk) = reader.fill_buf().await else { return false };
+                            if chunk.is_empty() {
+                                return true;
+                            }
+                            pause = PAUSES.0;
+                            lines.push(chunk, most, &mut take);
+                            let n_used = chunk.len();
+                            reader.consume_unpin(n_used);
                         }
-                        pause = PAUSES.0;
-                        lines.push(chunk, most, &mut take);
-                        let n_used = chunk.len();
-                        reader.consume_unpin(n_used);
+                    };
+                    // A stream that nobody hears of any more has no end of its own.
+                    let is_whole = tokio::select! {
+                        is_whole = reading => is_whole,
+                        () = self.overdue(), if !had_ended => false,
                     };
                     if had_ended && is_whole {
                         return lines.end(take);
@@ -71,6 +80,12 @@ impl Copying {
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    /// When a stream should have ended with its container.
+    async fn overdue(&self) {
+        self.ended.cancelled().await;
+        sleep(LAST_CHUNK).await;
     }
 
     fn take(&self, behind: &mut Behind, line: &[u8], n_dropped: usize) {

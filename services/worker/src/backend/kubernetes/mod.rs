@@ -29,7 +29,7 @@ use kube::{
 };
 use serde_json::Value;
 use tidegate_sdk_core::proto::{Assign, LogLevel};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::{
     manifest::{DONE, LOGS_UNTIL, Settings, TEMPLATE},
@@ -52,6 +52,8 @@ const START_TIMEOUT: &str = "pod_start_timeout_seconds";
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long it is waited before a cluster that does not answer is asked again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long the cluster may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Which cluster, and what its Jobs are made of.
 #[derive(Clone, Debug)]
@@ -169,7 +171,7 @@ impl Backend for Kubernetes {
         let mut adopted = Vec::new();
         for namespace in &self.namespaces {
             let jobs: Api<batch::Job> = Api::namespaced(self.client.clone(), namespace);
-            let found = jobs.list(&own).await.map_err(|error| {
+            let found = in_time(jobs.list(&own)).await.map_err(|error| {
                 let error = cause(&error, namespace);
                 StartError::Passing(format!(
                     "the Jobs in the namespace {namespace} cannot be listed: {error}"
@@ -188,8 +190,7 @@ impl Backend for Kubernetes {
         // Should this be dropped while the Job is created, it is deleted.
         let guard = Guard::new(place.clone());
         let create = || self.create(&place, job, &made);
-        let created = insistently(job, output, self.namespace(job), create);
-        let found = created.await?;
+        let found = Box::pin(insistently(job, output, self.namespace(job), create)).await?;
         if !self.is_own(&found) || found.metadata.deletion_timestamp.is_some() {
             guard.let_go();
             let name = &place.name;
@@ -236,7 +237,7 @@ async fn insistently<T, F: Future<Output = Result<T, Error>>>(
     let give_up_at = Instant::now() + start_timeout(job);
     let mut pause = PAUSES.0;
     loop {
-        let error = match call().await {
+        let error = match in_time(call()).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -256,6 +257,14 @@ async fn insistently<T, F: Future<Output = Result<T, Error>>>(
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// The answer to a call. One that is cut off may say nothing for ever.
+async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout(ANSWER, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::Service(format!("nothing came within {ANSWER:?}").into())),
     }
 }
 
@@ -288,4 +297,16 @@ fn start_timeout(job: &Job) -> Duration {
         .get(START_TIMEOUT)
         .and_then(Value::as_u64)
         .map_or(DEFAULT_START_TIMEOUT, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_nobody_answers_ends() {
+        let error = in_time(std::future::pending::<Result<(), Error>>()).await.unwrap_err();
+        let told = cause(&error, "flows");
+        assert!(told.starts_with("the cluster does not answer") && told.contains("within 30s"), "{told}");
+    }
 }

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::{
     super::{Exit, Running, stamps::Position},
-    is_not_there,
+    in_time, is_not_there,
     lines::Copying,
     manifest::{DONE, JOB, LOGS_UNTIL, container_of},
     stage::{Seen, Stage},
@@ -74,7 +74,8 @@ impl Place {
 
     async fn patch(&self, metadata: serde_json::Value) {
         let patch = Patch::Merge(json!({"metadata": metadata}));
-        if let Err(error) = self.jobs.patch_metadata(&self.name, &PatchParams::default(), &patch).await
+        let patched = in_time(self.jobs.patch_metadata(&self.name, &PatchParams::default(), &patch)).await;
+        if let Err(error) = patched
             && !is_not_there(&error)
         {
             warn!("the Job {} cannot be marked: {error}", self.name);
@@ -93,7 +94,7 @@ impl Place {
 
     async fn insistently<F: Future<Output = kube::Result<()>>>(&self, call: impl Fn() -> F) {
         let give_up_at = Instant::now() + DELETING;
-        while let Err(error) = call().await {
+        while let Err(error) = in_time(call()).await {
             if is_not_there(&error) {
                 return;
             }
@@ -289,7 +290,7 @@ impl Following {
 
     /// The time is over. The watch may be late, so the pod is asked itself; a cluster that is away is asked again.
     async fn look(&mut self) -> Option<Exit> {
-        let pod = match self.place.pod().await {
+        let pod = match in_time(self.place.pod()).await {
             Ok(pod) => pod,
             Err(error) => {
                 warn!("the pod of Job {} cannot be asked for: {error}", self.place.name);
