@@ -406,6 +406,21 @@ impl Client {
             .await
     }
 
+    /// Where workers and log writers are to connect; an empty address is the one that was called.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn endpoints(&self) -> Result<proto::GetEndpointsResponse, Error> {
+        self.shared
+            .connection
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel)
+                    .get_endpoints(proto::GetEndpointsRequest {})
+                    .await
+            })
+            .await
+    }
+
     /// The bounds that requests are held to.
     ///
     /// # Errors
