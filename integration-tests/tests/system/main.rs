@@ -7,6 +7,7 @@ mod binaries;
 mod bounded;
 mod cancel;
 mod cli;
+mod cli_comfort;
 mod crash_safe;
 mod demo;
 mod deploy_file;

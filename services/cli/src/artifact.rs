@@ -3,18 +3,20 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_model::ArtifactId;
 use tidegate_sdk_core::{
-    ArtifactName, Client, Options,
+    ArtifactName, Client,
     proto::{ArtifactType, ListArtifactsRequest},
 };
 
 use crate::{
-    args::{Format, ServerAddress},
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
+    fault::Fault,
     output::{artifact_detail, artifact_json, artifact_table},
-    run::Printer,
+    printer::Printer,
 };
 
 #[derive(Args, Debug)]
@@ -25,10 +27,7 @@ use crate::{
 )]
 pub struct ArtifactArgs {
     #[command(flatten)]
-    pub server: ServerAddress,
-    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
-    #[arg(short, long, value_enum, default_value = "table", global = true)]
-    pub output: Format,
+    pub common: Common,
     #[command(subcommand)]
     pub command: ArtifactCommand,
 }
@@ -40,10 +39,13 @@ pub enum ArtifactCommand {
     /// Show one artifact with its data
     Get {
         /// Its id, or its key for the newest version
+        #[arg(add = completion::artifacts())]
         name: String,
         /// Which version of the key
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         version: Option<u64>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Take an artifact away
     Delete {
@@ -78,6 +80,8 @@ pub struct Wanted {
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
+    #[command(flatten)]
+    pub watch: Watch,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,33 +109,17 @@ impl From<TypeWord> for ArtifactType {
 
 /// Does what the arguments say.
 pub fn main(args: ArtifactArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: ArtifactArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
-        match args.command {
-            ArtifactCommand::Ls(wanted) => ls(&client, &printer, wanted).await,
-            ArtifactCommand::Get { name, version } => get(&client, &printer, name, version).await,
-            ArtifactCommand::Delete { id, allow_missing } => {
-                client.delete_artifact(&id, allow_missing).await?;
-                if printer.is_json() {
-                    printer.document(&json!({ "deleted": id }))
-                } else {
-                    printer.text(&format!("{id}  deleted\n"))
-                }
-            }
+    ask(&args.common, async |client, printer| match args.command {
+        ArtifactCommand::Ls(wanted) => ls(client, printer, wanted).await,
+        ArtifactCommand::Get { name, version, watch } => get(client, printer, name, version, watch).await,
+        ArtifactCommand::Delete { id, allow_missing } => {
+            client.delete_artifact(&id, allow_missing).await?;
+            printer.answer(|| json!({ "deleted": id }), || format!("{id}  deleted\n"))
         }
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, wanted: Wanted) -> Result<(), Fault> {
+async fn ls(client: &Client, printer: &Printer, wanted: Wanted) -> Outcome {
     let request = ListArtifactsRequest {
         run_id: wanted.run.unwrap_or_default(),
         root_run_id: wanted.root.unwrap_or_default(),
@@ -141,15 +129,20 @@ async fn ls(client: &Client, printer: &Printer, wanted: Wanted) -> Result<(), Fa
         order_by: if wanted.oldest_first { "id" } else { "id desc" }.to_owned(),
         ..Default::default()
     };
-    let artifacts = client.artifacts(request, wanted.limit as usize).await?;
-    if printer.is_json() {
-        printer.document(&Value::Array(artifacts.iter().map(artifact_json).collect()))
-    } else {
-        printer.text(&artifact_table(&artifacts))
-    }
+    let look = async || {
+        let artifacts = client.artifacts(request.clone(), wanted.limit as usize).await?;
+        Ok(printer.render(|| artifacts.iter().map(artifact_json).collect(), || artifact_table(&artifacts)))
+    };
+    printer.show(wanted.watch, look).await
 }
 
-async fn get(client: &Client, printer: &Printer, name: String, version: Option<u64>) -> Result<(), Fault> {
+async fn get(
+    client: &Client,
+    printer: &Printer,
+    name: String,
+    version: Option<u64>,
+    watch: Watch,
+) -> Outcome {
     let is_id = name.parse::<ArtifactId>().is_ok();
     let name = match version {
         Some(_) if is_id => {
@@ -159,10 +152,9 @@ async fn get(client: &Client, printer: &Printer, name: String, version: Option<u
         None if is_id => ArtifactName::Id(name),
         None => ArtifactName::Latest(name),
     };
-    let artifact = client.artifact(name).await?;
-    if printer.is_json() {
-        printer.document(&artifact_json(&artifact))
-    } else {
-        printer.text(&artifact_detail(&artifact))
-    }
+    let look = async || {
+        let artifact = client.artifact(name.clone()).await?;
+        Ok(printer.render(|| artifact_json(&artifact), || artifact_detail(&artifact)))
+    };
+    printer.show(watch, look).await
 }

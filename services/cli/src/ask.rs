@@ -1,19 +1,38 @@
-//! Asking whether something is meant.
+//! The way of each command that asks a server: settings, connection, question, answer, exit code.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
 
-use crate::fault::Fault;
+use tidegate_sdk_core::{Client, Options};
 
-/// Asks on a terminal whether so much is to be done, such as `cancel 7 runs`; elsewhere nobody would answer.
-pub fn is_confirmed(what: &str) -> Result<bool, Fault> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Fault::usage(format!(
-            "would {what}, and nobody is there to confirm it: say --yes, or --dry-run to only count"
-        )));
-    }
-    eprint!("{what}? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+use crate::{
+    common::Common,
+    config::Settings,
+    fault::{Fault, exit},
+    printer::Printer,
+};
+
+/// How a command ends: its exit code, or why it did not do what was asked.
+pub type Outcome = Result<u8, Fault>;
+
+/// Connects to the server that the options, the environment or the profile name, and does `work`.
+pub fn ask(common: &Common, work: impl AsyncFnOnce(&Client, &Printer) -> Outcome) -> ExitCode {
+    code(settle(common).and_then(|(client, printer, runtime)| runtime.block_on(work(&client, &printer))))
 }
+
+/// The exit code of an outcome; a fault is told on stderr.
+pub fn code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => fault.report(),
+    }
+}
+
+fn settle(common: &Common) -> Result<(Client, Printer, tokio::runtime::Runtime), Fault> {
+    let settings = Settings::of(common)?;
+    let client = Client::new(Options::new(&settings.address.value, &settings.namespace.value)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok((client, Printer::new(settings.output.value, settings.color.value), runtime))
+}
+
+/// Done as it was asked.
+pub const DONE: Outcome = Ok(exit::OK);

@@ -2,47 +2,78 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
-use tidegate_sdk_core::{Client, Options};
+use clap::{Args, Subcommand};
+use tidegate_sdk_core::Client;
 
 use crate::{
-    args::{BulkArgs, BulkCommand},
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
     output::{bulk_json, bulk_table, bulk_text},
-    run::Printer,
+    printer::Printer,
 };
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such operation; 69 no server answers."
+)]
+pub struct BulkArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: BulkCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum BulkCommand {
+    /// List bulk operations, newest first; one that has ended is kept for a day
+    Ls {
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show one operation
+    Get {
+        /// The operation's id, as it was told when it was started
+        #[arg(add = completion::bulk_operations())]
+        id: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Have an operation go no further; what was done stays
+    Cancel {
+        /// The operation's id, as it was told when it was started
+        #[arg(add = completion::bulk_operations())]
+        id: String,
+    },
+}
 
 /// Does what the arguments say.
 pub fn main(args: BulkArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: BulkArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
-        let operation = match args.command {
-            BulkCommand::Ls { limit } => return ls(&client, &printer, limit).await,
-            BulkCommand::Get { id } => client.bulk_operation(&id).await?,
-            BulkCommand::Cancel { id } => client.cancel_bulk_operation(&id).await?,
-        };
-        if printer.is_json() {
-            printer.document(&bulk_json(&operation))
-        } else {
-            printer.text(&bulk_text(&operation))
+    ask(&args.common, async |client, printer| match args.command {
+        BulkCommand::Ls { limit, watch } => ls(client, printer, limit, watch).await,
+        BulkCommand::Get { id, watch } => {
+            let look = async || {
+                let operation = client.bulk_operation(&id).await?;
+                Ok(printer.render(|| bulk_json(&operation), || bulk_text(&operation)))
+            };
+            printer.show(watch, look).await
+        }
+        BulkCommand::Cancel { id } => {
+            let operation = client.cancel_bulk_operation(&id).await?;
+            printer.answer(|| bulk_json(&operation), || bulk_text(&operation))
         }
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, limit: u32) -> Result<(), Fault> {
-    let operations = client.bulk_operations(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
-    if printer.is_json() {
-        printer.document(&Value::Array(operations.iter().map(bulk_json).collect()))
-    } else {
-        printer.text(&bulk_table(&operations))
-    }
+async fn ls(client: &Client, printer: &Printer, limit: u32, watch: Watch) -> Outcome {
+    let look = async || {
+        let operations = client.bulk_operations(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        Ok(printer.render(|| operations.iter().map(bulk_json).collect(), || bulk_table(&operations)))
+    };
+    printer.show(watch, look).await
 }

@@ -2,81 +2,152 @@
 
 use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use tidegate_sdk_core::{
-    Client, Options, new_run_id, payload,
+    Client, new_run_id, payload,
     proto::{NewRun, new_run::Placement},
 };
 
 use crate::{
-    args::{DeploymentArgs, DeploymentCommand, DeploymentRun},
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
+    fault::Fault,
     output::{deployment_detail, deployment_json, deployment_table, version_json, version_table},
-    run::Printer,
+    printer::Printer,
 };
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such deployment or version; 69 no server answers."
+)]
+pub struct DeploymentArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: DeploymentCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DeploymentCommand {
+    /// List the deployments by name
+    Ls {
+        /// Which deployments: `flow = etl AND tags:nightly`, `deployment = "*/nightly"`, `labels.team = ml`
+        #[arg(long, default_value = "")]
+        filter: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show one deployment
+    Get {
+        /// Its name: `flow/deployment`
+        #[arg(add = completion::deployments())]
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Start a run of a deployment, and tell its id
+    Run(DeploymentRun),
+    /// List the versions of a deployment that are kept, the newest first
+    Versions {
+        /// Its name: `flow/deployment`
+        #[arg(add = completion::deployments())]
+        name: String,
+    },
+    /// Give a deployment what one of its versions said, as a new version
+    Rollback {
+        /// Its name: `flow/deployment`
+        #[arg(add = completion::deployments())]
+        name: String,
+        /// The version's number, as `versions` shows it
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        version: u64,
+    },
+    /// Take a deployment away with its versions; its runs stay
+    Delete {
+        /// Its name: `flow/deployment`
+        #[arg(add = completion::deployments())]
+        name: String,
+        /// That it is not there is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct DeploymentRun {
+    /// Its name: `flow/deployment`
+    #[arg(add = completion::deployments())]
+    pub name: String,
+    /// A parameter; goes over `--params` and the deployment's own. A value that is no JSON is a text
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_param)]
+    pub param: Vec<(String, serde_json::Value)>,
+    /// Parameters as a JSON object; go over the deployment's own
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// A word to find the run by, beside those of the deployment
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// The queue, instead of the deployment's
+    #[arg(long, add = completion::queues())]
+    pub queue: Option<String>,
+    /// What people call the run
+    #[arg(long)]
+    pub run_name: Option<String>,
+    /// One key, one run of the deployment: a second call gives the run of the first
+    #[arg(long)]
+    pub key: Option<String>,
+}
+
+fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("is no parameter, such as `n=1` or `day=monday`")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
+}
 
 /// Does what the arguments say.
 pub fn main(args: DeploymentArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: DeploymentArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
-        match args.command {
-            DeploymentCommand::Ls { filter } => ls(&client, &printer, &filter).await,
-            DeploymentCommand::Get { name } => {
+    ask(&args.common, async |client, printer| match args.command {
+        DeploymentCommand::Ls { filter, watch } => ls(client, printer, &filter, watch).await,
+        DeploymentCommand::Get { name, watch } => {
+            let look = async || {
                 let deployment = client.get_deployment(&name).await?;
-                if printer.is_json() {
-                    printer.document(&deployment_json(&deployment))
-                } else {
-                    printer.text(&deployment_detail(&deployment))
-                }
-            }
-            DeploymentCommand::Run(run) => start(&client, &printer, run).await,
-            DeploymentCommand::Versions { name } => {
-                let versions = client.deployment_versions(&name).await?;
-                if printer.is_json() {
-                    printer.document(&versions.iter().map(version_json).collect())
-                } else {
-                    printer.text(&version_table(&versions))
-                }
-            }
-            DeploymentCommand::Rollback { name, version } => {
-                let deployment = client.rollback_deployment(&name, version).await?;
-                if printer.is_json() {
-                    printer.document(&deployment_json(&deployment))
-                } else {
-                    printer.text(&format!("{name}  is at version {}\n", deployment.version))
-                }
-            }
-            DeploymentCommand::Delete { name, allow_missing } => {
-                client.delete_deployment(&name, allow_missing).await?;
-                if printer.is_json() {
-                    printer.document(&json!({ "deleted": name }))
-                } else {
-                    printer.text(&format!("{name}  deleted\n"))
-                }
-            }
+                Ok(printer.render(|| deployment_json(&deployment), || deployment_detail(&deployment)))
+            };
+            printer.show(watch, look).await
+        }
+        DeploymentCommand::Run(run) => start(client, printer, run).await,
+        DeploymentCommand::Versions { name } => {
+            let versions = client.deployment_versions(&name).await?;
+            printer.answer(|| versions.iter().map(version_json).collect(), || version_table(&versions))
+        }
+        DeploymentCommand::Rollback { name, version } => {
+            let deployment = client.rollback_deployment(&name, version).await?;
+            printer.answer(
+                || deployment_json(&deployment),
+                || format!("{name}  is at version {}\n", deployment.version),
+            )
+        }
+        DeploymentCommand::Delete { name, allow_missing } => {
+            client.delete_deployment(&name, allow_missing).await?;
+            printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"))
         }
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, filter: &str) -> Result<(), Fault> {
-    let deployments = client.deployments(filter).await?;
-    if printer.is_json() {
-        printer.document(&deployments.iter().map(deployment_json).collect())
-    } else {
-        printer.text(&deployment_table(&deployments))
-    }
+async fn ls(client: &Client, printer: &Printer, filter: &str, watch: Watch) -> Outcome {
+    let look = async || {
+        let deployments = client.deployments(filter).await?;
+        Ok(printer
+            .render(|| deployments.iter().map(deployment_json).collect(), || deployment_table(&deployments)))
+    };
+    printer.show(watch, look).await
 }
 
-async fn start(client: &Client, printer: &Printer, asked: DeploymentRun) -> Result<(), Fault> {
+async fn start(client: &Client, printer: &Printer, asked: DeploymentRun) -> Outcome {
     let parameters = parameters(asked.params.as_deref(), &asked.param)?.to_string();
     let run = NewRun {
         id: new_run_id(),
@@ -89,12 +160,11 @@ async fn start(client: &Client, printer: &Printer, asked: DeploymentRun) -> Resu
         ..NewRun::default()
     };
     let created = client.create_run(run).await?;
-    if printer.is_json() {
-        printer.document(&json!({ "run_id": created.id, "created": created.created }))
-    } else {
-        let note = if created.created { "" } else { "  was there before" };
-        printer.text(&format!("{}{note}\n", created.id))
-    }
+    let note = if created.created { "" } else { "  was there before" };
+    printer.answer(
+        || json!({ "run_id": created.id, "created": created.created }),
+        || format!("{}{note}\n", created.id),
+    )
 }
 
 /// The parameters of a run: an object, and over it single ones.

@@ -2,7 +2,7 @@ use std::{fmt, process::ExitCode};
 
 use tidegate_sdk_core::{Error, ErrorKind};
 
-/// What the exit codes of `tidegate run`, `deployment`, `concurrency` and `bulk` mean.
+/// What the exit codes mean.
 pub mod exit {
     /// Done.
     pub const OK: u8 = 0;
@@ -10,7 +10,7 @@ pub mod exit {
     pub const ERROR: u8 = 1;
     /// The arguments are wrong, a filter included.
     pub const USAGE: u8 = 2;
-    /// There is no such run, deployment, limit or bulk operation in this namespace.
+    /// What is named is not there: no such run, deployment, limit, … in this namespace.
     pub const NOT_FOUND: u8 = 3;
     /// `watch`: a run ended other than COMPLETED.
     pub const NOT_COMPLETED: u8 = 4;

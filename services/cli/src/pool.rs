@@ -1,34 +1,138 @@
 //! `tidegate pool …`: work pools, and what goes on in them.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    slice,
+};
 
-use serde_json::{Value, json};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 use tidegate_proto::v1::{WorkPoolSpec, WorkPoolType};
-use tidegate_sdk_core::{Client, Options};
+use tidegate_sdk_core::Client;
 
 use crate::{
-    args::{PoolArgs, PoolCommand, PoolSpecArgs, PoolType},
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
+    fault::Fault,
     output::{pool_detail, pool_detail_json, pool_json, pool_table},
-    run::Printer,
+    printer::Printer,
 };
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such work pool; 69 no server answers."
+)]
+pub struct PoolArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: PoolCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PoolCommand {
+    /// List work pools
+    Ls(Watch),
+    /// Show one work pool: how much waits and is held, and how many workers it has
+    Get {
+        /// The pool's name
+        #[arg(add = completion::pools())]
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Make a work pool
+    Create {
+        /// The pool's name
+        name: String,
+        /// What its workers start
+        #[arg(long, value_enum, default_value = "process")]
+        r#type: PoolType,
+        /// One that is there gets this specification
+        #[arg(long)]
+        update_if_exists: bool,
+        #[command(flatten)]
+        spec: PoolSpecArgs,
+    },
+    /// Change what is told about a work pool; what is not named stays
+    Update {
+        /// The pool's name
+        #[arg(add = completion::pools())]
+        name: String,
+        /// As many as workers have slots for
+        #[arg(long, conflicts_with = "slots")]
+        no_limit: bool,
+        #[command(flatten)]
+        spec: PoolSpecArgs,
+    },
+    /// Have no run of a work pool start any more; what runs goes on
+    Pause {
+        /// The pool's name
+        #[arg(add = completion::pools())]
+        name: String,
+        /// Why, for those who ask what a run waits for
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Have the runs of a work pool start again
+    Resume {
+        /// The pool's name
+        #[arg(add = completion::pools())]
+        name: String,
+    },
+    /// Take a work pool away that no deployment names
+    Delete {
+        /// The pool's name
+        #[arg(add = completion::pools())]
+        name: String,
+        /// That there is none is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct PoolSpecArgs {
+    /// What it is for
+    #[arg(long)]
+    pub description: Option<String>,
+    /// A queue of it; the first named is served first. None: one of the pool's own name
+    #[arg(long = "queue", value_name = "QUEUE", add = completion::queues())]
+    pub queues: Vec<String>,
+    /// How many runs it may hold at once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub slots: Option<u32>,
+    /// Job variables of all its runs: a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub job_variables: Option<String>,
+    /// A file with a JSON Schema of the job variables. Default: that of the type
+    #[arg(long, value_name = "FILE")]
+    pub job_variable_schema: Option<PathBuf>,
+    /// A file with how a job is described to what starts it: a JSON object with `{{ variable }}` in it
+    #[arg(long, value_name = "FILE")]
+    pub job_template: Option<PathBuf>,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolType {
+    /// Processes on the worker's machine
+    Process,
+    /// Containers of a Docker engine
+    Docker,
+    /// Jobs of a Kubernetes cluster
+    Kubernetes,
+}
 
 /// Does what the arguments say.
 pub fn main(args: PoolArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: PoolArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
+    ask(&args.common, async |client, printer| {
         let pool = match args.command {
-            PoolCommand::Ls => return ls(&client, &printer).await,
-            PoolCommand::Get { name } => return get(&client, &printer, &name).await,
+            PoolCommand::Ls(watch) => return ls(client, printer, watch).await,
+            PoolCommand::Get { name, watch } => return get(client, printer, &name, watch).await,
             PoolCommand::Create { name, r#type, update_if_exists, spec } => {
                 let (mut spec, _) = told(spec)?;
                 spec.set_type(type_of(r#type));
@@ -45,37 +149,27 @@ fn run(args: PoolArgs) -> Result<(), Fault> {
             PoolCommand::Resume { name } => client.resume_work_pool(&name).await?,
             PoolCommand::Delete { name, allow_missing } => {
                 client.delete_work_pool(&name, allow_missing).await?;
-                return if printer.is_json() {
-                    printer.document(&json!({ "deleted": name }))
-                } else {
-                    printer.text(&format!("{name}  deleted\n"))
-                };
+                return printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"));
             }
         };
-        if printer.is_json() {
-            printer.document(&pool_json(&pool))
-        } else {
-            printer.text(&pool_table(&[pool]))
-        }
+        printer.answer(|| pool_json(&pool), || pool_table(slice::from_ref(&pool)))
     })
 }
 
-async fn ls(client: &Client, printer: &Printer) -> Result<(), Fault> {
-    let pools = client.work_pools().await?;
-    if printer.is_json() {
-        printer.document(&Value::Array(pools.iter().map(pool_json).collect()))
-    } else {
-        printer.text(&pool_table(&pools))
-    }
+async fn ls(client: &Client, printer: &Printer, watch: Watch) -> Outcome {
+    let look = async || {
+        let pools = client.work_pools().await?;
+        Ok(printer.render(|| pools.iter().map(pool_json).collect(), || pool_table(&pools)))
+    };
+    printer.show(watch, look).await
 }
 
-async fn get(client: &Client, printer: &Printer, name: &str) -> Result<(), Fault> {
-    let found = client.get_work_pool(name).await?;
-    if printer.is_json() {
-        printer.document(&pool_detail_json(&found))
-    } else {
-        printer.text(&pool_detail(&found))
-    }
+async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Outcome {
+    let look = async || {
+        let found = client.get_work_pool(name).await?;
+        Ok(printer.render(|| pool_detail_json(&found), || pool_detail(&found)))
+    };
+    printer.show(watch, look).await
 }
 
 /// What is said, and the fields that it is said of.

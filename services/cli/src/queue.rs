@@ -1,67 +1,117 @@
 //! `tidegate queue …`: queues, their settings, and what goes on in them.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, slice};
 
-use serde_json::{Value, json};
-use tidegate_sdk_core::{Client, Options};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tidegate_sdk_core::Client;
 
 use crate::{
-    args::{QueueArgs, QueueCommand},
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
     output::{queue_detail, queue_detail_json, queue_json, queue_table},
-    run::Printer,
+    printer::Printer,
 };
+
+#[derive(Args, Debug)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 the queue has no settings; 69 no server answers."
+)]
+pub struct QueueArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: QueueCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum QueueCommand {
+    /// List the queues that have settings or were used within the last hour
+    Ls(Watch),
+    /// Show one queue: how much waits and is held, and how many workers serve it
+    Get {
+        /// The queue's name
+        #[arg(add = completion::queues())]
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Set how many runs of a queue may be held at once
+    Set {
+        /// The queue's name
+        #[arg(add = completion::queues())]
+        name: String,
+        /// How many runs; 0 has every run wait
+        #[arg(
+            long,
+            value_parser = clap::value_parser!(u32).range(0..=1_000_000),
+            required_unless_present = "no_limit",
+            conflicts_with = "no_limit"
+        )]
+        slots: Option<u32>,
+        /// As many as workers have slots for
+        #[arg(long)]
+        no_limit: bool,
+    },
+    /// Have no run of a queue start any more; what runs goes on
+    Pause {
+        /// The queue's name
+        #[arg(add = completion::queues())]
+        name: String,
+        /// Why, for those who ask what a run waits for
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Have the runs of a queue start again
+    Resume {
+        /// The queue's name
+        #[arg(add = completion::queues())]
+        name: String,
+    },
+    /// Take the settings of a queue away, its pause among them; its runs stay
+    Delete {
+        /// The queue's name
+        #[arg(add = completion::queues())]
+        name: String,
+        /// That it has no settings is no error
+        #[arg(long)]
+        allow_missing: bool,
+    },
+}
 
 /// Does what the arguments say.
 pub fn main(args: QueueArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: QueueArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
+    ask(&args.common, async |client, printer| {
         let queue = match args.command {
-            QueueCommand::Ls => return ls(&client, &printer).await,
-            QueueCommand::Get { name } => return get(&client, &printer, &name).await,
+            QueueCommand::Ls(watch) => return ls(client, printer, watch).await,
+            QueueCommand::Get { name, watch } => return get(client, printer, &name, watch).await,
             QueueCommand::Set { name, slots, .. } => client.put_queue(&name, slots).await?,
             QueueCommand::Pause { name, reason } => client.pause_queue(&name, &reason).await?,
             QueueCommand::Resume { name } => client.resume_queue(&name).await?,
             QueueCommand::Delete { name, allow_missing } => {
                 client.delete_queue(&name, allow_missing).await?;
-                return if printer.is_json() {
-                    printer.document(&json!({ "deleted": name }))
-                } else {
-                    printer.text(&format!("{name}  deleted\n"))
-                };
+                return printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"));
             }
         };
-        if printer.is_json() {
-            printer.document(&queue_json(&queue))
-        } else {
-            printer.text(&queue_table(&[queue]))
-        }
+        printer.answer(|| queue_json(&queue), || queue_table(slice::from_ref(&queue)))
     })
 }
 
-async fn ls(client: &Client, printer: &Printer) -> Result<(), Fault> {
-    let queues = client.queues().await?;
-    if printer.is_json() {
-        printer.document(&Value::Array(queues.iter().map(queue_json).collect()))
-    } else {
-        printer.text(&queue_table(&queues))
-    }
+async fn ls(client: &Client, printer: &Printer, watch: Watch) -> Outcome {
+    let look = async || {
+        let queues = client.queues().await?;
+        Ok(printer.render(|| queues.iter().map(queue_json).collect(), || queue_table(&queues)))
+    };
+    printer.show(watch, look).await
 }
 
-async fn get(client: &Client, printer: &Printer, name: &str) -> Result<(), Fault> {
-    let found = client.get_queue(name).await?;
-    if printer.is_json() {
-        printer.document(&queue_detail_json(&found))
-    } else {
-        printer.text(&queue_detail(&found))
-    }
+async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Outcome {
+    let look = async || {
+        let found = client.get_queue(name).await?;
+        Ok(printer.render(|| queue_detail_json(&found), || queue_detail(&found)))
+    };
+    printer.show(watch, look).await
 }

@@ -4,20 +4,22 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_sdk_core::{
-    Client, Options,
+    Client,
     proto::{BackfillScheduleRequest, PreviewScheduleRequest},
 };
 
 use crate::{
-    args::{Format, ServerAddress},
-    ask::is_confirmed,
-    fault::{Fault, exit},
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
+    confirm::is_confirmed,
+    fault::Fault,
     output::{
         backfill_json, backfill_text, fire_json, fire_text, schedule_detail, schedule_json, schedule_table,
     },
-    run::Printer,
+    printer::Printer,
 };
 
 #[derive(Args, Debug)]
@@ -29,10 +31,7 @@ use crate::{
 )]
 pub struct ScheduleArgs {
     #[command(flatten)]
-    pub server: ServerAddress,
-    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
-    #[arg(short, long, value_enum, default_value = "table", global = true)]
-    pub output: Format,
+    pub common: Common,
     #[command(subcommand)]
     pub command: ScheduleCommand,
 }
@@ -41,6 +40,7 @@ pub struct ScheduleArgs {
 #[derive(Args, Debug)]
 pub struct ScheduleName {
     /// The deployment: `flow/deployment`
+    #[arg(add = completion::deployments())]
     deployment: String,
     /// The schedule's name within the deployment
     #[arg(default_value = "default")]
@@ -52,10 +52,18 @@ pub enum ScheduleCommand {
     /// List schedules, with the time at which each fires next
     Ls {
         /// Only those of this deployment: `flow/deployment`
+        #[arg(add = completion::deployments())]
         deployment: Option<String>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Show one schedule
-    Get(ScheduleName),
+    Get {
+        #[command(flatten)]
+        of: ScheduleName,
+        #[command(flatten)]
+        watch: Watch,
+    },
     /// Have a schedule fire no more until it is resumed; runs that exist go on
     Pause {
         #[command(flatten)]
@@ -110,41 +118,29 @@ fn time(text: &str) -> Result<Timestamp, String> {
 
 /// Does what the arguments say.
 pub fn main(args: ScheduleArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: ScheduleArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
+    ask(&args.common, async |client, printer| {
         let schedule = match args.command {
-            ScheduleCommand::Ls { deployment } => return ls(&client, &printer, deployment).await,
-            ScheduleCommand::Get(of) => client.get_schedule(&of.deployment, &of.name).await?,
+            ScheduleCommand::Ls { deployment, watch } => {
+                return ls(client, printer, &deployment.unwrap_or_default(), watch).await;
+            }
+            ScheduleCommand::Get { of, watch } => return get(client, printer, &of, watch).await,
             ScheduleCommand::Pause { of, reason } => {
                 client.pause_schedule(&of.deployment, &of.name, &reason).await?
             }
             ScheduleCommand::Resume(of) => client.resume_schedule(&of.deployment, &of.name).await?,
             ScheduleCommand::Delete { of, allow_missing } => {
                 client.delete_schedule(&of.deployment, &of.name, allow_missing).await?;
-                return if printer.is_json() {
-                    printer.document(&json!({ "deleted": { "deployment": of.deployment, "name": of.name } }))
-                } else {
-                    printer.text(&format!("{} {}  deleted\n", of.deployment, of.name))
-                };
+                let value = || json!({ "deleted": { "deployment": of.deployment, "name": of.name } });
+                return printer.answer(value, || format!("{} {}  deleted\n", of.deployment, of.name));
             }
             ScheduleCommand::Preview { of, count, after } => {
                 let (deployment, name) = (of.deployment, of.name);
                 let request = PreviewScheduleRequest { deployment, name, after, count, ..Default::default() };
                 let fires = client.preview_schedule(request).await?;
-                return if printer.is_json() {
-                    printer.document(&Value::Array(fires.iter().map(fire_json).collect()))
-                } else {
-                    printer.text(&fires.iter().map(fire_text).collect::<String>())
-                };
+                return printer.answer(
+                    || fires.iter().map(fire_json).collect(),
+                    || fires.iter().map(fire_text).collect(),
+                );
             }
             ScheduleCommand::Backfill { of, from, to, dry_run, yes } => {
                 let (deployment, name) = (of.deployment, of.name);
@@ -156,24 +152,27 @@ fn run(args: ScheduleArgs) -> Result<(), Fault> {
                     validate_only: dry_run,
                     ..Default::default()
                 };
-                return backfill(&client, &printer, request, yes).await;
+                return backfill(client, printer, request, yes).await;
             }
         };
-        if printer.is_json() {
-            printer.document(&schedule_json(&schedule))
-        } else {
-            printer.text(&schedule_detail(&schedule))
-        }
+        printer.answer(|| schedule_json(&schedule), || schedule_detail(&schedule))
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, deployment: Option<String>) -> Result<(), Fault> {
-    let schedules = client.schedules(&deployment.unwrap_or_default()).await?;
-    if printer.is_json() {
-        printer.document(&Value::Array(schedules.iter().map(schedule_json).collect()))
-    } else {
-        printer.text(&schedule_table(&schedules))
-    }
+async fn ls(client: &Client, printer: &Printer, deployment: &str, watch: Watch) -> Outcome {
+    let look = async || {
+        let schedules = client.schedules(deployment).await?;
+        Ok(printer.render(|| schedules.iter().map(schedule_json).collect(), || schedule_table(&schedules)))
+    };
+    printer.show(watch, look).await
+}
+
+async fn get(client: &Client, printer: &Printer, of: &ScheduleName, watch: Watch) -> Outcome {
+    let look = async || {
+        let schedule = client.get_schedule(&of.deployment, &of.name).await?;
+        Ok(printer.render(|| schedule_json(&schedule), || schedule_detail(&schedule)))
+    };
+    printer.show(watch, look).await
 }
 
 /// Makes what was asked about, and nothing else: the range must still have as many times.
@@ -182,7 +181,7 @@ async fn backfill(
     printer: &Printer,
     mut request: BackfillScheduleRequest,
     yes: bool,
-) -> Result<(), Fault> {
+) -> Outcome {
     if !request.validate_only && !yes {
         let asked = BackfillScheduleRequest { validate_only: true, ..request.clone() };
         let would = client.backfill_schedule(asked).await?;
@@ -193,9 +192,5 @@ async fn backfill(
     }
     let is_dry = request.validate_only;
     let made = client.backfill_schedule(request).await?;
-    if printer.is_json() {
-        printer.document(&backfill_json(&made))
-    } else {
-        printer.text(&backfill_text(&made, is_dry))
-    }
+    printer.answer(|| backfill_json(&made), || backfill_text(&made, is_dry))
 }

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tidegate_sdk_core::{Client, Options, proto::SetVariableRequest};
+use tidegate_sdk_core::proto::SetVariableRequest;
 
 use crate::{
-    args::{Format, ServerAddress},
-    fault::{Fault, exit},
+    ask::ask,
+    common::{Common, Watch},
+    completion,
     output::{variable_json, variable_table},
-    run::Printer,
 };
 
 #[derive(Args, Debug)]
@@ -22,10 +22,7 @@ use crate::{
 )]
 pub struct VariableArgs {
     #[command(flatten)]
-    pub server: ServerAddress,
-    /// A table for people, or JSON for programs: the field names of the API, times in RFC 3339
-    #[arg(short, long, value_enum, default_value = "table", global = true)]
-    pub output: Format,
+    pub common: Common,
     #[command(subcommand)]
     pub command: VariableCommand,
 }
@@ -40,11 +37,16 @@ pub enum VariableCommand {
         /// Those with this tag
         #[arg(long, default_value = "")]
         tag: String,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Print the value of a variable, as JSON
     Get {
         /// The variable's name
+        #[arg(add = completion::variables())]
         name: String,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Make a variable, or change it
     Set {
@@ -68,6 +70,7 @@ pub enum VariableCommand {
     /// Take a variable away
     Delete {
         /// The variable's name
+        #[arg(add = completion::variables())]
         name: String,
         /// That there is none is no error
         #[arg(long)]
@@ -77,59 +80,32 @@ pub enum VariableCommand {
 
 /// Does what the arguments say.
 pub fn main(args: VariableArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(args: VariableArgs) -> Result<(), Fault> {
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let printer = Printer { format: args.output };
-    runtime.block_on(async {
-        match args.command {
-            VariableCommand::Ls { prefix, tag } => {
+    ask(&args.common, async |client, printer| match args.command {
+        VariableCommand::Ls { prefix, tag, watch } => {
+            let look = async || {
                 let variables = client.variables(&prefix, &tag).await?;
-                if printer.is_json() {
-                    printer.document(&Value::Array(variables.iter().map(variable_json).collect()))
-                } else {
-                    printer.text(&variable_table(&variables))
-                }
-            }
-            VariableCommand::Get { name } => {
+                Ok(printer
+                    .render(|| variables.iter().map(variable_json).collect(), || variable_table(&variables)))
+            };
+            printer.show(watch, look).await
+        }
+        VariableCommand::Get { name, watch } => {
+            let look = async || {
                 let variable = client.variable(&name).await?;
-                if printer.is_json() {
-                    printer.document(&variable_json(&variable))
-                } else {
-                    printer.text(&format!("{}\n", variable.value_json))
-                }
-            }
-            VariableCommand::Set { name, value, text, tags, description, overwrite } => {
-                let value_json = json_of(value, text);
-                let request = SetVariableRequest {
-                    name,
-                    value_json,
-                    tags,
-                    description,
-                    overwrite,
-                    ..Default::default()
-                };
-                let (variable, _) = client.set_variable(request).await?;
-                if printer.is_json() {
-                    printer.document(&variable_json(&variable))
-                } else {
-                    printer.text(&variable_table(&[variable]))
-                }
-            }
-            VariableCommand::Delete { name, allow_missing } => {
-                client.delete_variable(&name, allow_missing).await?;
-                if printer.is_json() {
-                    printer.document(&json!({ "deleted": name }))
-                } else {
-                    printer.text(&format!("{name}  deleted\n"))
-                }
-            }
+                Ok(printer.render(|| variable_json(&variable), || format!("{}\n", variable.value_json)))
+            };
+            printer.show(watch, look).await
+        }
+        VariableCommand::Set { name, value, text, tags, description, overwrite } => {
+            let value_json = json_of(value, text);
+            let request =
+                SetVariableRequest { name, value_json, tags, description, overwrite, ..Default::default() };
+            let (variable, _) = client.set_variable(request).await?;
+            printer.answer(|| variable_json(&variable), || variable_table(std::slice::from_ref(&variable)))
+        }
+        VariableCommand::Delete { name, allow_missing } => {
+            client.delete_variable(&name, allow_missing).await?;
+            printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"))
         }
     })
 }

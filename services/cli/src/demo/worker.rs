@@ -1,18 +1,25 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use clap::Args;
 use futures::FutureExt as _;
 use tidegate_sdk::{CancellationToken, Client, Worker, telemetry};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::flows;
-use crate::args::DemoWorkerArgs;
 
 /// Tasks that a worker holds at once. Few enough that one that is killed leaves others to do.
 const TASK_SLOTS: u32 = 16;
 /// Flows that a worker holds at once: they wait for tasks and cost little.
 const FLOW_SLOTS: u32 = 64;
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Args, Debug)]
+pub struct DemoWorkerArgs {
+    /// The queue to serve
+    #[arg(long)]
+    pub queue: String,
+}
 
 /// `tidegate demo-worker`: serves the demo's flow and task until its stdin ends, which is when its parent says so
 /// or is no more.

@@ -24,14 +24,15 @@ use std::{
 
 use clap::Args;
 use tidegate_sdk_core::{
-    Client, Error, Options,
+    Client, Error,
     proto::{Deployment, Schedule},
 };
 
 use crate::{
-    args::{Format, ServerAddress},
+    ask::{Outcome, ask, code},
+    common::Common,
     fault::{Fault, exit},
-    run::Printer,
+    printer::{Printer, print},
 };
 
 pub use fields::{Fields, of_schedule};
@@ -56,10 +57,7 @@ const TEMPLATE: &str = include_str!("template.toml");
 )]
 pub struct DeployArgs {
     #[command(flatten)]
-    pub server: ServerAddress,
-    /// A text for people, or JSON for programs
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub output: Format,
+    pub common: Common,
     /// The file, or a directory with a `tidegate.toml`
     #[arg(value_name = "FILE|DIR", default_value = ".")]
     pub path: PathBuf,
@@ -82,23 +80,22 @@ pub struct DeployArgs {
 
 /// Does what the arguments say.
 pub fn main(args: DeployArgs) -> ExitCode {
-    match run(&args) {
-        Ok(code) => ExitCode::from(code),
+    if args.template {
+        return code(print(TEMPLATE));
+    }
+    // The file is read first: what is wrong with it is told with or without a server.
+    match read(&args) {
+        Ok((source, wanted)) => {
+            ask(&args.common, async |client, printer| deploy(client, printer, &args, &source, wanted).await)
+        }
         Err(fault) => fault.report(),
     }
 }
 
-fn run(args: &DeployArgs) -> Result<u8, Fault> {
-    let printer = Printer { format: args.output };
-    if args.template {
-        printer.text(TEMPLATE)?;
-        return Ok(exit::OK);
-    }
+fn read(args: &DeployArgs) -> Result<(Source, Vec<Wanted>), Fault> {
     let (source, folder) = find(&args.path)?;
     let wanted = select(file::read(&source, &folder).map_err(Fault::usage)?, &args.names, &source)?;
-    let client = Client::new(Options::new(&args.server.address, &args.server.namespace)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(deploy(&client, &printer, args, &source, wanted))
+    Ok((source, wanted))
 }
 
 async fn deploy(
@@ -107,7 +104,7 @@ async fn deploy(
     args: &DeployArgs,
     source: &Source,
     wanted: Vec<Wanted>,
-) -> Result<u8, Fault> {
+) -> Outcome {
     check_pools(client, source, &wanted).await?;
     let plans = compare(client, wanted, args.prune_schedules).await?;
     let mut warnings = Vec::new();
@@ -119,10 +116,8 @@ async fn deploy(
             }
         }
     }
-    if printer.is_json() {
-        printer.document(&view::json(&plans, &warnings, args.dry_run))?;
-    } else {
-        printer.text(&view::text(&plans, args.dry_run))?;
+    printer.answer(|| view::json(&plans, &warnings, args.dry_run), || view::text(&plans, args.dry_run))?;
+    if printer.is_table() {
         show(&warnings);
     }
     let differs = args.exit_code && plans.iter().any(Plan::changes);

@@ -6,14 +6,41 @@
 mod data;
 mod suite;
 
-use std::{io::Write as _, net::Ipv4Addr, process::ExitCode, time::Duration};
+use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use clap::Args;
 use tidegate_sdk::Client;
 use tidegate_service_kit::{Supervisor, execute_with};
 use tokio::net::TcpListener;
 
-use crate::{args::DevArgs, demo};
+use crate::demo;
+
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Exit codes: 0 ended by Ctrl-C or SIGTERM; 1 error; 2 wrong usage.")]
+pub struct DevArgs {
+    /// The port for everything, on 127.0.0.1; 0 picks a free one
+    #[arg(long, default_value_t = 4400)]
+    pub port: u16,
+    /// Where the SQLite database lives [default: $XDG_DATA_HOME/tidegate or ~/.local/share/tidegate]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ephemeral", "postgres"])]
+    pub data: Option<PathBuf>,
+    /// Keep everything in memory, and forget it at the end
+    #[arg(long, conflicts_with = "postgres")]
+    pub ephemeral: bool,
+    /// Keep runs and logs in this Postgres: `postgres://user:password@host/database`
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Deliver through this Redis: `redis://host:port`
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// Take an inventory of the files in DIR with two worker processes, and kill one in the middle
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
+    pub demo: Option<PathBuf>,
+    /// End after the demo
+    #[arg(long, requires = "demo")]
+    pub exit: bool,
+}
 
 /// How long the process may take to end after Ctrl-C.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use tidegate_store_sqlite::SqliteStore;
 use tidegate_suite::Ports;
 use tokio::net::TcpListener;
 
+use super::DevArgs;
 use super::data::{DataFolder, default_folder};
-use crate::args::DevArgs;
 
 /// Opens the store and the queue, starts the services, and serves them all on `listener`, which is at `address`.
 ///

@@ -1,19 +1,19 @@
 use tidegate_sdk_core::Client;
 
-use super::{OK, Printer, check_id};
+use super::check_id;
 use crate::{
-    fault::Fault,
+    ask::Outcome,
+    common::Watch,
     output::{explanation_json, explanation_text},
+    printer::Printer,
 };
 
 /// `run explain`: why the run is where it is.
-pub async fn explain(client: &Client, printer: &Printer, id: &str) -> Result<u8, Fault> {
+pub async fn explain(client: &Client, printer: &Printer, id: &str, watch: Watch) -> Outcome {
     check_id(id)?;
-    let explanation = client.explain_run(id).await?;
-    if printer.is_json() {
-        printer.document(&explanation_json(&explanation))?;
-    } else {
-        printer.text(&explanation_text(&explanation))?;
-    }
-    OK
+    let look = async || {
+        let explanation = client.explain_run(id).await?;
+        Ok(printer.render(|| explanation_json(&explanation), || explanation_text(&explanation)))
+    };
+    printer.show(watch, look).await
 }

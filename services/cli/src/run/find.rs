@@ -3,17 +3,11 @@ use tidegate_sdk_core::{
     proto::{FindRunRequest, find_run_request::Scope},
 };
 
-use super::{OK, Printer, get};
-use crate::{args::KeyScope, fault::Fault};
+use super::{args::KeyScope, get};
+use crate::{ask::Outcome, printer::Printer};
 
 /// `run find`: the run of a key, as `run get` shows it.
-pub async fn find(
-    client: &Client,
-    printer: &Printer,
-    key: String,
-    scope: KeyScope,
-    full: bool,
-) -> Result<u8, Fault> {
+pub async fn find(client: &Client, printer: &Printer, key: String, scope: KeyScope, full: bool) -> Outcome {
     let scope = scope
         .parent
         .map(Scope::ParentRunId)
@@ -22,6 +16,6 @@ pub async fn find(
         .or(scope.task.map(Scope::Task));
     let request = FindRunRequest { idempotency_key: key, scope, ..Default::default() };
     let run = client.peek_found_run(request).await?;
-    get::show(client, printer, run, full).await?;
-    OK
+    let shown = get::shown(client, printer, run, full).await?;
+    printer.write(&shown)
 }

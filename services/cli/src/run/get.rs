@@ -6,10 +6,13 @@ use tidegate_sdk_core::{
 };
 use tokio::time::timeout;
 
-use super::{OK, Printer, check_id, now};
+use super::{check_id, now};
 use crate::{
+    ask::Outcome,
+    common::Watch,
     fault::Fault,
     output::{event_json, run_detail, run_json},
+    printer::Printer,
 };
 
 /// The largest value that is fetched from object storage without being asked for.
@@ -18,25 +21,22 @@ const MAX_FETCHED: u64 = 1 << 20;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `run get`: the run in full, with its history.
-pub async fn get(client: &Client, printer: &Printer, id: &str, full: bool) -> Result<u8, Fault> {
+pub async fn get(client: &Client, printer: &Printer, id: &str, full: bool, watch: Watch) -> Outcome {
     check_id(id)?;
-    show(client, printer, client.peek_run(id).await?, full).await?;
-    OK
+    printer.show(watch, async || shown(client, printer, client.peek_run(id).await?, full).await).await
 }
 
 /// A run with its history, and what can be had of its values.
-pub async fn show(client: &Client, printer: &Printer, mut run: Run, full: bool) -> Result<(), Fault> {
+pub async fn shown(client: &Client, printer: &Printer, mut run: Run, full: bool) -> Result<String, Fault> {
     fetch(client, run.parameters.as_mut(), full).await?;
     fetch(client, run.result.as_mut(), full).await?;
     let history = client.history(&run.id).await?;
-    if printer.is_json() {
+    let value = || {
         let mut value = run_json(&run);
         value["history"] = history.iter().map(event_json).collect();
-        printer.document(&value)?;
-    } else {
-        printer.text(&run_detail(&run, &history, now()))?;
-    }
-    Ok(())
+        value
+    };
+    Ok(printer.render(value, || run_detail(&run, &history, now())))
 }
 
 /// Puts a value in the place of its reference: with `full` any, else a small one that is at hand. A run can be shown

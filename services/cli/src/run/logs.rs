@@ -6,11 +6,12 @@ use tidegate_sdk_core::{
     proto::{self, LogEntry, QueryLogsRequest, TailLogsRequest},
 };
 
-use super::{OK, Printer, check_id};
+use super::{args::LogLevel, check_id};
 use crate::{
-    args::LogLevel,
+    ask::{DONE, Outcome},
     fault::Fault,
     output::{log_json, log_line},
+    printer::{Printer, enough},
 };
 
 const PAGE_SIZE: u32 = 1_000;
@@ -43,7 +44,7 @@ impl Wanted {
 }
 
 /// `run logs`: what is stored.
-pub async fn query(client: &Client, printer: &Printer, wanted: Wanted, limit: u32) -> Result<u8, Fault> {
+pub async fn query(client: &Client, printer: &Printer, wanted: Wanted, limit: u32) -> Outcome {
     check_run(client, &wanted).await?;
     let (run_id, root_run_id) = wanted.ids();
     let mut n_wanted = limit;
@@ -69,24 +70,24 @@ pub async fn query(client: &Client, printer: &Printer, wanted: Wanted, limit: u3
     if !page_token.is_empty() {
         eprintln!("there are more: --limit shows more of them");
     }
-    OK
+    DONE
 }
 
 /// `run logs --follow`: what is stored, then what comes, until Ctrl-C.
-pub async fn follow(client: &Client, printer: &Printer, wanted: Wanted) -> Result<u8, Fault> {
+pub async fn follow(client: &Client, printer: &Printer, wanted: Wanted) -> Outcome {
     check_run(client, &wanted).await?;
     let (run_id, root_run_id) = wanted.ids();
     let request =
         TailLogsRequest { run_id, root_run_id, min_level: wanted.min_level(), ..Default::default() };
     let mut lines = pin!(client.tail_logs(request));
-    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let mut enough = pin!(enough());
     loop {
         tokio::select! {
             biased;
-            _ = &mut interrupted => return OK,
+            () = &mut enough => return DONE,
             batch = lines.next() => match batch {
                 Some(batch) => print(printer, &batch?.entries, wanted.tree)?,
-                None => return OK,
+                None => return DONE,
             },
         }
     }

@@ -9,12 +9,13 @@ use tidegate_sdk_core::{
     },
 };
 
-use super::{OK, Printer, check_id};
+use super::{args::Targets, check_id};
 use crate::{
-    args::Targets,
-    ask::is_confirmed,
+    ask::{DONE, Outcome},
+    confirm::is_confirmed,
     fault::Fault,
     output::{bulk_json, bulk_text, progress_text, run_json, state_text},
+    printer::Printer,
 };
 
 /// How often it is asked how far an operation has come.
@@ -64,7 +65,7 @@ pub async fn operate(
     verb: &Verb,
     targets: Targets,
     reason: &str,
-) -> Result<u8, Fault> {
+) -> Outcome {
     let target = match (targets.filter, targets.tree) {
         (Some(filter), _) => Target::Filter(filter),
         (None, Some(tree)) => {
@@ -89,8 +90,7 @@ pub async fn operate(
     }
     let counted = client.start_bulk_operation(request.clone()).await?;
     if targets.dry_run || counted.n_matched == 0 {
-        show(printer, &counted)?;
-        return OK;
+        return show(printer, &counted);
     }
     if !targets.yes && !is_confirmed(&format!("{} {} runs", verb.as_str(), counted.n_matched))? {
         return Err(Fault::stopped("nothing was done"));
@@ -105,27 +105,21 @@ pub async fn operate(
 }
 
 /// One that somebody has stopped has not done what was asked.
-fn judge(ended: &BulkOperation) -> Result<u8, Fault> {
+fn judge(ended: &BulkOperation) -> Outcome {
     if ended.state() == BulkOperationState::Cancelled {
         let (id, done) = (&ended.id, progress_text(ended));
         return Err(Fault::stopped(format!("bulk operation {id} was stopped: {done}")));
     }
-    OK
+    DONE
 }
 
 /// Each by itself. The first fault ends it; what was done before is told all the same.
-async fn each(
-    client: &Client,
-    printer: &Printer,
-    verb: &Verb,
-    ids: &[String],
-    reason: &str,
-) -> Result<u8, Fault> {
+async fn each(client: &Client, printer: &Printer, verb: &Verb, ids: &[String], reason: &str) -> Outcome {
     for id in ids {
         check_id(id)?;
     }
     let mut documents = Vec::new();
-    let mut outcome = OK;
+    let mut outcome = DONE;
     for id in ids {
         let (document, line) = match one(client, verb, id, reason).await {
             Ok(done) => done,
@@ -134,14 +128,15 @@ async fn each(
                 break;
             }
         };
-        if printer.is_json() {
-            documents.push(document);
+        if printer.is_table() {
+            printer.write(&printer.render(|| Value::Null, || format!("{line}\n")))?;
         } else {
-            printer.text(&format!("{line}\n"))?;
+            documents.push(document);
         }
     }
-    if printer.is_json() && !(documents.is_empty() && outcome.is_err()) {
-        printer.document(&Value::Array(documents))?;
+    let says_something = !documents.is_empty() || outcome.is_ok();
+    if says_something && !printer.is_table() {
+        printer.answer(|| Value::Array(documents), String::new)?;
     }
     outcome
 }
@@ -173,12 +168,8 @@ fn described(run: &proto::Run) -> (Value, String) {
     (json!({ "run": run_json(run) }), format!("{}  {}", run.id, state_text(run.state.as_ref())))
 }
 
-fn show(printer: &Printer, operation: &BulkOperation) -> Result<(), Fault> {
-    if printer.is_json() {
-        printer.document(&bulk_json(operation))
-    } else {
-        printer.text(&bulk_text(operation))
-    }
+fn show(printer: &Printer, operation: &BulkOperation) -> Outcome {
+    printer.answer(|| bulk_json(operation), || bulk_text(operation))
 }
 
 /// Shows on stderr how far it has come, until it has ended.

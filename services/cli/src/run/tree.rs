@@ -1,21 +1,21 @@
 use tidegate_sdk_core::{Client, Error, ErrorKind, proto::ListRunsRequest};
 
-use super::{OK, Printer, check_id, now};
+use super::{check_id, now};
 use crate::{
-    fault::Fault,
+    ask::Outcome,
+    common::Watch,
     output::{RunTree, tree_json, tree_text},
+    printer::Printer,
 };
 
 /// `run tree`: the run and all below it.
-pub async fn tree(client: &Client, printer: &Printer, id: &str, all: bool) -> Result<u8, Fault> {
+pub async fn tree(client: &Client, printer: &Printer, id: &str, all: bool, watch: Watch) -> Outcome {
     check_id(id)?;
-    let tree = fetch(client, id).await?;
-    if printer.is_json() {
-        printer.document(&tree_json(&tree))?;
-    } else {
-        printer.text(&tree_text(&tree, all, now()))?;
-    }
-    OK
+    let look = async || {
+        let tree = fetch(client, id).await?;
+        Ok(printer.render(|| tree_json(&tree), || tree_text(&tree, all, now())))
+    };
+    printer.show(watch, look).await
 }
 
 /// The run `id` and all below it, without payloads.

@@ -6,14 +6,16 @@ use tidegate_sdk_core::{
     proto::{StateType, WatchRunsRequest},
 };
 
-use super::{Printer, check_id};
+use super::check_id;
 use crate::{
-    fault::{Fault, exit},
+    ask::Outcome,
+    fault::exit,
     output::{event_json, event_line},
+    printer::Printer,
 };
 
 /// `run watch`: each run's events from its first, until all have ended.
-pub async fn watch(client: &Client, printer: &Printer, ids: Vec<String>) -> Result<u8, Fault> {
+pub async fn watch(client: &Client, printer: &Printer, ids: Vec<String>) -> Outcome {
     for id in &ids {
         check_id(id)?;
         client.peek_run(id).await?; // so that an unknown run is an answer, not a wait without end

@@ -1,0 +1,179 @@
+//! What makes the command line pleasant: forms of answers, watching, profiles, completion, man pages, `doctor`.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, within};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+use crate::cli::tidegate;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn with_env(env: &[(&str, &str)], args: &[&str]) -> Ended {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Process::start(&program("tidegate"), args, env).ended(DEADLINE).await
+}
+
+#[tokio::test]
+async fn an_answer_comes_in_the_form_that_is_asked_for() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    for name in ["gpu", "night"] {
+        assert_eq!(tidegate(at, &["queue", "set", name, "--slots", "2"]).await.code, Some(0));
+    }
+    assert_eq!(tidegate(at, &["queue", "ls", "-o", "name"]).await.stdout, "gpu\nnight\n");
+    let yaml = tidegate(at, &["queue", "get", "gpu", "-o", "yaml"]).await.stdout;
+    assert!(yaml.contains("\nmax_slots: 2\n") && yaml.contains("\nname: gpu\n"), "{yaml}");
+    let env = [("TIDEGATE_ADDRESS", at), ("TIDEGATE_OUTPUT", "name")];
+    assert_eq!(with_env(&env, &["queue", "delete", "gpu"]).await.stdout, "gpu\n");
+    let wrong = with_env(&[("TIDEGATE_OUTPUT", "xml")], &["queue", "ls"]).await;
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("TIDEGATE_OUTPUT is `xml`"), "{}", wrong.stderr);
+
+    let run = suite.client().task("add").queue("nobody").delay(&(1, 2)).await.unwrap();
+    let plain = tidegate(at, &["run", "ls"]).await.stdout;
+    assert!(!plain.contains('\u{1b}'), "a pipe has no colours: {plain}");
+    let coloured = tidegate(at, &["run", "ls", "--color", "always"]).await.stdout;
+    assert!(coloured.contains("\u{1b}[33mSCHEDULED\u{1b}[0m"), "{coloured}");
+    assert_eq!(tidegate(at, &["run", "ls", "-o", "name"]).await.stdout, format!("{}\n", run.id()));
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_shows_what_changes_and_ends_when_nobody_looks() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let args = ["queue", "ls", "--watch", "--interval", "100ms", "-o", "name", "--address", at];
+    let watched = Process::start(&program("tidegate"), args, []);
+    for name in ["gpu", "night"] {
+        assert_eq!(tidegate(at, &["queue", "set", name, "--slots", "2"]).await.code, Some(0));
+        watched.line(name, DEADLINE).await;
+    }
+    watched.signal("INT");
+    let ended = watched.ended(DEADLINE).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+
+    let mut command = Command::new(program("tidegate"));
+    command.args(args).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut unread = command.spawn().unwrap();
+    let mut lines = BufReader::new(unread.stdout.take().unwrap()).lines();
+    within("the first line", DEADLINE, lines.next_line()).await.unwrap();
+    drop(lines);
+    let status = within("the end of a watch that nobody reads", DEADLINE, unread.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn profiles_say_what_nobody_else_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("of/mine.toml");
+    let file = file.to_str().unwrap();
+    let config =
+        async |args: &[&str]| with_env(&[("TIDEGATE_CONFIG", file)], &[&["config"], args].concat()).await;
+    for args in [
+        &["set", "namespace", "etl"][..],
+        &["profiles", "create", "prod"],
+        &["set", "address", "http://10.0.0.1:4400", "--profile", "prod"],
+        &["profiles", "use", "prod"],
+    ] {
+        let ended = config(args).await;
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let env = [("TIDEGATE_CONFIG", file), ("TIDEGATE_NAMESPACE", "of-env")];
+    let args = ["config", "view", "--sources", "--color", "never", "-o", "json"];
+    let shown: Value = serde_json::from_str(&with_env(&env, &args).await.stdout).unwrap();
+    for (key, value, source) in [
+        ("profile", "prod", ":1"),
+        ("address", "http://10.0.0.1:4400", "profile prod, "),
+        ("namespace", "of-env", "environment TIDEGATE_NAMESPACE"),
+        ("output", "json", "option --output"),
+        ("color", "never", "option --color"),
+    ] {
+        assert_eq!(shown[key]["value"], value, "{shown}");
+        assert!(shown[key]["source"].as_str().unwrap().contains(source), "{shown}");
+    }
+    let listed = config(&["profiles", "ls", "-o", "name"]).await;
+    assert_eq!(listed.stdout, "default\nprod\n");
+    for (args, code, told) in [
+        (&["set", "address", "ftp://h"][..], 2, "`ftp://h` is no address"),
+        (&["set", "adress", "http://h"][..], 2, "a similar value exists: 'address'"),
+        (&["profiles", "use", "nightly"][..], 3, "it has `default`, `prod`"),
+        (&["profiles", "delete", "prod"][..], 1, "is the one that is used"),
+    ] {
+        let ended = config(args).await;
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+    }
+    std::fs::write(file, "[profiles.a]\n\naddres = \"x\"\n").unwrap();
+    let wrong = config(&["view"]).await;
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("line 3: unknown field `addres`"), "{}", wrong.stderr);
+}
+
+#[tokio::test]
+async fn a_shell_is_offered_commands_and_names_of_things() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    for name in ["gpu", "gpu-night", "other"] {
+        assert_eq!(tidegate(at, &["queue", "set", name, "--slots", "2"]).await.code, Some(0));
+    }
+    // By the protocol of the engine, as fish and zsh call it.
+    let offered = async |at: &str, words: &[&str]| {
+        let env = [("TIDEGATE_ADDRESS", at), ("COMPLETE", "fish")];
+        let ended = with_env(&env, &[&["--", "tidegate"], words].concat()).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        ended.stdout
+    };
+    assert!(offered(at, &["que"]).await.starts_with("queue\t"), "a noun");
+    let names = offered(at, &["queue", "get", "gpu"]).await;
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["gpu", "gpu-night"]);
+    let named = offered("http://127.0.0.1:1", &["queue", "--address", at, "get", "oth"]).await;
+    assert_eq!(named.trim_end(), "other", "the server is the one of the line");
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    assert_eq!(offered(&nowhere, &["queue", "get", "gpu"]).await.trim_end(), "", "silence without a server");
+
+    // By a real bash.
+    let script = "source <(tidegate completion bash) && COMP_WORDS=(tidegate queue get gpu-) COMP_CWORD=3 \
+                  COMP_TYPE=9 && _clap_complete_tidegate tidegate gpu- get && echo \"${COMPREPLY[*]}\"";
+    let folder = program("tidegate").parent().unwrap().to_string_lossy().into_owned();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let env = [("PATH".to_owned(), path), ("TIDEGATE_ADDRESS".to_owned(), at.to_owned())];
+    let ended = Process::start(Path::new("bash"), ["-c", script], env).ended(DEADLINE).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "gpu-night"), "{}", ended.stderr);
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn the_doctor_tells_what_is_well_and_what_to_do() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let run = suite.client().task("add").queue("nobody").delay(&(1, 2)).await.unwrap();
+    let ended = tidegate(at, &["doctor", "-o", "json"]).await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let status = |name: &str| {
+        let mut findings = found.as_array().unwrap().iter();
+        findings.find(|finding| finding["name"] == name).map(|finding| finding["status"].clone())
+    };
+    for name in ["address", "server", "clock", "store", "task-queue", "log-ingest"] {
+        assert_eq!(status(name), Some("ok".into()), "{name}: {found}");
+    }
+    assert_eq!(status("workers"), Some("warning".into()), "{} waits for a worker: {found}", run.id());
+    suite.stop().await;
+
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let ended = tidegate(&nowhere, &["doctor"]).await;
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("failed   address") && ended.stdout.contains("tidegate dev"),
+        "{}",
+        ended.stdout
+    );
+}
