@@ -1,13 +1,15 @@
 //! What lists, counts, watches and operations on many runs are asked with: the `filter` after AIP-160, typed against the
 //! fields of a run, and the `order_by` after AIP-132. As AIP-160 has it, OR binds stronger than AND, and comparisons that
-//! merely follow each other are joined by AND.
+//! merely follow each other are joined by AND. [`JsonFilter`] is the same language for things that a program has as JSON.
 
+mod json;
 mod order;
 mod parser;
 mod time;
 mod token;
 mod typed;
 
+pub use json::JsonFilter;
 pub use order::parse_order;
 pub use parser::{parse, parse_deployments};
 

@@ -4,15 +4,39 @@ use tidegate_store::Filter;
 use crate::{
     Error,
     token::{Literal, Token, tokens},
-    typed::{self, Of, Subject},
+    typed::{Fault, Of, Typed},
 };
+
+/// What a filter is asked of: which fields there are, and what comparing one gives.
+pub(super) trait Dialect {
+    /// What is compared.
+    type Subject: Clone;
+    /// What is made of it all.
+    type Filter;
+
+    /// What has this name, or a sentence that says what there is.
+    fn subject(&self, name: &str) -> Result<Self::Subject, String>;
+    /// A comparison whose operator and value fit the subject.
+    fn compare(
+        &self,
+        subject: &Self::Subject,
+        operator: &'static str,
+        literal: &Literal,
+    ) -> Result<Self::Filter, Fault>;
+    /// All of these; of none: everything.
+    fn all(filters: Vec<Self::Filter>) -> Self::Filter;
+    /// One of these.
+    fn any(filters: Vec<Self::Filter>) -> Self::Filter;
+    /// Not this.
+    fn not(filter: Self::Filter) -> Self::Filter;
+}
 
 /// Parses a filter; empty: every run. `now` is what times such as `-1h` count from.
 ///
 /// # Errors
 /// What is wrong and at which column; too long, too deep, too many comparisons.
 pub fn parse(text: &str, now: Timestamp) -> Result<Filter, Error> {
-    parse_of(Of::Runs, text, now)
+    parse_by(Typed { of: Of::Runs, now }, text)
 }
 
 /// The same for deployments: asked of what their runs have, and of when they were created.
@@ -20,19 +44,19 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Filter, Error> {
 /// # Errors
 /// As those of `parse`.
 pub fn parse_deployments(text: &str, now: Timestamp) -> Result<Filter, Error> {
-    parse_of(Of::Deployments, text, now)
+    parse_by(Typed { of: Of::Deployments, now }, text)
 }
 
-fn parse_of(of: Of, text: &str, now: Timestamp) -> Result<Filter, Error> {
+pub(super) fn parse_by<D: Dialect>(dialect: D, text: &str) -> Result<D::Filter, Error> {
     if text.len() > limits::MAX_FILTER_SIZE {
         let message = format!("has {} bytes; at most {} are allowed", text.len(), limits::MAX_FILTER_SIZE);
         return Err(Error { column: 1, message });
     }
     let tokens = tokens(text)?;
     let end = text.chars().count() + 1;
-    let mut parser = Parser { of, tokens, next: 0, end, now, depth: 0, n_comparisons: 0, values_of: None };
+    let mut parser = Parser { dialect, tokens, next: 0, end, depth: 0, n_comparisons: 0, values_of: None };
     if parser.tokens.is_empty() {
-        return Ok(Filter::And(Vec::new()));
+        return Ok(D::all(Vec::new()));
     }
     let filter = parser.expression()?;
     match parser.peek() {
@@ -41,49 +65,48 @@ fn parse_of(of: Of, text: &str, now: Timestamp) -> Result<Filter, Error> {
     }
 }
 
-struct Parser {
-    of: Of,
+struct Parser<D: Dialect> {
+    dialect: D,
     tokens: Vec<(usize, Token)>,
     next: usize,
     end: usize,
-    now: Timestamp,
     depth: usize,
     n_comparisons: usize,
     /// Within the parentheses of `state = (RUNNING OR PENDING)`: what the values there are compared with, and where its
     /// operator is.
-    values_of: Option<(Subject, &'static str, usize)>,
+    values_of: Option<(D::Subject, &'static str, usize)>,
 }
 
-impl Parser {
+impl<D: Dialect> Parser<D> {
     /// `factor (AND? factor)*`
-    fn expression(&mut self) -> Result<Filter, Error> {
+    fn expression(&mut self) -> Result<D::Filter, Error> {
         let mut factors = vec![self.factor()?];
         loop {
             let is_and = self.take_word("AND");
             let is_end = matches!(self.peek(), None | Some(Token::Close));
             if is_end && !is_and {
-                return Ok(joined(factors, Filter::And));
+                return Ok(joined(factors, D::all));
             }
             factors.push(self.factor()?);
         }
     }
 
     /// `term (OR term)*`
-    fn factor(&mut self) -> Result<Filter, Error> {
+    fn factor(&mut self) -> Result<D::Filter, Error> {
         let mut terms = vec![self.term()?];
         while self.take_word("OR") {
             terms.push(self.term()?);
         }
-        Ok(joined(terms, Filter::Or))
+        Ok(joined(terms, D::any))
     }
 
     /// `(NOT | -)? (comparison | "(" expression ")")`
-    fn term(&mut self) -> Result<Filter, Error> {
+    fn term(&mut self) -> Result<D::Filter, Error> {
         self.descend()?;
         let is_minus = matches!(self.peek(), Some(Token::Minus));
         let filter = if is_minus || self.is_word("NOT") {
             self.next += 1;
-            Filter::Not(Box::new(self.term()?))
+            D::not(self.term()?)
         } else if matches!(self.peek(), Some(Token::Open)) {
             self.in_parentheses()?
         } else if let Some((subject, operator, at_operator)) = self.values_of.clone() {
@@ -104,7 +127,7 @@ impl Parser {
         Ok(())
     }
 
-    fn in_parentheses(&mut self) -> Result<Filter, Error> {
+    fn in_parentheses(&mut self) -> Result<D::Filter, Error> {
         self.next += 1;
         let inner = self.expression()?;
         if !matches!(self.peek(), Some(Token::Close)) {
@@ -115,11 +138,11 @@ impl Parser {
     }
 
     /// `field operator (value | "(" values ")")`
-    fn comparison(&mut self) -> Result<Filter, Error> {
+    fn comparison(&mut self) -> Result<D::Filter, Error> {
         let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.error("a comparison such as `state = RUNNING` is missing here"));
         };
-        let subject = typed::subject(self.of, &name).map_err(|message| self.error(&message))?;
+        let subject = self.dialect.subject(&name).map_err(|message| self.error(&message))?;
         self.next += 1;
         let Some(Token::Operator(operator)) = self.peek().cloned() else {
             return Err(self.error(&format!("one of = != < <= > >= : is missing after `{name}`")));
@@ -144,7 +167,12 @@ impl Parser {
     }
 
     /// The value of a comparison, or one of those in parentheses.
-    fn value(&mut self, subject: &Subject, operator: &str, at_operator: usize) -> Result<Filter, Error> {
+    fn value(
+        &mut self,
+        subject: &D::Subject,
+        operator: &'static str,
+        at_operator: usize,
+    ) -> Result<D::Filter, Error> {
         let literal = match self.peek() {
             Some(Token::Word(word)) => Literal::of_word(word),
             Some(Token::Quoted(literal)) => literal.clone(),
@@ -155,9 +183,9 @@ impl Parser {
             let most = limits::MAX_FILTER_COMPARISONS;
             return Err(self.error(&format!("this is comparison {}; at most {most} are allowed", most + 1)));
         }
-        let filter = typed::compare(subject, operator, &literal, self.now).map_err(|fault| match fault {
-            typed::Fault::Operator(message) => self.error_at(at_operator, &message),
-            typed::Fault::Value(message) => self.error(&message),
+        let filter = self.dialect.compare(subject, operator, &literal).map_err(|fault| match fault {
+            Fault::Operator(message) => self.error_at(at_operator, &message),
+            Fault::Value(message) => self.error(&message),
         })?;
         self.next += 1;
         Ok(filter)
@@ -187,7 +215,7 @@ impl Parser {
     }
 }
 
-fn joined(mut filters: Vec<Filter>, join: fn(Vec<Filter>) -> Filter) -> Filter {
+fn joined<F>(mut filters: Vec<F>, join: fn(Vec<F>) -> F) -> F {
     if filters.len() == 1 { filters.remove(0) } else { join(filters) }
 }
 

@@ -2,7 +2,7 @@ use tidegate_model::{RunKind, Timestamp};
 use tidegate_orchestration::StateType;
 use tidegate_store::{Comparison, Field, Filter, Value};
 
-use crate::{time, token::Literal};
+use crate::{parser::Dialect, time, token::Literal};
 
 /// What is compared, by its name in a filter.
 #[derive(Clone, Debug)]
@@ -67,11 +67,42 @@ pub(super) enum Of {
     Deployments,
 }
 
+/// Filters of runs and deployments, whose fields are known. `now` is what spans such as `-1h` count from.
+pub(super) struct Typed {
+    pub of: Of,
+    pub now: Timestamp,
+}
+
+impl Dialect for Typed {
+    type Subject = Subject;
+    type Filter = Filter;
+
+    fn subject(&self, name: &str) -> Result<Subject, String> {
+        subject(self.of, name)
+    }
+
+    fn compare(&self, subject: &Subject, operator: &'static str, literal: &Literal) -> Result<Filter, Fault> {
+        compare(subject, operator, literal, self.now)
+    }
+
+    fn all(filters: Vec<Filter>) -> Filter {
+        Filter::And(filters)
+    }
+
+    fn any(filters: Vec<Filter>) -> Filter {
+        Filter::Or(filters)
+    }
+
+    fn not(filter: Filter) -> Filter {
+        Filter::Not(Box::new(filter))
+    }
+}
+
 /// Those of the fields of a run that its deployment gives it.
 const OF_DEPLOYMENTS: &[&str] = &["deployment", "queue", "priority", "tags", "labels", "created_at"];
 
 /// What has this name, or a sentence that says what there is.
-pub(super) fn subject(of: Of, name: &str) -> Result<Subject, String> {
+fn subject(of: Of, name: &str) -> Result<Subject, String> {
     let is_of_deployments = name == "flow" || name.starts_with("labels.") || OF_DEPLOYMENTS.contains(&name);
     if of == Of::Deployments && !is_of_deployments {
         let known = OF_DEPLOYMENTS.join(", ");
@@ -101,12 +132,7 @@ pub(super) enum Fault {
 }
 
 /// A comparison whose operator and value fit the subject. `now` is what spans such as `-1h` count from.
-pub(super) fn compare(
-    subject: &Subject,
-    operator: &str,
-    literal: &Literal,
-    now: Timestamp,
-) -> Result<Filter, Fault> {
+fn compare(subject: &Subject, operator: &str, literal: &Literal, now: Timestamp) -> Result<Filter, Fault> {
     if literal.text.contains('\0') {
         return Err(Fault::Value("a value has no NUL characters".to_owned()));
     }
