@@ -406,6 +406,21 @@ impl Client {
             .await
     }
 
+    /// How the services find what they depend on.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn diagnosis(&self) -> Result<proto::GetDiagnosisResponse, Error> {
+        self.shared
+            .connection
+            .call(|channel| async move {
+                proto::system_service_client::SystemServiceClient::new(channel)
+                    .get_diagnosis(proto::GetDiagnosisRequest {})
+                    .await
+            })
+            .await
+    }
+
     /// Where workers and log writers are to connect; an empty address is the one that was called.
     ///
     /// # Errors

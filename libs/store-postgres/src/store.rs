@@ -379,4 +379,13 @@ impl RunStore for PgStore {
     fn schema_version(&self) -> u32 {
         known_schema()
     }
+
+    async fn stored_schema_version(&self) -> Result<u32, StoreError> {
+        let newest: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(store_error)?;
+        Ok(u32::try_from(newest).unwrap_or(u32::MAX))
+    }
 }

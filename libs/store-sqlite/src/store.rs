@@ -341,6 +341,15 @@ impl RunStore for SqliteStore {
     fn schema_version(&self) -> u32 {
         known_schema()
     }
+
+    async fn stored_schema_version(&self) -> Result<u32, StoreError> {
+        let newest: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.readers)
+                .await
+                .map_err(store_error)?;
+        Ok(u32::try_from(newest).unwrap_or(u32::MAX))
+    }
 }
 
 /// The position of a place in the feed.

@@ -473,8 +473,11 @@ pub trait RunStore:
     /// `postgres` or `sqlite`.
     fn kind(&self) -> &'static str;
 
-    /// The version of the schema.
+    /// The version of the schema that this program knows.
     fn schema_version(&self) -> u32;
+
+    /// The version of the schema that is there now: a newer program may have migrated it meanwhile.
+    async fn stored_schema_version(&self) -> Result<u32, StoreError>;
 }
 
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.

@@ -8,6 +8,7 @@ mod concurrency_service;
 mod config;
 mod convert;
 mod deployment_service;
+mod diagnosis;
 mod engine_service;
 mod explanation;
 mod offload;
@@ -52,6 +53,8 @@ use tidegate_store::RunStore;
 use tokio_util::task::TaskTracker;
 use tonic::{codec::CompressionEncoding, transport::Channel};
 
+use diagnosis::Diagnosis;
+
 pub use config::{Config, EndpointsConfig, EngineConfig, PayloadConfig, SessionConfig};
 
 /// Adds the services and background tasks of the api; opens no port.
@@ -65,6 +68,7 @@ pub async fn start(
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
 ) -> anyhow::Result<()> {
+    let diagnosis = Diagnosis::new(Arc::clone(&store), delivery.clone());
     let dispatch = Arc::new(GrpcDispatch::new(delivery));
     let (engine, engine_tasks) =
         Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), config.engine.options());
@@ -111,7 +115,8 @@ pub async fn start(
     let artifact_service = artifact_service::Service::new(engine.clone(), payloads.clone());
     let variable_service = variable_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
-    let system_service = system_service::Service::new(config.endpoints.clone(), store, payloads.max_size());
+    let system_service =
+        system_service::Service::new(config.endpoints.clone(), store, payloads.max_size(), diagnosis);
     let uploads = TaskTracker::new();
     let payload_service = payload_service::Service::new(payloads, stop, uploads.clone());
     tasks.essential("uploads", |stop| async move {

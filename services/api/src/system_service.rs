@@ -6,18 +6,24 @@ use tidegate_store::RunStore;
 use tidegate_wire::{duration_to_proto, timestamp_to_proto};
 use tonic::{Request, Response, Status};
 
-use crate::EndpointsConfig;
+use crate::{EndpointsConfig, diagnosis::Diagnosis};
 
 /// `SystemService`: where things are and what is allowed.
 pub(crate) struct Service {
     endpoints: EndpointsConfig,
     store: Arc<dyn RunStore>,
     max_payload_size: u64,
+    diagnosis: Diagnosis,
 }
 
 impl Service {
-    pub fn new(endpoints: EndpointsConfig, store: Arc<dyn RunStore>, max_payload_size: u64) -> Self {
-        Self { endpoints, store, max_payload_size }
+    pub fn new(
+        endpoints: EndpointsConfig,
+        store: Arc<dyn RunStore>,
+        max_payload_size: u64,
+        diagnosis: Diagnosis,
+    ) -> Self {
+        Self { endpoints, store, max_payload_size, diagnosis }
     }
 }
 
@@ -43,6 +49,13 @@ impl SystemService for Service {
             store: self.store.kind().to_owned(),
             server_time: Some(timestamp_to_proto(SystemClock.now())),
         }))
+    }
+
+    async fn get_diagnosis(
+        &self,
+        _request: Request<v1::GetDiagnosisRequest>,
+    ) -> Result<Response<v1::GetDiagnosisResponse>, Status> {
+        Ok(Response::new(self.diagnosis.look().await))
     }
 
     async fn get_limits(

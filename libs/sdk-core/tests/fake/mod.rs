@@ -356,6 +356,13 @@ impl system_service_server::SystemService for Service {
         Ok(Response::new(GetVersionResponse::default()))
     }
 
+    async fn get_diagnosis(
+        &self,
+        _: Request<GetDiagnosisRequest>,
+    ) -> Result<Response<GetDiagnosisResponse>, Status> {
+        Ok(Response::new(GetDiagnosisResponse::default()))
+    }
+
     async fn get_limits(&self, _: Request<GetLimitsRequest>) -> Result<Response<GetLimitsResponse>, Status> {
         Ok(Response::new(GetLimitsResponse::default()))
     }

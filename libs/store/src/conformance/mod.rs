@@ -80,6 +80,7 @@ macro_rules! run_store_conformance {
             rows::text_with_nul_does_not_fail_the_batch,
             rows::reads_keep_to_their_namespace,
             rows::a_large_batch_survives,
+            rows::the_schema_that_is_there_is_the_one_that_is_known,
             locks::a_locked_run_makes_the_second_wait,
             locks::a_shared_run_makes_a_change_wait,
             locks::locks_of_two_batches_do_not_cross,

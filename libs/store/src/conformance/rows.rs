@@ -375,3 +375,9 @@ pub async fn a_large_batch_survives(store: Arc<dyn RunStore>) {
         && detail.parameters == Some(payload(b"p"))
         && detail.result == Some(payload(b"r"))));
 }
+
+/// What migrated the store is what serves it.
+pub async fn the_schema_that_is_there_is_the_one_that_is_known(store: Arc<dyn RunStore>) {
+    assert!(store.schema_version() > 0);
+    assert_eq!(store.stored_schema_version().await.unwrap(), store.schema_version());
+}

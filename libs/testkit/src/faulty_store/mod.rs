@@ -337,6 +337,10 @@ impl RunStore for FaultyStore {
     fn schema_version(&self) -> u32 {
         self.inner.schema_version()
     }
+
+    async fn stored_schema_version(&self) -> Result<u32, StoreError> {
+        self.inner.stored_schema_version().await
+    }
 }
 
 #[async_trait]
