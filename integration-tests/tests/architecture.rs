@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "delivery-memory",
             "delivery-redis",
             "engine",
+            "filter",
             "log-ingest",
             "model",
             "payload",

@@ -1,6 +1,6 @@
-//! What makes the command line pleasant: forms of answers, watching, profiles, completion, man pages, `doctor`.
+//! What makes the command line pleasant: forms of answers, watching, filters, profiles, completion.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, within};
@@ -138,42 +138,63 @@ async fn a_shell_is_offered_commands_and_names_of_things() {
     assert_eq!(named.trim_end(), "other", "the server is the one of the line");
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     assert_eq!(offered(&nowhere, &["queue", "get", "gpu"]).await.trim_end(), "", "silence without a server");
-
-    // By a real bash.
-    let script = "source <(tidegate completion bash) && COMP_WORDS=(tidegate queue get gpu-) COMP_CWORD=3 \
-                  COMP_TYPE=9 && _clap_complete_tidegate tidegate gpu- get && echo \"${COMPREPLY[*]}\"";
-    let folder = program("tidegate").parent().unwrap().to_string_lossy().into_owned();
-    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
-    let env = [("PATH".to_owned(), path), ("TIDEGATE_ADDRESS".to_owned(), at.to_owned())];
-    let ended = Process::start(Path::new("bash"), ["-c", script], env).ended(DEADLINE).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "gpu-night"), "{}", ended.stderr);
     suite.stop().await;
 }
 
 #[tokio::test]
-async fn the_doctor_tells_what_is_well_and_what_to_do() {
+async fn lists_are_selected_by_their_fields() {
     let suite = Suite::embedded().await;
     let at = suite.address();
-    let run = suite.client().task("add").queue("nobody").delay(&(1, 2)).await.unwrap();
-    let ended = tidegate(at, &["doctor", "-o", "json"]).await;
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
-    let status = |name: &str| {
-        let mut findings = found.as_array().unwrap().iter();
-        findings.find(|finding| finding["name"] == name).map(|finding| finding["status"].clone())
-    };
-    for name in ["address", "server", "clock", "store", "task-queue", "log-ingest"] {
-        assert_eq!(status(name), Some("ok".into()), "{name}: {found}");
+    for (name, slots) in [("gpu", "2"), ("gpu-night", "8"), ("other", "8")] {
+        assert_eq!(tidegate(at, &["queue", "set", name, "--slots", slots]).await.code, Some(0));
+        assert_eq!(tidegate(at, &["pool", "create", name, "--slots", slots]).await.code, Some(0));
+        assert_eq!(tidegate(at, &["concurrency", "set", name, slots]).await.code, Some(0));
+        assert_eq!(tidegate(at, &["variable", "set", name, slots]).await.code, Some(0));
     }
-    assert_eq!(status("workers"), Some("warning".into()), "{} waits for a worker: {found}", run.id());
+    assert_eq!(tidegate(at, &["queue", "pause", "other"]).await.code, Some(0));
+    for (noun, filter, expected) in [
+        ("queue", "max_slots > 4", "gpu-night\nother\n"),
+        ("queue", "name = gpu* -pause:*", "gpu\ngpu-night\n"),
+        ("pool", "type = process AND max_slots = 2", "gpu\n"),
+        ("concurrency", "name = gpu-n*", "gpu-night\n"),
+        ("variable", "name = (gpu OR other)", "gpu\nother\n"),
+        ("schedule", "cron:*", ""),
+        ("artifact", "key = a", ""),
+        ("bulk", "id = a", ""),
+    ] {
+        let listed = tidegate(at, &[noun, "ls", "--filter", filter, "-o", "name"]).await;
+        assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), expected), "{noun}: {}", listed.stderr);
+    }
+    for (filter, told) in
+        [("slots = 2", "`slots` is no field"), ("name =", "at column 7: a value is missing")]
+    {
+        let wrong = tidegate(at, &["queue", "ls", "--filter", filter]).await;
+        assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+        assert!(wrong.stderr.contains(told), "{}", wrong.stderr);
+    }
     suite.stop().await;
+}
 
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
-    let ended = tidegate(&nowhere, &["doctor"]).await;
-    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
-    assert!(
-        ended.stdout.contains("failed   address") && ended.stdout.contains("tidegate dev"),
-        "{}",
-        ended.stdout
-    );
+#[tokio::test]
+async fn a_worker_looks_for_its_server_where_the_profile_says() {
+    let suite = Suite::embedded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let text = format!("profile = \"lab\"\n[profiles.lab]\naddress = \"{}\"\n", suite.address());
+    std::fs::write(&file, text).unwrap();
+    let env = [("TIDEGATE_CONFIG", file.to_str().unwrap())];
+    // The server is found, and has no such pool.
+    let start = ["worker", "start", "--pool", "nowhere"];
+    let found = with_env(&env, &start).await;
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    assert!(found.stderr.contains("tidegate pool create nowhere"), "{}", found.stderr);
+    let unknown = with_env(&env, &[&start[..], &["--profile", "prod"]].concat()).await;
+    assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("it has `lab`"), "{}", unknown.stderr);
+    let help = with_env(&env, &["worker", "start", "--help"]).await;
+    assert!(help.stdout.contains(suite.address()), "{}", help.stdout);
+    let env = [env[0], ("TIDEGATE_ADDRESS", "http://10.0.0.1:4400")];
+    let help = with_env(&env, &["worker", "start", "--help"]).await;
+    assert!(help.stdout.contains("10.0.0.1") && !help.stdout.contains(suite.address()), "{}", help.stdout);
+    suite.stop().await;
 }

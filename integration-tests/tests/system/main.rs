@@ -8,6 +8,8 @@ mod bounded;
 mod cancel;
 mod cli;
 mod cli_comfort;
+mod cli_doctor;
+mod cli_shells;
 mod crash_safe;
 mod demo;
 mod deploy_file;

@@ -81,3 +81,54 @@ async fn times_are_told_and_past_ones_made_once() {
     assert_eq!(wrong.code, Some(2));
     assert!(wrong.stderr.contains("RFC 3339"), "{}", wrong.stderr);
 }
+
+#[tokio::test]
+async fn schedules_are_made_and_changed_field_by_field() {
+    let suite = suite().await;
+    let schedule = async |args: &[&str]| tidegate(suite.address(), &[&["schedule"], args].concat()).await;
+    let create = ["create", "add/yearly", "weekly", "--rrule", "FREQ=WEEKLY;BYDAY=MO;BYHOUR=7", "-p", "n=1"];
+    let zone = ["--time-zone", "America/New_York", "--start-at", "2026-06-01T00:00:00Z"];
+    let dry = schedule(&[&create[..], &zone, &["--dry-run", "-o", "name"]].concat()).await;
+    assert_eq!((dry.code, dry.stdout.lines().count()), (Some(0), 10), "{}{}", dry.stdout, dry.stderr);
+    assert_eq!(schedule(&["get", "add/yearly", "weekly"]).await.code, Some(3), "a dry run makes nothing");
+
+    let made = json(&schedule(&[&create[..], &zone, &["--paused", "-o", "json"]].concat()).await);
+    assert_eq!(made["spec"]["time_zone"], "America/New_York", "{made}");
+    assert_eq!(made["spec"]["parameters"], serde_json::json!({"n": 1}), "{made}");
+    assert!(made["pause"].is_object(), "{made}");
+    let again = schedule(&[&create[..], &zone].concat()).await;
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+    assert!(again.stderr.contains("weekly"), "{}", again.stderr);
+    let over = ["create", "add/yearly", "weekly", "--interval", "2h", "--update-if-exists", "-o", "json"];
+    let replaced = json(&schedule(&over).await);
+    assert_eq!(replaced["spec"], serde_json::json!({"interval": "7200s"}), "{replaced}");
+    assert!(replaced["pause"].is_object(), "what pauses it stays: {replaced}");
+
+    let etag = replaced["etag"].as_str().unwrap();
+    let update = async |args: &[&str]| schedule(&[&["update", "add/yearly", "weekly"], args].concat()).await;
+    let changed = json(&update(&["--jitter", "5m", "--overlap", "skip", "--etag", etag, "-o", "json"]).await);
+    let expected = serde_json::json!({"interval": "7200s", "jitter": "300s", "overlap": "skip"});
+    assert_eq!(changed["spec"], expected, "{changed}");
+    let stale = update(&["--jitter", "6m", "--etag", etag]).await;
+    assert_eq!(stale.code, Some(1), "{}", stale.stderr);
+    let changed = json(&update(&["--cron", "@daily", "--unset", "jitter", "-o", "json"]).await);
+    assert_eq!(changed["spec"], serde_json::json!({"cron": "@daily", "overlap": "skip"}), "{changed}");
+
+    for (args, told) in [
+        (&["--cron", "0 25 * * *"][..], "cron"),
+        (&["--time-zone", "Europe/Atlantis"], "Europe/Atlantis"),
+        (&["--end-at", "2026-01-01T00:00:00Z", "--start-at", "2026-06-01T00:00:00Z"], "end_at"),
+        (&["--jitter", "5m", "--unset", "jitter"], "set and unset at once"),
+        (&[], "names nothing that changes"),
+    ] {
+        let refused = update(args).await;
+        assert_eq!(refused.code, Some(2), "{args:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(told), "{args:?}: {}", refused.stderr);
+    }
+    let unknown = schedule(&["create", "add/monthly", "--cron", "@monthly"]).await;
+    assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
+    let timeless = schedule(&["create", "add/yearly", "never"]).await;
+    assert_eq!(timeless.code, Some(2), "{}", timeless.stderr);
+    assert!(timeless.stderr.contains("--cron"), "{}", timeless.stderr);
+    suite.stop().await;
+}

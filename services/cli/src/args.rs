@@ -29,7 +29,7 @@ pub enum Command {
     Queue(QueueArgs),
     /// List, show, make, change, pause and resume work pools
     Pool(PoolArgs),
-    /// List, show, pause, resume and delete schedules, tell their next times, and make up for past ones
+    /// List, show, make, change, pause and delete schedules, tell their next times, and make up for past ones
     Schedule(ScheduleArgs),
     /// List and show what runs have to show: texts, tables, links, images, progress
     Artifact(ArtifactArgs),
@@ -58,9 +58,9 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Command, CommandFactory as _, Parser as _};
 
-    use super::*;
+    use super::Cli;
 
     #[test]
     fn the_arguments_are_consistent() {
@@ -72,6 +72,36 @@ mod tests {
         for noun in Cli::command().get_subcommands().filter(|noun| !noun.is_hide_set()) {
             let help = noun.clone().render_help().to_string();
             assert!(help.contains("Exit codes: 0 "), "{}: {help}", noun.get_name());
+        }
+    }
+
+    /// Options that all commands have which ask a server; they are shown once.
+    const OF_ALL: [&str; 5] = ["address", "namespace", "profile", "output", "color"];
+
+    /// The help of a command and of those below it; what the environment says meanwhile is not in it.
+    fn help(command: &Command, shows_common: bool) -> String {
+        let plain = command.clone().mut_args(|arg| {
+            let is_hidden = !shows_common && OF_ALL.contains(&arg.get_id().as_str());
+            let is_hidden = arg.is_hide_set() || is_hidden;
+            arg.hide_env_values(true).hide(is_hidden)
+        });
+        let below = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
+        let of_command = plain.term_width(100).render_help().to_string();
+        std::iter::once(of_command)
+            .chain(below.map(|sub| help(sub, shows_common)))
+            .collect::<Vec<_>>()
+            .join("\n---\n")
+    }
+
+    #[test]
+    fn the_help_of_each_command_is_as_it_was() {
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        // The options of a worker are those of its own program.
+        let is_told = |noun: &&Command| !noun.is_hide_set() && !["help", "worker"].contains(&noun.get_name());
+        for noun in root.get_subcommands().filter(is_told) {
+            let name = noun.get_name();
+            insta::assert_snapshot!(format!("help_of_{name}"), help(noun, name == "doctor"));
         }
     }
 

@@ -12,7 +12,7 @@ use tidegate_sdk_core::{
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     fault::Fault,
     output::{artifact_detail, artifact_json, artifact_table},
@@ -81,7 +81,7 @@ pub struct Wanted {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
     #[command(flatten)]
-    pub watch: Watch,
+    pub listed: Listed,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,11 +129,14 @@ async fn ls(client: &Client, printer: &Printer, wanted: Wanted) -> Outcome {
         order_by: if wanted.oldest_first { "id" } else { "id desc" }.to_owned(),
         ..Default::default()
     };
+    let listed = &wanted.listed;
     let look = async || {
-        let artifacts = client.artifacts(request.clone(), wanted.limit as usize).await?;
+        let found = client.artifacts(request.clone(), listed.reach(wanted.limit)).await?;
+        let mut artifacts = listed.select(found, artifact_json)?;
+        artifacts.truncate(wanted.limit as usize);
         Ok(printer.render(|| artifacts.iter().map(artifact_json).collect(), || artifact_table(&artifacts)))
     };
-    printer.show(wanted.watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 async fn get(

@@ -7,7 +7,7 @@ use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     output::{bulk_json, bulk_table, bulk_text},
     printer::Printer,
@@ -34,7 +34,7 @@ pub enum BulkCommand {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
         #[command(flatten)]
-        watch: Watch,
+        listed: Listed,
     },
     /// Show one operation
     Get {
@@ -55,7 +55,7 @@ pub enum BulkCommand {
 /// Does what the arguments say.
 pub fn main(args: BulkArgs) -> ExitCode {
     ask(&args.common, async |client, printer| match args.command {
-        BulkCommand::Ls { limit, watch } => ls(client, printer, limit, watch).await,
+        BulkCommand::Ls { limit, listed } => ls(client, printer, limit, &listed).await,
         BulkCommand::Get { id, watch } => {
             let look = async || {
                 let operation = client.bulk_operation(&id).await?;
@@ -70,10 +70,12 @@ pub fn main(args: BulkArgs) -> ExitCode {
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, limit: u32, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, limit: u32, listed: &Listed) -> Outcome {
     let look = async || {
-        let operations = client.bulk_operations(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let found = client.bulk_operations(listed.reach(limit)).await?;
+        let mut operations = listed.select(found, bulk_json)?;
+        operations.truncate(limit as usize);
         Ok(printer.render(|| operations.iter().map(bulk_json).collect(), || bulk_table(&operations)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }

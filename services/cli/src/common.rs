@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_filter::JsonFilter;
+use tidegate_model::{Clock as _, SystemClock};
+
+use crate::fault::Fault;
 
 /// Options of each noun that asks a server. What is not said here is looked for in the environment and the profile:
 /// `crate::config::Settings`.
@@ -37,6 +42,42 @@ pub struct Watch {
     pub interval: Duration,
 }
 
+/// How many things are looked at where a filter selects some of a long list: the newest.
+const MAX_LOOKED_AT: usize = 10_000;
+
+/// Options of a list that is selected here, and not by its service.
+#[derive(Args, Debug, Clone)]
+pub struct Listed {
+    /// Which ones, by the fields that `-o json` has: `name = gpu* AND max_slots > 2`, `pause:*`, `updated_at > -1h`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub filter: String,
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
+impl Listed {
+    /// How many to ask for where `limit` are to be left.
+    pub fn reach(&self, limit: u32) -> usize {
+        if self.filter.is_empty() { usize::try_from(limit).unwrap_or(usize::MAX) } else { MAX_LOOKED_AT }
+    }
+
+    /// Those of the list that are asked for.
+    pub fn select<T>(&self, things: Vec<T>, json: impl Fn(&T) -> Value) -> Result<Vec<T>, Fault> {
+        if self.filter.is_empty() {
+            return Ok(things);
+        }
+        let wrong = |why: String| Fault::usage(format!("the filter is wrong: {why}"));
+        let filter =
+            JsonFilter::parse(&self.filter, SystemClock.now()).map_err(|error| wrong(error.to_string()))?;
+        let values: Vec<Value> = things.iter().map(json).collect();
+        if let Some(unknown) = filter.unknown_field(&values) {
+            return Err(wrong(unknown));
+        }
+        let selected = things.into_iter().zip(values).filter(|(_, value)| filter.matches(value));
+        Ok(selected.map(|(thing, _)| thing).collect())
+    }
+}
+
 /// The form of an answer.
 #[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -65,8 +106,20 @@ pub enum When {
 
 /// A span of time, such as `90s` or `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write it as `90s`"))?;
-    Duration::try_from(span).map_err(|_| "is negative".to_owned())
+    Duration::try_from(parse_span(text)?).map_err(|_| "is negative".to_owned())
+}
+
+/// A span of time as the API has it, in which a day has 24 hours.
+pub fn parse_span(text: &str) -> Result<prost_types::Duration, String> {
+    let mend = "write it as \"90s\", \"15m\" or \"1d 2h\"";
+    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| format!("{error}; {mend}"))?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| format!("months and years are of no fixed length; {mend}"))?;
+    if duration.is_negative() {
+        return Err(format!("it is negative; {mend}"));
+    }
+    Ok(prost_types::Duration { seconds: duration.as_secs(), nanos: duration.subsec_nanos() })
 }
 
 /// Between two looks: not so short that looking is all that is done.
@@ -76,4 +129,41 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err("is shorter than 100ms".to_owned());
     }
     Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_selected_by_what_programs_see_of_it() {
+        let select = |filter: &str, things: &[&str]| {
+            let watch = Watch { watch: false, interval: Duration::from_secs(1) };
+            let listed = Listed { filter: filter.to_owned(), watch };
+            listed.select(
+                things.iter().map(|name| (*name).to_owned()).collect(),
+                |name: &String| json!({ "name": name }),
+            )
+        };
+        assert_eq!(select("", &["gpu", "cpu"]).expect("is right"), ["gpu", "cpu"]);
+        assert_eq!(select("name = g*", &["gpu", "cpu"]).expect("is right"), ["gpu"]);
+        assert_eq!(select("nam = g*", &[]).expect("is right"), [""; 0]);
+        for (filter, told) in [
+            ("nam = g*", "the filter is wrong: `nam` is no field of what is listed; there are name"),
+            ("name = ", "the filter is wrong: at column 8: a value is missing after `=`"),
+        ] {
+            assert_eq!(select(filter, &["gpu"]).expect_err("is wrong").to_string(), told);
+        }
+    }
+
+    #[test]
+    fn spans_are_read_with_days() {
+        assert_eq!(parse_duration("1d 2h"), Ok(Duration::from_secs(26 * 3_600)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["-1s", "1 month", "soon", ""] {
+            assert!(parse_duration(wrong).expect_err(wrong).contains("write it as \"90s\""), "{wrong}");
+        }
+    }
 }

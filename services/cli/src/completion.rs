@@ -180,7 +180,7 @@ fn fetch(
 }
 
 /// The options of the line that say which server is meant.
-fn typed_options(words: impl Iterator<Item = String>) -> Common {
+pub fn typed_options(words: impl Iterator<Item = String>) -> Common {
     let mut words = words.peekable();
     let mut common = Common::default();
     while let Some(word) = words.next() {

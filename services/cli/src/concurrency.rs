@@ -9,7 +9,7 @@ use tidegate_sdk_core::{Client, ConcurrencySettings};
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch, parse_duration},
+    common::{Common, Listed, Watch, parse_duration},
     completion,
     output::{limit_detail, limit_json, limit_table, slot_json},
     printer::Printer,
@@ -32,7 +32,7 @@ pub struct ConcurrencyArgs {
 #[derive(Subcommand, Debug)]
 pub enum ConcurrencyCommand {
     /// List the limits with their slots, how many are taken, and how many runs wait
-    Ls(Watch),
+    Ls(Listed),
     /// Define a limit, or change it: what is not said is not asked for any more
     Set {
         /// The limit's name; `customer=*` is a limit for each value of `customer`
@@ -108,7 +108,7 @@ fn parse_rate(text: &str) -> Result<(u32, Duration), String> {
 /// Does what the arguments say.
 pub fn main(args: ConcurrencyArgs) -> ExitCode {
     ask(&args.common, async |client, printer| match args.command {
-        ConcurrencyCommand::Ls(watch) => ls(client, printer, watch).await,
+        ConcurrencyCommand::Ls(listed) => ls(client, printer, &listed).await,
         ConcurrencyCommand::Set { name, n_slots, slots, rate, burst, on_collision } => {
             let settings = settings(n_slots.or(slots), rate, burst, on_collision);
             set(client, printer, &name, settings).await
@@ -121,12 +121,12 @@ pub fn main(args: ConcurrencyArgs) -> ExitCode {
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let limits = client.concurrency_limits().await?;
+        let limits = listed.select(client.concurrency_limits().await?, limit_json)?;
         Ok(printer.render(|| limits.iter().map(limit_json).collect(), || limit_table(&limits)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 fn settings(

@@ -102,7 +102,8 @@ pub struct DeploymentRun {
     pub key: Option<String>,
 }
 
-fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
+/// A parameter of a command line: its name, and its value, which is a text where it is no JSON.
+pub fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("is no parameter, such as `n=1` or `day=monday`")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))
@@ -168,15 +169,19 @@ async fn start(client: &Client, printer: &Printer, asked: DeploymentRun) -> Outc
 }
 
 /// The parameters of a run: an object, and over it single ones.
-fn parameters(object: Option<&str>, single: &[(String, Value)]) -> Result<Value, Fault> {
-    let mut parameters = match object.map(serde_json::from_str) {
-        None => Map::new(),
-        Some(Ok(Value::Object(parameters))) => parameters,
-        Some(Ok(_)) => return Err(Fault::usage("--params is no JSON object, such as '{\"n\": 1}'")),
-        Some(Err(error)) => return Err(Fault::usage(format!("--params is no JSON: {error}"))),
-    };
+pub fn parameters(all: Option<&str>, single: &[(String, Value)]) -> Result<Value, Fault> {
+    let mut parameters = all.map(|text| object("--params", text)).transpose()?.unwrap_or_default();
     parameters.extend(single.iter().cloned());
     Ok(Value::Object(parameters))
+}
+
+/// The JSON object that an option has.
+pub fn object(option: &str, text: &str) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Fault::usage(format!("{option} is no JSON object, such as '{{\"n\": 1}}'"))),
+        Err(error) => Err(Fault::usage(format!("{option} is no JSON: {error}"))),
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(code) = completion::answer(&args) {
         return code;
     }
-    let command = args::Cli::command().color(color(&args));
+    let command = match worker::with_profile(args::Cli::command().color(color(&args)), &args) {
+        Ok(command) => command,
+        Err(fault) => return fault.report(),
+    };
     let parsed = command.try_get_matches_from(args).and_then(|found| args::Cli::from_arg_matches(&found));
     let cli = match parsed {
         Ok(cli) => cli,

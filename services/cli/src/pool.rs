@@ -13,7 +13,7 @@ use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     fault::Fault,
     output::{pool_detail, pool_detail_json, pool_json, pool_table},
@@ -36,7 +36,7 @@ pub struct PoolArgs {
 #[derive(Subcommand, Debug)]
 pub enum PoolCommand {
     /// List work pools
-    Ls(Watch),
+    Ls(Listed),
     /// Show one work pool: how much waits and is held, and how many workers it has
     Get {
         /// The pool's name
@@ -131,7 +131,7 @@ pub enum PoolType {
 pub fn main(args: PoolArgs) -> ExitCode {
     ask(&args.common, async |client, printer| {
         let pool = match args.command {
-            PoolCommand::Ls(watch) => return ls(client, printer, watch).await,
+            PoolCommand::Ls(listed) => return ls(client, printer, &listed).await,
             PoolCommand::Get { name, watch } => return get(client, printer, &name, watch).await,
             PoolCommand::Create { name, r#type, update_if_exists, spec } => {
                 let (mut spec, _) = told(spec)?;
@@ -156,12 +156,12 @@ pub fn main(args: PoolArgs) -> ExitCode {
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let pools = client.work_pools().await?;
+        let pools = listed.select(client.work_pools().await?, pool_json)?;
         Ok(printer.render(|| pools.iter().map(pool_json).collect(), || pool_table(&pools)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Outcome {

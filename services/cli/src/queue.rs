@@ -8,7 +8,7 @@ use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     output::{queue_detail, queue_detail_json, queue_json, queue_table},
     printer::Printer,
@@ -30,7 +30,7 @@ pub struct QueueArgs {
 #[derive(Subcommand, Debug)]
 pub enum QueueCommand {
     /// List the queues that have settings or were used within the last hour
-    Ls(Watch),
+    Ls(Listed),
     /// Show one queue: how much waits and is held, and how many workers serve it
     Get {
         /// The queue's name
@@ -86,7 +86,7 @@ pub enum QueueCommand {
 pub fn main(args: QueueArgs) -> ExitCode {
     ask(&args.common, async |client, printer| {
         let queue = match args.command {
-            QueueCommand::Ls(watch) => return ls(client, printer, watch).await,
+            QueueCommand::Ls(listed) => return ls(client, printer, &listed).await,
             QueueCommand::Get { name, watch } => return get(client, printer, &name, watch).await,
             QueueCommand::Set { name, slots, .. } => client.put_queue(&name, slots).await?,
             QueueCommand::Pause { name, reason } => client.pause_queue(&name, &reason).await?,
@@ -100,12 +100,12 @@ pub fn main(args: QueueArgs) -> ExitCode {
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let queues = client.queues().await?;
+        let queues = listed.select(client.queues().await?, queue_json)?;
         Ok(printer.render(|| queues.iter().map(queue_json).collect(), || queue_table(&queues)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Outcome {

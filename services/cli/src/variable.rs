@@ -8,7 +8,7 @@ use tidegate_sdk_core::proto::SetVariableRequest;
 
 use crate::{
     ask::ask,
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     output::{variable_json, variable_table},
 };
@@ -38,7 +38,7 @@ pub enum VariableCommand {
         #[arg(long, default_value = "")]
         tag: String,
         #[command(flatten)]
-        watch: Watch,
+        listed: Listed,
     },
     /// Print the value of a variable, as JSON
     Get {
@@ -81,13 +81,13 @@ pub enum VariableCommand {
 /// Does what the arguments say.
 pub fn main(args: VariableArgs) -> ExitCode {
     ask(&args.common, async |client, printer| match args.command {
-        VariableCommand::Ls { prefix, tag, watch } => {
+        VariableCommand::Ls { prefix, tag, listed } => {
             let look = async || {
-                let variables = client.variables(&prefix, &tag).await?;
+                let variables = listed.select(client.variables(&prefix, &tag).await?, variable_json)?;
                 Ok(printer
                     .render(|| variables.iter().map(variable_json).collect(), || variable_table(&variables)))
             };
-            printer.show(watch, look).await
+            printer.show(listed.watch, look).await
         }
         VariableCommand::Get { name, watch } => {
             let look = async || {

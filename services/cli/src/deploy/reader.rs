@@ -11,6 +11,7 @@ use tidegate_model::Timestamp;
 use toml_edit::{Item, TableLike, Value};
 
 use super::source::{Faults, nearest};
+use crate::common::parse_span;
 
 /// A table, and perhaps one beneath it that has what it does not say.
 pub struct Reader<'a> {
@@ -168,7 +169,7 @@ impl<'a> Reader<'a> {
     /// A span of time: `"90s"`, `"1d 2h"`.
     pub fn span(&self, key: &'static str) -> Option<prost_types::Duration> {
         let text = self.text(key)?;
-        self.parsed(key, &text, span(&text))
+        self.parsed(key, &text, parse_span(&text))
     }
 
     /// A span of time, or a list of them.
@@ -178,7 +179,7 @@ impl<'a> Reader<'a> {
             Some(item) if item.is_str() => self.text(key).map(|text| vec![text]),
             Some(_) => self.texts(key),
         };
-        texts.unwrap_or_default().iter().filter_map(|text| self.parsed(key, text, span(text))).collect()
+        texts.unwrap_or_default().iter().filter_map(|text| self.parsed(key, text, parse_span(text))).collect()
     }
 
     /// An instant: a date and time with an offset, of TOML or as a text.
@@ -331,19 +332,6 @@ pub fn model_instant(instant: prost_types::Timestamp) -> Timestamp {
     Timestamp::from_micros(
         instant.seconds.saturating_mul(1_000_000).saturating_add((instant.nanos / 1_000).into()),
     )
-}
-
-/// A span, in which a day has 24 hours.
-fn span(text: &str) -> Result<prost_types::Duration, String> {
-    let mend = "write it as \"90s\", \"15m\" or \"1d 2h\"";
-    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| format!("{error}; {mend}"))?;
-    let duration = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| format!("months and years are of no fixed length; {mend}"))?;
-    if duration.is_negative() {
-        return Err(format!("it is negative; {mend}"));
-    }
-    Ok(prost_types::Duration { seconds: duration.as_secs(), nanos: duration.subsec_nanos() })
 }
 
 /// Where a key has its value; for a table, which may be all over the file, where it has its name.

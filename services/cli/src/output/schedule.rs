@@ -126,3 +126,38 @@ pub fn backfill_json(made: &BackfillScheduleResponse) -> Value {
         "run_ids": made.run_ids,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_proto::v1::{CronTimetable, ScheduleSpec, schedule_spec::Timetable};
+
+    use super::*;
+    use crate::output::yaml;
+
+    #[test]
+    fn schedules_are_told_with_their_times() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let cron = CronTimetable { expression: "0 3 * * *".into(), day_and: false };
+        let spec = ScheduleSpec {
+            timetable: Some(Timetable::Cron(cron)),
+            time_zone: "Europe/Berlin".into(),
+            parameters: r#"{"day": "monday"}"#.into(),
+            tags: vec!["a".into(), "b".into()],
+            ..ScheduleSpec::default()
+        };
+        let schedule = Schedule {
+            deployment: "etl/nightly".into(),
+            name: "default".into(),
+            spec: Some(spec),
+            next_fire_at: at(1_790_042_400),
+            last_fire_at: at(1_789_956_000),
+            last_run_id: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+            missed_count: 2,
+            last_error: "the deployment refuses `day`".into(),
+            etag: "e".into(),
+            ..Schedule::default()
+        };
+        insta::assert_snapshot!(schedule_detail(&schedule));
+        insta::assert_snapshot!(yaml(&schedule_json(&schedule)));
+    }
+}

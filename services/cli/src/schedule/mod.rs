@@ -1,18 +1,20 @@
-//! `tidegate schedule …`: what starts deployments by the clock. Schedules are made and changed by `tidegate deploy`.
+//! `tidegate schedule …`: what starts deployments by the clock.
+
+mod spec;
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use prost_types::Timestamp;
 use serde_json::json;
 use tidegate_sdk_core::{
     Client,
-    proto::{BackfillScheduleRequest, PreviewScheduleRequest},
+    proto::{BackfillScheduleRequest, PreviewScheduleRequest, Schedule},
 };
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     confirm::is_confirmed,
     fault::Fault,
@@ -22,12 +24,14 @@ use crate::{
     printer::Printer,
 };
 
+use spec::SpecArgs;
+
 #[derive(Args, Debug)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Schedules are made and changed by `tidegate deploy`.\nExit codes: 0 done; 1 error; 2 wrong usage; 3 no \
-                  such schedule; 69 no server answers."
+    after_help = "What a tidegate.toml says is made and changed by `tidegate deploy`.\n\
+                  Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such schedule or deployment; 69 no server answers."
 )]
 pub struct ScheduleArgs {
     #[command(flatten)]
@@ -55,7 +59,7 @@ pub enum ScheduleCommand {
         #[arg(add = completion::deployments())]
         deployment: Option<String>,
         #[command(flatten)]
-        watch: Watch,
+        listed: Listed,
     },
     /// Show one schedule
     Get {
@@ -63,6 +67,35 @@ pub enum ScheduleCommand {
         of: ScheduleName,
         #[command(flatten)]
         watch: Watch,
+    },
+    /// Make a schedule of a deployment
+    Create {
+        #[command(flatten)]
+        of: ScheduleName,
+        #[command(flatten)]
+        spec: Box<SpecArgs>,
+        /// It fires only after it was resumed; one that is there stays as it is
+        #[arg(long)]
+        paused: bool,
+        /// One that is there gets all of this
+        #[arg(long)]
+        update_if_exists: bool,
+        /// Only tell the next times that it would have
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Change a schedule; what is not named stays
+    Update {
+        #[command(flatten)]
+        of: ScheduleName,
+        #[command(flatten)]
+        spec: Box<SpecArgs>,
+        /// What is said no more of it; may be given several times
+        #[arg(long, value_name = "FIELD", value_parser = PossibleValuesParser::new(spec::OPTIONAL))]
+        unset: Vec<String>,
+        /// Only where it is still as `get -o json` has told it
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
     },
     /// Have a schedule fire no more until it is resumed; runs that exist go on
     Pause {
@@ -120,10 +153,29 @@ fn time(text: &str) -> Result<Timestamp, String> {
 pub fn main(args: ScheduleArgs) -> ExitCode {
     ask(&args.common, async |client, printer| {
         let schedule = match args.command {
-            ScheduleCommand::Ls { deployment, watch } => {
-                return ls(client, printer, &deployment.unwrap_or_default(), watch).await;
+            ScheduleCommand::Ls { deployment, listed } => {
+                return ls(client, printer, &deployment.unwrap_or_default(), &listed).await;
             }
             ScheduleCommand::Get { of, watch } => return get(client, printer, &of, watch).await,
+            ScheduleCommand::Create { of, spec, paused, update_if_exists, dry_run } => {
+                let (spec, _) = spec.told()?;
+                if spec.timetable.is_none() {
+                    let mend = "say one of --cron, --interval and --rrule, such as --cron '0 3 * * *'";
+                    return Err(Fault::usage(format!("a schedule needs times: {mend}")));
+                }
+                if dry_run {
+                    return preview(
+                        client,
+                        printer,
+                        PreviewScheduleRequest { spec: Some(spec), ..Default::default() },
+                    )
+                    .await;
+                }
+                client.create_schedule(&of.deployment, &of.name, spec, paused, update_if_exists).await?.0
+            }
+            ScheduleCommand::Update { of, spec, unset, etag } => {
+                update(client, &of, *spec, &unset, &etag).await?
+            }
             ScheduleCommand::Pause { of, reason } => {
                 client.pause_schedule(&of.deployment, &of.name, &reason).await?
             }
@@ -136,11 +188,7 @@ pub fn main(args: ScheduleArgs) -> ExitCode {
             ScheduleCommand::Preview { of, count, after } => {
                 let (deployment, name) = (of.deployment, of.name);
                 let request = PreviewScheduleRequest { deployment, name, after, count, ..Default::default() };
-                let fires = client.preview_schedule(request).await?;
-                return printer.answer(
-                    || fires.iter().map(fire_json).collect(),
-                    || fires.iter().map(fire_text).collect(),
-                );
+                return preview(client, printer, request).await;
             }
             ScheduleCommand::Backfill { of, from, to, dry_run, yes } => {
                 let (deployment, name) = (of.deployment, of.name);
@@ -159,12 +207,12 @@ pub fn main(args: ScheduleArgs) -> ExitCode {
     })
 }
 
-async fn ls(client: &Client, printer: &Printer, deployment: &str, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, deployment: &str, listed: &Listed) -> Outcome {
     let look = async || {
-        let schedules = client.schedules(deployment).await?;
+        let schedules = listed.select(client.schedules(deployment).await?, schedule_json)?;
         Ok(printer.render(|| schedules.iter().map(schedule_json).collect(), || schedule_table(&schedules)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 async fn get(client: &Client, printer: &Printer, of: &ScheduleName, watch: Watch) -> Outcome {
@@ -173,6 +221,32 @@ async fn get(client: &Client, printer: &Printer, of: &ScheduleName, watch: Watch
         Ok(printer.render(|| schedule_json(&schedule), || schedule_detail(&schedule)))
     };
     printer.show(watch, look).await
+}
+
+async fn preview(client: &Client, printer: &Printer, request: PreviewScheduleRequest) -> Outcome {
+    let fires = client.preview_schedule(request).await?;
+    printer.answer(|| fires.iter().map(fire_json).collect(), || fires.iter().map(fire_text).collect())
+}
+
+async fn update(
+    client: &Client,
+    of: &ScheduleName,
+    spec: SpecArgs,
+    unset: &[String],
+    etag: &str,
+) -> Result<Schedule, Fault> {
+    let (spec, said) = spec.told()?;
+    let mut fields: Vec<&str> = said;
+    if let Some(field) = unset.iter().find(|field| fields.contains(&field.as_str())) {
+        return Err(Fault::usage(format!("`{field}` is set and unset at once: leave one of both out")));
+    }
+    fields.extend(unset.iter().map(String::as_str));
+    if fields.is_empty() {
+        return Err(Fault::usage(
+            "names nothing that changes: say what, such as --cron '0 4 * * *' or --unset jitter",
+        ));
+    }
+    Ok(client.update_schedule(&of.deployment, &of.name, spec, &fields, etag).await?)
 }
 
 /// Makes what was asked about, and nothing else: the range must still have as many times.

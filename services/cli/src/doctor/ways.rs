@@ -1,0 +1,88 @@
+//! The ways from here to the server, and to where it sends workers and log writers.
+
+use tidegate_sdk_core::{Client, Error, new_run_id, proto::QueryLogsRequest};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{
+    PATIENCE,
+    finding::{Finding, Verdict},
+};
+
+/// Whether a name has addresses, and whether anything takes connections there.
+pub async fn reach(check: &str, address: &str) -> Finding {
+    let place = address.split_once("://").map_or(address, |(_, place)| place).trim_end_matches('/');
+    let place = if place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        place.to_owned()
+    } else {
+        format!("{place}:80")
+    };
+    match timeout(PATIENCE, tokio::net::lookup_host(&place)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            let mend = "check the name, and the DNS of this machine";
+            return Finding::failed(check, format!("{address} has no address: {error}"), mend);
+        }
+        Err(_) => {
+            let mend = "check the DNS of this machine";
+            return Finding::failed(check, format!("{address}: no answer of DNS within {PATIENCE:?}"), mend);
+        }
+    }
+    let mend = "check that it runs, that the port is right, and that no firewall stands between";
+    match timeout(PATIENCE, TcpStream::connect(&place)).await {
+        Ok(Ok(_)) => Finding::ok(check, format!("{address} takes connections")),
+        Ok(Err(error)) => Finding::failed(check, format!("{address} takes no connection: {error}"), mend),
+        Err(_) => Finding::failed(check, format!("{address} takes no connection within {PATIENCE:?}"), mend),
+    }
+}
+
+/// Where workers and log writers are sent, as seen from here.
+pub async fn endpoints(client: &Client, address: &str) -> Vec<Finding> {
+    let endpoints = match client.endpoints().await {
+        Ok(endpoints) => endpoints,
+        Err(error) => {
+            return vec![Finding::failed("endpoints", error.to_string(), "check the log of the api")];
+        }
+    };
+    let advertised = |end: String| if end.is_empty() { address.to_owned() } else { end };
+    let mut findings = Vec::new();
+    for (check, end) in
+        [("task-queue", endpoints.task_queue_address), ("log-ingest", endpoints.log_ingest_address)]
+    {
+        let mut finding = reach(check, &advertised(end)).await;
+        if finding.verdict == Verdict::Failed {
+            finding.mend = format!(
+                "start {check}, or have the api advertise where it is: `[endpoints]` of its configuration"
+            );
+        } else if check == "log-ingest"
+            && let Err(error) = logs(client).await
+        {
+            finding = Finding::failed(check, error.to_string(), "check that log-ingest reaches its store");
+        }
+        findings.push(finding);
+    }
+    findings
+}
+
+/// A whole round trip: of a run that is not, there are no lines.
+async fn logs(client: &Client) -> Result<(), Error> {
+    let request = QueryLogsRequest { run_id: new_run_id(), page_size: 1, ..Default::default() };
+    client.query_logs(request).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::findings_text;
+
+    #[tokio::test]
+    async fn a_place_where_nobody_is_is_told_with_its_mend() {
+        let port = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            listener.local_addr().expect("an address").port()
+        };
+        let found = reach("address", &format!("http://127.0.0.1:{port}")).await;
+        assert_eq!(found.verdict, Verdict::Failed, "{found:?}");
+        assert!(found.mend.contains("check that it runs"), "{found:?}");
+        assert!(findings_text(&[found]).contains("\nfailed   address"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether what waits has somebody who takes it.
+
+use std::time::Duration;
+
+use tidegate_sdk_core::{
+    Client,
+    proto::{GetVersionResponse, Schedule},
+};
+
+use super::finding::Finding;
+use crate::output::{duration_text, printable};
+
+/// Work pools that are looked at, each by a question of its own.
+const MAX_POOLS: usize = 100;
+/// A time of a schedule that came so long ago, and made no run, was looked at by nobody.
+const MAX_LATENESS_SECONDS: i64 = 60;
+
+/// Whether each queue has somebody who takes what waits.
+pub async fn queues(client: &Client) -> Vec<Finding> {
+    let queues = match client.queues().await {
+        Ok(queues) => queues,
+        Err(error) => return vec![Finding::failed("queues", error.to_string(), "check the log of the api")],
+    };
+    let n_queues = queues.len();
+    let mut findings = Vec::new();
+    for queue in queues {
+        let Ok(found) = client.get_queue(&queue.name).await else { continue }; // gone meanwhile
+        let name = printable(&queue.name);
+        match found.workers {
+            None => return findings, // what task-queue lacks is told above
+            Some(workers) if workers.n_workers == 0 && found.waiting_runs > 0 => {
+                let told =
+                    format!("{} runs wait in queue {name}, which no worker serves", found.waiting_runs);
+                findings.push(Finding::warning("workers", told, format!("start a worker for queue {name}")));
+            }
+            Some(_) => {}
+        }
+    }
+    if findings.is_empty() {
+        findings
+            .push(Finding::ok("workers", format!("{n_queues} queues, and none of them waits for a worker")));
+    }
+    findings
+}
+
+/// Whether each work pool has somebody who takes what waits.
+pub async fn pools(client: &Client) -> Vec<Finding> {
+    let pools = match client.work_pools().await {
+        Ok(pools) => pools,
+        Err(error) => return vec![Finding::failed("pools", error.to_string(), "check the log of the api")],
+    };
+    let (mut findings, mut told) = (Vec::new(), Vec::new());
+    for pool in pools.iter().take(MAX_POOLS) {
+        let Ok(found) = client.get_work_pool(&pool.name).await else { continue }; // gone meanwhile
+        let name = printable(&pool.name);
+        match found.n_workers {
+            Some(0) if found.waiting_runs > 0 => {
+                let told = format!(
+                    "{} runs wait for work pool {name}, which has no live worker",
+                    found.waiting_runs
+                );
+                let mend = format!("`tidegate worker start --pool {name}`");
+                findings.push(Finding::warning("pools", told, mend));
+            }
+            Some(n) => told.push(format!("{name} has {n} live workers")),
+            None => told.push(format!("how many workers {name} has is not known")),
+        }
+    }
+    if pools.len() > MAX_POOLS {
+        told.push(format!("{} more were not looked at", pools.len() - MAX_POOLS));
+    }
+    if !told.is_empty() {
+        findings.push(Finding::ok("pools", told.join(", ")));
+    }
+    findings
+}
+
+/// Whether somebody looks at the clock: a scheduler has no address, so it is known by what it does.
+pub async fn scheduler(client: &Client, version: &GetVersionResponse) -> Finding {
+    let schedules = match client.schedules("").await {
+        Ok(schedules) => schedules,
+        Err(error) => return Finding::failed("scheduler", error.to_string(), "check the log of the api"),
+    };
+    let now = version.server_time.unwrap_or_default().seconds;
+    let is_overdue = |schedule: &&Schedule| {
+        schedule.next_fire_at.is_some_and(|next| now - next.seconds > MAX_LATENESS_SECONDS)
+    };
+    match schedules.iter().find(is_overdue) {
+        None => {
+            Finding::ok("scheduler", format!("{} schedules, and none of them is overdue", schedules.len()))
+        }
+        Some(overdue) => {
+            let late = now - overdue.next_fire_at.unwrap_or_default().seconds;
+            let late = duration_text(Duration::from_secs(u64::try_from(late).unwrap_or(0)));
+            let (deployment, name) = (printable(&overdue.deployment), printable(&overdue.name));
+            let told = format!("schedule {name} of {deployment} should have fired {late} ago");
+            Finding::failed(
+                "scheduler",
+                told,
+                "start a scheduler, and check its log: nobody looks at the clock",
+            )
+        }
+    }
+}
