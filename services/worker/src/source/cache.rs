@@ -16,6 +16,8 @@ use crate::backend::StartError;
 
 /// The file of an entry that is locked, and whose time tells when the entry was last used.
 const LOCK: &str = "lock";
+/// What ends the name of an entry that is being taken away.
+const GONE: &str = "gone";
 
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
@@ -67,15 +69,18 @@ fn lock(directory: &Path) -> io::Result<File> {
         let path = directory.join(LOCK);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.lock()?;
-        // Meanwhile it may have been taken away, with its lock.
-        let is_same = fs::metadata(&path).is_ok_and(|found| {
-            file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
-        });
-        if is_same {
+        if is_at(&file, &path) {
             file.set_modified(now())?;
             return Ok(file);
         }
     }
+}
+
+/// Whether this is the file of that path: meanwhile its entry may have been taken away, and made anew.
+fn is_at(file: &File, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| {
+        file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the times of files are those of the machine")]
@@ -88,6 +93,10 @@ fn shrink(root: &Path, max_bytes: u64) -> io::Result<()> {
     for kind in fs::read_dir(root)? {
         for entry in fs::read_dir(kind?.path())? {
             let directory = entry?.path();
+            if directory.extension().is_some_and(|extension| extension == GONE) {
+                let _ = fs::remove_dir_all(&directory); // of a worker that was killed meanwhile
+                continue;
+            }
             let used = fs::metadata(directory.join(LOCK)).and_then(|lock| lock.modified());
             entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), size_of(&directory), directory));
         }
@@ -98,15 +107,23 @@ fn shrink(root: &Path, max_bytes: u64) -> io::Result<()> {
         if n_bytes <= max_bytes {
             break;
         }
-        let Ok(lock) = File::open(directory.join(LOCK)) else { continue };
-        if lock.try_lock().is_err() {
+        let path = directory.join(LOCK);
+        let Ok(lock) = File::open(&path) else { continue };
+        if lock.try_lock().is_err() || !is_at(&lock, &path) {
             continue; // in use
         }
         info!("{} is taken from the cache, which is to be smaller", directory.display());
-        fs::remove_dir_all(&directory)?;
+        take_away(&directory)?;
         n_bytes = n_bytes.saturating_sub(size);
     }
     Ok(())
+}
+
+/// Takes a locked entry away as a whole, so that who makes it anew meanwhile has a directory of its own.
+fn take_away(directory: &Path) -> io::Result<()> {
+    let gone = directory.with_extension(GONE);
+    fs::rename(directory, &gone)?;
+    fs::remove_dir_all(&gone)
 }
 
 /// Bytes of all files below; what cannot be looked at has none.
@@ -143,8 +160,12 @@ mod tests {
         }
         let lock = File::open(directories[0].join(LOCK)).unwrap();
         lock.lock().unwrap();
+        // What a worker has left that was killed when it took an entry away.
+        let left = directories[1].with_extension(GONE);
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("pack"), vec![0; 1_000]).unwrap();
         cache.shrink().await;
         let there: Vec<_> = directories.iter().map(|directory| directory.exists()).collect();
-        assert_eq!(there, [true, false, true]);
+        assert_eq!((there, left.exists()), (vec![true, false, true], false));
     }
 }

@@ -23,6 +23,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// # Errors
 /// `Job`: it is not there, or too large; `Passing`.
 pub(super) async fn download(url: &str, file: &Path) -> Result<(), StartError> {
+    // A second installation is refused, which changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let fetching = async {
         match url.split_once("://") {
             Some(("http" | "https", _)) => from_web(url, file).await,
@@ -52,21 +54,25 @@ async fn from_disk(path: &str, file: &Path) -> Result<(), StartError> {
 }
 
 async fn from_web(url: &str, file: &Path) -> Result<(), StartError> {
-    let passing = |error: &dyn std::fmt::Display| {
-        StartError::Passing(format!("{} cannot be had now: {error}", shown(url)))
-    };
-    let client =
-        reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(|error| passing(&error))?;
-    let response = client.get(url).send().await.map_err(|error| passing(&error.without_url()))?;
+    let passing = |cause: String| StartError::Passing(format!("{} cannot be had now: {cause}", shown(url)));
+    let client = reqwest::Client::builder().connect_timeout(CONNECT).build();
+    let client = client.map_err(|error| passing(causes(&error)))?;
+    let response = client.get(url).send().await.map_err(|error| passing(causes(&error.without_url())))?;
     let status = response.status();
     if status.is_client_error() && !matches!(status.as_u16(), 408 | 429) {
         return Err(StartError::Job(format!("{} cannot be had: the server says {status}", shown(url))));
     }
     if !status.is_success() {
-        return Err(passing(&format!("the server says {status}")));
+        return Err(passing(format!("the server says {status}")));
     }
-    let chunks = response.bytes_stream().map_err(reqwest::Error::without_url);
+    let chunks = response.bytes_stream().map_err(|error| causes(&error.without_url()));
     keep(url, chunks.boxed(), file).await
+}
+
+/// An error with what has led to it: by itself it does not say that a connection was refused.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn from_storage(url: &str, file: &Path) -> Result<(), StartError> {

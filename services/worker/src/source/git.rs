@@ -36,9 +36,10 @@ pub(super) async fn fetch(
     check(source)?;
     let token = match source.token_secret.as_str() {
         "" => None,
-        name => Some(secrets.get(name).map_err(|error| StartError::Job(error.to_string()))?),
+        name => Some(Token::of(name, &source.url, secrets)?),
     };
-    let entry = cache.entry("git", &source.url).await?;
+    // What was fetched with a token is there for those alone who name it.
+    let entry = cache.entry("git", &format!("{} {}", source.token_secret, source.url)).await?;
     let repository = entry.directory.join("repo.git");
     let git = Git { source, token, repository: &repository };
     if !repository.join("HEAD").exists() {
@@ -66,11 +67,50 @@ pub(super) async fn fetch(
     Ok(commit)
 }
 
-/// An address without what may be a password in it.
+/// An address without what may be a secret in it: a password, or a query, which may be a signature.
 pub(super) fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (rest, query) = match rest.find(['?', '#']) {
+        Some(end) => (&rest[..end], "?…"),
+        None => (rest, ""),
+    };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    format!("{scheme}://{}{path}", host.rsplit('@').next().unwrap_or_default())
+    format!("{scheme}://{}{path}{query}", host.rsplit('@').next().unwrap_or_default())
+}
+
+/// What opens a repository, and whom it is given to.
+struct Token {
+    value: String,
+    /// Scheme and host. Another host, to which that one leads, does not get it.
+    place: String,
+}
+
+impl Token {
+    fn of(name: &str, url: &str, secrets: &Secrets) -> Result<Self, StartError> {
+        let host = |scheme| {
+            let authority = url.strip_prefix(scheme)?.split('/').next()?;
+            authority.rsplit('@').next().filter(|host| !host.is_empty())
+        };
+        let place = match (host("https://"), host("http://")) {
+            (Some(host), _) => format!("https://{host}"),
+            (_, Some(host)) if is_this_machine(host) => format!("http://{host}"),
+            _ => {
+                return Err(StartError::Job(format!(
+                    "the token `{name}` is given over https alone, where nobody can read it, and the repository is {}: \
+                     give its address with https://, or no token_secret",
+                    shown(url)
+                )));
+            }
+        };
+        let value = secrets.get(name).map_err(|error| StartError::Job(error.to_string()))?;
+        Ok(Self { value, place })
+    }
+}
+
+/// What is sent there leaves no machine.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn check(source: &GitSource) -> Result<(), StartError> {
@@ -92,7 +132,7 @@ fn is_commit(name: &str) -> bool {
 
 struct Git<'a> {
     source: &'a GitSource,
-    token: Option<String>,
+    token: Option<Token>,
     repository: &'a Path,
 }
 
@@ -121,7 +161,7 @@ impl Git<'_> {
     async fn resolve(&self) -> Result<String, StartError> {
         let name = self.source.r#ref.as_str();
         let candidates = match name {
-            "" => vec![HEAD.to_owned()],
+            "" | "HEAD" => vec![HEAD.to_owned()],
             name if name.starts_with("refs/") => vec![name.to_owned()],
             name => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}"), name.to_owned()],
         };
@@ -161,11 +201,11 @@ impl Git<'_> {
             "-c",
             "gc.auto=0",
         ]);
-        if let Some((host, token)) = self.https_host().zip(self.token.as_ref()) {
+        if let Some(Token { value, place }) = &self.token {
             command
                 .args(["-c", "credential.helper=", "-c"])
-                .arg(format!("credential.https://{host}.helper={HELPER}"))
-                .env("TIDEGATE_GIT_TOKEN", token);
+                .arg(format!("credential.{place}.helper={HELPER}"))
+                .env("TIDEGATE_GIT_TOKEN", value);
         }
         command
             .args(arguments)
@@ -192,17 +232,13 @@ impl Git<'_> {
         }
     }
 
-    /// The host that a token is for. Another one, to which that leads, does not get it.
-    fn https_host(&self) -> Option<&str> {
-        let rest = self.source.url.strip_prefix("https://")?;
-        let host = rest.split('/').next()?;
-        host.rsplit('@').next().filter(|host| !host.is_empty())
-    }
-
     fn why(&self, stderr: &str) -> StartError {
         let url = shown(&self.source.url);
         let mask = Mask::new(
-            [self.source.url.as_str()].into_iter().filter(|raw| **raw != url).chain(self.token.as_deref()),
+            [self.source.url.as_str()]
+                .into_iter()
+                .filter(|raw| **raw != url)
+                .chain(self.token.as_ref().map(|token| token.value.as_str())),
         );
         let said = mask.apply(stderr.trim());
         let last =

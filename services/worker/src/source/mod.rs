@@ -4,6 +4,8 @@ mod archive;
 mod cache;
 mod download;
 mod git;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::path::{Component, Path, PathBuf};

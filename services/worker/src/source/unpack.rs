@@ -33,9 +33,12 @@ pub(super) fn unpack(file: &Path, target: &Path, is_stopped: &AtomicBool) -> io:
 fn tar(reader: impl Read, target: &Path, is_stopped: &AtomicBool) -> io::Result<()> {
     // A compressed archive may grow without end.
     let mut archive = tar::Archive::new(Bounded { reader, left: MAX_BYTES });
+    let mut left = MAX_BYTES;
     for (idx, entry) in archive.entries()?.enumerate() {
         go_on(idx, is_stopped)?;
         let mut entry = entry?;
+        // A file with holes is larger than what is read of it.
+        left = left.checked_sub(entry.size()).ok_or_else(too_large)?;
         let path = entry.path()?.into_owned();
         if !entry.unpack_in(target)? {
             return Err(wrong(format!("`{}` leads out of it", path.display())));
@@ -94,12 +97,13 @@ struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n_bytes = self.reader.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(n_bytes as u64)
-            .ok_or_else(|| wrong(format!("unpacked it has more than {} MiB", MAX_BYTES >> 20)))?;
+        self.left = self.left.checked_sub(n_bytes as u64).ok_or_else(too_large)?;
         Ok(n_bytes)
     }
+}
+
+fn too_large() -> io::Error {
+    wrong(format!("unpacked it has more than {} MiB", MAX_BYTES >> 20))
 }
 
 fn wrong(message: String) -> io::Error {
@@ -169,5 +173,23 @@ mod tests {
         let mut reader = Bounded { reader: io::repeat(0), left: 10 };
         assert!(reader.read(&mut [0; 8]).is_ok());
         assert!(reader.read(&mut [0; 8]).unwrap_err().to_string().contains("more than"));
+    }
+
+    #[test]
+    fn a_file_of_holes_counts_with_them() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("holes").unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.set_real_size(MAX_BYTES + 1);
+        gnu.sparse[0].set_offset(MAX_BYTES + 1);
+        gnu.sparse[0].set_length(0);
+        header.set_cksum();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append(&header, &[][..]).unwrap();
+        let (dir, done) = unpacked(&builder.into_inner().unwrap());
+        assert!(done.unwrap_err().to_string().contains("more than"));
+        assert!(!dir.path().join("code/holes").exists());
     }
 }
