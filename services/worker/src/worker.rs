@@ -87,9 +87,8 @@ async fn pool(client: &Client, name: &str) -> anyhow::Result<WorkPool> {
         Ok(answer) => {
             answer.work_pool.ok_or_else(|| anyhow!("the server tells nothing of the pool `{name}`"))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{error}; `tidegate pool create {name} --type process` makes one")
-        }
+        // It says how to make one.
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(error.into()),
         Err(error) => Err(error).with_context(|| format!("ask for the pool `{name}`")),
     }
 }
@@ -160,7 +159,7 @@ async fn take_runs(
     }
     let worker_options = WorkerOptions {
         name: options.name.clone(),
-        queues: queues(options, pool),
+        queues: queues(options, pool)?,
         functions: Vec::new(),
         work_pool: pool.name.clone(),
         labels: options.labels(),
@@ -213,8 +212,40 @@ async fn take_runs(
 }
 
 /// Those of the options, else those of the pool; one that names none has one of its own name.
-fn queues(options: &Options, pool: &WorkPool) -> Vec<String> {
-    let of_pool = pool.spec.as_ref().map(|spec| spec.queues.clone()).unwrap_or_default();
-    let named = if options.queues.is_empty() { of_pool } else { options.queues.clone() };
-    if named.is_empty() { vec![pool.name.clone()] } else { named }
+fn queues(options: &Options, pool: &WorkPool) -> anyhow::Result<Vec<String>> {
+    let named = pool.spec.as_ref().map(|spec| spec.queues.clone()).unwrap_or_default();
+    let of_pool = if named.is_empty() { vec![pool.name.clone()] } else { named };
+    // It would wait there for ever.
+    if let Some(other) = options.queues.iter().find(|queue| !of_pool.contains(queue)) {
+        bail!("pool `{}` has no queue `{other}`: its queues are {}", pool.name, of_pool.join(", "));
+    }
+    Ok(if options.queues.is_empty() { of_pool } else { options.queues.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use tidegate_sdk_core::proto::WorkPoolSpec;
+
+    use super::*;
+
+    #[test]
+    fn the_queues_are_those_of_the_pool_or_some_of_them() {
+        let options = |more: &[&str]| {
+            Options::try_parse_from([&["tidegate-worker", "--pool", "lab"], more].concat()).unwrap()
+        };
+        let pool = |queues: &[&str]| WorkPool {
+            name: "lab".into(),
+            spec: Some(WorkPoolSpec {
+                queues: queues.iter().map(ToString::to_string).collect(),
+                ..WorkPoolSpec::default()
+            }),
+            ..WorkPool::default()
+        };
+        assert_eq!(queues(&options(&[]), &pool(&[])).unwrap(), ["lab"]);
+        assert_eq!(queues(&options(&[]), &pool(&["urgent", "rest"])).unwrap(), ["urgent", "rest"]);
+        assert_eq!(queues(&options(&["--queue", "rest"]), &pool(&["urgent", "rest"])).unwrap(), ["rest"]);
+        let wrong = queues(&options(&["--queue", "res"]), &pool(&["urgent", "rest"])).unwrap_err();
+        assert_eq!(wrong.to_string(), "pool `lab` has no queue `res`: its queues are urgent, rest");
+    }
 }
