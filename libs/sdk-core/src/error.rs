@@ -86,6 +86,12 @@ impl Error {
         error
     }
 
+    /// The same, with what it is about before its message.
+    pub(crate) fn of(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     /// Its message tells the cause, not only the symptom.
     pub(crate) fn explained(mut self) -> Self {
         self.0.origin = Origin::Explained;

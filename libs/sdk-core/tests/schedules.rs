@@ -11,7 +11,7 @@ use tidegate_proto::v1::{
     self as proto,
     schedule_service_server::{ScheduleService, ScheduleServiceServer},
 };
-use tidegate_sdk_core::{Client, ErrorKind, Options};
+use tidegate_sdk_core::{Client, ErrorKind, Options, WantedSchedule};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -160,6 +160,9 @@ impl ScheduleService for Fake {
     ) -> Result<Response<proto::PreviewScheduleResponse>, Status> {
         let request = request.into_inner();
         assert_eq!(request.namespace, "test");
+        if request.spec == Some(nightly("61 * * * *")) {
+            return Err(Status::invalid_argument("there is no minute 61"));
+        }
         let fires = vec![proto::ScheduleFire::default(); usize::try_from(request.count).unwrap()];
         Ok(Response::new(proto::PreviewScheduleResponse { fires }))
     }
@@ -234,4 +237,35 @@ async fn a_preview_and_a_backfill_are_asked_for_in_the_clients_namespace() {
     let other = proto::BackfillScheduleRequest { expected_count: Some(4), ..range };
     let refused = client.backfill_schedule(other).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::FailedPrecondition, "{refused}");
+}
+
+fn wanted(names: &[&str]) -> Vec<WantedSchedule> {
+    let one = |name: &&str| WantedSchedule { name: (*name).into(), spec: nightly("@daily"), paused: false };
+    names.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn a_deployment_gets_the_schedules_that_it_is_to_have_and_loses_others_where_that_is_said() {
+    let (client, _server) = Fake::default().client().await;
+    client.create_schedule("etl/prod", "hourly", nightly("@hourly"), false, false).await.unwrap();
+    let done = client.put_schedules("etl/prod", wanted(&["nightly", "weekly"]), false).await.unwrap();
+    let names: Vec<_> = done.put.iter().map(|(schedule, _)| schedule.name.as_str()).collect();
+    assert_eq!((names, done.left, done.deleted), (vec!["nightly", "weekly"], vec!["hourly".into()], vec![]));
+    let done = client.put_schedules("etl/prod", vec![], true).await.unwrap();
+    assert_eq!(done.deleted, ["hourly", "nightly", "weekly"]);
+    assert_eq!(client.schedules("etl/prod").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_wrong_schedule_is_told_by_its_name_before_anything_is_changed() {
+    let (client, _server) = Fake::default().client().await;
+    let mut all = wanted(&["nightly", "broken"]);
+    client.check_schedules("etl/prod", &all[..1]).await.unwrap();
+    all[1].spec = nightly("61 * * * *");
+    let refused = client.check_schedules("etl/prod", &all).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(refused.message(), "the schedule `broken` of `etl/prod`: there is no minute 61");
+    let twice = client.check_schedules("etl/prod", &wanted(&["nightly", "nightly"])).await.unwrap_err();
+    assert!(twice.message().contains("two schedules of `etl/prod` have the name `nightly`"), "{twice}");
+    assert_eq!(client.schedules("").await.unwrap(), []);
 }

@@ -1,0 +1,87 @@
+//! The schedules that a deployment is to have, as code or a file says it.
+
+use std::collections::HashSet;
+
+use crate::{Client, Error, ErrorKind, proto};
+
+/// A schedule that a deployment is to have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedSchedule {
+    /// Its name within the deployment.
+    pub name: String,
+    /// When and how.
+    pub spec: proto::ScheduleSpec,
+    /// It begins as a paused one; one that is there stays as it is.
+    pub paused: bool,
+}
+
+/// What has become of the schedules of a deployment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutSchedules {
+    /// Those that it is to have, in order, each with whether it is new.
+    pub put: Vec<(proto::Schedule, bool)>,
+    /// The names of those that were there, were not wanted, and are gone.
+    pub deleted: Vec<String>,
+    /// The names of those that are there and were not wanted.
+    pub left: Vec<String>,
+}
+
+impl Client {
+    /// Tells what is wrong with schedules before anything is changed: their timetables, and their names.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which names the schedule; `Unavailable`.
+    pub async fn check_schedules(&self, deployment: &str, wanted: &[WantedSchedule]) -> Result<(), Error> {
+        let mut names = HashSet::new();
+        for schedule in wanted {
+            if !names.insert(schedule.name.as_str()) {
+                let message = format!(
+                    "two schedules of `{deployment}` have the name `{}`: give each a name of its own",
+                    schedule.name
+                );
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+            let spec = Some(schedule.spec.clone());
+            let request = proto::PreviewScheduleRequest { spec, count: 1, ..Default::default() };
+            let previewed = self.preview_schedule(request).await;
+            previewed.map_err(|error| error.of(&describe(deployment, &schedule.name)))?;
+        }
+        Ok(())
+    }
+
+    /// Has a deployment have these schedules. Those that are there as they are wanted stay untouched, and so do pauses and
+    /// runs. Others of the deployment are deleted where `prunes` is set, and left otherwise. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` (the deployment), `InvalidArgument`, `FailedPrecondition` (there are too many), `Unavailable`. Those before
+    /// the one that is refused have been put.
+    pub async fn put_schedules(
+        &self,
+        deployment: &str,
+        wanted: Vec<WantedSchedule>,
+        prunes: bool,
+    ) -> Result<PutSchedules, Error> {
+        let mut done = PutSchedules::default();
+        // New ones first: no time is missed where one takes the place of another.
+        for WantedSchedule { name, spec, paused } in wanted {
+            let put = self.create_schedule(deployment, &name, spec, paused, true).await;
+            done.put.push(put.map_err(|error| error.of(&describe(deployment, &name)))?);
+        }
+        for there in self.schedules(deployment).await? {
+            if done.put.iter().any(|(schedule, _)| schedule.name == there.name) {
+                continue;
+            }
+            if prunes {
+                self.delete_schedule(deployment, &there.name, true).await?;
+                done.deleted.push(there.name);
+            } else {
+                done.left.push(there.name);
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn describe(deployment: &str, name: &str) -> String {
+    format!("the schedule `{name}` of `{deployment}`")
+}
