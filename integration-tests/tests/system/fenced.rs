@@ -82,5 +82,8 @@ async fn completed_once(client: &Client, handle: &RunHandle) {
 
 fn completed(json: &'static str) -> Event {
     let metadata = [("encoding".to_owned(), "json/plain".into())].into();
-    Event::Completed(Completed { result: Some(Payload { metadata, data: json.into(), reference: None }) })
+    Event::Completed(Completed {
+        result: Some(Payload { metadata, data: json.into(), reference: None }),
+        ..Default::default()
+    })
 }

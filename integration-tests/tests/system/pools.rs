@@ -52,7 +52,7 @@ async fn a_pools_worker_gets_what_it_is_to_start(suite: &Suite) {
     assert!(worker.report(&assign, Event::Started(Started {})).await.accepted);
     let facts = client.core().get_work_pool("site").await.unwrap();
     assert_eq!((facts.waiting_runs, facts.held_runs), (0, 1));
-    assert!(worker.report(&assign, Event::Completed(Completed { result: None })).await.accepted);
+    assert!(worker.report(&assign, Event::Completed(Completed::default())).await.accepted);
     suite.until_state(&handle, StateType::Completed).await;
     let error = client.core().delete_work_pool("site", false).await.unwrap_err();
     assert!(error.to_string().contains("`report/weekly`"), "{error}");

@@ -48,7 +48,9 @@ async fn a_run_that_its_worker_does_not_start_goes_back_at_no_cost(suite: &Suite
     let late = first.report(&kept, Event::Started(Started {})).await;
     assert_eq!((late.accepted, late.reason.as_str()), (false, "STALE_EPOCH"));
     let result = Some(payload::json(b"7".to_vec()));
-    assert!(second.report(&assign, Event::Completed(Completed { result })).await.accepted);
+    assert!(
+        second.report(&assign, Event::Completed(Completed { result, ..Default::default() })).await.accepted
+    );
     assert_eq!(within("the result", DEADLINE, handle.result::<i64>()).await.unwrap(), 7);
 
     let run = client.core().get_run(handle.id()).await.unwrap();

@@ -55,7 +55,9 @@ pub(crate) fn outdated(run: &Run, now: Timestamp) -> Option<CacheEntry> {
 /// What a run that has just completed by its own code has to offer.
 pub(crate) fn offer(run: &Run, event: &Event) -> Option<CacheEntry> {
     let cache = run.cache.as_ref()?;
-    if !matches!(event, Event::Completed) || run.state.state_type() != StateType::Completed {
+    if !matches!(event, Event::Completed | Event::CompletedAs { .. })
+        || run.state.state_type() != StateType::Completed
+    {
         return None;
     }
     Some(CacheEntry {

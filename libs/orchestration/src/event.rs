@@ -35,6 +35,11 @@ pub enum Event {
     Started,
     /// The code returned.
     Completed,
+    /// The same, and it has something to say of that.
+    CompletedAs {
+        /// What, for people.
+        message: String,
+    },
     /// The code raised.
     Failed(Failure),
     /// The run timeout passed and the holder stopped the code.
@@ -108,7 +113,7 @@ impl Event {
             Self::SlotSkipped { .. } => "slot_skipped",
             Self::CacheHit { .. } => "cache_hit",
             Self::Started => "started",
-            Self::Completed => "completed",
+            Self::Completed | Self::CompletedAs { .. } => "completed",
             Self::Failed(_) => "failed",
             Self::TimedOut => "timed_out",
             Self::UpstreamFailed { .. } => "upstream_failed",

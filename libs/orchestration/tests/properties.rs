@@ -20,6 +20,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::CacheHit { from: RunId::from_uuid(uuid(9)) }),
         6 => Just(Event::Started),
         2 => Just(Event::Completed),
+        1 => Just(Event::CompletedAs { message: "3 files are new".into() }),
         4 => any::<bool>().prop_map(|non_retryable| Event::Failed(Failure { non_retryable, ..Failure::default() })),
         2 => Just(Event::TimedOut),
         1 => Just(Event::UpstreamFailed { upstream: RunId::from_uuid(uuid(8)) }),

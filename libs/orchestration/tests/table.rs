@@ -52,7 +52,7 @@ fn visit_every_pair(when: &str, adapt: fn(&mut Run), rows: &[Row]) -> usize {
 #[test]
 fn every_state_takes_every_event_as_the_table_says() {
     let n_pairs = visit_every_pair("as in the table", |_| (), &[]);
-    assert_eq!(n_pairs, (10 + 9) * 20, "every pair is visited");
+    assert_eq!(n_pairs, (10 + 9) * 21, "every pair is visited");
 }
 
 #[test]
@@ -113,6 +113,16 @@ fn a_failure_with_a_retry_left_waits_for_its_delay_and_then_is_final() {
 
     run.retries = 1;
     assert_eq!(outcome(&run, &failed), "FAILED/Failed");
+}
+
+#[test]
+fn what_the_code_says_of_its_end_is_the_message_of_the_state() {
+    let said = Event::CompletedAs { message: "3 files are new".into() };
+    let run = queued_run(phase("RUNNING"));
+    let step = apply(&run, Some(run.epoch), &said, NOW, 0.5).expect("is allowed");
+    assert_eq!(step.run.state.state_type(), StateType::Completed);
+    assert_eq!(step.run.state.message, "3 files are new");
+    assert_eq!(outcome(&step.run, &said), "same", "it may be said twice");
 }
 
 #[test]

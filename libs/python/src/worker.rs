@@ -10,7 +10,7 @@ use pyo3::{
 };
 use tidegate_sdk_core::{
     self as core, Attempts, End, WorkerOptions,
-    proto::{self, Failure},
+    proto::{self, Failure, report},
 };
 use tokio::{runtime::Handle, time::timeout};
 
@@ -285,7 +285,11 @@ pub(crate) fn end_of(
     non_retryable: bool,
 ) -> PyResult<End> {
     Ok(match end {
-        "completed" => End::Completed(Some(payload::to_proto(first, data))),
+        "completed" if second.is_empty() => End::Completed(Some(payload::to_proto(first, data))),
+        "completed" => {
+            let result = Some(payload::to_proto(first, data));
+            End::CompletedAs(Box::new(report::Completed { result, message: second.into() }))
+        }
         "failed" => End::Failed(Failure {
             error_type: first.into(),
             message: second.into(),

@@ -18,7 +18,7 @@ const MAX_TRACEBACK: usize = 32 << 10;
 /// is, it would break the stream of every other run.
 pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event {
     match event {
-        report::Event::Completed(report::Completed { result: Some(result) })
+        report::Event::Completed(report::Completed { result: Some(result), .. })
             if result.encoded_len() > max_payload =>
         {
             let size = result.encoded_len();
@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn a_result_that_is_too_large_is_a_failure_that_says_so() {
         let result = Some(payload::json(vec![b'1'; 2_000]));
-        let event = report::Event::Completed(report::Completed { result: result.clone() });
+        let event =
+            report::Event::Completed(report::Completed { result: result.clone(), ..Default::default() });
         assert_eq!(bounded(event.clone(), 10_000), event);
         let report::Event::Failed(failure) = bounded(event, 1_000) else { panic!("it was let through") };
         assert!(failure.non_retryable && failure.message.contains("at most 1000 of a value"), "{failure:?}");

@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn completed(run: &str) -> Report {
-        let event = Some(report::Event::Completed(report::Completed { result: None }));
+        let event = Some(report::Event::Completed(report::Completed::default()));
         Report { run_id: run.into(), epoch: 1, event }
     }
 

@@ -154,7 +154,7 @@ pub(crate) fn failure_text(end: &Option<End>) -> Option<String> {
         Some(End::TimedOut) => Some("timed out".into()),
         Some(End::Cancelled) => Some("cancelled".into()),
         Some(End::Crashed(cause)) => Some(cause.clone()),
-        Some(End::Completed(_) | End::Released) => None,
+        Some(End::Completed(_) | End::CompletedAs(_) | End::Released) => None,
         None => Some("the run was taken away from this process".into()),
     }
 }

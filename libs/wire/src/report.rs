@@ -32,7 +32,10 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
         Some(v1::report::Event::Started(_)) => Some(Event::Started),
         Some(v1::report::Event::Completed(completed)) => {
             result = payload_from_proto(completed.result.as_ref(), "completed.result", &mut violations);
-            Some(Event::Completed)
+            Some(match cut(completed.message, limits::MAX_REASON_SIZE) {
+                message if message.is_empty() => Event::Completed,
+                message => Event::CompletedAs { message },
+            })
         }
         Some(v1::report::Event::Failed(failure)) => Some(Event::Failed(failure_from_proto(failure))),
         Some(v1::report::Event::TimedOut(_)) => Some(Event::TimedOut),

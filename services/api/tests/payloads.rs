@@ -84,7 +84,7 @@ async fn a_run_carries_its_large_values_by_reference() {
     let started = v1::report::Event::Started(v1::report::Started {});
     assert!(api.report(report(&run.id, assign.epoch, started)).await.accepted);
     let returned = upload(&api, "", &result).await;
-    let completed = v1::report::Completed { result: referring(&returned) };
+    let completed = v1::report::Completed { result: referring(&returned), ..Default::default() };
     let completed = v1::report::Event::Completed(completed);
     for _ in 0..2 {
         assert!(
@@ -126,7 +126,7 @@ async fn a_value_in_a_message_is_put_into_an_object_by_the_server() {
     let started = v1::report::Event::Started(v1::report::Started {});
     assert!(api.report(report(&run.id, assign.epoch, started)).await.accepted);
     let result = Some(v1::Payload { data: bytes(most), ..payload(b"") });
-    let completed = v1::report::Event::Completed(v1::report::Completed { result });
+    let completed = v1::report::Event::Completed(v1::report::Completed { result, ..Default::default() });
     assert!(api.report(report(&run.id, assign.epoch, completed)).await.accepted);
     let request = v1::GetRunRequest { run_id: run.id, ..Default::default() };
     let full = api.runs.clone().get_run(request).await.expect("is there").into_inner().run.expect("is told");
@@ -180,15 +180,15 @@ async fn a_run_refers_to_finished_uploads_of_its_namespace_alone() {
             .await
             .expect_err("refers to what it must not");
         assert_eq!((refused.code(), reason(&refused).as_str()), (code, name), "{reference:?}");
-        let completed = v1::report::Completed { result: referring(reference) };
+        let completed = v1::report::Completed { result: referring(reference), ..Default::default() };
         let outcome =
             api.report(report(&run.id, assign.epoch, v1::report::Event::Completed(completed))).await;
         assert_eq!((outcome.accepted, outcome.reason.as_str()), (false, name), "{reference:?}");
     }
-    let stale = v1::report::Completed { result: referring(&invented) };
+    let stale = v1::report::Completed { result: referring(&invented), ..Default::default() };
     let outcome = api.report(report(&run.id, assign.epoch - 1, v1::report::Event::Completed(stale))).await;
     assert_eq!(outcome.reason, "STALE_EPOCH", "that the run is another's comes first");
-    let completed = v1::report::Completed { result: referring(&own) };
+    let completed = v1::report::Completed { result: referring(&own), ..Default::default() };
     assert!(
         api.report(report(&run.id, assign.epoch, v1::report::Event::Completed(completed))).await.accepted
     );
@@ -339,7 +339,7 @@ async fn object_storage_that_does_not_answer_holds_up_nobody_for_long() {
     let started = v1::report::Event::Started(v1::report::Started {});
     assert!(api.report(report(&run.id, assign.epoch, started)).await.accepted);
     let result = Some(v1::Payload { data: bytes(MIB), ..payload(b"") });
-    let completed = v1::report::Event::Completed(v1::report::Completed { result });
+    let completed = v1::report::Event::Completed(v1::report::Completed { result, ..Default::default() });
     let reported = api.report(report(&run.id, assign.epoch, completed));
     // As long as task-queue waits for its batch.
     let outcome = tokio::time::timeout(Duration::from_secs(10), reported).await.expect("is answered in time");

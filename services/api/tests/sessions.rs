@@ -64,7 +64,7 @@ fn started() -> v1::report::Event {
 }
 
 fn completed() -> v1::report::Event {
-    v1::report::Event::Completed(v1::report::Completed { result: Some(payload(b"1")) })
+    v1::report::Event::Completed(v1::report::Completed { result: Some(payload(b"1")), ..Default::default() })
 }
 
 fn state_name(outcome: &v1::ReportOutcome) -> &str {
@@ -225,7 +225,7 @@ async fn a_process_is_alive_while_its_reports_wait_for_object_storage() {
     let run = api.created(local()).await;
     session.report(vec![report(&run.id, 1, started())]).await;
     let result = Some(v1::Payload { data: vec![b'x'; 1 << 20].into(), ..payload(b"") });
-    let large = v1::report::Event::Completed(v1::report::Completed { result });
+    let large = v1::report::Event::Completed(v1::report::Completed { result, ..Default::default() });
     // As many batches as are taken at once; all wait for longer than the lease lasts, and no heartbeat is read.
     for _ in 0..8 {
         let reports = vec![report(&run.id, 1, large.clone())];

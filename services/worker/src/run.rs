@@ -75,7 +75,7 @@ async fn tell(attempt: Attempt, told: Told, client: &Client) {
 
 fn in_words(end: &End) -> String {
     match end {
-        End::Completed(_) => "completed".into(),
+        End::Completed(_) | End::CompletedAs(_) => "completed".into(),
         End::Failed(failure) => format!("failed: {}", failure.message),
         End::TimedOut => "timed out".into(),
         End::Cancelled => "cancelled".into(),

@@ -83,6 +83,10 @@ pub fn apply(
         (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::Completed) => {
             Ok(end::end(run, State::new(Phase::Completed, now)))
         }
+        (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::CompletedAs { message }) => {
+            let state = State::new(Phase::Completed, now).described(StateName::Completed, message);
+            Ok(end::end(run, state))
+        }
         (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::Failed(failure)) => {
             Ok(retry::retry_or_fail(run, failure, now, jitter))
         }
@@ -111,7 +115,11 @@ pub fn apply(
         (Phase::Cancelling { .. }, Event::Cancelled) => Ok(cancel::close(run, "stopped by its worker", now)),
         (
             Phase::Cancelling { .. },
-            Event::Completed | Event::Failed(_) | Event::TimedOut | Event::UpstreamFailed { .. },
+            Event::Completed
+            | Event::CompletedAs { .. }
+            | Event::Failed(_)
+            | Event::TimedOut
+            | Event::UpstreamFailed { .. },
         ) => Ok(cancel::close(run, "the code ended while it was being cancelled", now)),
         (Phase::Cancelling { .. }, Event::Crashed { cause }) => {
             Ok(take_away(cancel::close(run, &format!("its process went away: {cause}"), now), run))
@@ -146,13 +154,14 @@ fn repeats_current(run: &Run, phase: &Phase, event: &Event) -> bool {
         )
         | (Phase::Paused { .. }, Event::PauseRequested { .. })
         | (Phase::Scheduled | Phase::Pending { .. } | Phase::Running { .. }, Event::ResumeRequested { .. })
-        | (Phase::Completed, Event::Completed)
+        | (Phase::Completed, Event::Completed | Event::CompletedAs { .. })
         | (Phase::Failed, Event::Failed(_) | Event::TimedOut | Event::UpstreamFailed { .. })
         | (
             Phase::Cancelled,
             Event::Started
             | Event::Cancelled
             | Event::Completed
+            | Event::CompletedAs { .. }
             | Event::Failed(_)
             | Event::TimedOut
             | Event::UpstreamFailed { .. },

@@ -64,6 +64,7 @@ pub fn events() -> Vec<(&'static str, Event)> {
         Event::CacheHit { from: RunId::new() },
         Event::Started,
         Event::Completed,
+        Event::CompletedAs { message: "3 files are new".into() },
         Event::Failed(Failure::default()),
         Event::TimedOut,
         Event::UpstreamFailed { upstream: RunId::new() },
@@ -101,6 +102,7 @@ pub fn is_request(event: &Event) -> bool {
         | Event::CacheHit { .. }
         | Event::Started
         | Event::Completed
+        | Event::CompletedAs { .. }
         | Event::Failed(_)
         | Event::TimedOut
         | Event::UpstreamFailed { .. }

@@ -122,10 +122,7 @@ impl LocalRun {
     /// are not uploaded yet; dropped meanwhile, it has reported nothing.
     pub async fn finish(&mut self, end: End) -> Outcome {
         let end = end.encoded(&self.connection.options.codecs);
-        let size = match &end {
-            End::Completed(Some(result)) => result.data.len(),
-            _ => 0,
-        };
+        let size = end.result().map_or(0, |result| result.data.len());
         let room = match self.room(size) {
             Some(room) => Some(room.await),
             None => None,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::Command;
 use crate::{
-    Codecs, clock,
+    Codecs, Error, clock,
     connection::Connection,
     ends,
     pause::{Clock, Pauser},
@@ -26,6 +26,8 @@ const FETCH_BEFORE_START: Duration = Duration::from_secs(10);
 pub enum End {
     /// The code returned.
     Completed(Option<proto::Payload>),
+    /// The same, and it has something to say of that.
+    CompletedAs(Box<report::Completed>),
     /// The code raised.
     Failed(proto::Failure),
     /// Its time was over and it was stopped.
@@ -45,17 +47,35 @@ impl End {
         match self {
             Self::Completed(Some(mut result)) => match codecs.encode(Some(&mut result)) {
                 Ok(()) => Self::Completed(Some(result)),
-                Err(error) => Self::Failed(ends::no_value(format!("the result cannot be kept: {error}"))),
+                Err(error) => cannot_be_kept(&error),
+            },
+            Self::CompletedAs(mut completed) => match codecs.encode(completed.result.as_mut()) {
+                Ok(()) => Self::CompletedAs(completed),
+                Err(error) => cannot_be_kept(&error),
             },
             end => end,
         }
     }
+
+    /// What its code returned, where it did.
+    pub(crate) fn result(&self) -> Option<&proto::Payload> {
+        match self {
+            Self::Completed(result) => result.as_ref(),
+            Self::CompletedAs(completed) => completed.result.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+fn cannot_be_kept(error: &Error) -> End {
+    End::Failed(ends::no_value(format!("the result cannot be kept: {error}")))
 }
 
 impl From<End> for report::Event {
     fn from(end: End) -> Self {
         match end {
-            End::Completed(result) => Self::Completed(report::Completed { result }),
+            End::Completed(result) => Self::Completed(report::Completed { result, message: String::new() }),
+            End::CompletedAs(completed) => Self::Completed(*completed),
             End::Failed(failure) => Self::Failed(failure),
             End::TimedOut => Self::TimedOut(report::TimedOut {}),
             End::Cancelled => Self::Cancelled(report::Cancelled {}),

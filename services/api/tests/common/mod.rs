@@ -137,7 +137,10 @@ impl Api {
         };
         let events = [
             v1::report::Event::Started(v1::report::Started {}),
-            v1::report::Event::Completed(v1::report::Completed { result: Some(payload(result)) }),
+            v1::report::Event::Completed(v1::report::Completed {
+                result: Some(payload(result)),
+                ..Default::default()
+            }),
         ];
         for event in events {
             let outcome = self.report(report(&assign.run_id, assign.epoch, event)).await;

@@ -389,13 +389,13 @@ pub fn started() -> Event {
 }
 
 pub fn completed() -> Event {
-    Event::Completed(tidegate_proto::v1::report::Completed { result: None })
+    Event::Completed(tidegate_proto::v1::report::Completed::default())
 }
 
 /// With a result that api puts into object storage.
 pub fn completed_large() -> Event {
     let result = Payload { data: vec![b'1'; 100 << 10].into(), ..Payload::default() };
-    Event::Completed(tidegate_proto::v1::report::Completed { result: Some(result) })
+    Event::Completed(tidegate_proto::v1::report::Completed { result: Some(result), ..Default::default() })
 }
 
 pub fn cancelled() -> Event {
