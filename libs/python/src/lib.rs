@@ -16,6 +16,7 @@ mod op;
 mod pauser;
 mod payload;
 mod run;
+mod schedules;
 mod server;
 mod slots;
 mod span;
@@ -36,6 +37,7 @@ mod _core {
         op::Op,
         pauser::Pauser,
         run::Run,
+        schedules::{NewSchedule, Schedules},
         server::EmbeddedServer,
         slots::Slots,
         span::{Exporter, Span},

@@ -107,7 +107,7 @@ def test_what_cannot_be_is_told(queue: str) -> None:
     name = deploy(deployed.jot, queue)
     with pytest.raises(NotFound) as told:
         run_deployment(f"{name}x", {"path": "p", "name": "n"}, timeout=0)
-    wanted = f"there is no deployment `{name}x` in this namespace: did you mean `{name}`?"
+    wanted = f"there is no deployment `{name}x` in this namespace: did you mean `{name}`"
     assert wanted in str(told.value)
     with pytest.raises(InvalidArgument) as wrong:
         run_deployment(name, {"path": 1, "name": "n"}, timeout=0)

@@ -49,20 +49,24 @@ from .runs import (
     wait_for_flow_run,
     wait_for_task_run,
 )
+from .schedules import Cron, Interval, RRule
 from .serving import serve
 from .states import State
 
 __all__ = [
     "AlreadyExists",
+    "Cron",
     "Flow",
     "Function",
     "Future",
     "FutureList",
+    "Interval",
     "InvalidArgument",
     "NonRetryable",
     "NotFound",
     "ParameterError",
     "PayloadError",
+    "RRule",
     "RunCancelled",
     "RunCrashed",
     "RunError",

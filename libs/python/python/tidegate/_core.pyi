@@ -157,6 +157,48 @@ class Client:
     def flush_logs(self, seconds: float) -> Op: ...
     def close(self, seconds: float) -> Op: ...
 
+class NewSchedule:
+    def __init__(
+        self,
+        *,
+        name: str,
+        kind: str,
+        rule: str = "",
+        day_and: bool = False,
+        every: int = 0,
+        anchor: Optional[int] = None,
+        time_zone: str = "",
+        start_at: Optional[int] = None,
+        end_at: Optional[int] = None,
+        jitter: int = 0,
+        parameters: str = "",
+        catch_up: str = "skip",
+        max_catch_up: int = 0,
+        catch_up_grace: Optional[int] = None,
+        overlap: str = "allow",
+        tags: list[str] = ...,
+        queue: str = "",
+        job_variables: str = "",
+        description: str = "",
+        paused: bool = False,
+    ) -> None: ...
+
+class Schedules:
+    def __init__(self, client: Client) -> None: ...
+    def check(self, deployment: str, schedules: list[NewSchedule]) -> Op: ...
+    def put(self, deployment: str, schedules: list[NewSchedule], prunes: bool) -> Op: ...
+    def get(self, deployment: str, name: str) -> Op: ...
+    def find(self, deployment: str) -> Op: ...
+    def pause(self, deployment: str, name: str, reason: str) -> Op: ...
+    def resume(self, deployment: str, name: str) -> Op: ...
+    def delete(self, deployment: str, name: str, allow_missing: bool) -> Op: ...
+    def preview(
+        self, schedule: Optional[NewSchedule], deployment: str, name: str, after: Optional[int], count: int
+    ) -> Op: ...
+    def backfill(
+        self, deployment: str, name: str, start: int, end: int, validate_only: bool, expected_count: Optional[int]
+    ) -> Op: ...
+
 class StopWatch: ...
 
 class Pauser:

@@ -5,10 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-import os
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence, Union
@@ -17,19 +13,17 @@ from . import _core, _payload
 from ._connection import client
 from ._dependencies import resolve
 from ._dual import Steps, Within, deadline, dual
+from ._json_values import as_json, as_json_object
 from ._runtime import current_run
 from .context import current_tags, joined
 from .errors import InvalidArgument, WaitTimeout
 from .handles import RunHandle
-from .validation import is_json
 
 if TYPE_CHECKING:
-    from .functions import Function
+    from .schedules import DeployedSchedule
 
 #: Runs of one request, at most.
 _MAX_BATCH = 1_000
-#: What becomes of a run that finds no slot of its deployment.
-_COLLISIONS = ("wait", "skip", "cancel_oldest", "cancel_newest")
 
 
 @dataclass(frozen=True)
@@ -101,6 +95,8 @@ class Deployment:
     version: int
     #: False when it was there before.
     created: bool
+    #: The schedules that it was said to have.
+    schedules: Sequence[DeployedSchedule] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ class DeploymentCall:
             raise InvalidArgument(
                 f"{self.name!r} is no deployment: its name has the form `flow/deployment`, such as \"etl/nightly\""
             )
-        parameters = _plain(resolve(dict(self.parameters or {})), f"the parameters of `{self.name}`")
+        parameters = as_json(resolve(dict(self.parameters or {})), f"the parameters of `{self.name}`")
         encoding, data = _payload.encode_arguments(parameters, self.name)
         parent = current_run() if self.as_subflow else None
         return _core.NewRun(
@@ -147,7 +143,7 @@ class DeploymentCall:
             key=self.idempotency_key,
             due_at=self.scheduled_time.timestamp() if self.scheduled_time is not None else None,
             deployment=self.name,
-            job_variables=_variables(self.job_variables, f"the job variables of a run of `{self.name}`"),
+            job_variables=as_json_object(self.job_variables, f"the job variables of a run of `{self.name}`"),
         )
 
 
@@ -250,165 +246,3 @@ def _too_late(handles: list[RunHandle[Any]], names: list[str], timeout: Optional
     error.handle = handles[0]
     error.handles = handles
     return error
-
-
-def deploy(
-    flow: Function[Any, Any],
-    name: str,
-    *,
-    description: Optional[str] = None,
-    entrypoint: Optional[str] = None,
-    parameters: Optional[Mapping[str, Any]] = None,
-    enforce_parameter_schema: bool = True,
-    tags: Sequence[str] = (),
-    labels: Optional[Mapping[str, str]] = None,
-    queue: Optional[str] = None,
-    priority: Optional[int] = None,
-    concurrency_limit: Optional[int] = None,
-    on_collision: str = "wait",
-    version: str = "",
-    work_pool: str = "",
-    source: Union[Source, str, None] = None,
-    command: Sequence[str] = (),
-    job_variables: Optional[Mapping[str, Any]] = None,
-) -> Any:
-    """Makes the deployment ``flow/name``, or has one that is there say this; see :meth:`Flow.deploy`."""
-    from . import _schema
-    from .functions import _NOBODY
-
-    if flow.kind != "flow":
-        raise InvalidArgument(f"`{flow.name}` is a task, and deployments are of flows: decorate it with @flow, or .delay() it")
-    if flow._receiver is not _NOBODY:
-        raise InvalidArgument(
-            f"`{flow.name}` is a method, and what it is called on does not travel by a name: deploy a function that makes it"
-        )
-    if not name or "/" in name:
-        raise InvalidArgument(
-            f"{name!r} is no name of a deployment: give what follows the flow's, such as \"nightly\", which makes "
-            f'"{flow.name}/nightly"'
-        )
-    if on_collision not in _COLLISIONS:
-        raise InvalidArgument(f"on_collision={on_collision!r}: it is one of {', '.join(_COLLISIONS)}")
-    if isinstance(command, str):
-        raise InvalidArgument(
-            f"command={command!r}: give the program and its arguments as a list, such as ['python', 'etl.py']"
-        )
-    if not work_pool and (source is not None or command or job_variables):
-        raise InvalidArgument(
-            "source, command and job_variables are for the workers of a work pool: name one with work_pool="
-        )
-    options = flow.options
-    full_name = f"{flow.name}/{name}"
-    what = f"the parameters of the deployment `{full_name}`"
-    encoding, defaults = _payload.encode_readable(_plain(dict(parameters or {}), what), what)
-    template = _core.NewRun(
-        kind="flow",
-        name=flow.name,
-        encoding=encoding,
-        data=defaults,
-        queue=queue or options.queue,
-        tags=[*options.tags, *(tag for tag in tags if tag not in options.tags)],
-        labels={**options.labels, **(labels or {})},
-        priority=options.priority if priority is None else priority,
-        max_retries=options.retries,
-        delays=options.delays(),
-        jitter=options.retry_jitter_factor,
-        run_timeout=options.timeout_seconds,
-        cancel_grace=options.cancel_grace_seconds,
-        max_crashes=options.max_crashes,
-        detached=options.detached,
-        detached_on_failure=options.detached_on_failure,
-        detached_on_crash=options.detached_on_crash,
-    )
-    op = client().deploy(
-        full_name,
-        template,
-        description=options.description or inspect.getdoc(flow.fn) or "" if description is None else description,
-        entrypoint=("" if command else _entrypoint(flow)) if entrypoint is None else entrypoint,
-        parameters=defaults.decode() if parameters else "",
-        parameter_schema=_schema.of_parameters(flow._parameters),
-        enforce_parameter_schema=enforce_parameter_schema,
-        max_concurrent_runs=concurrency_limit,
-        on_collision=on_collision,
-        version_label=version or options.version,
-        work_pool=work_pool,
-        source=_source(source),
-        command=list(command),
-        job_variables=_variables(job_variables, f"the job variables of the deployment `{full_name}`"),
-    )
-    return dual(_deployed(full_name, op))
-
-
-def _deployed(name: str, op: _core.Op) -> Steps[Deployment]:
-    version, created = yield op
-    return Deployment(name, version, created)
-
-
-def serve(flow: Function[Any, Any], name: str, options: dict[str, Any]) -> Any:
-    """Makes the deployment ``flow/name``, and serves the flow; see :func:`tidegate.serve` for the options."""
-    from . import _process
-    from .serving import serve
-
-    if _process.is_importing:
-        return serve(flow, **options)  # tells that the call is where it must not be
-    queues = list(options.get("queues", ("default",)))
-    queue = flow.options.queue if flow.options.queue in queues else queues[0]
-    deployed = deploy(flow, name, queue=queue)
-    if isinstance(deployed, Deployment):
-        return serve(flow, **options)
-
-    async def both() -> Any:
-        await deployed
-        return await serve(flow, **options)
-
-    return both()
-
-
-def _source(source: Union[Source, str, None]) -> Optional[tuple[str, dict[str, str]]]:
-    """A text is the path of a directory."""
-    if source is None:
-        return None
-    if isinstance(source, str):
-        source = PathSource(source)
-    if not isinstance(source, (PathSource, GitSource, ArchiveSource, ImageSource)):
-        raise InvalidArgument(
-            f"source={source!r}: it is a path, or a PathSource, GitSource, ArchiveSource or ImageSource of tidegate.deployments"
-        )
-    return source._told()
-
-
-def _variables(variables: Optional[Mapping[str, Any]], what: str) -> str:
-    """Job variables as the JSON object that they travel as; empty: none."""
-    if not variables:
-        return ""
-    try:
-        return json.dumps(dict(variables), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(
-            f"{what} are no JSON object: {error}. Give a dict of texts, numbers, lists and dicts"
-        ) from None
-
-
-def _plain(parameters: dict[str, Any], what: str) -> dict[str, Any]:
-    """The parameters as JSON, which a deployment merges and checks, and any language reads."""
-    if is_json(parameters):
-        return parameters
-    from pydantic_core import to_jsonable_python
-
-    try:
-        plain: dict[str, Any] = to_jsonable_python(parameters)
-    except Exception as error:
-        raise InvalidArgument(
-            f"{what} are no JSON ({error}), which a deployment needs, to merge them over its own and to check them: pass "
-            "texts, numbers, lists, dicts and the like, or where the data is"
-        ) from None
-    return plain
-
-
-def _entrypoint(flow: Function[Any, Any]) -> str:
-    """``module:flow``, or ``path.py:flow`` of a script."""
-    module, name = flow.fn.__module__, flow.fn.__qualname__
-    if module != "__main__":
-        return f"{module}:{name}"
-    path = getattr(sys.modules["__main__"], "__file__", None)
-    return f"{os.path.relpath(path)}:{name}" if path else ""

@@ -482,20 +482,39 @@ class Flow(Function[P, R_co]):
             the like. Default: it is there.
         :param command: a program and its arguments, which the worker starts instead of the flow.
         :param job_variables: what the workers start its runs with, as the pool's schema has it.
+        :param schedules: what starts its runs by the clock: a list of :class:`~tidegate.schedules.Cron`,
+            :class:`~tidegate.schedules.Interval`, :class:`~tidegate.schedules.RRule`, each with a `name` of its own. Those
+            that are there by their names get what is said now; runs that exist, overdue ones too, and pauses stay. All of
+            them are checked before anything is changed.
+        :param cron: the same as ``schedules=[Cron(cron)]``.
+        :param interval: the same as ``schedules=[Interval(interval)]``.
+        :param rrule: the same as ``schedules=[RRule(rrule)]``.
+        :param prune_schedules: take away the deployment's other schedules. Default: they stay, and a line in the log names
+            them.
         """
-        from . import deployments
+        from . import _deploying
 
-        return deployments.deploy(self, name, **options)
+        return _deploying.deploy(self, name, **options)
 
     def serve(self, name: Optional[str] = None, **options: Any) -> Any:
         """As :meth:`Function.serve`; with `name` it is deployed as ``flow/name`` first, so that any process can start it by
-        that name.
-        """
-        if name is None:
-            return super().serve(**options)
-        from . import deployments
+        that name, and schedules do.
 
-        return deployments.serve(self, name, options)
+        Of the options of :meth:`deploy` it takes `cron`, `interval`, `rrule`, `schedules`, `prune_schedules`,
+        `parameters`, `description`, `tags`, `version` and `enforce_parameter_schema`. When the worker ends, schedules go on:
+        their runs wait for the next one.
+        """
+        from . import _deploying
+
+        if name is not None:
+            return _deploying.serve(self, name, options)
+        for option in _deploying.SAID_BY_SERVE:
+            if option in options:
+                raise InvalidArgument(
+                    f"serve({option}=...) is of a deployment of `{self.name}`, which needs a name: "
+                    f'{getattr(self.fn, "__name__", "flow")}.serve("nightly", {option}=...)'
+                )
+        return super().serve(**options)
 
 
 @overload

@@ -122,6 +122,11 @@ def _refuse(unknown: dict[str, Any]) -> None:
             "serve() has no option `webserver` and needs none: any process starts a run by `.delay()`, and the server "
             "delivers it"
         )
+    if name in ("cron", "interval", "rrule", "schedules"):
+        raise TypeError(
+            f"serve() has no option `{name}`: a schedule belongs to a deployment of one flow. Make it before, by "
+            f'flow.deploy("nightly", {name}=...), or serve the flow alone by flow.serve("nightly", {name}=...)'
+        )
     options = inspect.signature(serve).parameters.values()
     names = ", ".join(option.name for option in options if option.kind is option.KEYWORD_ONLY)
     raise TypeError(f"serve() has no option `{name}`; its options are {names}")
