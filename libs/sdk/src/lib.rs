@@ -70,6 +70,7 @@ mod local;
 mod operations;
 mod progress;
 mod run_future;
+mod schedule;
 mod supervise;
 pub mod telemetry;
 mod variable;
@@ -85,8 +86,10 @@ pub use function::{Callable, Function};
 pub use handle::{RunHandle, Untyped, gather, gather_all};
 pub use operations::Feed;
 pub use run_future::{RunFuture, Upstream, as_completed, join_all, submit_all, wait};
+pub use schedule::Schedule;
 pub use tidegate_sdk_core::{
-    self as core, ConcurrencySettings, Error, ErrorKind, SlotOptions, Slots, WorkerStatus, proto,
+    self as core, ConcurrencySettings, Error, ErrorKind, PutSchedules, SlotOptions, Slots, WorkerStatus,
+    proto,
 };
 pub use tidegate_sdk_macros::{flow, task};
 pub use tokio_util::sync::CancellationToken;
