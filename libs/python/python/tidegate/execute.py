@@ -3,6 +3,8 @@
 That worker starts it, and says by ``TIDEGATE_RUN_ID`` and ``TIDEGATE_RUN_EPOCH`` which run it is. The process has a stream
 and a lease of its own and reports what becomes of the run, so that the run goes on while its worker is started again.
 
+With ``TIDEGATE_COMPAT=prefect`` in its environment the code is written for Prefect, see :mod:`tidegate.compat.prefect`.
+
 Exit codes: 0, the end was reported, whatever it is; 79, the run was taken away before it began; 1, it could not be asked
 for; 2, the command line is wrong.
 """
@@ -91,6 +93,10 @@ def _execute(attempt: _core.Attempt, target: str, main_thread: _MainThread) -> N
 
 def _function(target: str) -> Function[Any, Any]:
     """The flow or task that `target` names."""
+    if os.environ.get("TIDEGATE_COMPAT") == "prefect":
+        from .compat.prefect import install
+
+        install()  # the code is written for Prefect
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise TidegateError(f"the entrypoint `{target}` is to be `module:flow` or `path.py:flow`")

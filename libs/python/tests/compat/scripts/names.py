@@ -21,7 +21,7 @@ except TypeError as error:
 def nightly() -> None: ...
 
 
-for call in (lambda: nightly.visualize(), lambda: nightly.deploy("x", work_pool_name="p")):
+for call in (lambda: nightly.visualize(), lambda: nightly.from_source("x", "flows.py:nightly")):
     try:
         call()
     except (AttributeError, NotImplementedError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional
 
-from ... import deployments
+from ... import _deploying, deployments, schedules
 from ...errors import WaitTimeout
 from ...handles import RunHandle
-from . import _objects
+from . import _objects, _schedules
 from ._calls import is_async, plainly
 from ._errors import translating
 from ._objects import FlowRun
@@ -30,18 +31,36 @@ _OPTIONS = {
 }
 
 
-def deploy(deployment: RunnerDeployment) -> None:
-    """Makes it known to the server."""
-    options: dict[str, Any] = {}
-    for name, value in deployment.options.items():
+def deploy(deployment: RunnerDeployment, pooled: dict[str, Any]) -> None:
+    """Makes it known to the server; `pooled` is what the workers of a pool are told."""
+    options: dict[str, Any] = dict(pooled)
+    given = dict(deployment.options)
+    paused = given.pop("paused", None)
+    said = given.pop("schedules", None)
+    if said is not None:
+        if paused is not None:
+            said = [replace(schedule, active=schedule.active and not paused) for schedule in said]
+        # As Prefect has it: the list is all that the deployment has.
+        options.update(schedules=said, prune_schedules=True)
+    for name, value in given.items():
         if name not in _OPTIONS:
             raise NotImplementedError(
-                f"`{name}=` of the deployment {deployment.name!r}: Tidegate has no such option; a deployment's runs are executed "
-                "by programs that serve its flow"
+                f"`{name}=` of the deployment {deployment.name!r}: Tidegate has no such option; it has "
+                f"{', '.join((*_OPTIONS, *_schedules.OPTIONS, 'paused'))}"
             )
         options[_OPTIONS[name]] = getattr(value, "limit", value)
     with translating():
-        plainly(deployments.deploy, deployment.flow, deployment.name, **options)
+        plainly(_deploying.deploy, deployment.flow, deployment.name, **options)
+        for schedule in plainly(schedules.find_schedules, deployment.full_name) if paused is not None else ():
+            # Prefect's `paused` is of the deployment: all of its schedules are, or none is.
+            if paused and schedule.pause is None:
+                plainly(schedules.pause_schedule, deployment.full_name, schedule.name, reason="paused=True")
+            elif not paused and schedule.pause is not None and _is_active(said, schedule.name):
+                plainly(schedules.resume_schedule, deployment.full_name, schedule.name)
+
+
+def _is_active(said: Optional[list[schedules.Schedule]], name: str) -> bool:
+    return said is None or any(schedule.active for schedule in said if schedule.name == name)
 
 
 def run_deployment(
@@ -63,8 +82,6 @@ def run_deployment(
 
     A run that calls it again when it is executed anew finds the same child: there is no second one.
     """
-    if job_variables:
-        raise NotImplementedError("run_deployment(job_variables=): Tidegate's runs have no infrastructure of their own")
     options: dict[str, Any] = {
         "timeout": timeout,
         "as_subflow": as_subflow,
@@ -73,6 +90,7 @@ def run_deployment(
         "scheduled_time": scheduled_time,
         "run_name": flow_run_name or "",
         "queue": work_queue_name,
+        "job_variables": job_variables,
     }
     full_name = _objects.name_of("deployment", name)
     given = _plain(dict(parameters or {}))

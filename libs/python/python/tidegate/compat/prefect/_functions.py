@@ -307,8 +307,10 @@ class Flow(Function, functions.Flow[Any, Any]):
         raise NotImplementedError(explain("prefect.Flow.from_source"))
 
     def deploy(self, name: str, **options: Any) -> Any:
-        """Not there."""
-        raise NotImplementedError(explain("prefect.Flow.deploy"))
+        """Makes a deployment of a work pool, whose workers start its runs; gives its id. In async code await it."""
+        from . import _pooled
+
+        return _pooled.deploy(self, name, options)
 
     def to_deployment(self, name: str, **options: Any) -> Any:
         """This flow under a name, to be given to `serve`."""
@@ -406,8 +408,12 @@ def _ended(kind: str, call: LocalCall | _Unrecorded, value: Any, error: Optional
         if error is not None:
             raise error
         return value
-    found = call.future._found if call.future is not None else ""
-    state = State("COMPLETED", found or None, data=value) if error is None else _states.of_error(error)
+    if error is not None:
+        state = _states.of_error(error)
+    elif call.future is None:
+        state = State("COMPLETED", data=value)
+    else:
+        state = State("COMPLETED", call.future._found or None, call.future._said or None, data=value)
     if call.future is not None and call.future.id is not None:
         _states.is_of(state, kind, call.future.id)
     return state

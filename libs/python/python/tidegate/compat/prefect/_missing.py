@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 _SERVE = "a worker is a program that calls `serve`"
-_SCHEDULES = "Tidegate has no schedules of deployments yet; start runs by run_deployment(), such as from cron"
 #: By the full name; what is below it is meant too.
 _INSTEAD = {
-    "prefect.Flow.deploy": "serve the flow: `serve(flow.to_deployment(name))`; a program that serves it executes its runs",
     "prefect.Flow.from_source": "install the code where it is served, and import the flow",
     "prefect.Flow.visualize": "look at a run of it: `tidegate run tree`",
     "prefect.agent": _SERVE,
@@ -15,10 +13,9 @@ _INSTEAD = {
     "prefect.blocks": "read secrets and settings from the environment, and other values from `prefect.variables`",
     "prefect.cli": "use the command `tidegate`",
     "prefect.client.schemas.actions": "use the methods of the client, or `flow.to_deployment`",
-    "prefect.client.schemas.schedules": _SCHEDULES,
-    "prefect.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
-    "prefect.deployments.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
-    "prefect.deployments.runner.deploy": "serve the flow: `serve(flow.to_deployment(name))`",
+    "prefect.deploy": "deploy one flow after the other: `flow.deploy(name, work_pool_name=...)`",
+    "prefect.deployments.deploy": "deploy one flow after the other: `flow.deploy(name, work_pool_name=...)`",
+    "prefect.deployments.runner.deploy": "deploy one flow after the other: `flow.deploy(name, work_pool_name=...)`",
     "prefect.docker": "build the image that calls `serve` yourself",
     "prefect.events": "only `emit_event` is, which writes to the run's log; use hooks, such as `on_failure`",
     "prefect.filesystems": "results are kept by the server, for every process to read; no storage is needed",
@@ -29,7 +26,6 @@ _INSTEAD = {
     "prefect.results": "results are kept by the server; read them by the state, or by the id of the run",
     "prefect.runner.Runner": _SERVE,
     "prefect.runner.storage": "install the code where it is served",
-    "prefect.schedules": _SCHEDULES,
     "prefect.server": "start the server with `tidegate dev`",
     "prefect.settings": "settings are read from the environment: TIDEGATE_ADDRESS, TIDEGATE_NAMESPACE",
     "prefect.task_engine": "call the task",

@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ... import _process, serving
+from . import _schedules
 from ._functions import Flow, Function
 
 #: Runs at once, unless `limit` says otherwise.
 _DEFAULT_LIMIT = 10
-_SCHEDULES = ("interval", "cron", "rrule", "schedule", "schedules")
 #: Of Prefect's own infrastructure, or of what it prints.
 _WITHOUT_EFFECT = frozenset(
-    {"pause_on_shutdown", "print_starting_message", "webserver", "entrypoint_type", "print_next_steps", "_sla"}
+    {
+        "pause_on_shutdown",
+        "print_starting_message",
+        "webserver",
+        "entrypoint_type",
+        "print_next_steps",
+        "ignore_warnings",
+        "version_type",
+        "_sla",
+    }
 )
 
 
@@ -34,24 +43,21 @@ class RunnerDeployment:
         """What :func:`run_deployment` finds it by."""
         return f"{self.flow.name}/{self.name}"
 
-    def apply(self) -> None:
-        """Makes it known to the server."""
+    def apply(self, **pooled: Any) -> None:
+        """Makes it known to the server. `pooled` is what the workers of a pool are told."""
         from ._deployments import deploy
 
-        deploy(self)
+        deploy(self, pooled)
 
 
 def deployment_of(flow: Flow, name: str, options: dict[str, Any]) -> RunnerDeployment:
     """Checks `options`, which are those of `to_deployment` and `serve`."""
     options = {key: value for key, value in options.items() if value is not None and key not in _WITHOUT_EFFECT}
-    for schedule in _SCHEDULES:
-        if options.get(schedule):
-            raise NotImplementedError(
-                f"`{schedule}=` of the deployment {name!r}: Tidegate has no schedules of deployments yet; start its runs by "
-                "run_deployment(), such as from cron"
-            )
     if options.get("triggers"):
         raise NotImplementedError(f"`triggers=` of the deployment {name!r}: Tidegate has none yet")
+    said = _schedules.wanted(options)  # what is wrong with them is told here
+    if said is not None:
+        options["schedules"] = said
     return RunnerDeployment(flow, name, options)
 
 
