@@ -33,6 +33,8 @@ class Outcome(NamedTuple):
     end: Optional[End] = None
     #: A further attempt would end in the same way.
     is_final: bool = False
+    #: What the code of a completed run says of its end.
+    message: str = ""
 
 
 def not_begun(error: TidegateError) -> Outcome:
@@ -54,7 +56,7 @@ def execute(function: Function[Any, Any], arguments: Any, context: RunContext, c
                     _wait_for_children(context)
                     raise
                 _check_children(function, context)
-                return Outcome("completed", value)
+                return Outcome("completed", value, message=context._said)
         except Interrupted as error:
             context._close(cancel=True)
             _wait_for_children(context, _LAST_WORDS_SECONDS)
@@ -93,7 +95,8 @@ async def execute_async(
     token = _current.set(context)
     context.parameters = arguments
     try:
-        return Outcome("completed", await control.run(code()))
+        value = await control.run(code())
+        return Outcome("completed", value, message=context._said)
     except Interrupted as error:
         return Outcome("stopped", error=error)
     except asyncio.CancelledError:
@@ -174,14 +177,14 @@ def end_of(outcome: Outcome, control: Control, name: str, options: Optional[Opti
     if error is None:
         try:
             encoding, data = _payload.encode_result(outcome.value, name, options)
-            return End("completed", encoding, data=data)
+            return End("completed", encoding, outcome.message, data=data)
         except PayloadError as unencodable:
             error, is_final = unencodable, True
     if cause := _shutdown.cause_of(error):
         return End("crashed", cause)
     return End(
         "failed",
-        _type_name(type(error)),
+        "" if getattr(error, "_is_state", False) else _type_name(type(error)),
         text_of(error),
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
         non_retryable=is_final or isinstance(error, NonRetryable) or not isinstance(error, Exception),

@@ -185,7 +185,7 @@ class LocalCall:
         self._is_run(local.id)
         if found is not None:
             if self.future is not None:
-                self.future._found = found.state[1]
+                self.future._found, self.future._said = found.state[1], found.state[2]
             return _result(found, True)
         attempt = 0
         while True:
@@ -232,9 +232,11 @@ class LocalCall:
             end = hooks.with_condition(end, function, context, outcome)
             if end.end == "failed" and outcome.error is None:
                 # It returned something that cannot be kept. Its caller is here and gets it all the same.
-                end = End("completed", _payload.NOT_KEPT)
+                end = End("completed", _payload.NOT_KEPT, outcome.message)
             if len(end.data) > client().max_payload_size:
-                end = End("completed", _payload.TOO_LARGE)
+                end = End("completed", _payload.TOO_LARGE, outcome.message)
+            if self.future is not None and end.end == "completed":
+                self.future._said = end.second
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
                 raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])

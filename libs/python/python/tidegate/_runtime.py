@@ -114,6 +114,8 @@ class RunContext:
         self.tags = tags
         #: Its code has ended, and so has what it submitted, as far as that could be ended.
         self._is_over = False
+        #: What the code says of its end, should it complete: the message of the state.
+        self._said = ""
         #: What its code is called with, by name.
         self.parameters: dict[str, Any] = {}
         self._log_prints = log_prints

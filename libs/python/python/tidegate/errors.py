@@ -149,7 +149,8 @@ def _of_ended_run(
             return RunFailed(f"{what} failed: {message or state_name}", run_id, state_name, message)
         error_type, error_message, traceback = failure
         kind = UpstreamFailed if error_type == "UpstreamFailed" else RunFailed
-        return kind(f"{what} failed: {error_type}: {error_message}", run_id, error_type, error_message, traceback)
+        cause = f"{error_type}: {error_message}" if error_type else error_message
+        return kind(f"{what} failed: {cause}", run_id, error_type, error_message, traceback)
     if state_type == "CRASHED":
         return RunCrashed(f"{what} crashed: {message or state_name}", run_id)
     if state_type == "CANCELLED":

@@ -56,6 +56,8 @@ class Future(Generic[R]):
         self._running = False
         #: The name of the state that it was found in, where another run or attempt had ended it.
         self._found = ""
+        #: What its code, which has completed, says of its end.
+        self._said = ""
         self._seen = False
         #: The run that submitted it.
         self._parent: Optional[RunContext] = None

@@ -70,6 +70,9 @@ def test_states(processes: Processes) -> None:
         "returns-future": ["COMPLETED"],
         "is-cancelled": ["CANCELLED"],
     }
+    said = {run.name: run.state[2] for run in runs(f'parent_run_id = "{flow.id}" kind = FLOW')}
+    assert (said["returns-data"], said["returns-failure"]) == ("all is well", "not today"), "as the code has said"
+    assert said["returns-states"] == "1/2 states failed."
 
 
 @pytest.mark.every_python
@@ -81,13 +84,13 @@ def test_async_code(processes: Processes) -> None:
 @pytest.mark.every_python
 def test_names_that_are_not_there(processes: Processes) -> None:
     out = run(processes, "names", "one", "-x")
-    secret, nothing, module, option, visualize, deploy, last = out.splitlines()
+    secret, nothing, module, option, visualize, source, last = out.splitlines()
     assert "`prefect.blocks` is not there" in secret and "environment" in secret
     assert "`prefect.nothing` is not there" in nothing and "README" in nothing
     assert "`prefect.nothing` is not there" in module
     assert "@flow has no option `infrastructure`" in option
     assert "`prefect.Flow.visualize` is not there" in visualize and "tidegate run tree" in visualize
-    assert "`prefect.Flow.deploy` is not there" in deploy and "serve(flow.to_deployment(name))" in deploy
+    assert "`prefect.Flow.from_source` is not there" in source and "import the flow" in source
     assert last == "['one', '-x'] __main__ wait"
 
 

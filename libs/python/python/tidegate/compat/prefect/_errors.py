@@ -21,6 +21,9 @@ class CrashedRun(PrefectException):
 class FailedRun(PrefectException):
     """A run failed, and what its code raised is not of a type that this process knows."""
 
+    #: The code returned a state that says so: its message is that of the run's state.
+    _is_state = False
+
 
 class CancelledRun(PrefectException):
     """A run was cancelled."""

@@ -42,7 +42,7 @@ class PrefectFuture(Generic[R]):
         if not source.done():
             return State(*source.state)
         try:
-            return State("COMPLETED", source._found or None, data=self.result())
+            return State("COMPLETED", source._found or None, source._said or None, data=self.result())
         except BaseException as error:
             return _states.of_error(error)
 

@@ -61,5 +61,12 @@ def _settled(value: Any) -> Any:
         return value
     if not state.is_final():
         raise FailedRun(f"the code returned a state that is {state.type.value}, which is no end")
-    outcome = state._outcome()
+    run = current_run()
+    if run is not None and state.is_completed():
+        run._said = state.message or ""
+    try:
+        outcome = state._outcome()
+    except FailedRun as error:
+        error._is_state = error is not state.data
+        raise
     return outcome
