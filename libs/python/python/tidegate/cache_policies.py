@@ -10,6 +10,7 @@ as well: calls of two functions never share a result.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
 
 from . import _hashing
@@ -54,6 +55,33 @@ class CachePolicy:
         :param flow_parameters: the arguments of the run that calls it; empty outside of any.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method compute_key(task_ctx, inputs, flow_parameters)")
+
+    def configure(
+        self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None
+    ) -> CachePolicy:
+        """The same policy with keys of its own: its calls share results with those of policies alone that name the same
+        `key_storage`.
+
+        The server keeps keys and results for every process, so a storage is only its name here. It has no locks that calls
+        with equal keys wait for: `lock_manager`, and an `isolation_level` that needs them, are errors.
+
+        :param key_storage: a text, or a path.
+        """
+        level = str(getattr(isolation_level, "value", isolation_level or "")).rpartition(".")[2].upper()
+        if lock_manager is not None or level not in ("", "READ_COMMITTED"):
+            what = "lock_manager" if lock_manager is not None else f"isolation_level={isolation_level!r}"
+            raise NotImplementedError(
+                f"configure({what}): calls with equal keys do not wait for each other's results; have the function take a slot "
+                'of a limit, with tidegate.concurrency("name"), or call it under one idempotency key'
+            )
+        if key_storage is None:
+            return self
+        if not isinstance(key_storage, (str, os.PathLike)):
+            raise NotImplementedError(
+                f"configure(key_storage={key_storage!r}): the server keeps the keys of caches, so a storage is only a name that "
+                "tells them apart: give a text or a path"
+            )
+        return _Named(self, os.fspath(key_storage))
 
     def __add__(self, other: CachePolicy) -> CachePolicy:
         if not isinstance(other, CachePolicy):
@@ -105,6 +133,21 @@ class _Compound(CachePolicy):
         if not any(isinstance(part, _Inputs) for part in self.parts):
             return super()._without(name)
         return _Compound([part._without(name) if isinstance(part, _Inputs) else part for part in self.parts])
+
+
+class _Named(CachePolicy):
+    def __init__(self, policy: CachePolicy, storage: str) -> None:
+        self.policy = policy
+        self.storage = storage
+
+    def compute_key(
+        self, task_ctx: CacheContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> Optional[str]:
+        key = self.policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
+        return None if key is None else _hashing.of_texts(self.storage, key)
+
+    def _without(self, name: str) -> CachePolicy:
+        return _Named(self.policy._without(name), self.storage)
 
 
 class _NoCache(CachePolicy):

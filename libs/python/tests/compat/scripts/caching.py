@@ -38,6 +38,13 @@ def main(key: str) -> None:
     print(by_hash(key, return_state=True).result(), len(calls))
     never(key)
     print(len(tries))
+    apart = by_inputs.with_options(cache_policy=INPUTS.configure(key_storage="/caches/apart") - "verbose")
+    before = len(calls)
+    print(apart(key, verbose=True), apart(key, verbose=False), len(calls) - before)
+    try:
+        INPUTS.configure(isolation_level="SERIALIZABLE")
+    except NotImplementedError as error:
+        print(error)
 
 
 if __name__ == "__main__":
