@@ -22,6 +22,8 @@ def test_deployments(processes: Processes, tmp_path: Path) -> None:
         "True True",
         "ObjectNotFound True",
         "Completed",
+        "Completed 3 items are new",
+        "Failed there is nothing new",
     ]
     executed = (tmp_path / "executed").read_text().split()
     assert sorted(map(int, executed)) == [0, 1, 2, 3, 4, 10, 11, 20, 21, 30], "no child was started twice"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger, serve
 from prefect.runtime import deployment
+from prefect.states import Completed, Failed
 
 
 @flow(log_prints=True)
@@ -12,6 +13,11 @@ def process_item(folder: str, item: int, factor: int = 1) -> int:
         file.write(f"{item}\n")
     get_run_logger().info("item %d of %s", item, deployment.name)
     return item * factor
+
+
+@flow
+def counts(n: int):
+    return Completed(message=f"{n} items are new") if n else Failed(message="there is nothing new")
 
 
 @flow
@@ -24,5 +30,6 @@ if __name__ == "__main__":
     serve(
         process_item.to_deployment(name="prod", parameters={"factor": 10}, tags=["prod"]),
         never.to_deployment("prod"),
+        counts.to_deployment("prod"),
         limit=10,
     )

@@ -65,3 +65,6 @@ if __name__ == "__main__":
     except Exception as error:
         print(type(error).__name__, "process-item/prod" in str(error))
     print(wait_for_flow_run(pending.id).state.name)
+    for n in (3, 0):
+        state = run_deployment("counts/prod", parameters={"n": n}).state
+        print(state.name, state.message)
