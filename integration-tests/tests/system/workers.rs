@@ -8,6 +8,8 @@ use tidegate_sdk::{
     proto::{DeploymentSpec, StateType, WorkPoolSpec, WorkPoolType, Worker, WorkerEnd},
 };
 
+use crate::cli::tidegate;
+
 crate::on_both_forms!(
     a_worker_of_functions_is_drained_while_its_run_goes_on,
     a_pools_worker_is_drained_while_its_job_goes_on,
@@ -156,5 +158,37 @@ async fn a_worker_is_healthy_while_it_takes_runs() {
     suite.restart("dev").await;
     until(0).await;
     worker.stop().await;
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn workers_are_listed_shown_and_drained_by_the_command() {
+    let suite = Suite::embedded().await;
+    let (client, at) = (suite.client(), suite.address());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("go");
+    let worker = suite.worker("by-command");
+    let late = client.task("first_is_late").queue("by-command").delay(&path).await.unwrap();
+    suite.until_state(&late, StateType::Running).await;
+    let told = until(&client, "a worker with a run", |worker| worker.n_runs == 1).await;
+    let listed = tidegate(at, &["worker", "ls", "-o", "name"]).await;
+    assert_eq!((listed.code, listed.stdout.trim()), (Some(0), told.id.as_str()), "{}", listed.stderr);
+    let none = tidegate(at, &["worker", "ls", "--pool", "harbour", "-o", "json"]).await;
+    assert_eq!(none.stdout.trim(), "[]");
+    let shown = tidegate(at, &["worker", "get", &told.id]).await.stdout;
+    assert!(shown.contains("live") && shown.contains("from by-command"), "{shown}");
+
+    let args = ["worker", "drain", "--wait", &told.id, "--address", at];
+    let drain = Process::start(&program("tidegate"), args, []);
+    drain.log_line("1 runs of worker", DEADLINE).await;
+    suite.until_state(&late, StateType::Running).await;
+    std::fs::write(&path, "").unwrap();
+    let ended = drain.ended(DEADLINE).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("drained"), "{}", ended.stdout);
+    assert_eq!(worker.ended(DEADLINE).await.code, Some(0));
+    let gone = tidegate(at, &["worker", "drain", &told.id]).await;
+    assert_eq!(gone.code, Some(3), "{}", gone.stderr);
+    assert_eq!(tidegate(at, &["worker", "ls", "--live", "-o", "json"]).await.stdout.trim(), "[]");
     suite.stop().await;
 }

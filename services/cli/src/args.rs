@@ -37,7 +37,7 @@ pub enum Command {
     Variable(VariableArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
-    /// Take runs of a work pool, and start each as a process
+    /// Take runs of a work pool, and start each as a job; list, show and drain workers
     Worker(WorkerArgs),
     /// Show where a server is looked for and how answers look, and set it by profiles
     Config(ConfigArgs),

@@ -119,6 +119,14 @@ pub fn pools() -> ArgValueCompleter {
     })
 }
 
+/// Live workers by their ids, each with its pool.
+pub fn workers() -> ArgValueCompleter {
+    offered(async |client| {
+        let workers = client.workers("").await?.into_iter().filter(|it| it.is_live);
+        Ok(workers.map(|it| (it.id, it.work_pool)).collect())
+    })
+}
+
 /// Concurrency limits.
 pub fn limits() -> ArgValueCompleter {
     offered(async |client| {

@@ -1,16 +1,32 @@
-//! `tidegate worker …`: the workers of work pools.
+//! `tidegate worker …`: a worker of a work pool, and all workers as the server knows them.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
+use tidegate_sdk_core::{
+    Client,
+    proto::{Worker, WorkerEnd},
+};
 
-use crate::{completion, config::Settings, fault::Fault};
+use crate::{
+    ask::{Outcome, ask},
+    common::{Common, Watch},
+    completion,
+    config::Settings,
+    fault::Fault,
+    output::{printable, worker_detail, worker_json, worker_table},
+    printer::{Printer, enough},
+};
+
+/// How often `drain --wait` looks whether the worker has ended.
+const LOOKS: Duration = Duration::from_millis(500);
 
 #[derive(Args, Debug)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 ended by Ctrl-C or SIGTERM; 1 error; 2 wrong usage."
+    after_help = "Exit codes: 0 done, or ended by Ctrl-C or SIGTERM; 1 error; 2 wrong usage; 3 no such worker; 69 no \
+                  server answers."
 )]
 pub struct WorkerArgs {
     #[command(subcommand)]
@@ -21,6 +37,42 @@ pub struct WorkerArgs {
 pub enum WorkerCommand {
     /// Take runs of a work pool and start them, until SIGTERM or Ctrl-C
     Start(Box<StartArgs>),
+    /// List the workers that are there, and those that were heard of within the last hour
+    Ls {
+        /// Only those of this work pool
+        #[arg(long, add = completion::pools())]
+        pool: Option<String>,
+        /// Leave out those that have ended
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show one worker
+    Get {
+        /// Its id, or its name where only one has that
+        #[arg(add = completion::workers())]
+        worker: String,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Have a worker take no more runs, let those it has end, however long they take, and then end itself
+    ///
+    /// Who keeps workers running, such as systemd or Kubernetes, starts another one in its place.
+    Drain {
+        /// Its id, or its name where only one that is there has that
+        #[arg(add = completion::workers())]
+        worker: String,
+        /// Wait until it has ended; Ctrl-C ends the waiting alone
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -37,6 +89,99 @@ pub struct StartArgs {
 pub fn main(args: WorkerArgs) -> ExitCode {
     match args.command {
         WorkerCommand::Start(start) => tidegate_worker::run(start.options),
+        WorkerCommand::Ls { pool, live, watch, common } => ask(&common, async |client, printer| {
+            ls(client, printer, &pool.unwrap_or_default(), live, watch).await
+        }),
+        WorkerCommand::Get { worker, watch, common } => {
+            ask(&common, async |client, printer| get(client, printer, &worker, watch).await)
+        }
+        WorkerCommand::Drain { worker, wait, common } => {
+            ask(&common, async |client, printer| drain(client, printer, &worker, wait).await)
+        }
+    }
+}
+
+async fn ls(client: &Client, printer: &Printer, pool: &str, live: bool, watch: Watch) -> Outcome {
+    let look = async || {
+        let mut workers = client.workers(pool).await?;
+        workers.retain(|worker| worker.is_live || !live);
+        Ok(printer.render(|| workers.iter().map(worker_json).collect(), || worker_table(&workers)))
+    };
+    printer.show(watch, look).await
+}
+
+async fn get(client: &Client, printer: &Printer, named: &str, watch: Watch) -> Outcome {
+    let look = async || {
+        let workers = client.workers("").await?;
+        let worker = find(&workers, named)?;
+        Ok(printer.render(|| worker_json(worker), || worker_detail(worker)))
+    };
+    printer.show(watch, look).await
+}
+
+async fn drain(client: &Client, printer: &Printer, named: &str, wait: bool) -> Outcome {
+    let mut workers = client.workers("").await?;
+    // A name that was that of others before means the one that is there.
+    if workers.iter().any(|worker| worker.is_live && worker.name == named) {
+        workers.retain(|worker| worker.is_live);
+    }
+    let id = find(&workers, named)?.id.clone();
+    client.drain_worker(&id).await?;
+    let worker = if wait { until_gone(client, printer, &id).await? } else { look_at(client, &id).await? };
+    printer.answer(|| worker_json(&worker), || worker_detail(&worker))
+}
+
+async fn look_at(client: &Client, id: &str) -> Result<Worker, Fault> {
+    let workers = client.workers("").await?;
+    let worker = workers.into_iter().find(|worker| worker.id == id);
+    worker.ok_or_else(|| Fault::missing(format!("worker {id} is not known any more")))
+}
+
+/// Waits until it has ended, or until Ctrl-C.
+async fn until_gone(client: &Client, printer: &Printer, id: &str) -> Result<Worker, Fault> {
+    let mut told = None;
+    loop {
+        let worker = look_at(client, id).await?;
+        if worker.end() == WorkerEnd::Lost {
+            return Err(Fault::stopped(format!(
+                "worker {id} was lost before it had ended: it went silent or broke off; its runs start again elsewhere, by \
+                 their policies"
+            )));
+        }
+        if !worker.is_live {
+            return Ok(worker);
+        }
+        if printer.is_table() && told != Some(worker.n_runs) {
+            eprintln!("{} runs of worker {id} go on", worker.n_runs);
+            told = Some(worker.n_runs);
+        }
+        tokio::select! {
+            () = enough() => return Ok(worker),
+            () = tokio::time::sleep(LOOKS) => {}
+        }
+    }
+}
+
+/// The worker of this id, or the only one of this name.
+fn find<'a>(workers: &'a [Worker], named: &str) -> Result<&'a Worker, Fault> {
+    if let Some(worker) = workers.iter().find(|worker| worker.id == named) {
+        return Ok(worker);
+    }
+    let of_name: Vec<_> = workers.iter().filter(|worker| worker.name == named).collect();
+    let shown = printable(named);
+    match of_name[..] {
+        [worker] => Ok(worker),
+        [] => Err(Fault::missing(format!(
+            "no worker has the id or the name `{shown}`: `tidegate worker ls` shows those that are there"
+        ))),
+        _ => {
+            let ids: Vec<_> = of_name.iter().map(|worker| printable(&worker.id)).collect();
+            let n_workers = of_name.len();
+            Err(Fault::usage(format!(
+                "{n_workers} workers have the name `{shown}`: give one of {}",
+                ids.join(", ")
+            )))
+        }
     }
 }
 
@@ -60,4 +205,21 @@ pub fn with_profile(command: clap::Command, line: &[OsString]) -> Result<clap::C
             start.mut_arg("namespace", |arg| arg.default_value(namespace))
         })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_found_by_its_id_or_a_name_that_it_alone_has() {
+        let worker = |id: &str, name: &str| Worker { id: id.into(), name: name.into(), ..Worker::default() };
+        let workers = [worker("a:1", "day"), worker("b:2", "night"), worker("c:3", "night")];
+        let found = |named: &str| find(&workers, named).map(|worker| worker.id.as_str());
+        assert_eq!(found("c:3").expect("is there"), "c:3");
+        assert_eq!(found("day").expect("is there"), "a:1");
+        let several = found("night").expect_err("is not clear").to_string();
+        assert!(several.contains("b:2, c:3"), "{several}");
+        assert!(found("dusk").expect_err("is not there").to_string().contains("worker ls"));
+    }
 }

@@ -18,6 +18,7 @@ mod tests;
 mod text;
 mod tree;
 mod variable;
+mod worker;
 
 pub use artifact::{artifact_detail, artifact_json, artifact_table};
 pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
@@ -36,3 +37,4 @@ pub use table::{Table, count_text, run_table};
 pub use text::{duration_text, printable, state_text};
 pub use tree::{RunTree, tree_text};
 pub use variable::{variable_json, variable_table};
+pub use worker::{worker_detail, worker_json, worker_table};
