@@ -110,7 +110,7 @@ async fn deploy(
     let mut warnings = Vec::new();
     if !args.dry_run {
         for (n_done, plan) in plans.iter().enumerate() {
-            if let Err(error) = apply(client, plan, &mut warnings).await {
+            if let Err(error) = apply(client, plan, args.prune_schedules, &mut warnings).await {
                 show(&warnings);
                 return Err(Fault::from(error).of(&broken_off(&plan.wanted.name, n_done, plans.len())));
             }
@@ -160,21 +160,14 @@ async fn compare(client: &Client, wanted: Vec<Wanted>, prunes: bool) -> Result<V
     Ok(plans)
 }
 
-async fn apply(client: &Client, plan: &Plan, warnings: &mut Vec<String>) -> Result<(), Error> {
+async fn apply(client: &Client, plan: &Plan, prunes: bool, warnings: &mut Vec<String>) -> Result<(), Error> {
     let name = &plan.wanted.name;
     if plan.change != Change::Unchanged {
         let deployed = client.deploy(name, plan.wanted.spec.clone(), true).await?;
         warnings.extend(deployed.warnings.into_iter().map(|warning| format!("{name}: {warning}")));
     }
-    for schedule in &plan.schedules {
-        match (schedule.change, &schedule.wanted) {
-            (Change::New | Change::Changed, Some(wanted)) => {
-                let spec = wanted.spec.clone();
-                client.create_schedule(name, &wanted.name, spec, wanted.paused, true).await?;
-            }
-            (Change::Deleted, _) => client.delete_schedule(name, &schedule.name, true).await?,
-            _ => {}
-        }
+    if plan.changes_schedules() {
+        client.put_schedules(name, plan.wanted.schedules.clone(), prunes).await?;
     }
     Ok(())
 }

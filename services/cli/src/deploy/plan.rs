@@ -5,7 +5,6 @@ use tidegate_proto::v1::{Deployment, Schedule};
 
 use super::{
     fields::{Fields, of_deployment, of_schedule},
-    schedule::WantedSchedule,
     spec::Wanted,
 };
 
@@ -22,6 +21,12 @@ pub enum Change {
     Left,
     /// It is there, the file does not name it, and such are to go.
     Deleted,
+}
+
+impl Change {
+    fn is_one(self) -> bool {
+        !matches!(self, Self::Unchanged | Self::Left)
+    }
 }
 
 /// One field that is not the same before and after.
@@ -43,8 +48,6 @@ pub struct SchedulePlan {
     pub change: Change,
     /// What is not the same.
     pub fields: Vec<FieldChange>,
-    /// What the file says of it, where it does.
-    pub wanted: Option<WantedSchedule>,
 }
 
 /// What becomes of one deployment.
@@ -70,7 +73,7 @@ impl Plan {
             let before = there.iter().find(|known| known.name == schedule.name);
             let before = before.map(|known| of_schedule(&known.spec.clone().unwrap_or_default()));
             let (change, fields) = compare(before, of_schedule(&schedule.spec));
-            SchedulePlan { name: schedule.name.clone(), change, fields, wanted: Some(schedule.clone()) }
+            SchedulePlan { name: schedule.name.clone(), change, fields }
         });
         let is_named =
             |known: &&Schedule| wanted.schedules.iter().any(|schedule| schedule.name == known.name);
@@ -79,7 +82,6 @@ impl Plan {
             name: known.name.clone(),
             change: change_of_rest,
             fields: Vec::new(),
-            wanted: None,
         });
         let schedules = named.chain(rest).collect();
         Self { change, version: deployment.map_or(0, |known| known.version), fields, schedules, wanted }
@@ -87,8 +89,12 @@ impl Plan {
 
     /// Whether anything is not as the file says.
     pub fn changes(&self) -> bool {
-        let changes = |change: Change| !matches!(change, Change::Unchanged | Change::Left);
-        changes(self.change) || self.schedules.iter().any(|schedule| changes(schedule.change))
+        self.change.is_one() || self.changes_schedules()
+    }
+
+    /// Whether any of its schedules is not as the file says.
+    pub fn changes_schedules(&self) -> bool {
+        self.schedules.iter().any(|schedule| schedule.change.is_one())
     }
 }
 

@@ -8,20 +8,10 @@ use tidegate_proto::v1::{
     schedule_spec::Timetable,
 };
 use tidegate_schedule::{Rule, Schedule, Times};
+use tidegate_sdk_core::WantedSchedule;
 use tidegate_wire::{Violations, check_schedule};
 
 use super::reader::{Reader, model_instant};
-
-/// What the file says of one schedule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WantedSchedule {
-    /// Its name within the deployment.
-    pub name: String,
-    /// When and how.
-    pub spec: ScheduleSpec,
-    /// It begins as a paused one.
-    pub paused: bool,
-}
 
 /// What becomes of times that were missed.
 pub const CATCH_UPS: [(&str, CatchUpPolicy); 3] =

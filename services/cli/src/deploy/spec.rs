@@ -9,12 +9,10 @@ use tidegate_proto::v1::{
     RetryPolicy, Source, source,
 };
 use tidegate_schema::Schemas;
+use tidegate_sdk_core::WantedSchedule;
 use tidegate_wire::Violations;
 
-use super::{
-    reader::Reader,
-    schedule::{self, WantedSchedule},
-};
+use super::{reader::Reader, schedule};
 
 /// What the file says of one deployment.
 #[derive(Debug, Clone, PartialEq)]
