@@ -9,7 +9,8 @@ use crate::{
 pub(crate) const DEFAULT_MAX_PAYLOAD: usize = 256 << 20;
 /// Bytes of a value within a message, until then.
 pub(crate) const DEFAULT_MAX_INLINE: usize = 64 << 10;
-/// What the server keeps of a failure, in bytes. A longer one is cut here, so that it cannot break the stream.
+/// What the server keeps of an end's words, in bytes. Longer ones are cut here, so that they cannot break the stream.
+const MAX_REASON: usize = 1 << 10;
 const MAX_ERROR_TYPE: usize = 256;
 const MAX_ERROR_MESSAGE: usize = 4 << 10;
 const MAX_TRACEBACK: usize = 32 << 10;
@@ -29,6 +30,14 @@ pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event
             cut_end(&mut failure.message, MAX_ERROR_MESSAGE);
             cut_start(&mut failure.traceback, MAX_TRACEBACK);
             report::Event::Failed(failure)
+        }
+        report::Event::Completed(mut completed) => {
+            cut_end(&mut completed.message, MAX_REASON);
+            report::Event::Completed(completed)
+        }
+        report::Event::Crashed(mut crashed) => {
+            cut_end(&mut crashed.cause, MAX_REASON);
+            report::Event::Crashed(crashed)
         }
         event => event,
     }
@@ -154,6 +163,17 @@ mod tests {
         let cancelling = outcome(StateType::Cancelling, 3, false);
         assert!(stays_after_pause(&report, &cancelling), "the cancel is on its way");
         assert_eq!(follow_up(&report, &cancelling), None, "the code still runs");
+    }
+
+    #[test]
+    fn long_words_of_an_end_are_cut() {
+        let message = "é".repeat(1_000);
+        let event = report::Event::Completed(report::Completed { message, ..Default::default() });
+        let report::Event::Completed(completed) = bounded(event, 1_000) else { unreachable!() };
+        assert_eq!(completed.message, "é".repeat(512));
+        let event = report::Event::Crashed(report::Crashed { cause: "c".repeat(5_000) });
+        let report::Event::Crashed(crashed) = bounded(event, 1_000) else { unreachable!() };
+        assert_eq!(crashed.cause.len(), MAX_REASON);
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub struct PutSchedules {
 }
 
 impl Client {
-    /// Tells what is wrong with schedules before anything is changed: their timetables, and their names.
+    /// Tells what is wrong with schedules before anything is changed: their timetables, and their names. Whether parameters
+    /// fit those of the deployment is told when the schedules are put.
     ///
     /// # Errors
     /// `InvalidArgument`, which names the schedule; `Unavailable`.
@@ -62,7 +63,7 @@ impl Client {
         prunes: bool,
     ) -> Result<PutSchedules, Error> {
         let mut done = PutSchedules::default();
-        // New ones first: no time is missed where one takes the place of another.
+        // New ones first: no time is missed where one takes the place of another. One that comes meanwhile may be both's.
         for WantedSchedule { name, spec, paused } in wanted {
             let put = self.create_schedule(deployment, &name, spec, paused, true).await;
             done.put.push(put.map_err(|error| error.of(&describe(deployment, &name)))?);
@@ -72,6 +73,14 @@ impl Client {
                 continue;
             }
             if prunes {
+                // A pause makes the runs of times that have come, where a deletion drops them.
+                match self
+                    .pause_schedule(deployment, &there.name, "it is not among the schedules that are wanted")
+                    .await
+                {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
                 self.delete_schedule(deployment, &there.name, true).await?;
                 done.deleted.push(there.name);
             } else {

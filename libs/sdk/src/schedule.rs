@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Has a deployment have these schedules. Those that are there as they are wanted stay untouched, and so do pauses and
-    /// runs. Others of the deployment are deleted where `prunes` is set. All are checked before anything is changed.
+    /// runs. Others of the deployment are deleted where `prunes` is set. The times of all are checked before anything is changed.
     ///
     /// # Errors
     /// `NotFound` (the deployment), `InvalidArgument`, `FailedPrecondition` (there are too many), `Unavailable`.
