@@ -96,9 +96,10 @@ impl Output {
         Self { writer, template, shared: Arc::default() }
     }
 
-    /// Hides these values in all that comes from now on.
+    /// Hides these values too in all that comes from now on.
     pub fn hide<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
-        self.lock().mask = Arc::new(Mask::new(secrets));
+        let mut shared = self.lock();
+        shared.mask = Arc::new(shared.mask.with(secrets));
     }
 
     /// Says something about the job itself.

@@ -28,6 +28,8 @@ const LOST_GRACE: Duration = Duration::from_secs(15);
 const AFTER_ITS_END: Duration = Duration::from_secs(600);
 /// How long code that is out of time has to end.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// When a job that was to have ended is ended once more.
+const STOP_AGAIN: Duration = Duration::from_secs(30);
 
 /// What all runs of a worker share.
 pub(crate) struct Shared {
@@ -145,11 +147,19 @@ impl Supervised<'_> {
         let running = match self.unless_stopped(stop, starting).await {
             Ok(Ok(running)) => running,
             Ok(Err(error)) => {
+                if is_adopted {
+                    backend.abandon(job).await;
+                }
                 self.output.note(LogLevel::Error, &format!("the job was not started: {error}"));
                 self.attempt.start();
                 return Err(Told::End(report::of_start_error(error)));
             }
-            Err(stop) => return Err(self.not_begun(&stop)),
+            Err(stop) => {
+                if is_adopted && stop != Stop::Shutdown {
+                    backend.abandon(job).await;
+                }
+                return Err(self.not_begun(&stop));
+            }
         };
         if let Err(stop) = self.unless_stopped(stop, running.executes()).await {
             let told = self.not_begun(&stop);
@@ -215,7 +225,14 @@ impl Supervised<'_> {
                 said = stop.next() => said,
                 () = self.shared.hurry.cancelled(), if stopped != Stop::Shutdown => Stop::Shutdown,
                 () = async { if let Some(stopping) = &mut stopping { stopping.await } }, if stopping.is_some() => {
-                    stopping = None;
+                    // It is still there: who was to end it may have been away.
+                    stopping = Some(
+                        async move {
+                            sleep_until(Instant::now() + STOP_AGAIN).await;
+                            running.kill().await;
+                        }
+                        .boxed(),
+                    );
                     continue;
                 }
             };

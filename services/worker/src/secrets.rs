@@ -87,6 +87,12 @@ impl Mask {
         Self(hidden)
     }
 
+    /// One that hides `values` too.
+    pub(crate) fn with<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let further = Self::new(values).0;
+        Self::new(self.0.iter().chain(&further).map(String::as_str))
+    }
+
     /// Bytes of the longest one.
     pub(crate) fn longest(&self) -> usize {
         self.0.first().map_or(0, String::len)
@@ -135,5 +141,7 @@ mod tests {
         let mask = Mask::new(["hunter22", "hunter22-long", "-----BEGIN\nabcdefgh\n-----END", "abc"]);
         assert_eq!(mask.apply("hunter22-long hunter22 abc"), "**** **** abc");
         assert_eq!(mask.apply("the key is abcdefgh"), "the key is ****");
+        let more = mask.with(["later"]);
+        assert_eq!(more.apply("hunter22, and later"), "****, and ****");
     }
 }

@@ -54,6 +54,9 @@ pub trait Backend: Send + Sync + 'static {
         Err(StartError::Passing(format!("the job of run {} has ended with its worker", job.assign.run_id)))
     }
 
+    /// Ends the job of a run that [`Backend::adopt`] has given, and that is not gone on with.
+    async fn abandon(&self, _job: &Job) {}
+
     /// True where a job goes on when its worker ends, for the next one to adopt.
     fn outlives_worker(&self) -> bool {
         false

@@ -88,9 +88,19 @@ struct Token {
 impl Token {
     fn of(name: &str, url: &str, secrets: &Secrets) -> Result<Self, StartError> {
         let host = |scheme| {
-            let authority = url.strip_prefix(scheme)?.split('/').next()?;
+            let authority = url.strip_prefix(scheme)?.split(['/', '?', '#']).next()?;
             authority.rsplit('@').next().filter(|host| !host.is_empty())
         };
+        // It becomes a part of a key of Git's settings, some of whose values are executed.
+        let is_of_host = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        if let Some(host) = host("https://").or_else(|| host("http://"))
+            && !host.chars().all(is_of_host)
+        {
+            return Err(StartError::Job(format!(
+                "`{host}` is no host that a token can be given to: {}",
+                shown(url)
+            )));
+        }
         let place = match (host("https://"), host("http://")) {
             (Some(host), _) => format!("https://{host}"),
             (_, Some(host)) if is_this_machine(host) => format!("http://{host}"),

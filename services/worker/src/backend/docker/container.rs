@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_TRIES: usize = 30;
 /// What an engine may take to answer beside the time that a container has.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long it is waited for what the engine tells of a container before it is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is written down until when lines were taken.
 const NOTE_LINES: Duration = Duration::from_secs(5);
 
@@ -199,7 +201,8 @@ async fn end_of(place: &Place, output: &Output) -> Exit {
     loop {
         let options = WaitContainerOptions { condition: "not-running".into() };
         // What it tells is not enough, and that the stream has ended does not say that the container has.
-        let _ = place.docker.wait_container(&place.name, Some(options)).next().await;
+        // Nor does a connection end that a network has forgotten.
+        let _ = timeout(LOOK_AGAIN, place.docker.wait_container(&place.name, Some(options)).next()).await;
         match place.docker.inspect_container(&place.name, None).await {
             Ok(found) => {
                 is_away = false;

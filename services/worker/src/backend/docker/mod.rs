@@ -228,6 +228,10 @@ impl Backend for Docker {
         Ok(Box::new(Container::follow(Guard::new(place), output, lines_from, job.cleanup)))
     }
 
+    async fn abandon(&self, job: &Job) {
+        self.place(&job.assign).remove().await;
+    }
+
     fn outlives_worker(&self) -> bool {
         true
     }

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::batch::v1 as batch;
 use kube::{
     Api, Client, Config, Error,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -140,18 +140,18 @@ impl Kubernetes {
         let of_run = ListParams::default().labels(&format!("{RUN_ID}={}", assign.run_id));
         for other in place.jobs.list(&of_run).await?.items {
             let is_earlier = label(&other, EPOCH).and_then(|epoch| epoch.parse().ok()) < Some(assign.epoch);
-            let (true, Some(name)) = (is_earlier, other.metadata.name) else { continue };
-            match place.jobs.delete(&name, &DeleteParams::background()).await {
-                Err(error) if !is_not_there(&error) => return Err(error),
-                _ => {}
-            }
+            // What is done stays for its time.
+            let runs_on = is_earlier && label(&other, DONE).is_none();
+            let (true, Some(name)) = (runs_on, other.metadata.name) else { continue };
+            // At once: a pod that takes its time to end would execute beside the one of this attempt.
+            Place { name, ..place.clone() }.delete(Duration::ZERO).await;
         }
         Ok(())
     }
 
     async fn create(&self, place: &Place, job: &Job, made: &batch::Job) -> Result<batch::Job, Error> {
         if job.assign.epoch > 1 {
-            self.end_earlier(place, &job.assign).await?;
+            Box::pin(self.end_earlier(place, &job.assign)).await?;
         }
         match place.jobs.create(&PostParams::default(), made).await {
             Err(Error::Api(status)) if status.is_already_exists() => place.jobs.get(&place.name).await,
@@ -208,6 +208,10 @@ impl Backend for Kubernetes {
         let annotations = found.metadata.annotations.as_ref();
         let lines_from = annotations.and_then(|all| all.get(LOGS_UNTIL)?.parse().ok());
         Ok(Box::new(self.follow(job, Guard::new(place), found, output, lines_from)))
+    }
+
+    async fn abandon(&self, job: &Job) {
+        self.place(job).delete(Duration::ZERO).await;
     }
 
     fn outlives_worker(&self) -> bool {

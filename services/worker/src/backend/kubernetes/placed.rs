@@ -36,6 +36,8 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long it is waited before a cluster that did not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long a worker that ends tries to leave word of it: its last reports are to go as well.
+const LEAVING: Duration = Duration::from_secs(3);
 /// How long a cluster is asked to delete something.
 const DELETING: Duration = Duration::from_secs(60);
 /// How often it is written down until when lines were taken.
@@ -51,7 +53,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Deletes the Job and then its pod, which has `grace` to end. Whether that worked is seen by the watch.
-    async fn delete(&self, grace: Duration) {
+    pub(super) async fn delete(&self, grace: Duration) {
         let background = DeleteParams::background();
         self.insistently(|| self.jobs.delete(&self.name, &background).map_ok(drop)).await;
         // The pod of a Job that is there would count as failed, and its end be told as another.
@@ -218,7 +220,8 @@ impl Running for Placed {
     async fn leave(&self) {
         self.guard.let_go();
         let until = *self.lines_until.borrow();
-        self.place.note_lines(until).await;
+        // Without it some lines come twice.
+        let _ = timeout(LEAVING, self.place.note_lines(until)).await;
     }
 }
 
