@@ -165,9 +165,12 @@ where
 {
     ArgValueCompleter::new(move |typed: &OsStr| {
         let Some(typed) = typed.to_str() else { return Vec::new() };
+        // bash puts a name into the line as it is: what it would split, expand or execute there is not offered.
+        let is_bash = std::env::var_os("COMPLETE").is_some_and(|shell| shell == "bash");
         let names = fetch(&list).unwrap_or_default().into_iter();
         names
             .filter(|(name, _)| name.starts_with(typed) && !name.chars().any(char::is_control))
+            .filter(|(name, _)| !is_bash || is_plain_word(name))
             .take(MAX_OFFERED)
             .map(|(name, told)| {
                 let told = Some(printable(&told).into()).filter(|_| !told.is_empty());
@@ -177,11 +180,17 @@ where
     })
 }
 
+/// Whether bash takes it for one word that says just this.
+fn is_plain_word(name: &str) -> bool {
+    name.chars().all(|c| c.is_alphanumeric() || "._/:=@+,-".contains(c))
+}
+
 /// What a server says in time. What goes wrong is not told: it would stand in the line that is typed.
 fn fetch(
     list: &impl AsyncFn(&Client) -> Result<Vec<(String, String)>, Error>,
 ) -> Option<Vec<(String, String)>> {
-    let settings = Settings::of(&typed_options(std::env::args())).ok()?;
+    let settings =
+        Settings::of(&typed_options(std::env::args_os().filter_map(|word| word.into_string().ok()))).ok()?;
     let client = Client::new(Options::new(&settings.address.value, &settings.namespace.value).ok()?).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async { tokio::time::timeout(PATIENCE, list(&client)).await.ok()?.ok() })
@@ -202,11 +211,19 @@ pub fn typed_options(words: impl Iterator<Item = String>) -> Common {
             "--profile" => &mut common.profile,
             _ => continue,
         };
-        *place = value.or_else(|| {
+        let mut value = value.or_else(|| {
             // bash makes a word of its own of the `=`.
             let _ = words.next_if(|word| word == "=");
             words.next()
         });
+        // And of each `:`, and of what follows it.
+        while let Some(value) = &mut value
+            && words.next_if(|word| word == ":").is_some()
+        {
+            value.push(':');
+            value.push_str(&words.next_if(|word| !word.starts_with("--")).unwrap_or_default());
+        }
+        *place = value;
     }
     common
 }
@@ -216,8 +233,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bash_is_offered_no_name_that_it_would_execute() {
+        assert!(is_plain_word("etl/nightly") && is_plain_word("größe:1=a"));
+        for name in ["x$(id)/a", "a b", "customer=*", "`id`", "a;b", "a'b"] {
+            assert!(!is_plain_word(name), "{name}");
+        }
+    }
+
+    #[test]
     fn the_server_is_the_one_of_the_line_that_is_typed() {
         let of = |line: &str| typed_options(line.split(' ').map(str::to_owned));
+        let split = of("tidegate run --address = http : //a : 1 --namespace b : --profile prod get");
+        assert_eq!(
+            (split.address.as_deref(), split.namespace.as_deref(), split.profile.as_deref()),
+            (Some("http://a:1"), Some("b:"), Some("prod"))
+        );
         let common = of("tidegate run --address http://a:1 --profile=prod get");
         assert_eq!(
             (common.address.as_deref(), common.profile.as_deref()),

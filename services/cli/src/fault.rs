@@ -2,6 +2,8 @@ use std::{fmt, process::ExitCode};
 
 use tidegate_sdk_core::{Error, ErrorKind};
 
+use crate::output::printable;
+
 /// What the exit codes mean.
 pub mod exit {
     /// Done.
@@ -51,7 +53,9 @@ impl Fault {
     /// Says so on stderr, and gives the exit code.
     pub fn report(&self) -> ExitCode {
         if self.code != exit::OK {
-            eprintln!("tidegate: {self}");
+            // It may have words of a server, or of a user.
+            let lines: Vec<_> = self.message.lines().map(printable).collect();
+            eprintln!("tidegate: {}", lines.join("\n"));
         }
         ExitCode::from(self.code)
     }

@@ -174,9 +174,16 @@ async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Ou
 
 /// What is said, and the fields that it is said of.
 fn told(args: PoolSpecArgs) -> Result<(WorkPoolSpec, Vec<String>), Fault> {
-    let file = |path: Option<&Path>| path.map(std::fs::read_to_string).transpose();
-    let schema = file(args.job_variable_schema.as_deref())?;
-    let template = file(args.job_template.as_deref())?;
+    let file = |option: &str, path: Option<&Path>| {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| {
+                Fault::usage(format!("{option} {}: {error}: give a file with JSON", path.display()))
+            })
+        };
+        path.map(read).transpose()
+    };
+    let schema = file("--job-variable-schema", args.job_variable_schema.as_deref())?;
+    let template = file("--job-template", args.job_template.as_deref())?;
     let fields = [
         ("description", args.description.is_some()),
         ("queues", !args.queues.is_empty()),

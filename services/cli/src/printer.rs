@@ -1,6 +1,7 @@
 //! Answers on stdout, in the form that was asked for.
 
 use std::{
+    cell::Cell,
     io::{IsTerminal as _, Write as _},
     os::fd::AsFd as _,
     pin::pin,
@@ -14,7 +15,7 @@ use crate::{
     ask::{DONE, Outcome},
     common::{Format, Watch, When},
     fault::Fault,
-    output::{names, painted, yaml},
+    output::{escaped, names, painted, yaml},
 };
 
 /// Back to the upper left corner, with nothing below: what was shown is replaced without a flicker.
@@ -27,6 +28,8 @@ pub struct Printer {
     format: Format,
     is_coloured: bool,
     is_terminal: bool,
+    /// Answers follow each other, for a program.
+    is_stream: Cell<bool>,
 }
 
 impl Printer {
@@ -34,11 +37,11 @@ impl Printer {
     pub fn new(format: Format, color: When) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let is_coloured = match color {
-            When::Auto => is_terminal,
+            When::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             When::Always => true,
             When::Never => false,
         };
-        Self { format, is_coloured, is_terminal }
+        Self { format, is_coloured, is_terminal, is_stream: Cell::new(false) }
     }
 
     /// Whether people read it, who are told on stderr what programs have no use for.
@@ -51,7 +54,9 @@ impl Printer {
         match self.format {
             Format::Table if self.is_coloured => painted(&text()),
             Format::Table => text(),
-            Format::Json => format!("{:#}\n", value()),
+            Format::Json if self.is_stream.get() => escaped(&format!("{}\n", value())),
+            Format::Json => escaped(&format!("{:#}\n", value())),
+            Format::Yaml if self.is_stream.get() => format!("---\n{}", yaml(&value())),
             Format::Yaml => yaml(&value()),
             Format::Name => names(&value()),
         }
@@ -70,7 +75,7 @@ impl Printer {
     /// One of many lines: `value` for programs, `line` for people.
     pub fn line(&self, value: impl FnOnce() -> Value, line: impl FnOnce() -> String) -> Result<(), Fault> {
         match self.format {
-            Format::Json => write(&format!("{}\n", value())),
+            Format::Json => write(&escaped(&format!("{}\n", value()))),
             Format::Yaml => write(&format!("---\n{}", yaml(&value()))),
             _ => write(&self.render(value, || format!("{}\n", line()))),
         }
@@ -79,6 +84,7 @@ impl Printer {
     /// Writes what `look` has rendered: once, or with `--watch` whenever it has changed, until Ctrl-C or until nobody
     /// reads any more.
     pub async fn show(&self, watch: Watch, mut look: impl AsyncFnMut() -> Result<String, Fault>) -> Outcome {
+        self.is_stream.set(watch.watch && !self.is_terminal);
         let mut shown = look().await?;
         if !watch.watch {
             write(&shown)?;

@@ -1,6 +1,6 @@
 //! `tidegate worker …`: a worker of a work pool, and all workers as the server knows them.
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, pin::pin, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use tidegate_sdk_core::{
@@ -67,7 +67,7 @@ pub enum WorkerCommand {
         /// Its id, or its name where only one that is there has that
         #[arg(add = completion::workers())]
         worker: String,
-        /// Wait until it has ended; Ctrl-C ends the waiting alone
+        /// Wait until it has ended; Ctrl-C ends the waiting alone, with exit code 1
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
@@ -137,11 +137,16 @@ async fn look_at(client: &Client, id: &str) -> Result<Worker, Fault> {
     worker.ok_or_else(|| Fault::missing(format!("worker {id} is not known any more")))
 }
 
-/// Waits until it has ended, or until Ctrl-C.
+/// Waits until it has ended. Ctrl-C ends the waiting, which has not come to what it was for.
 async fn until_gone(client: &Client, printer: &Printer, id: &str) -> Result<Worker, Fault> {
-    let mut told = None;
+    let (mut enough, mut told) = (pin!(enough()), None);
+    let given_up = || Fault::stopped(format!("worker {id} has not ended yet: it drains all the same"));
     loop {
-        let worker = look_at(client, id).await?;
+        let worker = tokio::select! {
+            biased;
+            () = &mut enough => return Err(given_up()),
+            worker = look_at(client, id) => worker?,
+        };
         if worker.end() == WorkerEnd::Lost {
             return Err(Fault::stopped(format!(
                 "worker {id} was lost before it had ended: it went silent or broke off; its runs start again elsewhere, by \
@@ -156,7 +161,7 @@ async fn until_gone(client: &Client, printer: &Printer, id: &str) -> Result<Work
             told = Some(worker.n_runs);
         }
         tokio::select! {
-            () = enough() => return Ok(worker),
+            () = &mut enough => return Err(given_up()),
             () = tokio::time::sleep(LOOKS) => {}
         }
     }

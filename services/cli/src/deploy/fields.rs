@@ -162,7 +162,7 @@ fn of_policies(policies: Policies) -> Fields {
     fields
 }
 
-fn of_source(source: &Source) -> Json {
+pub fn of_source(source: &Source) -> Json {
     let with = |pairs: &[(&str, &str)]| {
         let said = pairs.iter().filter(|(_, text)| !text.is_empty());
         Json::Object(said.map(|(key, text)| ((*key).to_owned(), json!(text))).collect())

@@ -35,7 +35,7 @@ use crate::{
     printer::{Printer, print},
 };
 
-pub use fields::{Fields, of_schedule};
+pub use fields::{Fields, of_schedule, of_source};
 use plan::{Change, Plan};
 use source::{Faults, Source};
 use spec::Wanted;

@@ -1,19 +1,30 @@
 //! Whether what waits has somebody who takes it.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tidegate_sdk_core::{
-    Client,
+    Client, Error,
     proto::{GetVersionResponse, Schedule},
 };
 
-use super::finding::Finding;
+use super::{CALL_DEADLINE, finding::Finding};
 use crate::output::{duration_text, printable};
 
-/// Work pools that are looked at, each by a question of its own.
+/// Queues, and work pools, that are looked at, each by a question of its own.
+const MAX_QUEUES: usize = 100;
 const MAX_POOLS: usize = 100;
 /// A time of a schedule that came so long ago, and made no run, was looked at by nobody.
 const MAX_LATENESS_SECONDS: i64 = 60;
+
+/// An answer in time; `None`: what it was about is gone meanwhile.
+async fn in_time<T>(question: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, String> {
+    match tokio::time::timeout(CALL_DEADLINE, question).await {
+        Err(_) => Err(format!("no answer within {} s", CALL_DEADLINE.as_secs())),
+        Ok(Err(error)) if error.is_not_found() => Ok(None),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(found)) => Ok(Some(found)),
+    }
+}
 
 /// Whether each queue has somebody who takes what waits.
 pub async fn queues(client: &Client) -> Vec<Finding> {
@@ -23,9 +34,20 @@ pub async fn queues(client: &Client) -> Vec<Finding> {
     };
     let n_queues = queues.len();
     let mut findings = Vec::new();
-    for queue in queues {
-        let Ok(found) = client.get_queue(&queue.name).await else { continue }; // gone meanwhile
+    for queue in queues.iter().take(MAX_QUEUES) {
         let name = printable(&queue.name);
+        let found = match in_time(client.get_queue(&queue.name)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(cause) => {
+                findings.push(Finding::failed(
+                    "workers",
+                    format!("queue {name}: {cause}"),
+                    "check the log of the api",
+                ));
+                return findings;
+            }
+        };
         match found.workers {
             None => return findings, // what task-queue lacks is told above
             Some(workers) if workers.n_workers == 0 && found.waiting_runs > 0 => {
@@ -37,8 +59,11 @@ pub async fn queues(client: &Client) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings
-            .push(Finding::ok("workers", format!("{n_queues} queues, and none of them waits for a worker")));
+        let told = match n_queues {
+            0..=MAX_QUEUES => format!("{n_queues} queues, and none of them waits for a worker"),
+            _ => format!("none of the first {MAX_QUEUES} of {n_queues} queues waits for a worker"),
+        };
+        findings.push(Finding::ok("workers", told));
     }
     findings
 }
@@ -51,8 +76,19 @@ pub async fn pools(client: &Client) -> Vec<Finding> {
     };
     let (mut findings, mut told) = (Vec::new(), Vec::new());
     for pool in pools.iter().take(MAX_POOLS) {
-        let Ok(found) = client.get_work_pool(&pool.name).await else { continue }; // gone meanwhile
         let name = printable(&pool.name);
+        let found = match in_time(client.get_work_pool(&pool.name)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(cause) => {
+                findings.push(Finding::failed(
+                    "pools",
+                    format!("{name}: {cause}"),
+                    "check the log of the api",
+                ));
+                return findings;
+            }
+        };
         match found.n_workers {
             Some(0) if found.waiting_runs > 0 => {
                 let told = format!(
@@ -85,6 +121,10 @@ pub async fn scheduler(client: &Client, version: &GetVersionResponse) -> Finding
     let is_overdue = |schedule: &&Schedule| {
         schedule.next_fire_at.is_some_and(|next| now - next.seconds > MAX_LATENESS_SECONDS)
     };
+    if schedules.iter().all(|schedule| schedule.next_fire_at.is_none()) {
+        let told = "not known: no schedule is to fire, by which it could be seen";
+        return Finding::ok("scheduler", told.to_owned());
+    }
     match schedules.iter().find(is_overdue) {
         None => {
             Finding::ok("scheduler", format!("{} schedules, and none of them is overdue", schedules.len()))

@@ -1,7 +1,9 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{CollisionPolicy, Deployment, DeploymentSpec, DeploymentVersion};
+use tidegate_proto::v1::{
+    CollisionPolicy, Deployment, DeploymentSpec, DeploymentVersion, ParentPolicy, Policies, RetryPolicy,
+};
 
 use super::{
     detail::pairs,
@@ -9,6 +11,7 @@ use super::{
     table::Table,
     text::{printable, time_text},
 };
+use crate::deploy::of_source;
 
 /// `deployment ls`.
 pub fn deployment_table(deployments: &[Deployment]) -> String {
@@ -111,28 +114,86 @@ pub fn version_json(version: &DeploymentVersion) -> Value {
 }
 
 fn spec_json(spec: &DeploymentSpec) -> Value {
+    // All fields by name: one that is new cannot be left out.
+    let DeploymentSpec {
+        description,
+        entrypoint,
+        parameters,
+        parameter_schema,
+        enforce_parameter_schema,
+        tags,
+        labels,
+        queue,
+        priority,
+        max_concurrent_runs,
+        on_collision: _,
+        policies,
+        version_label,
+        work_pool,
+        source,
+        command,
+        job_variables,
+    } = spec;
     let value = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
-    let policies = spec.policies.as_ref();
-    let seconds = |span: Option<prost_types::Duration>| span.map(|span| span.to_string());
     json!({
-        "description": spec.description,
-        "entrypoint": spec.entrypoint,
-        "parameters": value(&spec.parameters),
-        "parameter_schema": value(&spec.parameter_schema),
-        "enforce_parameter_schema": spec.enforce_parameter_schema,
-        "tags": spec.tags,
-        "labels": spec.labels,
-        "queue": spec.queue,
-        "priority": spec.priority,
-        "max_concurrent_runs": spec.max_concurrent_runs,
+        "description": description,
+        "entrypoint": entrypoint,
+        "parameters": value(parameters),
+        "parameter_schema": value(parameter_schema),
+        "enforce_parameter_schema": enforce_parameter_schema,
+        "tags": tags,
+        "labels": labels,
+        "queue": queue,
+        "priority": priority,
+        "max_concurrent_runs": max_concurrent_runs,
         "on_collision": spec.on_collision().as_str_name().trim_start_matches("COLLISION_POLICY_"),
-        "policies": policies.map(|policies| json!({
-            "max_retries": policies.retry.as_ref().map(|retry| retry.max_retries),
-            "max_crashes": policies.crash.as_ref().and_then(|crash| crash.max_crashes),
-            "run_timeout": seconds(policies.run_timeout),
-            "cancel_grace": seconds(policies.cancel_grace),
-            "parent": policies.parent().as_str_name().trim_start_matches("PARENT_POLICY_"),
-        })),
-        "version_label": spec.version_label,
+        "policies": policies.as_ref().map(policies_json),
+        "version_label": version_label,
+        "work_pool": work_pool,
+        "source": source.as_ref().map(of_source),
+        "command": command,
+        "job_variables": value(job_variables),
+    })
+}
+
+fn policies_json(policies: &Policies) -> Value {
+    let Policies {
+        retry,
+        crash,
+        run_timeout,
+        start_timeout,
+        cancel_grace,
+        parent: _,
+        parent_on_failure: _,
+        parent_on_crash: _,
+        late_after,
+    } = policies;
+    let RetryPolicy {
+        max_retries,
+        delays,
+        backoff_factor,
+        max_delay,
+        jitter_factor,
+        retry_on,
+        never_retry_on,
+    } = retry.clone().unwrap_or_default();
+    let seconds = |span: &Option<prost_types::Duration>| span.map(|span| span.to_string());
+    let parent = |policy: ParentPolicy| policy.as_str_name().trim_start_matches("PARENT_POLICY_");
+    json!({
+        "max_retries": retry.as_ref().map(|_| max_retries),
+        "retry_delays": delays.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "backoff_factor": backoff_factor,
+        "max_retry_delay": seconds(&max_delay),
+        "jitter_factor": jitter_factor,
+        "retry_on": retry_on,
+        "never_retry_on": never_retry_on,
+        "max_crashes": crash.as_ref().and_then(|crash| crash.max_crashes),
+        "run_timeout": seconds(run_timeout),
+        "start_timeout": seconds(start_timeout),
+        "late_after": seconds(late_after),
+        "cancel_grace": seconds(cancel_grace),
+        "parent": parent(policies.parent()),
+        "parent_on_failure": parent(policies.parent_on_failure()),
+        "parent_on_crash": parent(policies.parent_on_crash()),
     })
 }

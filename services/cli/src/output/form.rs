@@ -3,7 +3,26 @@ use serde_json::Value;
 /// A value as a YAML document. A text that some reader could take for something else is quoted as in JSON, which is YAML
 /// too: `no` is false and `1:30` a number where YAML 1.1 is read.
 pub fn yaml(value: &Value) -> String {
-    yaml_lines(value).iter().map(|line| format!("{line}\n")).collect()
+    escaped(&yaml_lines(value).iter().map(|line| format!("{line}\n")).collect::<String>())
+}
+
+/// JSON or YAML in which characters that YAML does not take, that its readers take for ends of lines, or that a terminal
+/// acts on, are written as escapes: they stand in quotes alone. JSON leaves them as they are.
+pub fn escaped(document: &str) -> String {
+    let is_odd = |c: char| {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    if !document.contains(is_odd) {
+        return document.to_owned();
+    }
+    document.chars().fold(String::with_capacity(document.len()), |mut text, c| {
+        if is_odd(c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+        text
+    })
 }
 
 fn yaml_lines(value: &Value) -> Vec<String> {
@@ -161,6 +180,13 @@ mod tests {
             "etl/nightly\n"
         );
         assert_eq!(names(&json!([])), "");
+    }
+
+    #[test]
+    fn what_is_no_text_to_a_terminal_or_to_yaml_is_escaped() {
+        let value = json!({ "message": "a\u{9b}2Jb\u{7f}\u{2028}\u{feff}é" });
+        assert_eq!(yaml(&value), "message: \"a\\u009b2Jb\\u007f\\u2028\\ufeffé\"\n");
+        assert_eq!(serde_json::from_str::<Value>(&escaped(&value.to_string())).expect("is JSON"), value);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
 pub use deployment::{deployment_detail, deployment_json, deployment_table, version_json, version_table};
 pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};
-pub use form::{names, painted, yaml};
+pub use form::{escaped, names, painted, yaml};
 pub use json::{count_json, event_json, input_json, log_json, run_json, tree_json};
 pub use pool::{pool_detail, pool_detail_json, pool_json, pool_table};
 pub use queue::{queue_detail, queue_detail_json, queue_json, queue_table};

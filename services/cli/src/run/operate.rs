@@ -113,13 +113,14 @@ fn judge(ended: &BulkOperation) -> Outcome {
     DONE
 }
 
-/// Each by itself. The first fault ends it; what was done before is told all the same.
+/// Each by itself. The first fault ends it; what was done before is told all the same. That nobody reads any more (`| head`)
+/// ends the telling alone.
 async fn each(client: &Client, printer: &Printer, verb: &Verb, ids: &[String], reason: &str) -> Outcome {
     for id in ids {
         check_id(id)?;
     }
     let mut documents = Vec::new();
-    let mut outcome = DONE;
+    let (mut outcome, mut told) = (DONE, DONE);
     for id in ids {
         let (document, line) = match one(client, verb, id, reason).await {
             Ok(done) => done,
@@ -129,7 +130,7 @@ async fn each(client: &Client, printer: &Printer, verb: &Verb, ids: &[String], r
             }
         };
         if printer.is_table() {
-            printer.write(&printer.render(|| Value::Null, || format!("{line}\n")))?;
+            told = told.and_then(|_| printer.write(&printer.render(|| Value::Null, || format!("{line}\n"))));
         } else {
             documents.push(document);
         }
@@ -138,7 +139,7 @@ async fn each(client: &Client, printer: &Printer, verb: &Verb, ids: &[String], r
     if says_something && !printer.is_table() {
         printer.answer(|| Value::Array(documents), String::new)?;
     }
-    outcome
+    outcome.and(told)
 }
 
 /// Does it to one run; what to tell programs and people of it.
