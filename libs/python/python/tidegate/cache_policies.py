@@ -74,7 +74,7 @@ class CachePolicy:
                 f"configure({what}): calls with equal keys do not wait for each other's results; have the function take a slot "
                 'of a limit, with tidegate.concurrency("name"), or call it under one idempotency key'
             )
-        if key_storage is None:
+        if key_storage is None or isinstance(self, _NoCache):
             return self
         if not isinstance(key_storage, (str, os.PathLike)):
             raise NotImplementedError(
@@ -101,6 +101,9 @@ class CachePolicy:
             f'`- "{name}"` leaves an input out of INPUTS, which {type(self).__name__} does not have: add it, as in '
             f'INPUTS - "{name}"'
         )
+
+    def _has_inputs(self) -> bool:
+        return False
 
 
 class CacheKeyFnPolicy(CachePolicy):
@@ -130,9 +133,12 @@ class _Compound(CachePolicy):
         return _hashing.of_texts(*(key or "" for key in keys))
 
     def _without(self, name: str) -> CachePolicy:
-        if not any(isinstance(part, _Inputs) for part in self.parts):
+        if not self._has_inputs():
             return super()._without(name)
-        return _Compound([part._without(name) if isinstance(part, _Inputs) else part for part in self.parts])
+        return _Compound([part._without(name) if part._has_inputs() else part for part in self.parts])
+
+    def _has_inputs(self) -> bool:
+        return any(part._has_inputs() for part in self.parts)
 
 
 class _Named(CachePolicy):
@@ -148,6 +154,9 @@ class _Named(CachePolicy):
 
     def _without(self, name: str) -> CachePolicy:
         return _Named(self.policy._without(name), self.storage)
+
+    def _has_inputs(self) -> bool:
+        return self.policy._has_inputs()
 
 
 class _NoCache(CachePolicy):
@@ -179,6 +188,9 @@ class _Inputs(CachePolicy):
 
     def _without(self, name: str) -> CachePolicy:
         return _Inputs(self.left_out | {name})
+
+    def _has_inputs(self) -> bool:
+        return True
 
 
 class _TaskSource(CachePolicy):

@@ -63,7 +63,8 @@ def _settled(value: Any) -> Any:
         raise FailedRun(f"the code returned a state that is {state.type.value}, which is no end")
     run = current_run()
     if run is not None and state.is_completed():
-        run._said = state.message or ""
+        # Whatever it is: words that cannot be sent are no reason to execute the run again.
+        run._said = str(state.message or "").encode("utf-8", "replace").decode()
     try:
         outcome = state._outcome()
     except FailedRun as error:
