@@ -53,9 +53,13 @@ impl Workers {
     pub(crate) fn tell(&mut self, news: &[WorkerNews], terms: WorkerTerms) -> Vec<bool> {
         let now = Instant::now();
         let asked = news.iter().map(|news| self.tell_one(news, terms, now)).collect();
+        // Of all namespaces: nobody may tell anything of some any more.
+        self.of.retain(|_, of| {
+            of.retain(|_, told| now <= told.kept_until);
+            !of.is_empty()
+        });
         for namespace in news.iter().map(|news| &news.namespace).collect::<HashSet<_>>() {
             let Some(of) = self.of.get_mut(namespace) else { continue };
-            of.retain(|_, told| now <= told.kept_until);
             let n_too_many = of.len().saturating_sub(limits::MAX_TOLD_WORKERS);
             if n_too_many > 0 {
                 let mut told: Vec<_> = of.values().map(|told| told.told).collect();
