@@ -87,8 +87,8 @@ pub fn schedule_etag(schedule: &Schedule) -> String {
 }
 
 impl Engine {
-    /// Makes a schedule or changes it. Gives it as it is then, and whether it is new. Times that have come before the
-    /// change make their runs, by what it was until then.
+    /// Makes a schedule or changes it. Gives it as it is then, and whether it is new. Where its times become others,
+    /// those that have come before make their runs, by what it was until then.
     ///
     /// # Errors
     /// `DeploymentNotFound` where it is to be made, else `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
@@ -167,7 +167,7 @@ impl Engine {
         Ok(Outcome::Changed(Box::new(after), before.is_none()))
     }
 
-    /// Takes a schedule away; its runs stay. False: it was not there.
+    /// Takes a schedule away; its runs stay, and what has come and was not fired yet is dropped. False: it was not there.
     ///
     /// # Errors
     /// `ScheduleChanged`.

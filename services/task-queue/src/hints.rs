@@ -5,9 +5,8 @@ use tidegate_service_kit::CancellationToken;
 
 use crate::shared::Shared;
 
-/// Passes hints on: to the pools that something is ready, to the streams that runs are to stop or that
-/// the worker is to drain. Goes on after
-/// the stop until `last_in`, so that a cancel still reaches workers that move.
+/// Passes hints on: to the pools that something is ready, to the streams that runs are to stop or that the worker is to
+/// drain. Goes on after the stop until `last_in`, so that a cancel still reaches workers that move.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     mut hints: Hints,
