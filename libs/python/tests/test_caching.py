@@ -197,3 +197,10 @@ def test_wrong_policies_are_refused_where_they_are_written() -> None:
     counted, _ = counting(INPUTS - "nope")
     with pytest.raises(InvalidArgument, match="leaves out `nope`, which is none of its parameters: it, other"):
         counted(1)
+
+
+def test_an_input_is_left_out_of_a_policy_with_a_storage() -> None:
+    counted, seen = counting((INPUTS.configure(key_storage="shared") + TASK_SOURCE) - "other")
+    assert [counted(1, "a"), counted(1, "b"), counted(2, "a")] == [1, 1, 2]
+    assert seen == [1, 2]
+    assert NO_CACHE.configure(key_storage="shared") + INPUTS is INPUTS
