@@ -173,6 +173,10 @@ async fn workers_are_listed_shown_and_drained_by_the_command() {
     let told = until(&client, "a worker with a run", |worker| worker.n_runs == 1).await;
     let listed = tidegate(at, &["worker", "ls", "-o", "name"]).await;
     assert_eq!((listed.code, listed.stdout.trim()), (Some(0), told.id.as_str()), "{}", listed.stderr);
+    for (filter, n_found) in [("n_runs = 1", 1), ("n_runs > 1", 0)] {
+        let found = tidegate(at, &["worker", "ls", "--filter", filter, "-o", "name"]).await;
+        assert_eq!((found.code, found.stdout.lines().count()), (Some(0), n_found), "{}", found.stderr);
+    }
     let none = tidegate(at, &["worker", "ls", "--pool", "harbour", "-o", "json"]).await;
     assert_eq!(none.stdout.trim(), "[]");
     let shown = tidegate(at, &["worker", "get", &told.id]).await.stdout;

@@ -10,7 +10,7 @@ use tidegate_sdk_core::{
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Watch},
+    common::{Common, Listed, Watch},
     completion,
     config::Settings,
     fault::Fault,
@@ -46,7 +46,7 @@ pub enum WorkerCommand {
         #[arg(long)]
         live: bool,
         #[command(flatten)]
-        watch: Watch,
+        listed: Listed,
         #[command(flatten)]
         common: Common,
     },
@@ -89,8 +89,8 @@ pub struct StartArgs {
 pub fn main(args: WorkerArgs) -> ExitCode {
     match args.command {
         WorkerCommand::Start(start) => tidegate_worker::run(start.options),
-        WorkerCommand::Ls { pool, live, watch, common } => ask(&common, async |client, printer| {
-            ls(client, printer, &pool.unwrap_or_default(), live, watch).await
+        WorkerCommand::Ls { pool, live, listed, common } => ask(&common, async |client, printer| {
+            ls(client, printer, &pool.unwrap_or_default(), live, &listed).await
         }),
         WorkerCommand::Get { worker, watch, common } => {
             ask(&common, async |client, printer| get(client, printer, &worker, watch).await)
@@ -101,13 +101,14 @@ pub fn main(args: WorkerArgs) -> ExitCode {
     }
 }
 
-async fn ls(client: &Client, printer: &Printer, pool: &str, live: bool, watch: Watch) -> Outcome {
+async fn ls(client: &Client, printer: &Printer, pool: &str, live: bool, listed: &Listed) -> Outcome {
     let look = async || {
         let mut workers = client.workers(pool).await?;
         workers.retain(|worker| worker.is_live || !live);
+        let workers = listed.select(workers, worker_json)?;
         Ok(printer.render(|| workers.iter().map(worker_json).collect(), || worker_table(&workers)))
     };
-    printer.show(watch, look).await
+    printer.show(listed.watch, look).await
 }
 
 async fn get(client: &Client, printer: &Printer, named: &str, watch: Watch) -> Outcome {

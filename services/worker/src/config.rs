@@ -64,6 +64,10 @@ pub struct Options {
     /// Kubernetes: the Secret whose keys are the secrets that jobs may refer to by name alone
     #[arg(long, default_value = "tidegate-jobs", value_name = "NAME")]
     pub job_secret: String,
+    /// Kubernetes: another namespace that Jobs may be in (job variable `namespace`), where those of an earlier worker are looked
+    /// for as well; may be given again
+    #[arg(long = "job-namespace", value_name = "NAME")]
+    pub job_namespaces: Vec<String>,
     /// A directory with a file for each secret that jobs may refer to; TIDEGATE_SECRET_<NAME> is looked at as well
     #[arg(long, default_value = "/run/secrets")]
     pub secrets_dir: PathBuf,

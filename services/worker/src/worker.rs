@@ -118,6 +118,7 @@ async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow:
                 kubeconfig: options.kubeconfig.clone(),
                 image: options.job_image.clone(),
                 secret: options.job_secret.clone(),
+                namespaces: options.job_namespaces.clone(),
                 data_dir,
                 name: options.name(),
             };

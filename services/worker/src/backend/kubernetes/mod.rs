@@ -64,6 +64,8 @@ pub struct KubernetesOptions {
     pub image: Option<String>,
     /// The Secret whose keys are the secrets that jobs refer to.
     pub secret: String,
+    /// Where Jobs may be, beside the namespace of the account and that of the pool.
+    pub namespaces: Vec<String>,
     /// Where it keeps who it is.
     pub data_dir: PathBuf,
     /// What it is called.
@@ -95,7 +97,8 @@ impl Kubernetes {
         let variables: Value = serde_json::from_str(variables).unwrap_or_default();
         let of_pool = variables.get(NAMESPACE).and_then(Value::as_str);
         let namespaces = [Some(client.default_namespace()), of_pool];
-        let namespaces = namespaces.into_iter().flatten().map(str::to_owned).collect();
+        let namespaces = namespaces.into_iter().flatten().map(str::to_owned);
+        let namespaces = namespaces.chain(options.namespaces).collect();
         let label = owner.label();
         let settings = Settings::new(pool.namespace(), pool.name(), label, options.image, options.secret);
         Ok(Self { client, pool, settings, namespaces, watches: Mutex::default(), _owner: owner })
