@@ -31,6 +31,10 @@ pub enum Change<'a> {
 
 /// Makes the change, and writes the file.
 pub fn change(source: &Source, change: Change<'_>) -> Result<(), Fault> {
+    if source.path.as_os_str().is_empty() {
+        let told = "there is no HOME to have a configuration in: set TIDEGATE_CONFIG to the path of one";
+        return Err(Fault::usage(told));
+    }
     let at = |why: String| Fault::usage(format!("{}: {why}", source.path.display()));
     let text = changed(source, change).map_err(at)?;
     write(&source.path, &text).map_err(|error| {

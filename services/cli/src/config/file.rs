@@ -57,7 +57,7 @@ impl TryFrom<String> for Address {
 /// A file with its place and its text.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// Where it is, or would be.
+    /// Where it is, or would be. Empty: there is no HOME that it could be in, as for a service.
     pub path: PathBuf,
     /// As it stands there; empty where there is none.
     pub text: String,
@@ -68,7 +68,7 @@ pub struct Source {
 impl Source {
     /// Reads the file. One that is not there says nothing.
     pub fn read() -> Result<Self, Fault> {
-        let path = path()?;
+        let Some(path) = path() else { return Ok(Self::default()) };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -103,18 +103,15 @@ pub fn parse(text: &str) -> Result<File, String> {
 }
 
 /// `TIDEGATE_CONFIG`, or `tidegate/config.toml` in the folder for configurations.
-fn path() -> Result<PathBuf, Fault> {
+fn path() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(named) = of("TIDEGATE_CONFIG") {
-        return Ok(named);
+        return Some(named);
     }
     // What is no absolute path is to be ignored: so says the specification of these folders.
     let folder = of("XDG_CONFIG_HOME").filter(|folder| folder.is_absolute());
-    let folder = folder.or_else(|| of("HOME").map(|home| home.join(".config")));
-    let folder = folder.ok_or_else(|| {
-        Fault::usage("there is no HOME to have a configuration in: set TIDEGATE_CONFIG to the path of one")
-    })?;
-    Ok(folder.join("tidegate/config.toml"))
+    let folder = folder.or_else(|| of("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("tidegate/config.toml"))
 }
 
 #[cfg(test)]
