@@ -28,6 +28,8 @@ const LOST_GRACE: Duration = Duration::from_secs(15);
 const AFTER_ITS_END: Duration = Duration::from_secs(600);
 /// How long code that is out of time has to end.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// How long a worker that ends waits to hear that an end has reached the server.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// When a job that was to have ended is ended once more.
 const STOP_AGAIN: Duration = Duration::from_secs(30);
 
@@ -45,7 +47,7 @@ pub(crate) async fn run(mut attempt: Attempt, is_adopted: bool, shared: Arc<Shar
     let assign = attempt.assign().clone();
     let options = shared.client.options();
     let output = Output::new(shared.client.logs().clone(), &assign);
-    let told = match Job::new(assign, &options.address, &options.namespace) {
+    let (told, ended) = match Job::new(assign, &options.address, &options.namespace) {
         Ok(job) => {
             let (attempt, shared, output, job) = (&mut attempt, shared.as_ref(), &output, &job);
             let counts_at = Instant::now() + START_AFTER;
@@ -53,25 +55,42 @@ pub(crate) async fn run(mut attempt: Attempt, is_adopted: bool, shared: Arc<Shar
         }
         Err(error) => {
             attempt.start();
-            Told::End(report::of_start_error(error))
+            (Told::End(report::of_start_error(error)), None)
         }
     };
-    tell(attempt, told, &shared.client).await;
+    let is_known = tell(attempt, told, &shared).await;
+    match ended {
+        None => {}
+        Some(running) if is_known => running.remove().await,
+        // The next worker finds it as it has ended, and tells it again.
+        Some(running) => running.leave().await,
+    }
 }
 
-async fn tell(attempt: Attempt, told: Told, client: &Client) {
+/// Tells the server what has become of a run. False: the worker ends, and it is not known whether that has arrived.
+async fn tell(attempt: Attempt, told: Told, shared: &Shared) -> bool {
     let run_id = attempt.assign().run_id.clone();
     let end = match told {
         Told::End(end) => Some(end),
         Told::Nothing => None,
-        Told::Unless(end) => (!has_ended(client, &run_id, attempt.assign().epoch).await).then_some(end),
-    };
-    match end {
-        Some(end) => {
-            info!("run {run_id}: {}", in_words(&end));
-            attempt.finish(end);
+        Told::Unless(end) => {
+            (!has_ended(&shared.client, &run_id, attempt.assign().epoch).await).then_some(end)
         }
-        None => attempt.leave(),
+    };
+    let Some(end) = end else {
+        attempt.leave();
+        return true;
+    };
+    info!("run {run_id}: {}", in_words(&end));
+    let patience = async {
+        shared.hurry.cancelled().await;
+        sleep_until(Instant::now() + LAST_ANSWER).await;
+    };
+    tokio::select! {
+        biased;
+        // There is no state where the run is not this worker's any more, and where its connection has ended.
+        state = attempt.finish_and_hear(end) => state.is_some() || !shared.hurry.is_cancelled(),
+        () = patience => false,
     }
 }
 
@@ -118,23 +137,27 @@ struct Supervised<'a> {
 }
 
 impl Supervised<'_> {
-    async fn run(mut self) -> Told {
+    /// What is to be told, and the job that has ended, where it is to stay until that has arrived.
+    async fn run(mut self) -> (Told, Option<Box<dyn Running>>) {
         let mut stop = self.attempt.stop_signal();
         let running = match self.start(&mut stop).await {
             Ok(running) => running,
-            Err(told) => return told,
+            Err(told) => return (told, None),
         };
         let Some((exit, stopped)) = self.watch(running.as_ref(), &mut stop).await else {
             running.leave().await;
-            return Told::Nothing;
+            return (Told::Nothing, None);
         };
         running.kill().await; // what it has started and left behind
-        running.remove().await;
         let told = report::of_exit(self.job.kind, &exit, &stopped, &self.output.tail());
         if !matches!(exit, Exit::Code(_)) && stopped == Stop::Go {
             self.output.note(LogLevel::Error, &format!("the job ended with {}", exit.cause()));
         }
-        told
+        if self.shared.backend.outlives_worker() {
+            return (told, Some(running));
+        }
+        running.remove().await;
+        (told, None)
     }
 
     /// The started job; else what is to be told.

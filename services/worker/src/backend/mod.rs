@@ -4,6 +4,8 @@
 pub(crate) mod docker;
 mod escaped;
 #[cfg(feature = "containers")]
+mod guard;
+#[cfg(feature = "containers")]
 pub(crate) mod kubernetes;
 #[cfg(feature = "containers")]
 mod marks;

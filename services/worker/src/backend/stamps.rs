@@ -1,11 +1,14 @@
 //! Lines with the time at which they were written before them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::SystemTime};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::logs::{Output, Stream};
 
 /// The most bytes that stand before a line: `2026-01-01T00:00:00.000000000Z `.
-pub(super) const STAMP_LEN: usize = 64;
+const STAMP_LEN: usize = 64;
 
 /// How far lines were taken: until this time, and how many of that very time. Some count whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +69,40 @@ impl Behind {
     }
 }
 
+/// Takes stamped lines into the log of a run.
+pub(super) struct Taker {
+    pub(super) output: Output,
+    /// How far they were taken: goes on behind that.
+    pub(super) until: watch::Sender<Option<Position>>,
+}
+
+impl Taker {
+    /// Takes a line, unless it was taken before; `n_dropped` bytes of it are left out.
+    pub(super) fn take(&self, stream: Stream, behind: &mut Behind, line: &[u8], n_dropped: usize) {
+        let (written_at, text) = stamped(line);
+        if !behind.is_new(written_at) {
+            return;
+        }
+        let at = written_at.map_or_else(tidegate_sdk_core::wall_clock, SystemTime::from);
+        self.output.line_at(stream, text, n_dropped, at);
+        if let Some(at) = written_at {
+            self.until.send_modify(|until| *until = Some(Position::behind(*until, at)));
+        }
+    }
+
+    /// How far lines were taken.
+    pub(super) fn taken(&self) -> Option<Position> {
+        *self.until.borrow()
+    }
+
+    /// The most bytes of a line that are read: its stamp, and what is kept of it.
+    pub(super) fn most(&self) -> usize {
+        self.output.longest_line() + STAMP_LEN
+    }
+}
+
 /// When a line was written, and its text.
-pub(super) fn stamped(line: &[u8]) -> (Option<Timestamp>, &[u8]) {
+fn stamped(line: &[u8]) -> (Option<Timestamp>, &[u8]) {
     let Some(end) = line.iter().take(STAMP_LEN).position(|byte| *byte == b' ') else { return (None, line) };
     match std::str::from_utf8(&line[..end]).ok().and_then(|stamp| stamp.parse().ok()) {
         Some(written_at) => (Some(written_at), &line[end + 1..]),

@@ -232,6 +232,23 @@ async fn jobs_go_on_when_their_worker_is_killed() {
 }
 
 #[tokio::test]
+async fn an_end_that_the_server_may_not_have_heard_is_told_by_the_next_worker() {
+    let (cluster, mut lab) = lab(&[]).await;
+    let mut worker = lab.start_program().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.unanswered().await[0].event, Some(Event::Completed(_))));
+    worker.kill();
+    let _next = lab.start_program().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+    cluster.until_done().await;
+}
+
+#[tokio::test]
 async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
     let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;

@@ -128,6 +128,11 @@ impl Lab {
         self.reports.pop_front().unwrap()
     }
 
+    /// The next reports, which the service takes and does not answer.
+    pub async fn unanswered(&mut self) -> Vec<Report> {
+        self.conn().reports().await
+    }
+
     /// The end of the next run, whose start is reported before.
     pub async fn ended(&mut self) -> Event {
         match self.report().await.event.unwrap() {

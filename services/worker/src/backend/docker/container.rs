@@ -27,7 +27,12 @@ use tokio_util::{
 use tracing::warn;
 
 use super::{
-    super::{Exit, Running, of_code, stamps::Position},
+    super::{
+        Exit, Running,
+        guard::{self, Guard},
+        of_code,
+        stamps::{Position, Taker},
+    },
     DONE, cause, is_conflict, is_not_there,
     lines::Copying,
 };
@@ -102,32 +107,9 @@ fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(new, file)
 }
 
-/// Removes a container when it is dropped.
-pub(super) struct Guard {
-    place: Place,
-    /// Cancelled: the container stays.
-    stays: CancellationToken,
-}
-
-impl Guard {
-    pub(super) fn new(place: Place) -> Self {
-        Self { place, stays: CancellationToken::new() }
-    }
-
-    /// It is somebody else's to end it.
-    pub(super) fn let_go(&self) {
-        self.stays.cancel();
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !self.stays.is_cancelled()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let place = self.place.clone();
-            runtime.spawn(async move { place.remove().await });
-        }
+impl guard::Place for Place {
+    async fn end(self) {
+        self.remove().await;
     }
 }
 
@@ -137,27 +119,26 @@ pub(super) struct Container {
     is_removed: bool,
     exit: watch::Receiver<Option<Exit>>,
     lines_until: watch::Receiver<Option<Position>>,
-    guard: Guard,
+    guard: Guard<Place>,
     _following: DropGuard,
 }
 
 impl Container {
     /// Follows the container of `guard`, whose lines are taken from `lines_from` on. `is_removed`: at its end.
     pub(super) fn follow(
-        guard: Guard,
+        guard: Guard<Place>,
         output: &Output,
         lines_from: Option<Position>,
         is_removed: bool,
     ) -> Self {
-        let place = guard.place.clone();
+        let place = guard.place().clone();
         let (exit_sender, exit) = watch::channel(None);
         let (lines_sender, lines_until) = watch::channel(lines_from);
         let (stop, lines_end) = (CancellationToken::new(), CancellationToken::new());
         let copying = Copying {
             docker: place.docker.clone(),
             name: place.name.clone(),
-            output: output.clone(),
-            until: lines_sender,
+            taker: Taker { output: output.clone(), until: lines_sender },
             ended: lines_end.clone(),
         };
         let (followed, mut until, output, stopped) =

@@ -1,17 +1,17 @@
 //! The lines that a container writes, into the log of its run.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptions};
 use futures::{StreamExt as _, pin_mut};
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::stamps::{Behind, Position, STAMP_LEN, stamped},
+    super::stamps::{Behind, Taker},
     is_not_there,
 };
-use crate::logs::{Lines, Output, Stream};
+use crate::logs::{Lines, Stream};
 
 /// How long it is waited before lines are asked for again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -20,9 +20,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(super) struct Copying {
     pub(super) docker: Docker,
     pub(super) name: String,
-    pub(super) output: Output,
-    /// How far they were taken: goes on behind that.
-    pub(super) until: watch::Sender<Option<Position>>,
+    pub(super) taker: Taker,
     /// Cancelled when the container has ended.
     pub(super) ended: CancellationToken,
 }
@@ -33,12 +31,12 @@ impl Copying {
         let mut pause = PAUSES.0;
         loop {
             let had_ended = self.ended.is_cancelled();
-            let taken = *self.until.borrow();
+            let taken = self.taker.taken();
             let seconds = taken.map_or(0, |taken| i32::try_from(taken.at.as_second()).unwrap_or(i32::MAX));
             let (follow, stdout, stderr, timestamps) = (true, true, true, true);
             let options =
                 LogsOptions { follow, stdout, stderr, timestamps, since: seconds, ..Default::default() };
-            let most = self.output.longest_line() + STAMP_LEN;
+            let most = self.taker.most();
             // The engine counts whole seconds: what was there before comes again.
             let mut behind = Behind::new(taken);
             let mut ones = [Stream::Stdout, Stream::Stderr].map(|stream| (stream, Lines::default()));
@@ -59,30 +57,18 @@ impl Copying {
                     pause = PAUSES.0;
                     let (stream, lines) = &mut ones[idx];
                     lines.push(&message, most, |line, n_dropped| {
-                        self.take(*stream, &mut behind, line, n_dropped);
+                        self.taker.take(*stream, &mut behind, line, n_dropped);
                     });
                 }
             }
             if had_ended && (!is_broken || pause >= PAUSES.1) {
                 for (stream, lines) in ones {
-                    lines.end(|line, n_dropped| self.take(stream, &mut behind, line, n_dropped));
+                    lines.end(|line, n_dropped| self.taker.take(stream, &mut behind, line, n_dropped));
                 }
                 return;
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-        }
-    }
-
-    fn take(&self, stream: Stream, behind: &mut Behind, line: &[u8], n_dropped: usize) {
-        let (written_at, text) = stamped(line);
-        if !behind.is_new(written_at) {
-            return;
-        }
-        let at = written_at.map_or_else(tidegate_sdk_core::wall_clock, SystemTime::from);
-        self.output.line_at(stream, text, n_dropped, at);
-        if let Some(at) = written_at {
-            self.until.send_modify(|until| *until = Some(Position::behind(*until, at)));
         }
     }
 }

@@ -29,10 +29,11 @@ use tokio_util::io::ReaderStream;
 
 use self::{
     body::{CODE, TEMPLATE},
-    container::{Container, Guard, Place},
+    container::{Container, Place},
 };
 use super::{
     Backend, Running, StartError,
+    guard::Guard,
     marks::{self, ASSIGN, EPOCH, RUN_ID},
     owner::Owner,
     pool::Pool,

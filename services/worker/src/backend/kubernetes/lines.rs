@@ -1,18 +1,18 @@
 //! The lines that a pod writes, into the log of its run.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::AsyncBufReadExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::stamps::{Behind, Position, STAMP_LEN, stamped},
+    super::stamps::{Behind, Taker},
     is_not_there,
 };
-use crate::logs::{Lines, Output, Stream};
+use crate::logs::{Lines, Stream};
 
 /// How long it is waited before lines are asked for again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -24,9 +24,7 @@ pub(super) struct Copying {
     pub(super) pods: Api<Pod>,
     pub(super) pod: String,
     pub(super) container: String,
-    pub(super) output: Output,
-    /// How far they were taken: goes on behind that.
-    pub(super) until: watch::Sender<Option<Position>>,
+    pub(super) taker: Taker,
     /// Cancelled when the container has ended.
     pub(super) ended: CancellationToken,
 }
@@ -37,7 +35,7 @@ impl Copying {
         let mut pause = PAUSES.0;
         loop {
             let had_ended = self.ended.is_cancelled();
-            let taken = *self.until.borrow();
+            let taken = self.taker.taken();
             let params = LogParams {
                 container: Some(self.container.clone()),
                 follow: true,
@@ -50,8 +48,10 @@ impl Copying {
                     let mut lines = Lines::default();
                     // The server counts whole seconds: what was there before comes again.
                     let mut behind = Behind::new(taken);
-                    let most = self.output.longest_line() + STAMP_LEN;
-                    let mut take = |line: &[u8], n_dropped| self.take(&mut behind, line, n_dropped);
+                    let most = self.taker.most();
+                    let mut take = |line: &[u8], n_dropped| {
+                        self.taker.take(Stream::Either, &mut behind, line, n_dropped)
+                    };
                     let reading = async {
                         loop {
                             let Ok(chunk) = reader.fill_buf().await else { return false };
@@ -86,17 +86,5 @@ impl Copying {
     async fn overdue(&self) {
         self.ended.cancelled().await;
         sleep(LAST_CHUNK).await;
-    }
-
-    fn take(&self, behind: &mut Behind, line: &[u8], n_dropped: usize) {
-        let (written_at, text) = stamped(line);
-        if !behind.is_new(written_at) {
-            return;
-        }
-        let at = written_at.map_or_else(tidegate_sdk_core::wall_clock, SystemTime::from);
-        self.output.line_at(Stream::Either, text, n_dropped, at);
-        if let Some(at) = written_at {
-            self.until.send_modify(|until| *until = Some(Position::behind(*until, at)));
-        }
     }
 }

@@ -33,11 +33,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::{
     manifest::{DONE, LOGS_UNTIL, Settings, TEMPLATE},
-    placed::{Guard, Place, Placed},
+    placed::{Place, Placed},
     watch::Watch,
 };
 use super::{
     Backend, Running, StartError,
+    guard::Guard,
     marks::{self, EPOCH, RUN_ID},
     owner::Owner,
     pool::Pool,
@@ -122,7 +123,7 @@ impl Kubernetes {
     fn follow(
         &self,
         job: &Job,
-        guard: Guard,
+        guard: Guard<Place>,
         found: batch::Job,
         output: &Output,
         lines_from: Option<Position>,

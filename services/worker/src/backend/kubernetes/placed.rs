@@ -22,7 +22,11 @@ use tokio_util::{
 use tracing::warn;
 
 use super::{
-    super::{Exit, Running, stamps::Position},
+    super::{
+        Exit, Running,
+        guard::{self, Guard},
+        stamps::{Position, Taker},
+    },
     in_time, is_not_there,
     lines::Copying,
     manifest::{DONE, JOB, LOGS_UNTIL, container_of},
@@ -122,49 +126,26 @@ pub(super) struct Placed {
     place: Place,
     progress: watch::Receiver<Progress>,
     lines_until: watch::Receiver<Option<Position>>,
-    guard: Guard,
+    guard: Guard<Place>,
     _following: DropGuard,
 }
 
-/// Deletes a Job when it is dropped.
-pub(super) struct Guard {
-    place: Place,
-    /// Cancelled: the Job stays.
-    stays: CancellationToken,
-}
-
-impl Guard {
-    pub(super) fn new(place: Place) -> Self {
-        Self { place, stays: CancellationToken::new() }
-    }
-
-    /// It is somebody else's to end it.
-    pub(super) fn let_go(&self) {
-        self.stays.cancel();
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !self.stays.is_cancelled()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let place = self.place.clone();
-            runtime.spawn(async move { place.delete(Duration::ZERO).await });
-        }
+impl guard::Place for Place {
+    async fn end(self) {
+        self.delete(Duration::ZERO).await;
     }
 }
 
 impl Placed {
     /// Follows the Job of `guard`, whose pod has `start_timeout` to begin. Its lines are taken from `lines_from` on.
     pub(super) fn follow(
-        guard: Guard,
+        guard: Guard<Place>,
         seen: watch::Receiver<Seen>,
         output: &Output,
         start_timeout: Duration,
         lines_from: Option<Position>,
     ) -> Self {
-        let place = guard.place.clone();
+        let place = guard.place().clone();
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (lines_sender, lines_until) = watch::channel(lines_from);
         let following = Following {
@@ -331,8 +312,7 @@ impl Following {
             pods: self.place.pods.clone(),
             pod: pod.metadata.name.clone()?,
             container,
-            output: self.output.clone(),
-            until: self.lines_until.clone(),
+            taker: Taker { output: self.output.clone(), until: self.lines_until.clone() },
             ended: ended.clone(),
         };
         let (place, mut until) = (self.place.clone(), self.lines_until.subscribe());
