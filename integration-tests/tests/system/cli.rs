@@ -129,7 +129,7 @@ async fn concurrency_limits_are_set_shown_and_deleted() {
         let rate = serde_json::json!({ "max_starts": 10, "period_seconds": 1.0, "burst": 20 });
         assert_eq!((&shown["rate"], &shown["max_slots"]), (&rate, &2.into()), "{shown}");
         assert_eq!((&shown["template"], &shown["free_tokens"]), (&template.into(), &free_tokens), "{shown}");
-        assert_eq!(shown["on_collision"], "COLLISION_POLICY_SKIP");
+        assert_eq!(shown["on_collision"], "SKIP");
     }
     for args in [&["set", "db"][..], &["set", "db", "--rate", "often"], &["set", "a*b", "3"]] {
         assert_ne!(concurrency(args).await.code, Some(0), "{args:?}");

@@ -5,7 +5,7 @@ use tidegate_proto::{
     v1::{Dependency, DependencyState, GetDiagnosisResponse},
 };
 use tidegate_store::RunStore;
-use tidegate_wire::duration_to_proto;
+use tidegate_wire::{duration_to_proto, to_status};
 use tokio::time::{Instant, timeout};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -40,7 +40,8 @@ impl Diagnosis {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
                 warn!(?error, "the store does not tell its schema: {error}");
-                return (found(DependencyState::Failed, &error.to_string(), None), 0);
+                // As calls tell it: a fault of ours is in the log alone.
+                return (found(DependencyState::Failed, to_status(&error).message(), None), 0);
             }
             Err(_) => return (found(DependencyState::Failed, &silence(), None), 0),
         };
@@ -111,7 +112,6 @@ fn found(
 #[cfg(test)]
 mod tests {
     use tidegate_store::StoreError;
-    use tidegate_wire::to_status;
 
     use super::*;
 

@@ -92,7 +92,7 @@ pub fn limit_json(limit: &ConcurrencyLimit) -> Value {
         "rate": limit.rate.as_ref().map(rate_json),
         "free_tokens": limit.free_tokens,
         "next_token_at": time_json(limit.next_token_at),
-        "on_collision": limit.on_collision().as_str_name(),
+        "on_collision": limit.on_collision().as_str_name().trim_start_matches("COLLISION_POLICY_"),
         "template": limit.template,
     })
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use tidegate_proto::v1::{
-    CountRunsResponse, Failure, LogEntry, Payload, Run, RunEvent, RunInput, RunKind, State,
+    CountPrecision, CountRunsResponse, Failure, LogEntry, Payload, Run, RunEvent, RunInput, RunKind, State,
 };
 use tidegate_sdk_core::payload;
 
@@ -58,11 +58,16 @@ pub fn run_json(run: &Run) -> Value {
     })
 }
 
+/// What a count is worth.
+pub fn precision_text(precision: CountPrecision) -> &'static str {
+    precision.as_str_name().trim_start_matches("COUNT_PRECISION_")
+}
+
 /// How many runs there are.
 pub fn count_json(counted: &CountRunsResponse) -> Value {
     json!({
         "count": counted.count,
-        "precision": counted.precision().as_str_name().trim_start_matches("COUNT_PRECISION_"),
+        "precision": precision_text(counted.precision()),
         "exact_up_to": counted.exact_up_to,
     })
 }

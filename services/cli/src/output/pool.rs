@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_proto::v1::{CountPrecision, GetWorkPoolResponse, WorkPool, WorkPoolType};
 
 use super::{
-    json::time_json,
+    json::{precision_text, time_json},
     queue::{count_text, pause_text},
     table::Table,
     text::printable,
@@ -48,7 +48,7 @@ pub fn pool_json(pool: &WorkPool) -> Value {
     json!({
         "name": pool.name,
         "spec": {
-            "type": spec.r#type().as_str_name(),
+            "type": spec.r#type().as_str_name().trim_start_matches("WORK_POOL_TYPE_"),
             "description": spec.description,
             "queues": spec.queues,
             "max_slots": spec.max_slots,
@@ -72,7 +72,7 @@ pub fn pool_detail_json(found: &GetWorkPoolResponse) -> Value {
     let mut value = pool_json(&found.work_pool.clone().unwrap_or_default());
     let is_counted = found.waiting_precision() != CountPrecision::Unspecified;
     value["waiting_runs"] = is_counted.then_some(found.waiting_runs).into();
-    value["waiting_precision"] = found.waiting_precision().as_str_name().into();
+    value["waiting_precision"] = precision_text(found.waiting_precision()).into();
     value["held_runs"] = found.held_runs.into();
     value["n_workers"] = found.n_workers.into();
     value
@@ -129,6 +129,6 @@ mod tests {
         assert!(nobody.contains("`tidegate worker start --pool lab`"), "{nobody}");
         assert!(pool_detail(&found(None)).contains("is not known"));
         assert_eq!(pool_detail_json(&found(None))["n_workers"], Value::Null);
-        assert_eq!(pool_json(&site)["spec"]["type"], "WORK_POOL_TYPE_PROCESS");
+        assert_eq!(pool_json(&site)["spec"]["type"], "PROCESS");
     }
 }

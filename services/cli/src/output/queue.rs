@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_proto::v1::{CountPrecision, GetQueueResponse, Queue, QueuePause};
 
 use super::{
-    json::time_json,
+    json::{precision_text, time_json},
     table::Table,
     text::{printable, time_text},
 };
@@ -94,7 +94,7 @@ pub fn queue_detail_json(found: &GetQueueResponse) -> Value {
     let mut value = queue_json(&found.queue.clone().unwrap_or_default());
     let is_counted = found.waiting_precision() != CountPrecision::Unspecified;
     value["waiting_runs"] = is_counted.then_some(found.waiting_runs).into();
-    value["waiting_precision"] = found.waiting_precision().as_str_name().into();
+    value["waiting_precision"] = precision_text(found.waiting_precision()).into();
     value["awaiting_slot_runs"] = found.awaiting_slot_runs.into();
     value["held_runs"] = found.held_runs.into();
     value["workers"] = found.workers.as_ref().map_or(Value::Null, |workers| {

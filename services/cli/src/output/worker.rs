@@ -70,7 +70,7 @@ pub fn worker_json(worker: &Worker) -> Value {
         "n_runs": worker.n_runs,
         "is_live": worker.is_live,
         "is_draining": worker.is_draining,
-        "end": worker.end().as_str_name(),
+        "end": worker.end().as_str_name().trim_start_matches("WORKER_END_"),
         "came_at": time_json(worker.came_at),
         "last_seen_at": time_json(worker.last_seen_at),
     })
@@ -143,6 +143,6 @@ mod tests {
             assert!(detail.contains(told), "{detail}");
         }
         assert!(worker_detail(&functions).contains("serves 2 flows and tasks from urgent, plain"));
-        assert_eq!(worker_json(&night)["end"], "WORKER_END_UNSPECIFIED");
+        assert_eq!(worker_json(&night)["end"], "UNSPECIFIED");
     }
 }
