@@ -12,14 +12,18 @@ from typing import Any
 from tidegate import current_run, flow, get_run_logger, task
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")  # in one piece, as print is not: several threads tell
+
+
 def tell() -> None:
     run = current_run()
     assert run is not None
-    print(run.name, run.run_id)
+    say(f"{run.name} {run.run_id}")
 
 
 def wait() -> None:
-    print("ready")
+    say("ready")
     while True:
         time.sleep(0.01)
 
@@ -35,7 +39,7 @@ def inner() -> None:
 async def inner_async() -> None:
     tell()
     get_run_logger().info("inner begins")
-    print("ready")
+    say("ready")
     await asyncio.Event().wait()
 
 
@@ -47,7 +51,7 @@ def inner_deaf() -> None:
         try:
             if not is_told:
                 is_told = True
-                print("ready")  # the signal comes now: also before the sleep has begun
+                say("ready")  # the signal comes now: also before the sleep has begun
             time.sleep(1_000)
         except BaseException:
             pass
@@ -57,7 +61,7 @@ def inner_deaf() -> None:
 def inner_short() -> None:
     tell()
     get_run_logger().info("inner begins")
-    print("ready")
+    say("ready")
     sys.stdin.read()  # until the program has come to its end
     get_run_logger().info("inner ends")
 
@@ -92,7 +96,7 @@ def own_handler() -> None:
     tell()
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    print("ready")
+    say("ready")
     while not ended.wait(0.01):
         pass
 
@@ -105,7 +109,7 @@ def daemons() -> Any:
     quick()
     for _ in range(4):
         threading.Thread(target=call, daemon=True).start()
-    print("ready")
+    say("ready")
 
 
 @task
@@ -118,7 +122,7 @@ if __name__ == "__main__":
         asyncio.run(asynchronous())
     elif name == "left_running":
         inner_short.submit()
-        print("ended")
+        say("ended")
     elif name == "own_handler":
         own_handler()
         sys.exit(3)
