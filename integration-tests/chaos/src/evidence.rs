@@ -33,8 +33,8 @@ pub(crate) struct Evidence {
     /// What the recorder saw, by key, in the order of time.
     pub records: HashMap<String, Vec<Record>>,
     pub faults: Vec<Happened>,
-    /// The concurrency limit as it is at the end.
-    pub limit: Option<ConcurrencyLimit>,
+    /// The concurrency limits as they are at the end.
+    pub limits: Vec<ConcurrencyLimit>,
     /// Keys in Redis that still hold runs.
     pub leftovers: Vec<String>,
     pub errors: Vec<LogLine>,
@@ -53,6 +53,12 @@ impl Evidence {
             of_key.sort_by_key(|record| record.at);
         }
         Ok(records)
+    }
+
+    /// Of the run that the calls with the key were answered with.
+    pub fn history_of(&self, key: &str) -> &[RunEvent] {
+        let run_id = self.accepted.get(key).and_then(|run_ids| run_ids.first());
+        run_id.and_then(|run_id| self.histories.get(run_id)).map_or(&[], Vec::as_slice)
     }
 
     /// When the run ended, where it has.

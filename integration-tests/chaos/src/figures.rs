@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     evidence::{Evidence, Happened},
-    judge,
+    judge, limits,
     record::What,
     time::Time,
 };
@@ -29,8 +29,8 @@ pub(crate) fn tell(evidence: &Evidence, rate: f64, start: Time, calm_end: Time, 
     let _ = writeln!(text, "accepted tasks    {n_accepted}, {:.0} a second", n_accepted as f64 / seconds);
     let n_starts = evidence.records.values().flatten().filter(|record| record.what == What::Start).count();
     let mut by_extra: BTreeMap<usize, usize> = BTreeMap::new();
-    for (key, run_ids) in &evidence.accepted {
-        let history = evidence.histories.get(&run_ids[0]).map_or(&[][..], Vec::as_slice);
+    for key in evidence.accepted.keys() {
+        let history = evidence.history_of(key);
         let records = evidence.records.get(key).map_or(&[][..], Vec::as_slice);
         let (n_extra, _) = judge::extra_executions(history, records, &evidence.faults);
         *by_extra.entry(n_extra).or_default() += 1;
@@ -50,9 +50,7 @@ pub(crate) fn tell(evidence: &Evidence, rate: f64, start: Time, calm_end: Time, 
         quantile(&mut latencies, 0.99),
         latencies.len()
     );
-    let n_slots = evidence.limit.as_ref().map_or(0, |limit| limit.max_slots());
-    let most = judge::most_at_once(evidence).0;
-    let _ = writeln!(text, "concurrency       at most {most} tasks of a limit of {n_slots} at once");
+    text.push_str(&limits::tell(evidence));
     let _ = writeln!(text, "recovery          until the rate of finishes is back: median, max, how often");
     let mut ends: Vec<Time> = evidence.runs.values().filter_map(Evidence::ended_at).collect();
     ends.sort_unstable();

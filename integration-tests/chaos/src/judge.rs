@@ -11,8 +11,9 @@
 //! - `one-start-per-epoch`: no epoch of a run was executed twice, and none without a claim in the history.
 //! - `extra-executions`: see [`extra_executions`].
 //! - `leftovers`: Redis holds neither entry nor lease of a run.
-//! - `limits`: never more tasks of the concurrency limit executed at a time than it has slots.
-//! - `slots`: at the end no slot of it is held, and no run waits for one.
+//! - `limits`: never more tasks of a concurrency limit, or of a key of a template, executed at a time than it has slots.
+//! - `rates`: no task of a rate was claimed before there was a token for it.
+//! - `slots`: at the end no slot is held, and no run waits for one.
 //! - `errors`: no process logged an ERROR but while a fault of what it depends on explains it, and none panicked.
 //! - `processes`: no process ended by itself, or by an orderly stop otherwise than in order.
 
@@ -22,7 +23,8 @@ use tidegate_sdk::proto::{Run, RunEvent, StateType};
 
 use crate::{
     evidence::{Evidence, Happened},
-    load::{self, Calls},
+    limits,
+    load::Calls,
     record::{Record, What},
     script::{Fault, Link, Part},
     suite::{HEARTBEAT_INTERVAL, LEASE},
@@ -76,7 +78,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
             broken("extra-executions", format!("{key}: {text}"));
         }
     }
-    found.extend(of_limit(evidence));
+    found.extend(limits::judge(evidence));
     for left in &evidence.leftovers {
         found.push(Violation { rule: "leftovers", text: left.clone(), run_id: None });
     }
@@ -107,50 +109,6 @@ fn of_calls(calls: &Calls) -> Vec<Violation> {
         found.push(broken(format!("of {} calls: {calls}", calls.n_wanted())));
     }
     found
-}
-
-fn of_limit(evidence: &Evidence) -> Vec<Violation> {
-    let Some(limit) = &evidence.limit else { return Vec::new() };
-    let broken = |rule, text: String| Violation { rule, text, run_id: None };
-    let mut found = Vec::new();
-    let (most, when) = most_at_once(evidence);
-    if most > limit.max_slots() as usize {
-        let text = format!("{most} tasks executed at once at {when:?}, with {} slots", limit.max_slots());
-        found.push(broken("limits", text));
-    }
-    if limit.used_slots > 0 || limit.waiting_runs > 0 {
-        let text =
-            format!("{} slots are held at the end, {} runs wait", limit.used_slots, limit.waiting_runs);
-        found.push(broken("slots", text));
-    }
-    found
-}
-
-/// How many tasks of the limit executed at a time at most, and when. An execution counts from when the recorder saw its
-/// start until its end; one that was taken from its worker until the event that says so: its slot was held that long.
-pub(crate) fn most_at_once(evidence: &Evidence) -> (usize, Time) {
-    let mut changes: Vec<(Time, isize)> = Vec::new();
-    for (key, run_ids) in evidence.accepted.iter().filter(|(key, _)| load::needs_a_slot(key)) {
-        let history = evidence.histories.get(&run_ids[0]).map_or(&[][..], Vec::as_slice);
-        let records = evidence.records.get(key).map_or(&[][..], Vec::as_slice);
-        for start in records.iter().filter(|record| record.what == What::Start) {
-            let taken = taken_at(history, start.epoch).filter(|(state, _)| *state != StateType::Completed);
-            let ended = || records.iter().find(|r| r.what == What::End && r.epoch == start.epoch);
-            let until = taken.map(|(_, at)| at).or_else(|| ended().map(|end| end.at));
-            if let Some(until) = until.filter(|until| *until > start.at) {
-                changes.extend([(start.at, 1), (until, -1)]);
-            }
-        }
-    }
-    changes.sort_unstable(); // at the same time, ends first
-    let (mut now, mut most) = (0, (0, Time::ZERO));
-    for (at, change) in changes {
-        now += change;
-        if now > most.0 {
-            most = (now, at);
-        }
-    }
-    (most.0.unsigned_abs(), most.1)
 }
 
 fn of_history(run: &Run, history: &[RunEvent]) -> Vec<(&'static str, String)> {
@@ -312,14 +270,13 @@ fn ended_as(history: &[RunEvent], epoch: u64) -> Option<StateType> {
 }
 
 /// The first event after the claim of `epoch` that is neither of a start nor of a cancel.
-fn taken_at(history: &[RunEvent], epoch: u64) -> Option<(StateType, Time)> {
+pub(crate) fn taken_at(history: &[RunEvent], epoch: u64) -> Option<(StateType, Time)> {
     let claim =
         history.iter().position(|event| event.epoch == epoch && state_of(event) == StateType::Pending)?;
     let taken = history[claim + 1..]
         .iter()
         .find(|event| !matches!(state_of(event), StateType::Running | StateType::Cancelling))?;
-    let at = taken.state.as_ref().and_then(|state| state.occurred_at.as_ref());
-    Some((state_of(taken), at.map_or(Time::ZERO, |at| time::of_parts(at.seconds, at.nanos))))
+    Some((state_of(taken), occurred_at(taken)))
 }
 
 /// A service may call a person while what it depends on is away, or after it was itself not there to see its calls end.
@@ -359,8 +316,13 @@ fn overlaps(fault: &Happened, at: Time) -> bool {
     fault.from <= at && at <= fault.until + Duration::from_secs(1)
 }
 
-fn state_of(event: &RunEvent) -> StateType {
+pub(crate) fn state_of(event: &RunEvent) -> StateType {
     event.state.as_ref().map_or(StateType::Unspecified, |state| state.r#type())
+}
+
+pub(crate) fn occurred_at(event: &RunEvent) -> Time {
+    let at = event.state.as_ref().and_then(|state| state.occurred_at.as_ref());
+    at.map_or(Time::ZERO, |at| time::of_parts(at.seconds, at.nanos))
 }
 
 fn state_of_run(run: &Run) -> StateType {
@@ -413,22 +375,8 @@ fn story_of(run_id: &str, evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_sdk::proto::{ConcurrencyLimit, State};
-
     use super::*;
-
-    const RUN: &str = "run-1";
-
-    fn event(seq: u64, state: StateType, epoch: u64) -> RunEvent {
-        let ended = state == StateType::Completed;
-        let state = Some(State { r#type: state.into(), ..Default::default() });
-        RunEvent { run_id: RUN.into(), seq, state, epoch, ended, ..Default::default() }
-    }
-
-    fn record(what: What, epoch: u64, pid: u32, at_s: u64) -> Record {
-        let at = Duration::from_secs(at_s);
-        Record { what, key: "task-1".into(), run_id: RUN.into(), epoch, attempt: 1, pid, at }
-    }
+    use crate::testing::{RUN, event, record};
 
     fn fault(fault: Fault, from_s: u64, pid: Option<u32>) -> Happened {
         let (from, until) = (Duration::from_secs(from_s), Duration::from_secs(from_s + 1));
@@ -614,43 +562,6 @@ mod tests {
         assert_eq!(broken(&evidence), ["extra-executions"]);
         evidence.faults = vec![long(restart, 101, Some(7))];
         assert_eq!(broken(&evidence), [""; 0]);
-    }
-
-    #[test]
-    fn more_executions_at_once_than_slots_are_found_and_slots_that_stay_held() {
-        let mut evidence =
-            Evidence { calls: Calls { n_accepted: 3, ..Calls::default() }, ..Default::default() };
-        // Three tasks from second 100, 101 and 102, of four seconds each, but the first is taken away after two.
-        for n in 0..3_u64 {
-            let (key, run_id) =
-                (format!("task-{}", load::SLOT_EVERY * n + load::SLOT_AT), format!("run-{n}"));
-            assert!(load::needs_a_slot(&key), "{key}");
-            let mut history = vec![event(1, StateType::Pending, 1), event(2, StateType::Running, 1)];
-            if n == 0 {
-                let mut crashed = event(3, StateType::Crashed, 2);
-                let at = prost_types::Timestamp { seconds: 102, nanos: 0 };
-                crashed.state.as_mut().unwrap().occurred_at = Some(at);
-                history.push(crashed);
-            }
-            let records = [(What::Start, 100 + n), (What::End, 104 + n)];
-            let records = records.map(|(what, at_s)| record(what, 1, 7, at_s)).to_vec();
-            evidence.accepted.insert(key.clone(), vec![run_id.clone()]);
-            evidence.histories.insert(run_id, history);
-            evidence.records.insert(key, records);
-        }
-        assert_eq!(most_at_once(&evidence).0, 2);
-        let limit = |max_slots, used_slots| ConcurrencyLimit {
-            max_slots: Some(max_slots),
-            used_slots,
-            ..Default::default()
-        };
-        let mut rules = |limit| {
-            evidence.limit = Some(limit);
-            of_limit(&evidence).iter().map(|violation| violation.rule).collect::<Vec<_>>()
-        };
-        assert_eq!(rules(limit(2, 0)), [""; 0]);
-        assert_eq!(rules(limit(1, 0)), ["limits"]);
-        assert_eq!(rules(limit(2, 1)), ["slots"]);
     }
 
     #[test]

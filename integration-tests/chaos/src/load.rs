@@ -7,7 +7,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{settings::RunSettings, suite::QUEUE, worker};
+use crate::{
+    limits::{self, Limit},
+    settings::RunSettings,
+    suite::QUEUE,
+    worker,
+};
 
 /// Calls under way, at most; what would be more is not made, and counted.
 const MAX_CALLS: usize = 20_000;
@@ -15,12 +20,8 @@ const TICKS_PER_SECOND: u32 = 50;
 /// A task may be hit by any number of faults; each must be survived.
 const MAX_CRASHES: u32 = 1_000;
 
-/// One task in so many needs a slot of the concurrency limit [`LIMIT`]: the one with this remainder.
-pub(crate) const SLOT_EVERY: u64 = 100;
-pub(crate) const SLOT_AT: u64 = 66;
-pub(crate) const LIMIT: &str = "chaos";
-/// How long such a task works.
-const SLOT_WORK: Duration = Duration::from_millis(500);
+/// Fairness keys that take turns.
+const N_FAIRNESS_KEYS: u64 = 10;
 
 /// What the callers know.
 #[derive(Debug, Default)]
@@ -56,20 +57,19 @@ impl fmt::Display for Calls {
     }
 }
 
-/// Slots of the limit: half of them are in use at the rate, so that all are after each outage.
-pub(crate) fn n_slots(rate: u32) -> u32 {
-    let used = f64::from(rate) / SLOT_EVERY as f64 * SLOT_WORK.as_secs_f64();
-    ((used * 2.0).ceil() as u32).max(2)
+/// The idempotency key of the n-th task.
+pub(crate) fn key_of(n: u64) -> String {
+    format!("task-{n}")
 }
 
-/// Whether the task with this key needs a slot.
-pub(crate) fn needs_a_slot(key: &str) -> bool {
-    let n = key.strip_prefix("task-").and_then(|n| n.parse::<u64>().ok());
-    n.is_some_and(|n| n % SLOT_EVERY == SLOT_AT)
+/// The number of the task with this key.
+pub(crate) fn number_of(key: &str) -> Option<u64> {
+    key.strip_prefix("task-").and_then(|n| n.parse().ok())
 }
 
 /// Makes calls at the rate until the time is over, and waits for the last answers. One task in a hundred each takes a
-/// second or two, is due later, fails once, is called twice at the same time, needs a slot; one in ten writes a log line.
+/// second or two, is due later, fails once, is called twice at the same time, stands under each [`Limit`], requires a
+/// label that every other worker has, takes turns by a fairness key, goes before others; one in ten writes a log line.
 pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Result<Accepted> {
     let mut accepted = Accepted::default();
     let room = Arc::new(Semaphore::new(MAX_CALLS));
@@ -77,11 +77,11 @@ pub(crate) async fn make(client: Client, settings: RunSettings) -> anyhow::Resul
     let mut ticks = interval(Duration::from_secs(1) / TICKS_PER_SECOND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let end = Instant::now() + settings.load_lasts();
-    let (mut n_made, mut n_wanted) = (0, 0.0);
+    let (mut n_made, mut n_wanted) = (0_u64, 0.0);
     while Instant::now() < end {
         ticks.tick().await;
         n_wanted += f64::from(settings.rate) / f64::from(TICKS_PER_SECOND);
-        while f64::from(n_made) + 1.0 <= n_wanted {
+        while n_made as f64 + 1.0 <= n_wanted {
             n_made += 1;
             for _ in 0..n_calls(n_made) {
                 let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
@@ -118,28 +118,41 @@ impl Accepted {
     }
 }
 
-fn n_calls(n: u32) -> u32 {
+fn n_calls(n: u64) -> u32 {
     if n % 100 == 44 { 2 } else { 1 }
 }
 
-async fn call(client: Client, n: u32) -> (String, Result<String, Error>) {
-    let key = format!("task-{n}");
-    let work_ms = if n % 100 == 7 { 1_000 + u64::from(n % 1_000) } else { 5 + u64::from(n % 40) };
-    let slot = needs_a_slot(&key);
-    let work_ms = if slot { SLOT_WORK.as_millis() as u64 } else { work_ms };
-    let n_failures = u32::from(n % 100 == 33);
-    let parameters: worker::Parameters = (key.clone(), work_ms, n_failures, n % 10 == 5);
+async fn call(client: Client, n: u64) -> (String, Result<String, Error>) {
+    let (key, limit) = (key_of(n), Limit::of_task(n));
+    let work_ms = match (limit, n % 100) {
+        (Some(_), _) => limits::WORK.as_millis() as u64,
+        (None, 7) => 1_000 + n % 1_000,
+        (None, _) => 5 + n % 40,
+    };
+    let task = worker::Told {
+        key: key.clone(),
+        work_ms,
+        n_failures: u32::from(n % 100 == 33),
+        writes_a_line: n % 10 == 5,
+        requires_label: n % 100 == 88,
+    };
     let mut call =
         client.task(worker::TASK).queue(QUEUE).idempotency_key(key.clone()).max_crashes(MAX_CRASHES);
-    if n_failures > 0 {
-        call = call.retries(n_failures).retry_delays([Duration::from_millis(500)]);
+    if task.n_failures > 0 {
+        call = call.retries(task.n_failures).retry_delays([Duration::from_millis(500)]);
     }
-    if n % 100 == 21 {
-        call = call.due_in(Duration::from_millis(1_000 + u64::from(n % 3_000)));
+    if task.requires_label {
+        call = call.require_labels([worker::LABEL]);
     }
-    if slot {
-        call = call.concurrency_limits([LIMIT]);
+    if let Some(limit) = limit {
+        call = call.concurrency_limits([limit.asked_by(n)]);
     }
-    let answer = call.delay(&parameters).await;
+    call = match n % 100 {
+        21 => call.due_in(Duration::from_millis(1_000 + n % 3_000)),
+        77 => call.fairness_key(format!("key-{}", n / 100 % N_FAIRNESS_KEYS)),
+        99 => call.priority(10),
+        _ => call,
+    };
+    let answer = call.delay(&task).await;
     (key, answer.map(|handle| handle.id().to_owned()))
 }

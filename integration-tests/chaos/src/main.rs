@@ -10,6 +10,7 @@ mod evidence;
 mod figures;
 mod judge;
 mod keeper;
+mod limits;
 mod load;
 mod logs;
 mod observe;
@@ -20,6 +21,8 @@ mod run;
 mod script;
 mod settings;
 mod suite;
+#[cfg(test)]
+mod testing;
 mod time;
 mod worker;
 

@@ -6,15 +6,12 @@ use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tidegate_sdk::{
     Client,
-    proto::{ConcurrencyLimit, ListRunsRequest, Run, RunEvent},
+    proto::{ListRunsRequest, Run, RunEvent},
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::{
-    load::LIMIT,
-    suite::{QUEUE, Suite},
-};
+use crate::suite::{QUEUE, Suite};
 
 const PAGE_SIZE: i32 = 1_000;
 const HISTORIES_AT_ONCE: usize = 32;
@@ -43,19 +40,6 @@ pub(crate) async fn until_ended(client: &Client, patience: Duration) -> anyhow::
         sleep(Duration::from_millis(200)).await;
     }
     Ok(())
-}
-
-/// The concurrency limit, once nobody has or wants a slot of it, or the patience is at its end.
-pub(crate) async fn limit(client: &Client, patience: Duration) -> anyhow::Result<ConcurrencyLimit> {
-    let started = Instant::now();
-    loop {
-        let limit = client.core().get_concurrency_limit(LIMIT).await.context("look at the limit")?.limit;
-        let limit = limit.context("the answer has no limit")?;
-        if (limit.used_slots == 0 && limit.waiting_runs == 0) || started.elapsed() > patience {
-            return Ok(limit);
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// All runs of the queue, by id.

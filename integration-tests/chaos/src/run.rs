@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     evidence::{Evidence, Happened},
-    figures, judge,
+    figures, judge, limits,
     load::{self, Accepted},
     logs, observe, script,
     settings::RunSettings,
@@ -67,7 +67,7 @@ async fn run_in(
 ) -> anyhow::Result<bool> {
     let suite = Suite::start(settings, &folder).await.context("start the suite")?;
     let client = suite.client()?;
-    client.core().put_concurrency_limit(load::LIMIT, load::n_slots(settings.rate)).await?;
+    limits::define(&client, settings.rate).await?;
     let (started, start) = (Instant::now(), time::now());
     let load = load::make(client.clone(), settings.clone());
     let (accepted, faults) = tokio::try_join!(load, carry_out(&suite, script, started))?;
@@ -106,7 +106,7 @@ async fn gather(
     println!("{:7.2} s  calls: {}", since(started), accepted.calls);
     let patience = Duration::from_secs(settings.patience.into());
     observe::until_ended(client, patience).await?;
-    let limit = observe::limit(client, patience).await?;
+    let limits = limits::look(client, patience).await?;
     println!("{:7.2} s  all have ended, or the patience has", since(started));
     let runs = observe::runs(client).await?;
     let histories = observe::histories(client, runs.keys().cloned()).await?;
@@ -124,7 +124,7 @@ async fn gather(
         histories,
         records,
         faults,
-        limit: Some(limit),
+        limits,
         leftovers,
         errors,
         incidents,

@@ -102,6 +102,9 @@ pub(crate) struct WorkerSettings {
     /// The recorder's socket
     #[arg(long)]
     pub socket: PathBuf,
+    /// Whether it has the label that some tasks require
+    #[arg(long)]
+    pub labelled: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -274,6 +274,7 @@ fn worker(number: usize, folder: &Path, address: String) -> anyhow::Result<Progr
             .map(OsString::from)
             .into_iter()
             .chain([socket])
+            .chain(number.is_multiple_of(2).then(|| "--labelled".into()))
             .collect(),
         env: vec![("TIDEGATE_ADDRESS".into(), address)],
         log: log_of(folder, &name),

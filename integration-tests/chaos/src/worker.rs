@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
 use tidegate_sdk::{CancellationToken, Client, Context, Level, Worker, core::Options};
 use tokio::{
     net::UnixDatagram,
@@ -21,8 +22,20 @@ const SLOTS: u32 = 64;
 /// Above the longest work of the load, so that an orderly stop interrupts no task.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(6);
 
-/// What a task is told: its key, how long it works, how many of its attempts fail, whether it writes a log line.
-pub(crate) type Parameters = (String, u64, u32, bool);
+/// What some workers have, and some tasks require.
+pub(crate) const LABEL: (&str, &str) = ("chaos", "even");
+
+/// What a task is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub key: String,
+    pub work_ms: u64,
+    /// How many of its attempts fail.
+    pub n_failures: u32,
+    pub writes_a_line: bool,
+    /// Only a worker with [`LABEL`] may execute it.
+    pub requires_label: bool,
+}
 
 /// Serves [`TASK`] until SIGTERM.
 pub(crate) async fn work(settings: WorkerSettings) -> anyhow::Result<()> {
@@ -34,8 +47,9 @@ pub(crate) async fn work(settings: WorkerSettings) -> anyhow::Result<()> {
     let options = Options { first_contact: Duration::from_secs(600), ..Options::from_env()? };
     let client = Client::with_options(options)?;
     let worker = Worker::builder(client.clone())
-        .task(TASK, move |ctx, parameters| execute(Arc::clone(&socket), ctx, parameters))
+        .task(TASK, move |ctx, told: Told| execute(Arc::clone(&socket), ctx, told, settings.labelled))
         .queues([settings.queue])
+        .labels(settings.labelled.then_some(LABEL))
         .task_slots(SLOTS)
         .drain_grace(DRAIN_GRACE)
         .build()?;
@@ -51,17 +65,23 @@ pub(crate) async fn work(settings: WorkerSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn execute(socket: Arc<UnixDatagram>, ctx: Context, parameters: Parameters) -> anyhow::Result<()> {
-    let (key, work_ms, n_failures, logs) = parameters;
-    tell(&socket, &ctx, &key, What::Start).await?;
-    if logs {
+async fn execute(
+    socket: Arc<UnixDatagram>,
+    ctx: Context,
+    told: Told,
+    is_labelled: bool,
+) -> anyhow::Result<()> {
+    let Told { key, .. } = &told;
+    ensure!(is_labelled || !told.requires_label, "{key} was given to a worker without the label it requires");
+    tell(&socket, &ctx, key, What::Start).await?;
+    if told.writes_a_line {
         ctx.log(Level::Info, "working");
     }
-    sleep(Duration::from_millis(work_ms)).await;
-    if ctx.attempt() <= n_failures {
+    sleep(Duration::from_millis(told.work_ms)).await;
+    if ctx.attempt() <= told.n_failures {
         bail!("attempt {} of {key} is to fail", ctx.attempt());
     }
-    tell(&socket, &ctx, &key, What::End).await
+    tell(&socket, &ctx, key, What::End).await
 }
 
 async fn tell(socket: &UnixDatagram, ctx: &Context, key: &str, what: What) -> anyhow::Result<()> {
