@@ -4,15 +4,16 @@
 
 Each round measures all three, one after the other. `tasks/s`: no-op tasks that one caller starts and one worker process
 ends, each with its result stored, from the first call to the last stored result. The worker of each has up to 1,000 tasks
-at once or fetched ahead. `start`: from a call, with nothing else
-to do, to the first line of the task's code. Tidegate has each run in Postgres before the call returns, and its result
-before the run has ended; the others have both in Redis.
+at once or fetched ahead. `start`: the median from a task's call to the first line of its code, in that fan-out, and of
+calls one after the other with nothing else to do. Tidegate has each run in Postgres before the call returns, and its
+result before the run has ended; the others have both in Redis.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import statistics
@@ -22,7 +23,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple
 
 import redis
 
@@ -33,6 +34,16 @@ PATIENCE = 120.0
 CONCURRENCY = 1_000
 #: Calls of which the start is measured, after as many that warm it up.
 CALLS = 200
+
+
+class Measured(NamedTuple):
+    """One round of one system."""
+
+    tasks_per_s: float
+    #: Milliseconds from a call of the fan-out to the code.
+    start: float
+    #: The same of a call with nothing else to do.
+    idle_start: float
 
 
 @contextmanager
@@ -104,60 +115,78 @@ def until_stored(database: int, n: int) -> int:
     return time.monotonic_ns()
 
 
-def tidegate(n: int) -> tuple[float, float]:
-    """Tasks a second, and milliseconds to the start."""
+def tidegate(n: int) -> Measured:
+    """All tasks by one call."""
     import tidegate
-    from work_tidegate import nothing, now
+    from work_tidegate import nothing
 
     with worker(sys.executable, "work_tidegate.py", ready=" serves "):
         tidegate.gather(nothing.delay_map(range(200)), timeout=PATIENCE)
         begun = time.monotonic_ns()
-        tidegate.gather(nothing.delay_map(range(n)), timeout=PATIENCE)
+        started = tidegate.gather(nothing.delay_map(range(n)), timeout=PATIENCE)
         rate = n / (time.monotonic_ns() - begun) * 1e9
-        return rate, median_start(lambda: now.delay().result(PATIENCE))
+        idle_start = median_start(lambda: nothing.delay(0).result(PATIENCE))
+        return Measured(rate, median_between([begun] * n, started), idle_start)
 
 
-def celery(n: int) -> tuple[float, float]:
-    """Tasks a second, and milliseconds to the start."""
-    from work_celery import nothing, now
+def celery(n: int) -> Measured:
+    """One call after the other: it has no other way."""
+    from work_celery import app, nothing
 
     command = [sys.executable, "-m", "celery", "-A", "work_celery", "worker", "--pool", "solo", "--loglevel", "info"]
     store(1).flushdb()
     with worker(*command, "--without-gossip", "--without-mingle", ready=" ready."):
+        called, called_at = [], []
         begun = time.monotonic_ns()
         for idx in range(n):
-            nothing.delay(idx)
+            called_at.append(time.monotonic_ns())
+            called.append(nothing.delay(idx))
         rate = n / (until_stored(1, n) - begun) * 1e9
-        return rate, median_start(lambda: now.delay().get(timeout=PATIENCE))
+        stored = store(1).mget([app.backend.get_key_for_task(result.id) for result in called])
+        started = [json.loads(result)["result"] for result in stored]
+        idle_start = median_start(lambda: nothing.delay(0).get(timeout=PATIENCE))
+        return Measured(rate, median_between(called_at, started), idle_start)
 
 
-def taskiq(n: int) -> tuple[float, float]:
-    """Tasks a second, and milliseconds to the start."""
-    from work_taskiq import broker, nothing, now
+def taskiq(n: int) -> Measured:
+    """A hundred calls at once."""
+    from work_taskiq import broker, nothing
+
+    async def call(idx: int) -> tuple[int, str]:
+        called_at = time.monotonic_ns()
+        return called_at, (await nothing.kiq(idx)).task_id
 
     async def start() -> int:
-        called = await now.kiq()
+        called = await nothing.kiq(0)
         result = await called.wait_result(check_interval=0.001, timeout=PATIENCE)
         return int(result.return_value)
 
-    async def measure() -> tuple[float, float]:
+    async def measure() -> Measured:
         await broker.startup()
+        called: list[tuple[int, str]] = []
         begun = time.monotonic_ns()
         for first in range(0, n, 100):
-            await asyncio.gather(*(nothing.kiq(idx) for idx in range(first, min(first + 100, n))))
+            called += await asyncio.gather(*(call(idx) for idx in range(first, min(first + 100, n))))
         rate = n / (await asyncio.to_thread(until_stored, 2, n) - begun) * 1e9
-        starts = []
+        started = [(await broker.result_backend.get_result(task_id)).return_value for _, task_id in called]
+        idle_starts = []
         for _ in range(2 * CALLS):
             called_at = time.monotonic_ns()
-            starts.append((await start() - called_at) / 1e6)
+            idle_starts.append((await start() - called_at) / 1e6)
         await broker.shutdown()
-        return rate, statistics.median(starts[CALLS:])
+        start_ms = median_between([called_at for called_at, _ in called], started)
+        return Measured(rate, start_ms, statistics.median(idle_starts[CALLS:]))
 
     store(2).flushdb()
     command = [sys.executable, "-m", "taskiq", "worker", "work_taskiq:broker", "--workers", "1"]
     command += ["--max-async-tasks", str(CONCURRENCY)]
     with worker(*command, ready="Listening started"):
         return asyncio.run(measure())
+
+
+def median_between(called_at: list[int], started: list[int]) -> float:
+    """Milliseconds from the calls to their code."""
+    return statistics.median((start - call) / 1e6 for call, start in zip(called_at, started))
 
 
 def median_start(call: Callable[[], int]) -> float:
@@ -227,7 +256,7 @@ def main() -> None:
 
 def measure_all(options: argparse.Namespace) -> None:
     """In rounds."""
-    rounds: dict[str, list[tuple[float, float]]] = {}
+    rounds: dict[str, list[Measured]] = {}
     submitted = []
     for _ in range(options.rounds):
         for measure in (tidegate, celery, taskiq):
@@ -235,11 +264,11 @@ def measure_all(options: argparse.Namespace) -> None:
         submitted.append(submit(options.tasks))
     print(f"{options.tasks:,} tasks, {options.rounds} rounds, medians (min to max)")
     for name, measured in rounds.items():
-        rates, starts = [rate for rate, _ in measured], [start for _, start in measured]
-        print(f"{name:<10} {spread(rates, 0):>28} tasks/s   start {spread(starts, 1):>22} ms")
-    fastest = [max(others) for others in zip(*(([rate for rate, _ in rounds[name]]) for name in ("celery", "taskiq")))]
-    ratios = [ours / theirs for (ours, _), theirs in zip(rounds["tidegate"], fastest)]
-    print(f"tidegate / the faster of the others: {spread(ratios, 2)}")
+        rates, starts, idle_starts = map(list, zip(*measured))
+        print(f"{name:<10} {spread(rates, 0):>28} tasks/s   start {spread(starts, 0):>22} ms", end="")
+        print(f"   idle start {spread(idle_starts, 1):>20} ms")
+    pairs = [(ours, max(theirs)) for ours, *theirs in zip(*rounds.values())]
+    print(f"tidegate / the faster of the others: {spread([ours[0] / theirs[0] for ours, theirs in pairs], 2)}")
     print(f".submit() in one flow: {spread(submitted, 0)} runs/s")
     print(f"import tidegate: {importing():.0f} ms")
     print(f"a call outside of any run, recording off: {unrecorded():.1f} µs above the plain function")
