@@ -72,10 +72,10 @@ fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
 
-/// Two schedulers, of which one is always being killed, while three schedules fire each second for a minute.
+/// Two schedulers, of which one is always being killed, while three schedules fire each second for two and a half minutes.
 #[tokio::test]
 async fn each_time_makes_one_run_while_schedulers_are_killed() {
-    const SECONDS: i64 = 60;
+    const SECONDS: i64 = 150;
     let mut suite = Suite::separate().await;
     suite.add_replica("scheduler").await;
     suite.client().core().create_deployment(NIGHTLY, DeploymentSpec::default(), false).await.unwrap();
@@ -105,7 +105,7 @@ async fn each_time_makes_one_run_while_schedulers_are_killed() {
         assert_eq!(runs(&suite, name).await, wanted, "of `{name}`, after {n_kills} kills");
         assert_eq!(get(&suite, name).await.missed_count, 0);
     }
-    assert!(n_kills > 10, "only {n_kills} kills");
+    assert!(n_kills > 25, "only {n_kills} kills");
     suite.stop().await;
 }
 
