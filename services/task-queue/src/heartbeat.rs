@@ -26,7 +26,10 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: Arc<WorkerStream>) {
 }
 
 async fn handle(shared: &Shared, stream: &WorkerStream, Heartbeat { runs, recheck }: Heartbeat) {
-    shared.workers.note_heartbeat(stream, &runs);
+    // Whatever comes of the renewal: what never arrived is to start elsewhere.
+    for held in shared.workers.note_heartbeat(stream, &runs) {
+        shared.reports.try_release(&stream.namespace, held);
+    }
     let lease = *shared.config.lease.duration;
     let mut unknown: Vec<Held> = Vec::new();
     for runs in runs.chunks(limits::MAX_BATCH_SIZE) {

@@ -118,16 +118,28 @@ impl Reports {
         }
     }
 
-    /// Reports for the service itself that a run was not started. Waits for room.
+    /// Reports for the service itself that a run was not started: one that was, is not touched. Waits for room.
     pub(crate) async fn release(&self, namespace: &Namespace, held: Held) {
+        // A lane that has ended is one of a process that ends: then the lease expires.
+        if let Ok(room) = self.lane(held.run_id).reserve().await {
+            self.send_release(room, namespace, held);
+        }
+    }
+
+    /// The same, where there is room; otherwise the lease expires.
+    pub(crate) fn try_release(&self, namespace: &Namespace, held: Held) {
+        if let Ok(room) = self.lane(held.run_id).try_reserve() {
+            self.send_release(room, namespace, held);
+        }
+    }
+
+    fn send_release(&self, room: mpsc::Permit<'_, Pending>, namespace: &Namespace, held: Held) {
         let event = Some(Event::Released(tidegate_proto::v1::report::Released {}));
         let report = Report { run_id: held.run_id.to_string(), epoch: held.epoch.0, event };
         let size = report.encoded_len();
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let report = HolderReport { namespace: namespace.to_string(), report: Some(report) };
-        // A lane that has ended is one of a process that ends: then the lease expires.
-        let pending = Pending { report, held, size, is_large: false, from: None };
-        let _ = self.lane(held.run_id).send(pending).await;
+        room.send(Pending { report, held, size, is_large: false, from: None });
     }
 
     fn lane(&self, run_id: RunId) -> &mpsc::Sender<Pending> {

@@ -19,8 +19,11 @@ const MAX_KEPT_STOPS: usize = 100_000;
 pub(crate) struct Workers {
     /// For how long a stop is kept: by then, a worker that moves here has told what it holds.
     keep_stops_for: Duration,
-    /// After so long, a run that its worker does not list is not held.
+    /// After so long, a stream that nothing is heard of has no free slots.
     silent_for: Duration,
+    /// After so long, a run that its worker does not list is not held by it: time for two heartbeats, and before the end
+    /// of its lease.
+    unlisted_for: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -50,7 +53,12 @@ struct Holder {
 
 impl Workers {
     pub(crate) fn new(lease: Duration) -> Self {
-        Self { keep_stops_for: lease * 2, silent_for: lease, inner: Mutex::default() }
+        Self {
+            keep_stops_for: lease * 2,
+            silent_for: lease,
+            unlisted_for: lease / 2,
+            inner: Mutex::default(),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -115,8 +123,9 @@ impl Workers {
         runs.iter().for_each(|held| inner.hold(stream, *held, None));
     }
 
-    /// Takes in what a worker says that it holds.
-    pub(crate) fn note_heartbeat(&self, stream: &WorkerStream, runs: &[Held]) {
+    /// Takes in what a worker says that it holds. Gives what it was assigned and does not list, and nobody else holds: an
+    /// assignment that never arrived, or a run whose end is on its way.
+    pub(crate) fn note_heartbeat(&self, stream: &WorkerStream, runs: &[Held]) -> Vec<Held> {
         let mut inner = self.inner();
         for held in runs {
             inner.hold(stream, *held, None);
@@ -124,15 +133,14 @@ impl Workers {
         let listed: HashSet<_> = runs.iter().map(|held| held.run_id).collect();
         let key = key(stream);
         let Inner { workers, holders, .. } = &*inner;
-        let Some(worker) = workers.get(&key) else { return };
+        let Some(worker) = workers.get(&key) else { return Vec::new() };
         let is_old = |run_id: &RunId| {
             let since = holders.get(run_id).and_then(|holder| holder.streams.get(&key));
-            since.is_none_or(|since| since.elapsed() >= self.silent_for)
+            since.is_none_or(|since| since.elapsed() >= self.unlisted_for)
         };
         let unlisted = worker.runs.iter().filter(|run_id| !listed.contains(run_id) && is_old(run_id));
-        for run_id in unlisted.copied().collect::<Vec<_>>() {
-            inner.leave_run(run_id, &key);
-        }
+        let unlisted: Vec<RunId> = unlisted.copied().collect();
+        unlisted.into_iter().filter_map(|run_id| inner.leave_run(run_id, &key)).collect()
     }
 
     /// Notes that a run is no longer held under the epoch or a lower one.
@@ -234,17 +242,19 @@ impl Inner {
         self.send_stop(held.run_id, Some(&key));
     }
 
-    /// One of the holders of a run is none any more.
-    fn leave_run(&mut self, run_id: RunId, key: &Key) {
+    /// One of the holders of a run is none any more. Gives what it was where it was the last of them.
+    fn leave_run(&mut self, run_id: RunId, key: &Key) -> Option<Held> {
         if let Some(worker) = self.workers.get_mut(key) {
             worker.runs.remove(&run_id);
         }
-        if let Some(holder) = self.holders.get_mut(&run_id) {
-            holder.streams.remove(key);
-            if holder.streams.is_empty() {
-                self.holders.remove(&run_id);
-            }
+        let holder = self.holders.get_mut(&run_id)?;
+        holder.streams.remove(key);
+        if !holder.streams.is_empty() {
+            return None;
         }
+        let epoch = holder.epoch;
+        self.holders.remove(&run_id);
+        Some(Held { run_id, epoch })
     }
 
     fn drop_holder(&mut self, held: Held) {

@@ -58,6 +58,30 @@ async fn heartbeats_keep_a_lease() {
     suite.end().await;
 }
 
+/// An assignment can be lost on its way, by a proxy that took it and died.
+#[tokio::test]
+async fn what_a_worker_never_lists_starts_elsewhere_at_no_cost() {
+    let mut suite = start().await;
+    let mut worker = suite.worker("w", &["f", "g"]).await;
+    worker.credits(2, 0).await;
+    let (lost, listed) = (suite.task("f").await, suite.task("g").await);
+    let assigned = worker.assigned_n(2).await;
+    let listed = assigned.iter().find(|assign| assign.run_id == listed.to_string()).unwrap();
+    let mut ticks = tokio::time::interval(LEASE / 5);
+    while suite.api.get(lost).state != StateType::Scheduled {
+        ticks.tick().await;
+        worker.heartbeat(&[listed]).await;
+    }
+    assert_eq!(suite.api.get(lost).history, ["released"]);
+    suite.enqueue_again(lost, RunKind::Task, "f", 0).await;
+    let mut second = suite.worker("second", &["f"]).await;
+    second.credits(1, 0).await;
+    let [again] = second.assigned().await.try_into().unwrap();
+    assert!(second.settle(&again, started()).await.accepted);
+    assert!(worker.settle(listed, started()).await.accepted, "it is still held");
+    suite.end().await;
+}
+
 #[tokio::test]
 async fn a_worker_that_reconnects_in_time_keeps_its_runs() {
     let mut suite = start().await;
