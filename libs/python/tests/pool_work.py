@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from tidegate import current_run, flow, task
@@ -56,6 +57,20 @@ def dies() -> None:
 
 
 @flow(name="pool-fans-out", cancel_grace_seconds=5)
-def fans_out(path: str, deployment: str, n: int) -> None:
-    """Waits for `n` runs of a deployment."""
-    run_deployments([DeploymentCall(deployment, {"path": path}) for _ in range(n)])
+def fans_out(path: str, deployments: list[str]) -> None:
+    """Waits for a run of each deployment."""
+    run_deployments([DeploymentCall(deployment, {"path": path}) for deployment in deployments])
+
+
+@flow(name="pool-is-deaf", cancel_grace_seconds=5)
+def is_deaf(path: str) -> None:
+    """Ends by SIGKILL alone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(path, "a") as file:
+        file.write(f"1 {os.getpid()}\n")
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:  # whatever interrupts it
+            pass

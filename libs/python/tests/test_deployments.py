@@ -93,6 +93,23 @@ def test_waiting_has_bounds(queue: str) -> None:
         run_deployment(name, poll_interval=5)  # type: ignore[call-arg]
 
 
+def test_a_call_says_when_and_where_and_whose_child_it_is(queue: str) -> None:
+    name = deploy(deployed.holds, queue)
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+
+    @flow
+    def calls() -> list[str]:
+        options: dict[str, Any] = {"timeout": 0, "scheduled_time": later, "queue": f"{queue}-other"}
+        return [run_deployment(name, as_subflow=as_subflow, **options).id for as_subflow in (True, False)]
+
+    child, alone = [block(client().get_run(run_id)) for run_id in calls()]
+    assert (child.queue, alone.queue) == (f"{queue}-other", f"{queue}-other")
+    assert child.due_at == alone.due_at == pytest.approx(later.timestamp(), abs=1e-3)
+    assert (child.parent_run_id != "", alone.parent_run_id, alone.root_run_id) == (True, "", alone.id)
+    for run in (child, alone):
+        block(client().cancel(run.id, ""))
+
+
 def test_a_key_is_that_of_one_deployment(queue: str) -> None:
     one, other = deploy(deployed.holds, queue), deploy(deployed.holds, f"{queue}-other")
 

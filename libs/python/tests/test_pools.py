@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Iterator
@@ -17,7 +19,7 @@ import pool_work as work
 from conftest import HERE, PATIENCE, until
 from tidegate import RunCancelled, RunCrashed, RunFailed
 from test_processes import is_alive
-from tidegate.deployments import DeploymentCall, PathSource, run_deployment, run_deployments
+from tidegate.deployments import ArchiveSource, DeploymentCall, GitSource, ImageSource, PathSource, run_deployment, run_deployments
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -102,6 +104,7 @@ def test_what_the_code_raises_is_told_also_while_it_is_imported(lab: Lab) -> Non
     died = run_deployment(lab.deploy(work.dies.with_options(max_crashes=0)), timeout=PATIENCE)
     with pytest.raises(RunCrashed, match="exit code 5"):
         died.result(timeout=PATIENCE)
+    assert died.run().crashes == 1, "none is forgiven"
 
 
 def test_the_runs_of_a_worker_that_was_killed_go_on_at_another(lab: Lab, tmp_path: Path) -> None:
@@ -112,21 +115,26 @@ def test_the_runs_of_a_worker_that_was_killed_go_on_at_another(lab: Lab, tmp_pat
     until(lambda: len(lines_of(path)) == 10)
     first = [pid for _, pid in lines_of(path)]
     killed.kill()
+    since = time.monotonic()
     until(lambda: not any(is_alive(int(pid)) for pid in first))
     lab.worker()
     assert [handle.result(timeout=PATIENCE) for handle in handles] == [2] * 10
+    assert time.monotonic() - since < 30, "seconds from the kill to the last result"
 
 
 def test_a_cancel_ends_the_processes_of_a_whole_tree(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "attempts"
     lab.worker()
-    holds = lab.deploy(work.holds)
-    parent = run_deployment(lab.deploy(work.fans_out), {"path": str(path), "deployment": holds, "n": 4}, timeout=0)
-    until(lambda: len(lines_of(path)) == 4)
+    grace = 5
+    children = [*[lab.deploy(work.holds)] * 4, lab.deploy(work.is_deaf)]
+    parent = run_deployment(lab.deploy(work.fans_out), {"path": str(path), "deployments": children}, timeout=0)
+    until(lambda: len(lines_of(path)) == 5)
     parent.cancel()
+    since = time.monotonic()
+    until(lambda: not any(is_alive(int(pid)) for _, pid in lines_of(path)))
+    assert time.monotonic() - since < grace + 5, "also the one that only a SIGKILL ends is gone"
     with pytest.raises(RunCancelled):
         parent.result(timeout=PATIENCE)
-    until(lambda: not any(is_alive(int(pid)) for _, pid in lines_of(path)))
     assert all(attempt == "1" for attempt, _ in lines_of(path))
 
 
@@ -140,3 +148,88 @@ def test_a_worker_that_is_told_to_end_has_its_runs_start_elsewhere(lab: Lab, tmp
     assert first.wait(PATIENCE) == 0
     assert handle.result(timeout=PATIENCE) == 2
     assert not is_alive(int(lines_of(path)[0][1]))
+
+
+def test_job_variables_of_a_call_go_over_those_of_its_deployment(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "told"
+    lab.worker()
+    name = work.adds.deploy(
+        lab.pool,
+        work_pool=lab.pool,
+        command=["sh", "-c", f'echo "$TIDE" >> {path}'],
+        job_variables={"env": {"TIDE": "low"}},
+    ).name
+    for job_variables in (None, {"env": {"TIDE": "high"}}):
+        handle = run_deployment(name, {"a": 1, "b": 1}, job_variables=job_variables, timeout=PATIENCE)
+        assert handle.state.is_completed()
+    assert lines_of(path) == [["low"], ["high"]]
+
+
+def test_a_deployment_has_all_that_it_is_given(lab: Lab) -> None:
+    binary = os.environ["TIDEGATE_BIN"]
+    subprocess.run([binary, "pool", "update", lab.pool, "--queue", "fast"], check=True, stdout=subprocess.DEVNULL)
+    function = work.adds.with_options(
+        retries=3, retry_delay_seconds=2, timeout_seconds=60, max_crashes=5, detached_on_failure=True, labels={"team": "tide"}
+    )
+    name = function.deploy(
+        lab.pool,
+        description="adds",
+        entrypoint="etl/adds.py:adds",
+        parameters={"a": 1, "b": 2},
+        tags=["etl"],
+        labels={"site": "harbour"},
+        priority=7,
+        queue="fast",
+        concurrency_limit=2,
+        on_collision="cancel_oldest",
+        version="v1",
+        work_pool=lab.pool,
+        source=GitSource("https://example.org/etl", ref="v1", directory="src"),
+        job_variables={"env": {"A": "1"}},
+        interval=3600,
+    ).name
+
+    def told(*command: str) -> Any:
+        return json.loads(subprocess.run([binary, *command, "-o", "json"], check=True, stdout=subprocess.PIPE).stdout)
+
+    spec = told("deployment", "get", name)["spec"]
+    assert spec.pop("parameter_schema")["required"] == ["a", "b"]
+    policies = spec.pop("policies")
+    assert spec == {
+        "command": [],
+        "description": "adds",
+        "enforce_parameter_schema": True,
+        "entrypoint": "etl/adds.py:adds",
+        "job_variables": {"env": {"A": "1"}},
+        "labels": {"site": "harbour", "team": "tide"},
+        "max_concurrent_runs": 2,
+        "on_collision": "CANCEL_OLDEST",
+        "parameters": {"a": 1, "b": 2},
+        "priority": 7,
+        "queue": "fast",
+        "source": {"git": "https://example.org/etl", "ref": "v1", "directory": "src"},
+        "tags": ["etl"],
+        "version_label": "v1",
+        "work_pool": lab.pool,
+    }
+    wanted = {
+        "max_retries": 3,
+        "retry_delays": ["2s"],
+        "run_timeout": "60s",
+        "max_crashes": 5,
+        "parent_on_failure": "DETACH",
+        "parent_on_crash": "UNSPECIFIED",
+    }
+    assert {field: policies[field] for field in wanted} == wanted
+    assert [each["name"] for each in told("schedule", "ls", name)] == ["default"]
+    containers = f"{lab.pool}-docker"
+    subprocess.run([binary, "pool", "create", containers, "--type", "docker"], check=True, stdout=subprocess.DEVNULL)
+    archive = ArchiveSource("s3://bucket/etl.tar.gz", sha256="0" * 64, directory="src")
+    for pool, source, wanted_source in [
+        (containers, ImageSource("etl:1"), {"image": "etl:1"}),
+        (lab.pool, archive, {"archive": archive.url, "sha256": archive.sha256, "directory": "src"}),
+        (lab.pool, "/srv/etl", {"path": "/srv/etl"}),
+    ]:
+        work.adds.deploy(lab.pool, work_pool=pool, source=source)
+        told_source = told("deployment", "get", name)["spec"]["source"]
+        assert {field: value for field, value in told_source.items() if value} == wanted_source
