@@ -142,6 +142,45 @@ async fn a_shell_is_offered_commands_and_names_of_things() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_there_is_met_by_what_is_like_it() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    suite.client().core().create_deployment("etl/nightly", Default::default(), false).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "[profiles.prod]\n").unwrap();
+    for args in [
+        &["schedule", "create", "etl/nightly", "morning", "--cron", "0 3 1 1 *"][..],
+        &["queue", "set", "gpu-night", "--slots", "2"],
+        &["pool", "create", "site"],
+        &["variable", "set", "api_url", "x"],
+        &["concurrency", "set", "database", "2"],
+    ] {
+        assert_eq!(tidegate(at, args).await.code, Some(0), "{args:?}");
+    }
+    let env = [("TIDEGATE_ADDRESS", at), ("TIDEGATE_CONFIG", config.to_str().unwrap())];
+    for (line, near) in [
+        ("deployment get etl/nigthly", "etl/nightly"),
+        ("schedule get etl/nightly mornin", "etl/nightly morning"),
+        ("schedule delete etl/nihtly morning", "etl/nightly morning"),
+        ("queue delete gpu-nigth", "gpu-night"),
+        ("pool get sitte", "site"),
+        ("variable get api_ulr", "api_url"),
+        ("concurrency get databse", "database"),
+        ("run ls --profile prd", "prod"),
+        ("config profiles delete prdo", "prod"),
+    ] {
+        let ended = with_env(&env, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(ended.code, Some(3), "{line}: {}", ended.stderr);
+        let told = format!("did you mean `{near}`?");
+        assert!(ended.stderr.contains(&told), "{line}: {}", ended.stderr);
+    }
+    let far = with_env(&env, &["variable", "get", "something_else"]).await;
+    assert!(far.code == Some(3) && !far.stderr.contains("did you mean"), "{}", far.stderr);
+    suite.stop().await;
+}
+
+#[tokio::test]
 async fn lists_are_selected_by_their_fields() {
     let suite = Suite::embedded().await;
     let at = suite.address();
@@ -165,10 +204,17 @@ async fn lists_are_selected_by_their_fields() {
         let listed = tidegate(at, &[noun, "ls", "--filter", filter, "-o", "name"]).await;
         assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), expected), "{noun}: {}", listed.stderr);
     }
-    for (filter, told) in
-        [("slots = 2", "`slots` is no field"), ("name =", "at column 7: a value is missing")]
-    {
-        let wrong = tidegate(at, &["queue", "ls", "--filter", filter]).await;
+    for (noun, filter, told) in [
+        ("queue", "slots = 2", "`slots` is no field"),
+        ("queue", "name =", "at column 7: a value is missing"),
+        ("queue", "max_slot > 1", "did you mean `max_slots`?"),
+        // Of nothing at all, too.
+        ("schedule", "pause.raeson = x", "did you mean `pause.reason`?"),
+        ("artifact", "keys = a", "did you mean `key`?"),
+        ("bulk", "sate = x", "did you mean `state`?"),
+        ("worker", "nam = x", "did you mean `name`?"),
+    ] {
+        let wrong = tidegate(at, &[noun, "ls", "--filter", filter]).await;
         assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
         assert!(wrong.stderr.contains(told), "{}", wrong.stderr);
     }

@@ -8,6 +8,21 @@ use crate::cli::tidegate;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+const FILE: &str = r#"
+[[deployment]]
+flow = "etl"
+name = "nightly"
+entrypoint = "flows.py:etl"
+
+[[deployment.schedule]]
+name = "evening"
+cron = "0 20 1 1 *"
+
+[[deployment.schedule]]
+name = "morning"
+cron = "0 3 1 1 *"
+"#;
+
 /// What a shell says that has `tidegate` in its path, and the server's address in its environment.
 async fn shell(command: &[&str], address: &str) -> Ended {
     let folder = program("tidegate").parent().unwrap().to_string_lossy().into_owned();
@@ -41,6 +56,70 @@ async fn shells_complete_names_of_things() {
             ended.stderr
         );
     }
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn whatever_names_a_thing_is_completed() {
+    let suite = Suite::embedded().await;
+    let at = suite.address();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidegate.toml");
+    std::fs::write(&file, FILE).unwrap();
+    std::fs::write(folder.path().join("config.toml"), "[profiles.prod]\n[profiles.prototype]\n").unwrap();
+    let file = file.to_str().unwrap();
+    let run = suite.client().flow("survey").queue("nobody").delay(&()).await.unwrap();
+    for args in [
+        &["deploy", file][..],
+        &["pool", "create", "site"],
+        &["variable", "set", "api_url", "x", "--tag", "web"],
+        &["concurrency", "set", "database", "2"],
+        &["run", "cancel", "--tree", run.id(), "--yes"],
+    ] {
+        let done = tidegate(at, args).await;
+        assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
+    }
+    let id = run.id();
+    let cancel = format!("run cancel --tree {}", &id[..30]);
+    let artifacts = format!("artifact ls --run {}", &id[..30]);
+    let deploy = format!("deploy {file} etl/");
+    let lines: [(&str, &str); 18] = [
+        ("deployment get etl/n", "etl/nightly"),
+        ("schedule get etl/nightly ", "evening\nmorning"),
+        ("schedule pause etl/nightly m", "morning"),
+        ("schedule get etl/unknown ", ""),
+        ("worker start --pool ", "site"),
+        ("worker ls --pool s", "site"),
+        ("run ls --profile pro", "prod\nprototype"),
+        ("worker start --profile prod", "prod"),
+        ("config profiles use prot", "prototype"),
+        ("config set ad", "address"),
+        ("variable set ap", "api_url"),
+        ("variable ls --tag ", "web"),
+        ("concurrency set da", "database"),
+        ("run find --key k --flow su", "survey"),
+        ("run find --key k --deployment e", "etl/nightly"),
+        (&cancel, id),
+        (&artifacts, id),
+        (&deploy, "etl/nightly"),
+    ];
+    for (line, expected) in lines {
+        let words: Vec<&str> = std::iter::once("tidegate").chain(line.split(' ')).collect();
+        let env = [
+            ("TIDEGATE_ADDRESS", at),
+            ("TIDEGATE_CONFIG", folder.path().join("config.toml").to_str().unwrap()),
+            ("COMPLETE", "fish"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let ended = Process::start(&program("tidegate"), [&["--"][..], &words].concat(), env);
+        let ended = ended.ended(DEADLINE).await;
+        // Where nothing is typed yet, options are offered too.
+        let names = ended.stdout.lines().map(|told| told.split('\t').next().unwrap_or_default());
+        let names: Vec<&str> = names.filter(|name| !name.starts_with("--")).collect();
+        assert_eq!(names.join("\n"), expected, "{line}: {}", ended.stderr);
+    }
+    let bulk = tidegate(at, &["bulk", "ls", "-o", "name"]).await.stdout;
+    assert_eq!(bulk.lines().count(), 1, "{bulk}");
     suite.stop().await;
 }
 

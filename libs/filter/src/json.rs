@@ -41,16 +41,24 @@ impl JsonFilter {
         self.0.matches(thing)
     }
 
-    /// A field that is asked for and that none of the things has, in a sentence that says which they have. `None` of no
-    /// things: nobody knows what fields they would have.
-    pub fn unknown_field(&self, things: &[Value]) -> Option<String> {
+    /// A field that is asked for and that such a thing has not, and those that it has. `thing` has each field that there is;
+    /// what is below one that is null or empty there may be anything, such as a label.
+    pub fn unknown_field(&self, thing: &Value) -> Option<(String, Vec<String>)> {
         let mut paths = Vec::new();
         self.0.paths(&mut paths);
-        let is_unknown = |path: &&Vec<String>| !things.iter().any(|thing| values(thing, path).is_some());
-        let unknown = paths.into_iter().find(is_unknown).filter(|_| !things.is_empty())?;
-        let known: BTreeSet<&str> = things.iter().flat_map(keys).collect();
-        let known: Vec<&str> = known.into_iter().collect();
-        Some(format!("`{}` is no field of what is listed; there are {}", unknown.join("."), known.join(", ")))
+        let is_known = |path: &[String]| {
+            may_have(thing, path) || thing.get("spec").is_some_and(|spec| may_have(spec, path))
+        };
+        let unknown = paths.into_iter().find(|path| !is_known(path))?;
+        let below = |key: &str| match thing.get(key) {
+            Some(Value::Object(fields)) if unknown.len() > 1 => {
+                fields.keys().map(|below| format!("{key}.{below}")).collect()
+            }
+            _ => Vec::new(),
+        };
+        let known: BTreeSet<String> =
+            keys(thing).flat_map(|key| below(key).into_iter().chain([key.to_owned()])).collect();
+        Some((unknown.join("."), known.into_iter().collect()))
     }
 }
 
@@ -157,6 +165,18 @@ fn reach<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) -> b
             // A key may have points itself, as those of labels do.
             let whole = fields.get(&path.join(".")).map(|value| reach(value, &[], found));
             whole.or_else(|| Some(reach(fields.get(first)?, rest, found))).unwrap_or(false)
+        }
+        _ => false,
+    }
+}
+
+/// Whether there may be something at a path of things like this one.
+fn may_have(thing: &Value, path: &[String]) -> bool {
+    match (thing, path) {
+        (Value::Null, _) | (_, []) => true,
+        (Value::Array(items), _) => items.is_empty() || items.iter().any(|item| may_have(item, path)),
+        (Value::Object(fields), [first, rest @ ..]) => {
+            fields.is_empty() || fields.get(first).is_some_and(|field| may_have(field, rest))
         }
         _ => false,
     }
@@ -306,15 +326,25 @@ mod tests {
     }
 
     #[test]
-    fn what_none_of_them_has_is_told_with_what_they_have() {
-        let unknown = |text: &str, things: &[Value]| {
-            JsonFilter::parse(text, NOW).expect("is a filter").unknown_field(things)
-        };
-        let told = unknown("name = a AND slots > 3", &things()).expect("there are no slots");
-        assert!(told.starts_with("`slots` is no field of what is listed; there are "), "{told}");
-        assert!(told.contains("max_slots, name, pause"), "{told}");
-        assert_eq!(unknown("pause.reason = x ready = true type = docker", &things()), None);
-        assert_eq!(unknown("slots > 3", &[]), None);
+    fn what_they_do_not_have_is_told_with_what_they_have() {
+        let known = json!({
+            "name": "", "max_slots": null, "tags": [], "labels": {}, "value": null,
+            "pause": { "reason": "" }, "spec": { "type": "" },
+        });
+        let unknown = |text: &str| JsonFilter::parse(text, NOW).expect("is a filter").unknown_field(&known);
+        let (told, there) = unknown("name = a AND slots > 3").expect("there are no slots");
+        assert_eq!(told, "slots");
+        assert_eq!(there, ["labels", "max_slots", "name", "pause", "spec", "tags", "type", "value"]);
+        let (told, there) = unknown("pause.raeson = x").expect("there is no such field");
+        assert!(told == "pause.raeson" && there.contains(&"pause.reason".to_owned()), "{there:?}");
+        for unknown_one in ["name.first = x", "spec.tpe = docker", "NOT (pause.by:*)"] {
+            assert!(unknown(unknown_one).is_some(), "{unknown_one}");
+        }
+        for known_one in
+            ["pause.reason = x type = docker", "labels.team.eu/x = ml", "tags:x", "value.a.b = 1", "pause:*"]
+        {
+            assert_eq!(unknown(known_one), None, "{known_one}");
+        }
     }
 
     #[test]

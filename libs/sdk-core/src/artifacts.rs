@@ -126,12 +126,10 @@ impl Client {
         mut request: proto::ListArtifactsRequest,
         limit: usize,
     ) -> Result<Vec<proto::Artifact>, Error> {
-        request.namespace.clone_from(&self.options().namespace);
         let mut found: Vec<proto::Artifact> = Vec::new();
         while found.len() < limit {
             request.page_size = i32::try_from(limit - found.len()).unwrap_or(i32::MAX).min(PAGE_SIZE);
-            let send = async |channel, request| artifacts(channel).list_artifacts(request).await;
-            let page = self.ask(request.clone(), send).await?;
+            let page = self.artifact_page(request.clone()).await?;
             found.extend(page.artifacts);
             if page.next_page_token.is_empty() {
                 break;
@@ -139,6 +137,19 @@ impl Client {
             request.page_token = page.next_page_token;
         }
         Ok(found)
+    }
+
+    /// One page of artifacts without their data. The namespace is set here.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unavailable`.
+    pub async fn artifact_page(
+        &self,
+        mut request: proto::ListArtifactsRequest,
+    ) -> Result<proto::ListArtifactsResponse, Error> {
+        request.namespace.clone_from(&self.options().namespace);
+        let send = async |channel, request| artifacts(channel).list_artifacts(request).await;
+        self.ask(request, send).await
     }
 
     /// Changes an artifact; `request` says what. Gives it without its data. Namespace and `request_id` are set here.

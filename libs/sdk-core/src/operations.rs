@@ -161,13 +161,8 @@ impl Client {
         let mut page_token = String::new();
         loop {
             let n_missing = limit - operations.len();
-            let request = proto::ListBulkOperationsRequest {
-                namespace: self.options().namespace.clone(),
-                page_size: i32::try_from(n_missing).unwrap_or(i32::MAX),
-                page_token,
-            };
-            let send = async |channel, request| Bulk::new(channel).list_bulk_operations(request).await;
-            let page = self.ask(request, send).await?;
+            let page_size = i32::try_from(n_missing).unwrap_or(i32::MAX);
+            let page = self.bulk_operation_page(page_size, page_token).await?;
             operations.extend(page.operations);
             operations.truncate(limit);
             if page.next_page_token.is_empty() || operations.len() == limit {
@@ -175,6 +170,21 @@ impl Client {
             }
             page_token = page.next_page_token;
         }
+    }
+
+    /// One page of bulk operations, newest first.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unavailable`.
+    pub async fn bulk_operation_page(
+        &self,
+        page_size: i32,
+        page_token: String,
+    ) -> Result<proto::ListBulkOperationsResponse, Error> {
+        let namespace = self.options().namespace.clone();
+        let request = proto::ListBulkOperationsRequest { namespace, page_size, page_token };
+        let send = async |channel, request| Bulk::new(channel).list_bulk_operations(request).await;
+        self.ask(request, send).await
     }
 
     /// Has a bulk operation go no further; what was done stays. One that has ended is left as it is.

@@ -7,14 +7,15 @@ use serde_json::json;
 use tidegate_model::ArtifactId;
 use tidegate_sdk_core::{
     ArtifactName, Client,
-    proto::{ArtifactType, ListArtifactsRequest},
+    proto::{Artifact, ArtifactType, ListArtifactsRequest},
 };
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::named,
     fault::Fault,
+    names::{self, found},
     output::{artifact_detail, artifact_json, artifact_table},
     printer::Printer,
 };
@@ -39,7 +40,7 @@ pub enum ArtifactCommand {
     /// Show one artifact with its data
     Get {
         /// Its id, or its key for the newest version
-        #[arg(add = completion::artifacts())]
+        #[arg(add = named(names::artifacts))]
         name: String,
         /// Which version of the key
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -50,6 +51,7 @@ pub enum ArtifactCommand {
     /// Take an artifact away
     Delete {
         /// Its id
+        #[arg(add = named(names::artifact_ids))]
         id: String,
         /// That there is none is no error
         #[arg(long)]
@@ -60,13 +62,13 @@ pub enum ArtifactCommand {
 #[derive(Args, Debug)]
 pub struct Wanted {
     /// Those of this run
-    #[arg(long)]
+    #[arg(long, add = named(names::runs))]
     pub run: Option<String>,
     /// Those of this uppermost run and all below it
-    #[arg(long)]
+    #[arg(long, add = named(names::runs))]
     pub root: Option<String>,
     /// Those with this key
-    #[arg(long)]
+    #[arg(long, add = named(names::artifact_keys))]
     pub key: Option<String>,
     /// Those of this type
     #[arg(long = "type", value_enum)]
@@ -131,9 +133,13 @@ async fn ls(client: &Client, printer: &Printer, wanted: Wanted) -> Outcome {
     };
     let listed = &wanted.listed;
     let look = async || {
-        let found = client.artifacts(request.clone(), listed.reach(wanted.limit)).await?;
-        let mut artifacts = listed.select(found, artifact_json)?;
-        artifacts.truncate(wanted.limit as usize);
+        let page = async |page_token| {
+            let page_size = listed.page_size(wanted.limit);
+            let page = ListArtifactsRequest { page_size, page_token, ..request.clone() };
+            client.artifact_page(page).await.map(|page| (page.artifacts, page.next_page_token))
+        };
+        let like = artifact_json(&Artifact::default());
+        let artifacts = listed.select_pages(wanted.limit, artifact_json, &like, page).await?;
         Ok(printer.render(|| artifacts.iter().map(artifact_json).collect(), || artifact_table(&artifacts)))
     };
     printer.show(listed.watch, look).await
@@ -147,16 +153,17 @@ async fn get(
     watch: Watch,
 ) -> Outcome {
     let is_id = name.parse::<ArtifactId>().is_ok();
-    let name = match version {
+    let which = match version {
         Some(_) if is_id => {
             return Err(Fault::usage(format!("--version: {name} is the id of one version: leave it out")));
         }
-        Some(version) => ArtifactName::Version(name, version),
-        None if is_id => ArtifactName::Id(name),
-        None => ArtifactName::Latest(name),
+        Some(version) => ArtifactName::Version(name.clone(), version),
+        None if is_id => ArtifactName::Id(name.clone()),
+        None => ArtifactName::Latest(name.clone()),
     };
     let look = async || {
-        let artifact = client.artifact(name.clone()).await?;
+        let asked = client.artifact(which.clone()).await;
+        let artifact = found(asked, &name, names::artifact_keys(client)).await?;
         Ok(printer.render(|| artifact_json(&artifact), || artifact_detail(&artifact)))
     };
     printer.show(watch, look).await

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use tidegate_sdk_core::Client;
+use tidegate_sdk_core::{Client, proto::BulkOperation};
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::named,
+    names,
     output::{bulk_json, bulk_table, bulk_text},
     printer::Printer,
 };
@@ -39,7 +40,7 @@ pub enum BulkCommand {
     /// Show one operation
     Get {
         /// The operation's id, as it was told when it was started
-        #[arg(add = completion::bulk_operations())]
+        #[arg(add = named(names::bulk_operations))]
         id: String,
         #[command(flatten)]
         watch: Watch,
@@ -47,7 +48,7 @@ pub enum BulkCommand {
     /// Have an operation go no further; what was done stays
     Cancel {
         /// The operation's id, as it was told when it was started
-        #[arg(add = completion::bulk_operations())]
+        #[arg(add = named(names::bulk_operations))]
         id: String,
     },
 }
@@ -72,9 +73,12 @@ pub fn main(args: BulkArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, limit: u32, listed: &Listed) -> Outcome {
     let look = async || {
-        let found = client.bulk_operations(listed.reach(limit)).await?;
-        let mut operations = listed.select(found, bulk_json)?;
-        operations.truncate(limit as usize);
+        let page = async |page_token| {
+            let page = client.bulk_operation_page(listed.page_size(limit), page_token).await;
+            page.map(|page| (page.operations, page.next_page_token))
+        };
+        let like = bulk_json(&BulkOperation::default());
+        let operations = listed.select_pages(limit, bulk_json, &like, page).await?;
         Ok(printer.render(|| operations.iter().map(bulk_json).collect(), || bulk_table(&operations)))
     };
     printer.show(listed.watch, look).await

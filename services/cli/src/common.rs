@@ -8,7 +8,9 @@ use serde_json::Value;
 use tidegate_filter::JsonFilter;
 use tidegate_model::{Clock as _, SystemClock};
 
-use crate::fault::Fault;
+use tidegate_sdk_core::Error;
+
+use crate::{completion, fault::Fault, names::nearest};
 
 /// Options of each noun that asks a server. What is not said here is looked for in the environment and the profile:
 /// `crate::config::Settings`.
@@ -21,7 +23,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Which profile of the configuration says what is not said here [env: TIDEGATE_PROFILE]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = completion::profiles())]
     pub profile: Option<String>,
     /// In which form the answer comes [env: TIDEGATE_OUTPUT] [default: table]
     #[arg(short, long, value_enum, global = true, value_name = "FORM")]
@@ -42,8 +44,8 @@ pub struct Watch {
     pub interval: Duration,
 }
 
-/// How many things are looked at where a filter selects some of a long list: the newest.
-const MAX_LOOKED_AT: usize = 10_000;
+/// Things of a page at most.
+const MAX_PAGE_SIZE: i32 = 1_000;
 
 /// Options of a list that is selected here, and not by its service.
 #[derive(Args, Debug, Clone)]
@@ -56,25 +58,63 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// How many to ask for where `limit` are to be left.
-    pub fn reach(&self, limit: u32) -> usize {
-        if self.filter.is_empty() { usize::try_from(limit).unwrap_or(usize::MAX) } else { MAX_LOOKED_AT }
+    /// Those of the list that are asked for. `like` has each field that such a thing may have, as `json` tells them.
+    pub fn select<T>(
+        &self,
+        things: Vec<T>,
+        json: impl Fn(&T) -> Value,
+        like: &Value,
+    ) -> Result<Vec<T>, Fault> {
+        let Some(filter) = self.parsed(like)? else { return Ok(things) };
+        Ok(things.into_iter().filter(|thing| filter.matches(&json(thing))).collect())
     }
 
-    /// Those of the list that are asked for.
-    pub fn select<T>(&self, things: Vec<T>, json: impl Fn(&T) -> Value) -> Result<Vec<T>, Fault> {
+    /// How many to ask for at once where `limit` are to be left.
+    pub fn page_size(&self, limit: u32) -> i32 {
         if self.filter.is_empty() {
-            return Ok(things);
+            i32::try_from(limit).unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE)
+        } else {
+            MAX_PAGE_SIZE // few of them may be left
+        }
+    }
+
+    /// The same of a list that comes by pages: on and on, until there are `limit` of those that are asked for.
+    pub async fn select_pages<T>(
+        &self,
+        limit: u32,
+        json: impl Fn(&T) -> Value,
+        like: &Value,
+        mut page: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Error>,
+    ) -> Result<Vec<T>, Fault> {
+        let filter = self.parsed(like)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut selected, mut token) = (Vec::new(), String::new());
+        loop {
+            let (things, next) = page(token).await?;
+            let is_asked_for = |thing: &T| filter.as_ref().is_none_or(|filter| filter.matches(&json(thing)));
+            selected.extend(things.into_iter().filter(is_asked_for));
+            if next.is_empty() || selected.len() >= limit {
+                selected.truncate(limit);
+                return Ok(selected);
+            }
+            token = next;
+        }
+    }
+
+    /// The filter, whose fields are those of such a thing. `None`: all are asked for.
+    fn parsed(&self, like: &Value) -> Result<Option<JsonFilter>, Fault> {
+        if self.filter.is_empty() {
+            return Ok(None);
         }
         let wrong = |why: String| Fault::usage(format!("the filter is wrong: {why}"));
         let filter =
             JsonFilter::parse(&self.filter, SystemClock.now()).map_err(|error| wrong(error.to_string()))?;
-        let values: Vec<Value> = things.iter().map(json).collect();
-        if let Some(unknown) = filter.unknown_field(&values) {
-            return Err(wrong(unknown));
-        }
-        let selected = things.into_iter().zip(values).filter(|(_, value)| filter.matches(value));
-        Ok(selected.map(|(thing, _)| thing).collect())
+        let Some((unknown, known)) = filter.unknown_field(like) else { return Ok(Some(filter)) };
+        let mend = match nearest(&unknown, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", known.join(", ")),
+        };
+        Err(wrong(format!("`{unknown}` is no field of what is listed; {mend}")))
     }
 }
 
@@ -145,17 +185,44 @@ mod tests {
             listed.select(
                 things.iter().map(|name| (*name).to_owned()).collect(),
                 |name: &String| json!({ "name": name }),
+                &json!({ "name": "" }),
             )
         };
         assert_eq!(select("", &["gpu", "cpu"]).expect("is right"), ["gpu", "cpu"]);
         assert_eq!(select("name = g*", &["gpu", "cpu"]).expect("is right"), ["gpu"]);
-        assert_eq!(select("nam = g*", &[]).expect("is right"), [""; 0]);
+        assert_eq!(select("name = g*", &[]).expect("is right"), [""; 0]);
         for (filter, told) in [
-            ("nam = g*", "the filter is wrong: `nam` is no field of what is listed; there are name"),
+            ("nam = g*", "the filter is wrong: `nam` is no field of what is listed; did you mean `name`?"),
+            ("size > 2", "the filter is wrong: `size` is no field of what is listed; there are name"),
             ("name = ", "the filter is wrong: at column 8: a value is missing after `=`"),
         ] {
             assert_eq!(select(filter, &["gpu"]).expect_err("is wrong").to_string(), told);
+            assert_eq!(select(filter, &[]).expect_err("is wrong").to_string(), told, "of no things, too");
         }
+    }
+
+    #[tokio::test]
+    async fn a_list_by_pages_is_read_until_there_are_as_many_as_are_asked_for() {
+        let select = async |filter: &str, limit: u32| {
+            let watch = Watch { watch: false, interval: Duration::from_secs(1) };
+            let listed = Listed { filter: filter.to_owned(), watch };
+            let mut asked = Vec::new();
+            // Ten pages of ten numbers.
+            let page = async |token: String| {
+                let page: u32 = token.parse().unwrap_or(0);
+                asked.push(page);
+                let next = if page < 9 { (page + 1).to_string() } else { String::new() };
+                Ok::<_, Error>(((page * 10..page * 10 + 10).collect(), next))
+            };
+            let json = |number: &u32| json!({ "tens": number / 10 });
+            let found =
+                listed.select_pages(limit, json, &json!({ "tens": 0 }), page).await.expect("is right");
+            (found, asked.len())
+        };
+        assert_eq!(select("", 3).await, (vec![0, 1, 2], 1));
+        assert_eq!(select("tens = 7", 3).await, (vec![70, 71, 72], 8));
+        assert_eq!(select("tens > 7", 50).await, ((80..100).collect(), 10));
+        assert_eq!(select("tens > 9", 50).await, (vec![], 10));
     }
 
     #[test]

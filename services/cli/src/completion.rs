@@ -6,6 +6,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io::Write as _,
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -16,18 +17,18 @@ use clap_complete::{
     engine::{ArgValueCompleter, CompletionCandidate},
     env::Shells,
 };
-use tidegate_sdk_core::{
-    Client, Error, Options,
-    proto::{ListArtifactsRequest, ListRunsRequest},
-};
+use tidegate_sdk_core::{Client, Error, Options};
 
 use crate::{
     args::Cli,
     ask::{DONE, code},
     common::Common,
-    config::Settings,
+    config::{self, Settings},
+    deploy,
     fault::exit,
-    output::{printable, state_text},
+    names::{self, Names},
+    output::printable,
+    worker,
 };
 
 /// How long a shell may wait for names. Whoever types goes on meanwhile, and a hint that comes late is none.
@@ -70,7 +71,8 @@ pub fn main(args: CompletionArgs) -> ExitCode {
 
 /// Answers a shell, where one asks: `None` where this is a command like any other.
 pub fn answer(args: &[OsString]) -> Option<ExitCode> {
-    match CompleteEnv::with_factory(Cli::command).var(ASKS).try_complete(args, None) {
+    match CompleteEnv::with_factory(|| worker::with_names(Cli::command())).var(ASKS).try_complete(args, None)
+    {
         Ok(true) => Some(ExitCode::from(exit::OK)),
         Ok(false) => None,
         Err(error) => {
@@ -81,103 +83,54 @@ pub fn answer(args: &[OsString]) -> Option<ExitCode> {
     }
 }
 
-/// Runs by their ids, the newest first, each with its name and state.
-pub fn runs() -> ArgValueCompleter {
-    offered(async |client| {
-        let request = ListRunsRequest { page_size: 100, ..Default::default() };
-        let runs = client.list_runs(request).await?.runs;
-        let told = |run: &tidegate_sdk_core::proto::Run| {
-            format!("{}  {}", printable(&run.name), state_text(run.state.as_ref()))
-        };
-        Ok(runs.iter().map(|run| (run.id.clone(), told(run))).collect())
-    })
-}
-
-/// Deployments, as `flow/deployment`.
-pub fn deployments() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client.deployments("").await?.into_iter().map(|it| (it.name, String::new())).collect())
-    })
-}
-
-/// Queues.
-pub fn queues() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client.queues().await?.into_iter().map(|it| (it.name, String::new())).collect())
-    })
-}
-
-/// Work pools.
-pub fn pools() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client
-            .work_pools()
-            .await?
-            .into_iter()
-            .map(|it| (it.name, it.spec.unwrap_or_default().description))
-            .collect())
-    })
-}
-
-/// Live workers by their ids, each with its pool.
-pub fn workers() -> ArgValueCompleter {
-    offered(async |client| {
-        let workers = client.workers("").await?.into_iter().filter(|it| it.is_live);
-        Ok(workers.map(|it| (it.id, it.work_pool)).collect())
-    })
-}
-
-/// Concurrency limits.
-pub fn limits() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client.concurrency_limits().await?.into_iter().map(|it| (it.name, String::new())).collect())
-    })
-}
-
-/// Variables, each with its description.
-pub fn variables() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client.variables("", "").await?.into_iter().map(|it| (it.name, it.description)).collect())
-    })
-}
-
-/// Artifacts by their keys, or by their ids where they have none.
-pub fn artifacts() -> ArgValueCompleter {
-    offered(async |client| {
-        let request = ListArtifactsRequest { latest: true, ..Default::default() };
-        let artifacts = client.artifacts(request, MAX_OFFERED).await?;
-        let name = |it: tidegate_sdk_core::proto::Artifact| if it.key.is_empty() { it.id } else { it.key };
-        Ok(artifacts.into_iter().map(|it| (name(it), String::new())).collect())
-    })
-}
-
-/// Bulk operations by their ids.
-pub fn bulk_operations() -> ArgValueCompleter {
-    offered(async |client| {
-        Ok(client.bulk_operations(MAX_OFFERED).await?.into_iter().map(|it| (it.id, String::new())).collect())
-    })
-}
-
-/// Names and what is said of them, of those that `list` knows and that begin with what is typed.
-fn offered<L>(list: L) -> ArgValueCompleter
+/// Names of which `list` knows, and that begin with what is typed.
+pub fn named<L>(list: L) -> ArgValueCompleter
 where
-    L: AsyncFn(&Client) -> Result<Vec<(String, String)>, Error> + Send + Sync + 'static,
+    L: AsyncFn(&Client) -> Result<Names, Error> + Send + Sync + 'static,
 {
-    ArgValueCompleter::new(move |typed: &OsStr| {
-        let Some(typed) = typed.to_str() else { return Vec::new() };
-        // bash puts a name into the line as it is: what it would split, expand or execute there is not offered.
-        let is_bash = std::env::var_os("COMPLETE").is_some_and(|shell| shell == "bash");
-        let names = fetch(&list).unwrap_or_default().into_iter();
-        names
-            .filter(|(name, _)| name.starts_with(typed) && !name.chars().any(char::is_control))
-            .filter(|(name, _)| !is_bash || is_plain_word(name))
-            .take(MAX_OFFERED)
-            .map(|(name, told)| {
-                let told = Some(printable(&told).into()).filter(|_| !told.is_empty());
-                CompletionCandidate::new(name).help(told)
-            })
-            .collect()
+    ArgValueCompleter::new(move |typed: &OsStr| offered(typed, || fetch(&list).unwrap_or_default()))
+}
+
+/// Schedules of the deployment that is typed before.
+pub fn schedules() -> ArgValueCompleter {
+    named(async |client: &Client| match typed_deployment(typed_words()) {
+        Some(deployment) => names::schedules_of(client, &deployment).await,
+        None => Ok(Names::new()),
     })
+}
+
+/// Profiles of the configuration.
+pub fn profiles() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| offered(typed, || without_words(config::profile_names())))
+}
+
+/// Deployments of the file that is typed before, or of the one that is here.
+pub fn deployments_of_file() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed_path = typed_words().skip(2).map(PathBuf::from).find(|path| path.exists());
+        offered(typed, || without_words(deploy::names_in(&typed_path.unwrap_or_else(|| ".".into()))))
+    })
+}
+
+fn without_words(names: Vec<String>) -> Names {
+    names.into_iter().map(|name| (name, String::new())).collect()
+}
+
+/// Names and what is said of them, of those that begin with what is typed.
+fn offered(typed: &OsStr, names: impl FnOnce() -> Names) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    // bash puts a name into the line as it is: what it would split, expand or execute there is not offered.
+    let is_bash = std::env::var_os(ASKS).is_some_and(|shell| shell == "bash");
+    names()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(typed) && !name.chars().any(char::is_control))
+        .filter(|(name, _)| !is_bash || is_plain_word(name))
+        .take(MAX_OFFERED)
+        .map(|(name, told)| {
+            let told = Some(printable(&told).into()).filter(|_| !told.is_empty());
+            CompletionCandidate::new(name).help(told)
+        })
+        .collect()
 }
 
 /// Whether bash takes it for one word that says just this.
@@ -186,14 +139,27 @@ fn is_plain_word(name: &str) -> bool {
 }
 
 /// What a server says in time. What goes wrong is not told: it would stand in the line that is typed.
-fn fetch(
-    list: &impl AsyncFn(&Client) -> Result<Vec<(String, String)>, Error>,
-) -> Option<Vec<(String, String)>> {
-    let settings =
-        Settings::of(&typed_options(std::env::args_os().filter_map(|word| word.into_string().ok()))).ok()?;
+fn fetch(list: &impl AsyncFn(&Client) -> Result<Names, Error>) -> Option<Names> {
+    let settings = Settings::of(&typed_options(typed_words())).ok()?;
     let client = Client::new(Options::new(&settings.address.value, &settings.namespace.value).ok()?).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async { tokio::time::timeout(PATIENCE, list(&client)).await.ok()?.ok() })
+}
+
+/// The line that is typed: it follows a `--` of the script.
+fn typed_words() -> impl Iterator<Item = String> {
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    words.filter_map(|word| word.into_string().ok())
+}
+
+/// The deployment of the line: the first word that could be one behind the program's name.
+fn typed_deployment(words: impl Iterator<Item = String>) -> Option<String> {
+    words.skip(1).find(|word| {
+        word.contains('/')
+            && !word.contains("://")
+            && !word.starts_with(['/', '.', '-'])
+            && !word.ends_with('/')
+    })
 }
 
 /// The options of the line that say which server is meant.
@@ -238,6 +204,19 @@ mod tests {
         for name in ["x$(id)/a", "a b", "customer=*", "`id`", "a;b", "a'b"] {
             assert!(!is_plain_word(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_deployment_of_the_line_is_found_among_its_words() {
+        let of = |line: &str| typed_deployment(line.split(' ').map(str::to_owned));
+        for line in [
+            "target/tidegate schedule get etl/nightly ",
+            "tidegate schedule --address http://a:1/x get etl/nightly def",
+            "tidegate schedule --address http : //a : 1 pause etl/nightly",
+        ] {
+            assert_eq!(of(line).as_deref(), Some("etl/nightly"), "{line}");
+        }
+        assert_eq!(of("target/tidegate schedule get "), None);
     }
 
     #[test]

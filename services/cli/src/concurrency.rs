@@ -4,13 +4,14 @@ use std::{process::ExitCode, slice, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tidegate_proto::v1::{CollisionPolicy, RateLimit};
+use tidegate_proto::v1::{CollisionPolicy, ConcurrencyLimit, RateLimit};
 use tidegate_sdk_core::{Client, ConcurrencySettings};
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch, parse_duration},
-    completion,
+    completion::named,
+    names::{self, found},
     output::{limit_detail, limit_json, limit_table, slot_json},
     printer::Printer,
     run::now,
@@ -36,6 +37,7 @@ pub enum ConcurrencyCommand {
     /// Define a limit, or change it: what is not said is not asked for any more
     Set {
         /// The limit's name; `customer=*` is a limit for each value of `customer`
+        #[arg(add = named(names::limits))]
         name: String,
         /// How many runs may be held at once; 0 has every run that names the limit wait
         #[arg(value_name = "SLOTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -61,7 +63,7 @@ pub enum ConcurrencyCommand {
     /// Show one limit and who has its slots
     Get {
         /// The limit's name
-        #[arg(add = completion::limits())]
+        #[arg(add = named(names::limits))]
         name: String,
         #[command(flatten)]
         watch: Watch,
@@ -69,7 +71,7 @@ pub enum ConcurrencyCommand {
     /// Take a limit away: it does not bind any more
     Delete {
         /// The limit's name
-        #[arg(add = completion::limits())]
+        #[arg(add = named(names::limits))]
         name: String,
         /// That there is none is no error
         #[arg(long)]
@@ -115,7 +117,8 @@ pub fn main(args: ConcurrencyArgs) -> ExitCode {
         }
         ConcurrencyCommand::Get { name, watch } => get(client, printer, &name, watch).await,
         ConcurrencyCommand::Delete { name, allow_missing } => {
-            client.delete_concurrency_limit(&name, allow_missing).await?;
+            let deleted = client.delete_concurrency_limit(&name, allow_missing).await;
+            found(deleted, &name, names::limits(client)).await?;
             printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"))
         }
     })
@@ -123,7 +126,8 @@ pub fn main(args: ConcurrencyArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let limits = listed.select(client.concurrency_limits().await?, limit_json)?;
+        let like = ConcurrencyLimit { rate: Some(RateLimit::default()), ..ConcurrencyLimit::default() };
+        let limits = listed.select(client.concurrency_limits().await?, limit_json, &limit_json(&like))?;
         Ok(printer.render(|| limits.iter().map(limit_json).collect(), || limit_table(&limits)))
     };
     printer.show(listed.watch, look).await
@@ -158,14 +162,15 @@ async fn set(client: &Client, printer: &Printer, name: &str, settings: Concurren
 
 async fn get(client: &Client, printer: &Printer, name: &str, watch: Watch) -> Outcome {
     let look = async || {
-        let found = client.get_concurrency_limit(name).await?;
-        let limit = found.limit.unwrap_or_default();
+        let asked = client.get_concurrency_limit(name).await;
+        let told = found(asked, name, names::limits(client)).await?;
+        let limit = told.limit.unwrap_or_default();
         let value = || {
             let mut value = limit_json(&limit);
-            value["slots"] = found.slots.iter().map(slot_json).collect();
+            value["slots"] = told.slots.iter().map(slot_json).collect();
             value
         };
-        Ok(printer.render(value, || limit_detail(&limit, &found.slots, now())))
+        Ok(printer.render(value, || limit_detail(&limit, &told.slots, now())))
     };
     printer.show(watch, look).await
 }

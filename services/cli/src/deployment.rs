@@ -12,8 +12,9 @@ use tidegate_sdk_core::{
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Watch},
-    completion,
+    completion::named,
     fault::Fault,
+    names,
     output::{deployment_detail, deployment_json, deployment_table, version_json, version_table},
     printer::Printer,
 };
@@ -44,7 +45,7 @@ pub enum DeploymentCommand {
     /// Show one deployment
     Get {
         /// Its name: `flow/deployment`
-        #[arg(add = completion::deployments())]
+        #[arg(add = named(names::deployments))]
         name: String,
         #[command(flatten)]
         watch: Watch,
@@ -54,13 +55,13 @@ pub enum DeploymentCommand {
     /// List the versions of a deployment that are kept, the newest first
     Versions {
         /// Its name: `flow/deployment`
-        #[arg(add = completion::deployments())]
+        #[arg(add = named(names::deployments))]
         name: String,
     },
     /// Give a deployment what one of its versions said, as a new version
     Rollback {
         /// Its name: `flow/deployment`
-        #[arg(add = completion::deployments())]
+        #[arg(add = named(names::deployments))]
         name: String,
         /// The version's number, as `versions` shows it
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -69,7 +70,7 @@ pub enum DeploymentCommand {
     /// Take a deployment away with its versions; its runs stay
     Delete {
         /// Its name: `flow/deployment`
-        #[arg(add = completion::deployments())]
+        #[arg(add = named(names::deployments))]
         name: String,
         /// That it is not there is no error
         #[arg(long)]
@@ -80,7 +81,7 @@ pub enum DeploymentCommand {
 #[derive(Args, Debug)]
 pub struct DeploymentRun {
     /// Its name: `flow/deployment`
-    #[arg(add = completion::deployments())]
+    #[arg(add = named(names::deployments))]
     pub name: String,
     /// A parameter; goes over `--params` and the deployment's own. A value that is no JSON is a text
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_param)]
@@ -92,7 +93,7 @@ pub struct DeploymentRun {
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// The queue, instead of the deployment's
-    #[arg(long, add = completion::queues())]
+    #[arg(long, add = named(names::queues))]
     pub queue: Option<String>,
     /// What people call the run
     #[arg(long)]

@@ -24,6 +24,7 @@ mod dev;
 mod doctor;
 mod fault;
 mod man;
+mod names;
 mod output;
 mod pool;
 mod printer;

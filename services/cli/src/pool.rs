@@ -8,14 +8,15 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tidegate_proto::v1::{WorkPoolSpec, WorkPoolType};
+use tidegate_proto::v1::{QueuePause, WorkPool, WorkPoolSpec, WorkPoolType};
 use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::named,
     fault::Fault,
+    names,
     output::{pool_detail, pool_detail_json, pool_json, pool_table},
     printer::Printer,
 };
@@ -40,7 +41,7 @@ pub enum PoolCommand {
     /// Show one work pool: how much waits and is held, and how many workers it has
     Get {
         /// The pool's name
-        #[arg(add = completion::pools())]
+        #[arg(add = named(names::pools))]
         name: String,
         #[command(flatten)]
         watch: Watch,
@@ -61,7 +62,7 @@ pub enum PoolCommand {
     /// Change what is told about a work pool; what is not named stays
     Update {
         /// The pool's name
-        #[arg(add = completion::pools())]
+        #[arg(add = named(names::pools))]
         name: String,
         /// As many as workers have slots for
         #[arg(long, conflicts_with = "slots")]
@@ -72,7 +73,7 @@ pub enum PoolCommand {
     /// Have no run of a work pool start any more; what runs goes on
     Pause {
         /// The pool's name
-        #[arg(add = completion::pools())]
+        #[arg(add = named(names::pools))]
         name: String,
         /// Why, for those who ask what a run waits for
         #[arg(long, default_value = "")]
@@ -81,13 +82,13 @@ pub enum PoolCommand {
     /// Have the runs of a work pool start again
     Resume {
         /// The pool's name
-        #[arg(add = completion::pools())]
+        #[arg(add = named(names::pools))]
         name: String,
     },
     /// Take a work pool away that no deployment names
     Delete {
         /// The pool's name
-        #[arg(add = completion::pools())]
+        #[arg(add = named(names::pools))]
         name: String,
         /// That there is none is no error
         #[arg(long)]
@@ -101,7 +102,7 @@ pub struct PoolSpecArgs {
     #[arg(long)]
     pub description: Option<String>,
     /// A queue of it; the first named is served first. None: one of the pool's own name
-    #[arg(long = "queue", value_name = "QUEUE", add = completion::queues())]
+    #[arg(long = "queue", value_name = "QUEUE", add = named(names::queues))]
     pub queues: Vec<String>,
     /// How many runs it may hold at once
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -158,7 +159,8 @@ pub fn main(args: PoolArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let pools = listed.select(client.work_pools().await?, pool_json)?;
+        let like = WorkPool { pause: Some(QueuePause::default()), ..WorkPool::default() };
+        let pools = listed.select(client.work_pools().await?, pool_json, &pool_json(&like))?;
         Ok(printer.render(|| pools.iter().map(pool_json).collect(), || pool_table(&pools)))
     };
     printer.show(listed.watch, look).await

@@ -4,12 +4,16 @@ use std::{process::ExitCode, slice};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidegate_sdk_core::Client;
+use tidegate_sdk_core::{
+    Client,
+    proto::{Queue, QueueDepth, QueuePause},
+};
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::named,
+    names::{self, found},
     output::{queue_detail, queue_detail_json, queue_json, queue_table},
     printer::Printer,
 };
@@ -34,7 +38,7 @@ pub enum QueueCommand {
     /// Show one queue: how much waits and is held, and how many workers serve it
     Get {
         /// The queue's name
-        #[arg(add = completion::queues())]
+        #[arg(add = named(names::queues))]
         name: String,
         #[command(flatten)]
         watch: Watch,
@@ -42,7 +46,7 @@ pub enum QueueCommand {
     /// Set how many runs of a queue may be held at once
     Set {
         /// The queue's name
-        #[arg(add = completion::queues())]
+        #[arg(add = named(names::queues))]
         name: String,
         /// How many runs; 0 has every run wait
         #[arg(
@@ -59,7 +63,7 @@ pub enum QueueCommand {
     /// Have no run of a queue start any more; what runs goes on
     Pause {
         /// The queue's name
-        #[arg(add = completion::queues())]
+        #[arg(add = named(names::queues))]
         name: String,
         /// Why, for those who ask what a run waits for
         #[arg(long, default_value = "")]
@@ -68,13 +72,13 @@ pub enum QueueCommand {
     /// Have the runs of a queue start again
     Resume {
         /// The queue's name
-        #[arg(add = completion::queues())]
+        #[arg(add = named(names::queues))]
         name: String,
     },
     /// Take the settings of a queue away, its pause among them; its runs stay
     Delete {
         /// The queue's name
-        #[arg(add = completion::queues())]
+        #[arg(add = named(names::queues))]
         name: String,
         /// That it has no settings is no error
         #[arg(long)]
@@ -90,9 +94,12 @@ pub fn main(args: QueueArgs) -> ExitCode {
             QueueCommand::Get { name, watch } => return get(client, printer, &name, watch).await,
             QueueCommand::Set { name, slots, .. } => client.put_queue(&name, slots).await?,
             QueueCommand::Pause { name, reason } => client.pause_queue(&name, &reason).await?,
-            QueueCommand::Resume { name } => client.resume_queue(&name).await?,
+            QueueCommand::Resume { name } => {
+                found(client.resume_queue(&name).await, &name, names::queues(client)).await?
+            }
             QueueCommand::Delete { name, allow_missing } => {
-                client.delete_queue(&name, allow_missing).await?;
+                let deleted = client.delete_queue(&name, allow_missing).await;
+                found(deleted, &name, names::queues(client)).await?;
                 return printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"));
             }
         };
@@ -102,7 +109,9 @@ pub fn main(args: QueueArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let queues = listed.select(client.queues().await?, queue_json)?;
+        let (pause, depth) = (Some(QueuePause::default()), Some(QueueDepth::default()));
+        let like = Queue { pause, depth, ..Queue::default() };
+        let queues = listed.select(client.queues().await?, queue_json, &queue_json(&like))?;
         Ok(printer.render(|| queues.iter().map(queue_json).collect(), || queue_table(&queues)))
     };
     printer.show(listed.watch, look).await

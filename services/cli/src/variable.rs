@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::SetVariableRequest;
+use tidegate_sdk_core::proto::{SetVariableRequest, Variable};
 
 use crate::{
     ask::ask,
     common::{Common, Listed, Watch},
-    completion,
+    completion::named,
+    names::{self, found},
     output::{variable_json, variable_table},
 };
 
@@ -32,10 +33,10 @@ pub enum VariableCommand {
     /// List variables, by name
     Ls {
         /// Those whose names begin with this
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", add = named(names::variables))]
         prefix: String,
         /// Those with this tag
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", add = named(names::variable_tags))]
         tag: String,
         #[command(flatten)]
         listed: Listed,
@@ -43,7 +44,7 @@ pub enum VariableCommand {
     /// Print the value of a variable, as JSON
     Get {
         /// The variable's name
-        #[arg(add = completion::variables())]
+        #[arg(add = named(names::variables))]
         name: String,
         #[command(flatten)]
         watch: Watch,
@@ -51,6 +52,7 @@ pub enum VariableCommand {
     /// Make a variable, or change it
     Set {
         /// The variable's name: characters of a-z 0-9 _ -
+        #[arg(add = named(names::variables))]
         name: String,
         /// Its value: JSON, or else a text
         value: String,
@@ -70,7 +72,7 @@ pub enum VariableCommand {
     /// Take a variable away
     Delete {
         /// The variable's name
-        #[arg(add = completion::variables())]
+        #[arg(add = named(names::variables))]
         name: String,
         /// That there is none is no error
         #[arg(long)]
@@ -83,7 +85,9 @@ pub fn main(args: VariableArgs) -> ExitCode {
     ask(&args.common, async |client, printer| match args.command {
         VariableCommand::Ls { prefix, tag, listed } => {
             let look = async || {
-                let variables = listed.select(client.variables(&prefix, &tag).await?, variable_json)?;
+                let like = variable_json(&Variable::default());
+                let variables =
+                    listed.select(client.variables(&prefix, &tag).await?, variable_json, &like)?;
                 Ok(printer
                     .render(|| variables.iter().map(variable_json).collect(), || variable_table(&variables)))
             };
@@ -91,7 +95,8 @@ pub fn main(args: VariableArgs) -> ExitCode {
         }
         VariableCommand::Get { name, watch } => {
             let look = async || {
-                let variable = client.variable(&name).await?;
+                let asked = client.variable(&name).await;
+                let variable = found(asked, &name, names::variables(client)).await?;
                 Ok(printer.render(|| variable_json(&variable), || format!("{}\n", variable.value_json)))
             };
             printer.show(watch, look).await
@@ -104,7 +109,8 @@ pub fn main(args: VariableArgs) -> ExitCode {
             printer.answer(|| variable_json(&variable), || variable_table(std::slice::from_ref(&variable)))
         }
         VariableCommand::Delete { name, allow_missing } => {
-            client.delete_variable(&name, allow_missing).await?;
+            let deleted = client.delete_variable(&name, allow_missing).await;
+            found(deleted, &name, names::variables(client)).await?;
             printer.answer(|| json!({ "deleted": name }), || format!("{name}  deleted\n"))
         }
     })

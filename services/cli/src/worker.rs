@@ -9,11 +9,12 @@ use tidegate_sdk_core::{
 };
 
 use crate::{
-    ask::{Outcome, ask},
+    ask::{DONE, Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::{self, named},
     config::Settings,
     fault::Fault,
+    names::{self, nearest},
     output::{printable, worker_detail, worker_json, worker_table},
     printer::{Printer, enough},
 };
@@ -29,6 +30,8 @@ const LOOKS: Duration = Duration::from_millis(500);
                   server answers."
 )]
 pub struct WorkerArgs {
+    #[command(flatten)]
+    pub common: Common,
     #[command(subcommand)]
     pub command: WorkerCommand,
 }
@@ -40,72 +43,66 @@ pub enum WorkerCommand {
     /// List the workers that are there, and those that were heard of within the last hour
     Ls {
         /// Only those of this work pool
-        #[arg(long, add = completion::pools())]
+        #[arg(long, add = named(names::pools))]
         pool: Option<String>,
         /// Leave out those that have ended
         #[arg(long)]
         live: bool,
         #[command(flatten)]
         listed: Listed,
-        #[command(flatten)]
-        common: Common,
     },
     /// Show one worker
     Get {
         /// Its id, or its name where only one has that
-        #[arg(add = completion::workers())]
+        #[arg(add = named(names::workers))]
         worker: String,
         #[command(flatten)]
         watch: Watch,
-        #[command(flatten)]
-        common: Common,
     },
     /// Have a worker take no more runs, let those it has end, however long they take, and then end itself
     ///
     /// Who keeps workers running, such as systemd or Kubernetes, starts another one in its place.
     Drain {
         /// Its id, or its name where only one that is there has that
-        #[arg(add = completion::workers())]
+        #[arg(add = named(names::workers))]
         worker: String,
         /// Wait until it has ended; Ctrl-C ends the waiting alone, with exit code 1
         #[arg(long)]
         wait: bool,
-        #[command(flatten)]
-        common: Common,
     },
 }
 
 #[derive(Args, Debug)]
 pub struct StartArgs {
-    /// Which profile of the configuration says where the api is, and the tenant [env: TIDEGATE_PROFILE]
-    // It is read before the others are: `with_profile`.
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
     #[command(flatten)]
     pub options: tidegate_worker::Options,
 }
 
 /// Does what the arguments say.
 pub fn main(args: WorkerArgs) -> ExitCode {
-    match args.command {
-        WorkerCommand::Start(start) => tidegate_worker::run(start.options),
-        WorkerCommand::Ls { pool, live, listed, common } => ask(&common, async |client, printer| {
+    let command = match args.command {
+        WorkerCommand::Start(_) if args.common.output.is_some() => {
+            return Fault::usage("--output is for answers, and `worker start` gives none: leave it out")
+                .report();
+        }
+        WorkerCommand::Start(start) => return tidegate_worker::run(start.options),
+        command => command,
+    };
+    ask(&args.common, async |client, printer| match command {
+        WorkerCommand::Start(_) => DONE, // was started above
+        WorkerCommand::Ls { pool, live, listed } => {
             ls(client, printer, &pool.unwrap_or_default(), live, &listed).await
-        }),
-        WorkerCommand::Get { worker, watch, common } => {
-            ask(&common, async |client, printer| get(client, printer, &worker, watch).await)
         }
-        WorkerCommand::Drain { worker, wait, common } => {
-            ask(&common, async |client, printer| drain(client, printer, &worker, wait).await)
-        }
-    }
+        WorkerCommand::Get { worker, watch } => get(client, printer, &worker, watch).await,
+        WorkerCommand::Drain { worker, wait } => drain(client, printer, &worker, wait).await,
+    })
 }
 
 async fn ls(client: &Client, printer: &Printer, pool: &str, live: bool, listed: &Listed) -> Outcome {
     let look = async || {
         let mut workers = client.workers(pool).await?;
         workers.retain(|worker| worker.is_live || !live);
-        let workers = listed.select(workers, worker_json)?;
+        let workers = listed.select(workers, worker_json, &worker_json(&Worker::default()))?;
         Ok(printer.render(|| workers.iter().map(worker_json).collect(), || worker_table(&workers)))
     };
     printer.show(listed.watch, look).await
@@ -177,9 +174,14 @@ fn find<'a>(workers: &'a [Worker], named: &str) -> Result<&'a Worker, Fault> {
     let shown = printable(named);
     match of_name[..] {
         [worker] => Ok(worker),
-        [] => Err(Fault::missing(format!(
-            "no worker has the id or the name `{shown}`: `tidegate worker ls` shows those that are there"
-        ))),
+        [] => {
+            let known = workers.iter().flat_map(|worker| [worker.name.as_str(), worker.id.as_str()]);
+            let mend = match nearest(named, known) {
+                Some(near) => format!("did you mean `{}`?", printable(near)),
+                None => "`tidegate worker ls` shows those that are there".to_owned(),
+            };
+            Err(Fault::missing(format!("no worker has the id or the name `{shown}`: {mend}")))
+        }
         _ => {
             let ids: Vec<_> = of_name.iter().map(|worker| printable(&worker.id)).collect();
             let n_workers = of_name.len();
@@ -197,25 +199,54 @@ fn find<'a>(workers: &'a [Worker], named: &str) -> Result<&'a Worker, Fault> {
 /// # Errors
 /// The configuration is wrong, or has no such profile.
 pub fn with_profile(command: clap::Command, line: &[OsString]) -> Result<clap::Command, Fault> {
-    let mut words = line.iter().skip(1).filter_map(|word| word.to_str());
-    if (words.next(), words.next()) != (Some("worker"), Some("start")) {
+    let words = || line.iter().skip(1).filter_map(|word| word.to_str().map(str::to_owned));
+    if !starts_a_worker(words()) {
         return Ok(command);
     }
-    let settings = Settings::of(&completion::typed_options(words.map(str::to_owned)))?;
+    let settings = Settings::of(&completion::typed_options(words()))?;
     // Defaults live as long as the process; these are made once.
     let default = |value: String| -> &'static str { value.leak() };
     let (address, namespace) = (default(settings.address.value), default(settings.namespace.value));
-    Ok(command.mut_subcommand("worker", |worker| {
-        worker.mut_subcommand("start", |start| {
-            let start = start.mut_arg("address", |arg| arg.default_value(address));
-            start.mut_arg("namespace", |arg| arg.default_value(namespace))
-        })
+    Ok(with_start(command, |start| {
+        let start = start.mut_arg("address", |arg| arg.default_value(address));
+        start.mut_arg("namespace", |arg| arg.default_value(namespace))
     }))
+}
+
+/// Whether the line begins with `worker start`, but for options that all commands have.
+fn starts_a_worker(mut words: impl Iterator<Item = String>) -> bool {
+    let mut commands = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--address" | "--namespace" | "--profile" | "--output" | "--color" | "-o" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            _ => commands.push(word),
+        }
+        if commands.len() == 2 {
+            break;
+        }
+    }
+    commands == ["worker", "start"]
+}
+
+/// The command with the names that a shell is offered for `worker start`, whose options know of none.
+pub fn with_names(command: clap::Command) -> clap::Command {
+    with_start(command, |start| {
+        let start = start.mut_arg("pool", |arg| arg.add(named(names::pools)));
+        start.mut_arg("queues", |arg| arg.add(named(names::queues)))
+    })
+}
+
+fn with_start(command: clap::Command, change: impl FnOnce(clap::Command) -> clap::Command) -> clap::Command {
+    command.mut_subcommand("worker", |worker| worker.mut_subcommand("start", change))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Cli, Command};
 
     #[test]
     fn a_worker_is_found_by_its_id_or_a_name_that_it_alone_has() {
@@ -227,5 +258,23 @@ mod tests {
         let several = found("night").expect_err("is not clear").to_string();
         assert!(several.contains("b:2, c:3"), "{several}");
         assert!(found("dusk").expect_err("is not there").to_string().contains("worker ls"));
+        assert!(found("dya").expect_err("is not there").to_string().contains("did you mean `day`?"));
+    }
+
+    #[test]
+    fn options_of_all_commands_may_stand_before_those_of_a_worker() {
+        let is_start = |line: &str| starts_a_worker(line.split(' ').map(str::to_owned));
+        assert!(is_start("worker start --pool site") && is_start("worker --profile prod start --pool site"));
+        assert!(is_start("worker --address=http://a:1 start") && !is_start("worker --profile start ls"));
+        let parsed = Cli::try_parse_from("tidegate worker --address http://a:1 start --pool site".split(' '));
+        let Command::Worker(args) = parsed.expect("is right").command else { panic!("it is the noun") };
+        let WorkerCommand::Start(start) = args.command else { panic!("it starts one") };
+        assert_eq!(
+            (start.options.address.as_str(), start.options.namespace.as_str()),
+            ("http://a:1", "default")
+        );
+        let parsed = Cli::try_parse_from("tidegate worker --address http://a:1 ls --live".split(' '));
+        let Command::Worker(args) = parsed.expect("is right").command else { panic!("it is the noun") };
+        assert_eq!(args.common.address.as_deref(), Some("http://a:1"));
     }
 }

@@ -116,9 +116,18 @@ fn edited(source: &Source, change: Change<'_>) -> String {
         Change::Delete { profile } => match header(text, profile) {
             Some(body) => {
                 let start = text[..body].trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
-                let lines = text[body..].split_inclusive('\n');
-                let n_bytes: usize = lines.take_while(|line| !line.starts_with('[')).map(str::len).sum();
-                format!("{}{}", &text[..start], &text[body + n_bytes..])
+                let lines = text[body..].split_inclusive('\n').take_while(|line| !line.starts_with('['));
+                // What stands behind its last key is not about it, but for the line that sets it apart.
+                let (mut end, mut at) = (body, body);
+                for line in lines {
+                    at += line.len();
+                    if line.contains('=') && !line.trim_start().starts_with('#') {
+                        end = at;
+                    }
+                }
+                let rest = &text[end..];
+                let rest = rest.strip_prefix('\n').filter(|rest| !rest.is_empty()).unwrap_or(rest);
+                format!("{}{rest}", &text[..start])
             }
             None => text.to_owned(),
         },
@@ -169,15 +178,16 @@ fn quoted(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
-/// Writes beside it and moves it there: nobody reads half a file, nor does anyone else read it at all.
+/// Writes beside it and moves it there: nobody reads half a file. Who may read it stays; a new one is for its owner alone.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()); // a link stays one
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
+    let mode = fs::metadata(&path).map_or(0o600, |there| there.permissions().mode() & 0o777);
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, &path)
@@ -207,12 +217,39 @@ mod tests {
             (Change::Unset { profile: "a", key: "color" }, "", ""),
             (Change::Use { profile: "b" }, "profile = \"a\"", "profile = \"b\""),
             (Change::Delete { profile: "b" }, "[profiles.b]\nnamespace = \"x\"\n", ""),
+            (
+                Change::Delete { profile: "a" },
+                "[profiles.a] # here\naddress = \"http://h:1\" # the old one\n\n",
+                "",
+            ),
         ] {
             assert_eq!(changed(&source(FILE), change), Ok(FILE.replacen(from, to, 1)), "{change:?}");
         }
         let made = changed(&source(FILE), Change::Set { profile: "c", key: "color", value: "never" });
         assert_eq!(made, Ok(format!("{FILE}\n[profiles.c]\ncolor = \"never\"\n")));
         assert_eq!(changed(&source(""), Change::Create { profile: "c" }), Ok("[profiles.c]\n".to_owned()));
+    }
+
+    #[test]
+    fn what_stands_above_the_next_profile_stays_when_one_goes() {
+        let text = "[profiles.b]\n# of b\nnamespace = \"x\"\n\n# of c, two\n# lines\n[profiles.c]\n";
+        let left = changed(&source(text), Change::Delete { profile: "b" });
+        assert_eq!(left.as_deref(), Ok("# of c, two\n# lines\n[profiles.c]\n"));
+        let text = "[profiles.a]\n\n[profiles.b]\nnamespace = \"x\" # last\n# the end\n";
+        let left = changed(&source(text), Change::Delete { profile: "b" });
+        assert_eq!(left.as_deref(), Ok("[profiles.a]\n\n# the end\n"));
+    }
+
+    #[test]
+    fn who_may_read_the_file_stays() {
+        let folder = tempfile::tempdir().expect("is made");
+        let path = folder.path().join("config.toml");
+        let mode = || fs::metadata(&path).expect("is there").permissions().mode() & 0o777;
+        write(&path, "").expect("is written");
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("is set");
+        write(&path, "").expect("is written");
+        assert_eq!(mode(), 0o644);
     }
 
     #[test]

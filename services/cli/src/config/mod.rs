@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::{ask::code, common::Common};
 
+use file::Source;
 use profiles::ProfilesCommand;
 pub use settings::Settings;
 
@@ -56,6 +57,11 @@ pub enum ConfigCommand {
     /// List, make, use and delete profiles
     #[command(subcommand)]
     Profiles(ProfilesCommand),
+}
+
+/// The profiles that there are.
+pub fn profile_names() -> Vec<String> {
+    Source::read().map(|source| source.file.profiles.into_keys().collect()).unwrap_or_default()
 }
 
 /// Does what the arguments say.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     ask::{DONE, Outcome},
     common::Common,
+    completion,
     fault::Fault,
     output::Table,
     printer::Printer,
@@ -28,11 +29,13 @@ pub enum ProfilesCommand {
     /// Have a profile say what nobody else says, from now on
     Use {
         /// Its name
+        #[arg(add = completion::profiles())]
         name: String,
     },
     /// Take a profile away
     Delete {
         /// Its name
+        #[arg(add = completion::profiles())]
         name: String,
     },
 }

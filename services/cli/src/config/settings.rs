@@ -7,6 +7,7 @@ use super::file::{Address, DEFAULT_PROFILE, Profile, Source};
 use crate::{
     common::{Common, Format, When},
     fault::Fault,
+    names::nearest,
 };
 
 /// Where `tidegate dev` listens.
@@ -152,6 +153,9 @@ pub fn no_profile(source: &Source, name: &str) -> Fault {
     let names: Vec<String> = source.file.profiles.keys().map(|name| format!("`{name}`")).collect();
     let there =
         if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
-    let mend = format!("`tidegate config profiles create {name}` makes it");
+    let mend = match nearest(name, source.file.profiles.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("`tidegate config profiles create {name}` makes it"),
+    };
     Fault::missing(format!("there is no profile `{name}` in {}: {there}; {mend}", source.path.display()))
 }

@@ -31,7 +31,9 @@ use tidegate_sdk_core::{
 use crate::{
     ask::{Outcome, ask, code},
     common::Common,
+    completion,
     fault::{Fault, exit},
+    names::nearest,
     printer::{Printer, print},
 };
 
@@ -62,7 +64,7 @@ pub struct DeployArgs {
     #[arg(value_name = "FILE|DIR", default_value = ".")]
     pub path: PathBuf,
     /// Only these deployments of the file: `flow/deployment`; without any, all
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completion::deployments_of_file())]
     pub names: Vec<String>,
     /// Show what is new, changed and unchanged, field by field, and change nothing
     #[arg(long)]
@@ -196,7 +198,7 @@ fn select(wanted: Vec<Wanted>, names: &[String], source: &Source) -> Result<Vec<
         if known.contains(&name.as_str()) {
             continue;
         }
-        let mend = match source::nearest(name, known.iter().copied()) {
+        let mend = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it has {}", known.join(", ")),
         };
@@ -204,6 +206,12 @@ fn select(wanted: Vec<Wanted>, names: &[String], source: &Source) -> Result<Vec<
     }
     let is_asked = |deployment: &Wanted| names.is_empty() || names.contains(&deployment.name);
     Ok(wanted.into_iter().filter(is_asked).collect())
+}
+
+/// The deployments that a file has, where it is right.
+pub fn names_in(path: &Path) -> Vec<String> {
+    let read = find(path).ok().and_then(|(source, folder)| file::read(&source, &folder).ok());
+    read.unwrap_or_default().into_iter().map(|wanted| wanted.name).collect()
 }
 
 /// The file with its directory.

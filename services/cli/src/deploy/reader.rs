@@ -10,8 +10,9 @@ use serde_json::{Map, Value as Json};
 use tidegate_model::Timestamp;
 use toml_edit::{Item, TableLike, Value};
 
-use super::source::{Faults, nearest};
+use super::source::Faults;
 use crate::common::parse_span;
+use crate::names::nearest;
 
 /// A table, and perhaps one beneath it that has what it does not say.
 pub struct Reader<'a> {

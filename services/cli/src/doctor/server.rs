@@ -106,25 +106,37 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Verdict;
 
-    fn version(version: &str, seconds_ago: i64) -> GetVersionResponse {
-        let time = now().as_second() - seconds_ago;
-        let server_time = Some(prost_types::Timestamp { seconds: time, nanos: 0 });
+    fn version(version: &str, millis_ago: i64) -> GetVersionResponse {
+        let time = now() - jiff::SignedDuration::from_millis(millis_ago);
+        let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+        let server_time = Some(prost_types::Timestamp { seconds, nanos });
         GetVersionResponse { version: version.to_owned(), server_time, ..Default::default() }
     }
 
     #[test]
     fn a_clock_that_is_wrong_and_another_version_are_warnings() {
-        assert_eq!(version_finding(&version("9.9.9", 0)).verdict, Verdict::Warning);
-        assert_eq!(version_finding(&version(env!("CARGO_PKG_VERSION"), 0)).verdict, Verdict::Ok);
-        for (seconds_ago, took, verdict) in [
-            (0, 0, Verdict::Ok),
-            (60, 0, Verdict::Warning),
-            (-60, 0, Verdict::Warning),
-            (60, 60, Verdict::Ok),
-        ] {
-            let found = clock(&version("", seconds_ago), Duration::from_secs(took));
-            assert_eq!(found.verdict, verdict, "{seconds_ago} {took} {found:?}");
+        for other in ["9.9.9", "0.0.1"] {
+            let found = version_finding(&version(other, 0));
+            assert_eq!(found.verdict, Verdict::Warning);
+            assert!(found.told.contains(&format!("the server is version {other}")), "{found:?}");
         }
+        assert_eq!(version_finding(&version(env!("CARGO_PKG_VERSION"), 0)).verdict, Verdict::Ok);
+        for (millis_ago, took_seconds, verdict) in [
+            (0, 0, Verdict::Ok),
+            (1_500, 0, Verdict::Ok),
+            (-1_500, 0, Verdict::Ok),
+            (2_500, 0, Verdict::Warning),
+            (-2_500, 0, Verdict::Warning),
+            (60_000, 0, Verdict::Warning),
+            // The answer may have been made at any moment of the time that it took.
+            (60_000, 60, Verdict::Ok),
+            (63_000, 60, Verdict::Warning),
+        ] {
+            let found = clock(&version("", millis_ago), Duration::from_secs(took_seconds));
+            assert_eq!(found.verdict, verdict, "{millis_ago} {took_seconds} {found:?}");
+        }
+        let untold = clock(&GetVersionResponse::default(), Duration::ZERO);
+        assert_eq!(untold.verdict, Verdict::Warning);
     }
 
     fn verdict_of(service: &str, name: &str, state: DependencyState) -> Finding {

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
     common::{Common, Watch, parse_duration},
-    completion,
+    completion::named,
+    names,
 };
 
 #[derive(Args, Debug)]
@@ -61,7 +62,7 @@ pub enum RunCommand {
     /// Show one run with its parameters, result and history; a value above 1 MiB by its reference
     Get {
         /// The run's id
-        #[arg(add = completion::runs())]
+        #[arg(add = named(names::runs))]
         id: String,
         /// Fetch parameters and result however large they are
         #[arg(long)]
@@ -72,7 +73,7 @@ pub enum RunCommand {
     /// Show what the pauses of a run ask for, and what they were given
     Inputs {
         /// The run's id
-        #[arg(add = completion::runs())]
+        #[arg(add = named(names::runs))]
         id: String,
         /// Fetch values however large they are
         #[arg(long)]
@@ -81,7 +82,7 @@ pub enum RunCommand {
     /// Say why a run is where it is: what it waits for, what happened, who did it
     Explain {
         /// The run's id
-        #[arg(add = completion::runs())]
+        #[arg(add = named(names::runs))]
         id: String,
         #[command(flatten)]
         watch: Watch,
@@ -89,7 +90,7 @@ pub enum RunCommand {
     /// Show a run and all runs below it
     Tree {
         /// The run's id
-        #[arg(add = completion::runs())]
+        #[arg(add = named(names::runs))]
         id: String,
         /// Show each run, also where many have the same name
         #[arg(long)]
@@ -100,7 +101,7 @@ pub enum RunCommand {
     /// Show what a run has logged
     Logs {
         /// The run's id
-        #[arg(add = completion::runs())]
+        #[arg(add = named(names::runs))]
         id: String,
         /// The lines of all runs below it too; the run must be the uppermost one
         #[arg(long)]
@@ -121,7 +122,7 @@ pub enum RunCommand {
     /// Follow runs until they have ended
     Watch {
         /// The runs' ids
-        #[arg(required = true, add = completion::runs())]
+        #[arg(required = true, add = named(names::runs))]
         ids: Vec<String>,
     },
     /// Cancel runs, each with all runs below it
@@ -174,13 +175,13 @@ pub enum RunCommand {
 #[group(skip)] // or `--dry-run` and `--yes` would be of the group too, and shut the others out
 pub struct Targets {
     /// The runs' ids
-    #[arg(required_unless_present_any = ["filter", "tree"], conflicts_with_all = ["filter", "tree"], add = completion::runs())]
+    #[arg(required_unless_present_any = ["filter", "tree"], conflicts_with_all = ["filter", "tree"], add = named(names::runs))]
     pub ids: Vec<String>,
     /// All that match, as for `ls`
     #[arg(long, conflicts_with = "tree")]
     pub filter: Option<String>,
     /// This run and all runs below it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = named(names::runs))]
     pub tree: Option<String>,
     /// Only tell how many runs of --filter or --tree there are
     #[arg(long, conflicts_with = "ids")]
@@ -195,16 +196,16 @@ pub struct Targets {
 #[group(required = true, multiple = false)]
 pub struct KeyScope {
     /// The id of its parent
-    #[arg(long)]
+    #[arg(long, add = named(names::runs))]
     pub parent: Option<String>,
     /// Its deployment: `flow/deployment`
-    #[arg(long)]
+    #[arg(long, add = named(names::deployments))]
     pub deployment: Option<String>,
     /// The name of its flow
-    #[arg(long)]
+    #[arg(long, add = named(names::flows))]
     pub flow: Option<String>,
     /// The name of its task
-    #[arg(long)]
+    #[arg(long, add = named(names::tasks))]
     pub task: Option<String>,
 }
 

@@ -6,18 +6,19 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use prost_types::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_sdk_core::{
-    Client,
-    proto::{BackfillScheduleRequest, PreviewScheduleRequest, Schedule},
+    Client, Error,
+    proto::{BackfillScheduleRequest, PreviewScheduleRequest, Schedule, SchedulePause},
 };
 
 use crate::{
     ask::{Outcome, ask},
     common::{Common, Listed, Watch},
-    completion,
+    completion::{self, named},
     confirm::is_confirmed,
     fault::Fault,
+    names::{self, found},
     output::{
         backfill_json, backfill_text, fire_json, fire_text, schedule_detail, schedule_json, schedule_table,
     },
@@ -44,11 +45,18 @@ pub struct ScheduleArgs {
 #[derive(Args, Debug)]
 pub struct ScheduleName {
     /// The deployment: `flow/deployment`
-    #[arg(add = completion::deployments())]
+    #[arg(add = named(names::deployments))]
     deployment: String,
     /// The schedule's name within the deployment
-    #[arg(default_value = "default")]
+    #[arg(default_value = "default", add = completion::schedules())]
     name: String,
+}
+
+impl ScheduleName {
+    /// What was found of it; a fault has the schedule that was probably meant.
+    async fn found<T>(&self, asked: Result<T, Error>, client: &Client) -> Result<T, Fault> {
+        found(asked, &format!("{} {}", self.deployment, self.name), names::schedules(client)).await
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -56,7 +64,7 @@ pub enum ScheduleCommand {
     /// List schedules, with the time at which each fires next
     Ls {
         /// Only those of this deployment: `flow/deployment`
-        #[arg(add = completion::deployments())]
+        #[arg(add = named(names::deployments))]
         deployment: Option<String>,
         #[command(flatten)]
         listed: Listed,
@@ -177,11 +185,15 @@ pub fn main(args: ScheduleArgs) -> ExitCode {
                 update(client, &of, *spec, &unset, &etag).await?
             }
             ScheduleCommand::Pause { of, reason } => {
-                client.pause_schedule(&of.deployment, &of.name, &reason).await?
+                let paused = client.pause_schedule(&of.deployment, &of.name, &reason).await;
+                of.found(paused, client).await?
             }
-            ScheduleCommand::Resume(of) => client.resume_schedule(&of.deployment, &of.name).await?,
+            ScheduleCommand::Resume(of) => {
+                of.found(client.resume_schedule(&of.deployment, &of.name).await, client).await?
+            }
             ScheduleCommand::Delete { of, allow_missing } => {
-                client.delete_schedule(&of.deployment, &of.name, allow_missing).await?;
+                let deleted = client.delete_schedule(&of.deployment, &of.name, allow_missing).await;
+                of.found(deleted, client).await?;
                 let value = || json!({ "deleted": { "deployment": of.deployment, "name": of.name } });
                 return printer.answer(value, || format!("{} {}  deleted\n", of.deployment, of.name));
             }
@@ -209,15 +221,24 @@ pub fn main(args: ScheduleArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, deployment: &str, listed: &Listed) -> Outcome {
     let look = async || {
-        let schedules = listed.select(client.schedules(deployment).await?, schedule_json)?;
+        let schedules =
+            listed.select(client.schedules(deployment).await?, schedule_json, &like_a_schedule())?;
         Ok(printer.render(|| schedules.iter().map(schedule_json).collect(), || schedule_table(&schedules)))
     };
     printer.show(listed.watch, look).await
 }
 
+/// Each field that a schedule may have: its answer leaves out what it does not say.
+fn like_a_schedule() -> Value {
+    let mut like = schedule_json(&Schedule { pause: Some(SchedulePause::default()), ..Schedule::default() });
+    let fields = ["cron", "day_and", "interval", "anchor", "rrule"].into_iter().chain(spec::OPTIONAL);
+    like["spec"] = fields.map(|field| (field.to_owned(), Value::Null)).collect();
+    like
+}
+
 async fn get(client: &Client, printer: &Printer, of: &ScheduleName, watch: Watch) -> Outcome {
     let look = async || {
-        let schedule = client.get_schedule(&of.deployment, &of.name).await?;
+        let schedule = of.found(client.get_schedule(&of.deployment, &of.name).await, client).await?;
         Ok(printer.render(|| schedule_json(&schedule), || schedule_detail(&schedule)))
     };
     printer.show(watch, look).await
@@ -246,7 +267,7 @@ async fn update(
             "names nothing that changes: say what, such as --cron '0 4 * * *' or --unset jitter",
         ));
     }
-    Ok(client.update_schedule(&of.deployment, &of.name, spec, &fields, etag).await?)
+    of.found(client.update_schedule(&of.deployment, &of.name, spec, &fields, etag).await, client).await
 }
 
 /// Makes what was asked about, and nothing else: the range must still have as many times.

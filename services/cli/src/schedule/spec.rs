@@ -11,9 +11,10 @@ use tidegate_sdk_core::proto::{
 use super::time;
 use crate::{
     common::parse_span,
-    completion,
+    completion::named,
     deployment::{object, parameters, parse_param},
     fault::Fault,
+    names,
 };
 
 /// The fields that can be taken away from a schedule: all but its timetable.
@@ -85,7 +86,7 @@ pub struct SpecArgs {
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// The queue of its runs, instead of the deployment's
-    #[arg(long, add = completion::queues())]
+    #[arg(long, add = named(names::queues))]
     pub queue: Option<String>,
     /// Job variables of its runs as a JSON object; go over the deployment's own
     #[arg(long, value_name = "JSON")]
