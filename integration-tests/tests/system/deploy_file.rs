@@ -1,9 +1,14 @@
 //! `tidegate deploy`: a file, and what becomes of the server by it.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path, rc::Rc};
 
 use serde_json::{Value, json};
 use tidegate_integration_tests::{Ended, Suite};
+use tidegate_sdk::proto::DeploymentSpec;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::cli::tidegate;
 
@@ -122,6 +127,77 @@ async fn one_fault_in_the_file_and_nothing_is_changed() {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     assert_eq!(bench.version("add/one").await, None, "nothing of a wrong file is deployed");
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_server_alone_knows_to_be_wrong_is_told_before_anything_is_changed() {
+    let schedule = "[[deployment.schedule]]\ncron = \"0 3 1 1 *\"\njob_variables = { cpu = 1 }\n";
+    let bench = Bench::new(&format!("{TWO}\n{schedule}")).await;
+    for args in [&[][..], &["--dry-run"]] {
+        let refused = bench.deploy(args).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{}", refused.stderr);
+        for part in ["`add/two`, and nothing was changed", "the schedule `default`", "spec.job_variables"] {
+            assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+        }
+    }
+    assert_eq!((bench.version("add/one").await, bench.version("add/two").await), (None, None));
+    bench.suite.stop().await;
+}
+
+/// A way to a server on which the first request with a mark in it waits until `meanwhile` is done.
+async fn held_up(at: &str, mark: &'static str, meanwhile: impl AsyncFnOnce() + 'static) -> String {
+    let server = at.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::task::spawn_local(async move {
+        let meanwhile = Rc::new(Cell::new(Some(meanwhile)));
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = TcpStream::connect(&server).await.unwrap().into_split();
+            tokio::task::spawn_local(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let meanwhile = Rc::clone(&meanwhile);
+            tokio::task::spawn_local(async move {
+                let mut chunk = vec![0; 64 << 10];
+                while let Ok(n_read @ 1..) = from_client.read(&mut chunk).await {
+                    let is_marked = chunk[..n_read].windows(mark.len()).any(|part| part == mark.as_bytes());
+                    if let Some(meanwhile) = is_marked.then(|| meanwhile.take()).flatten() {
+                        meanwhile().await;
+                    }
+                    if to_server.write_all(&chunk[..n_read]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
+    let bench = Bench::new(TWO).await;
+    assert_eq!(bench.changes(&[]).await, json!({"add/one": "new", "add/two": "new"}));
+    bench.write(&TWO.replace("tags = [\"a\"]", "tags = [\"of-the-file\"]"));
+    let (folder, client) = (bench.path().to_str().unwrap().to_owned(), bench.suite.client());
+    let here = tokio::task::LocalSet::new();
+    let refused = here
+        .run_until(async {
+            let other = async move || {
+                let spec = DeploymentSpec { tags: vec!["of-another".into()], ..Default::default() };
+                client.core().update_deployment("add/one", spec, &["tags"], "").await.unwrap();
+            };
+            let way = held_up(bench.suite.address(), "of-the-file", other).await;
+            tidegate(&way, &["deploy", &folder]).await
+        })
+        .await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
+    for part in ["deployment `add/one`", "somebody else has changed it", "run `tidegate deploy` again"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    let there = bench.suite.client().core().get_deployment("add/one").await.unwrap();
+    assert_eq!((there.version, there.spec.unwrap().tags), (2, vec!["of-another".to_owned()]));
+    assert_eq!(bench.changes(&[]).await, json!({"add/one": "changed", "add/two": "unchanged"}));
     bench.suite.stop().await;
 }
 

@@ -64,6 +64,20 @@ impl Engine {
         Ok((deployment, is_new))
     }
 
+    /// What is wrong with such a change, which is not made. Gives the deployment as it is, where it is there.
+    ///
+    /// # Errors
+    /// `EtagMismatch`, and whatever `change` gives.
+    pub async fn check_deployment(
+        &self,
+        ask: &DeploymentAsk,
+        change: SpecChange<'_>,
+    ) -> Result<Option<Deployment>, EngineError> {
+        let before = self.store().get_deployments(std::slice::from_ref(&ask.key)).await?.pop();
+        check_etag(ask, before.as_ref()).and_then(|()| change(before.as_ref()))?;
+        Ok(before)
+    }
+
     async fn try_change_deployment(
         &self,
         ask: &DeploymentAsk,

@@ -1,10 +1,10 @@
 //! Schedules: what people do with them.
 
 use tidegate_model::{RunId, Timestamp, limits};
-use tidegate_store::{Deployment, LimitSettings, Schedule, ScheduleKey, StoreError, WorkPool};
+use tidegate_store::{Deployment, LimitSettings, Schedule, ScheduleKey, StoreError, WorkPool, WorkPoolKey};
 
 use crate::{
-    Engine, EngineError, Fire, KeyScope, Timetables,
+    Engine, EngineError, Fire, KeyScope, Spec, Timetables,
     ask::{RequestKey, reservation},
     commit::commit,
     deploy::pool_keys,
@@ -116,6 +116,49 @@ impl Engine {
                 Outcome::Overdue => self.fire_overdue(timetables, &ask.key, now).await?,
             }
         }
+    }
+
+    /// What a change would make of a schedule, and whether that would be new: nothing is changed. With a `spec`, as if the
+    /// deployment had that.
+    ///
+    /// # Errors
+    /// `DeploymentNotFound`, `WorkPoolNotFound`, `ScheduleChanged`, and whatever `change` gives.
+    pub async fn check_schedule(
+        &self,
+        ask: &ScheduleAsk,
+        spec: Option<Spec>,
+        change: ScheduleChange<'_>,
+    ) -> Result<(Schedule, bool), EngineError> {
+        let (store, now, key) = (self.store(), self.clock().now(), &ask.key.deployment);
+        let there = store.get_deployments(std::slice::from_ref(key)).await?.pop();
+        let deployment = match (there, spec) {
+            (there, Some(spec)) => {
+                let version = there.as_ref().map_or(1, |there| {
+                    if there.spec == spec.encoded { there.version } else { there.version + 1 }
+                });
+                Deployment {
+                    key: key.clone(),
+                    version,
+                    spec: spec.encoded,
+                    work_pool: spec.work_pool,
+                    created_at: there.map_or(now, |there| there.created_at),
+                    updated_at: now,
+                }
+            }
+            (Some(there), None) => there,
+            (None, None) => return Err(self.no_deployment(key).await?),
+        };
+        let pool = match &deployment.work_pool {
+            Some(name) => {
+                let pool = WorkPoolKey { namespace: key.namespace.clone(), name: name.clone() };
+                Some(self.get_work_pool(&pool).await?)
+            }
+            None => None,
+        };
+        let before = store.get_schedule(&ask.key).await?;
+        check_etag(ask, before.as_ref())?;
+        let (after, _) = change(&deployment, pool.as_ref(), before.as_ref(), now)?;
+        Ok((after, before.is_none()))
     }
 
     async fn try_change_schedule(

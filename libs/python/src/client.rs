@@ -11,6 +11,7 @@ use crate::{
     op::Op,
     payload,
     run::{Run, seconds},
+    schedules::{NewSchedule, wanted},
     slots,
 };
 
@@ -77,9 +78,9 @@ impl Client {
         )
     }
 
-    /// Makes a deployment, or has one that is there say this. `template` has what its runs have in common; the result is
-    /// `(version, created)`.
-    #[pyo3(signature = (name, template, *, description, entrypoint, parameters, parameter_schema,
+    /// Makes a deployment, or has one that is there say this, where nothing is wrong with it and with the schedules that it
+    /// is to have. `template` has what its runs have in common; the result is `(version, created)`.
+    #[pyo3(signature = (name, template, schedules, *, description, entrypoint, parameters, parameter_schema,
         enforce_parameter_schema, max_concurrent_runs, on_collision, version_label, work_pool="", source=None,
         command=vec![], job_variables=""))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
@@ -87,6 +88,7 @@ impl Client {
         &self,
         name: String,
         template: PyRef<'_, NewRun>,
+        schedules: Vec<PyRef<'_, NewSchedule>>,
         description: String,
         entrypoint: String,
         parameters: String,
@@ -128,10 +130,15 @@ impl Client {
             command,
             job_variables: job_variables.to_owned(),
         };
-        let core = self.core.clone();
+        let (core, wanted) = (self.core.clone(), wanted(&schedules));
         Op::start(
             self.core.runtime(),
-            async move { core.create_deployment(&name, spec, true).await },
+            async move {
+                if !wanted.is_empty() {
+                    core.check_deployment(&name, &spec, &wanted).await?;
+                }
+                core.create_deployment(&name, spec, true).await
+            },
             |py, (deployment, created)| {
                 Ok((deployment.version, created).into_pyobject(py)?.into_any().unbind())
             },

@@ -87,13 +87,6 @@ impl Schedules {
         Self(OfProcess::new(client.core.clone()))
     }
 
-    /// Tells what is wrong with schedules, and changes nothing.
-    fn check(&self, deployment: String, schedules: Vec<PyRef<'_, NewSchedule>>) -> Op {
-        let (core, wanted) = (self.0.clone(), wanted(&schedules));
-        let checking = async move { core.check_schedules(&deployment, &wanted).await };
-        Op::start(self.0.runtime(), checking, |py, ()| Ok(py.None()))
-    }
-
     /// Has a deployment have these schedules: `([schedule, …], [name deleted, …], [name left, …])`.
     fn put(&self, deployment: String, schedules: Vec<PyRef<'_, NewSchedule>>, prunes: bool) -> Op {
         let (core, wanted) = (self.0.clone(), wanted(&schedules));
@@ -191,7 +184,7 @@ impl Schedules {
     }
 }
 
-fn wanted(schedules: &[PyRef<'_, NewSchedule>]) -> Vec<WantedSchedule> {
+pub(crate) fn wanted(schedules: &[PyRef<'_, NewSchedule>]) -> Vec<WantedSchedule> {
     schedules.iter().map(|schedule| schedule.0.clone()).collect()
 }
 

@@ -120,6 +120,19 @@ def test_deploying_again_changes_what_is_different_alone(name: str, caplog: pyte
     assert names_of(first.name) == []
 
 
+def test_nothing_is_changed_by_a_deploy_with_a_schedule_that_does_not_fit(name: str) -> None:
+    wrong = [Cron("@daily", name="right"), Cron("@daily", name="wrong", parameters={"name": 7})]
+    told = f"the schedule `wrong` of `deployed-jot/{name}`.*parameters.name"
+    with pytest.raises(InvalidArgument, match=told):
+        deploy(name, schedules=wrong)
+    with pytest.raises(NotFound):
+        run_deployment(f"deployed-jot/{name}", timeout=0)
+    first = deploy(name, schedules=wrong[:1])
+    with pytest.raises(InvalidArgument, match=told):
+        deploy(name, schedules=wrong, description="another one")
+    assert deploy(name, schedules=wrong[:1]).version == first.version == 1
+
+
 def test_one_rule_takes_the_place_of_another(name: str) -> None:
     for option, kind in [({"cron": "@daily"}, Cron), ({"interval": 60}, Interval), ({"rrule": "FREQ=DAILY"}, RRule)]:
         made = deploy(name, **option)

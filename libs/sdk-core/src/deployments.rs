@@ -19,27 +19,23 @@ impl Client {
         spec: proto::DeploymentSpec,
         update_if_exists: bool,
     ) -> Result<(proto::Deployment, bool), Error> {
-        let response = self.deploy(name, spec, update_if_exists).await?;
+        let (name, spec) = (name.to_owned(), Some(spec));
+        let request = proto::CreateDeploymentRequest { name, spec, update_if_exists, ..Default::default() };
+        let response = self.deploy(request).await?;
         Ok((answered(response.deployment, "deployment")?, response.created))
     }
 
-    /// The same, with what keeps its runs from starting now.
+    /// The same, with what keeps its runs from starting now. The namespace is the client's, and so is the id of the request.
     ///
     /// # Errors
-    /// `InvalidArgument`, `AlreadyExists`, `Unavailable`.
+    /// `InvalidArgument`, `AlreadyExists`, `NotFound` (its work pool), `FailedPrecondition` (it was changed since the `etag`
+    /// was read), `Unavailable`.
     pub async fn deploy(
         &self,
-        name: &str,
-        spec: proto::DeploymentSpec,
-        update_if_exists: bool,
+        request: proto::CreateDeploymentRequest,
     ) -> Result<proto::CreateDeploymentResponse, Error> {
-        let request = proto::CreateDeploymentRequest {
-            namespace: self.options().namespace.clone(),
-            name: name.to_owned(),
-            spec: Some(spec),
-            update_if_exists,
-            request_id: new_run_id(),
-        };
+        let (namespace, request_id) = (self.options().namespace.clone(), new_run_id());
+        let request = proto::CreateDeploymentRequest { namespace, request_id, ..request };
         self.ask(request, async |channel, request| Deployments::new(channel).create_deployment(request).await)
             .await
     }

@@ -27,12 +27,38 @@ pub struct PutSchedules {
 }
 
 impl Client {
-    /// Tells what is wrong with schedules before anything is changed: their timetables, and their names. Whether parameters
-    /// fit those of the deployment is told when the schedules are put.
+    /// Tells what is wrong with a deployment that is to be made or changed, and with its schedules: nothing is changed.
     ///
     /// # Errors
-    /// `InvalidArgument`, which names the schedule; `Unavailable`.
-    pub async fn check_schedules(&self, deployment: &str, wanted: &[WantedSchedule]) -> Result<(), Error> {
+    /// `InvalidArgument`, `NotFound` (the work pool), `Unavailable`.
+    pub async fn check_deployment(
+        &self,
+        name: &str,
+        spec: &proto::DeploymentSpec,
+        schedules: &[WantedSchedule],
+    ) -> Result<(), Error> {
+        let request = proto::CreateDeploymentRequest {
+            name: name.to_owned(),
+            spec: Some(spec.clone()),
+            update_if_exists: true,
+            validate_only: true,
+            ..Default::default()
+        };
+        self.deploy(request).await?;
+        self.check_schedules(name, spec, schedules).await
+    }
+
+    /// Tells what is wrong with schedules before anything is changed, of a deployment that has this specification or is to
+    /// get it: their names, their times, and what they give their runs.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which names the schedule; `NotFound` (the work pool), `Unavailable`.
+    pub async fn check_schedules(
+        &self,
+        deployment: &str,
+        spec: &proto::DeploymentSpec,
+        wanted: &[WantedSchedule],
+    ) -> Result<(), Error> {
         let mut names = HashSet::new();
         for schedule in wanted {
             if !names.insert(schedule.name.as_str()) {
@@ -42,10 +68,17 @@ impl Client {
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
-            let spec = Some(schedule.spec.clone());
-            let request = proto::PreviewScheduleRequest { spec, count: 1, ..Default::default() };
-            let previewed = self.preview_schedule(request).await;
-            previewed.map_err(|error| error.of(&describe(deployment, &schedule.name)))?;
+            let request = proto::CreateScheduleRequest {
+                deployment: deployment.to_owned(),
+                name: schedule.name.clone(),
+                spec: Some(schedule.spec.clone()),
+                update_if_exists: true,
+                validate_only: true,
+                deployment_spec: Some(spec.clone()),
+                ..Default::default()
+            };
+            let checked = self.make_schedule(request).await;
+            checked.map_err(|error| error.of(&describe(deployment, &schedule.name)))?;
         }
         Ok(())
     }

@@ -22,15 +22,29 @@ impl Client {
         paused: bool,
         update_if_exists: bool,
     ) -> Result<(proto::Schedule, bool), Error> {
+        let (deployment, name, spec) = (deployment.to_owned(), name.to_owned(), Some(spec));
         let request = proto::CreateScheduleRequest {
-            namespace: self.options().namespace.clone(),
-            deployment: deployment.to_owned(),
-            name: name.to_owned(),
-            spec: Some(spec),
+            deployment,
+            name,
+            spec,
             paused,
             update_if_exists,
-            request_id: new_run_id(),
+            ..Default::default()
         };
+        self.make_schedule(request).await
+    }
+
+    /// The same with all that the API has for it, such as `validate_only`. The namespace is the client's, and so is the id of
+    /// the request.
+    ///
+    /// # Errors
+    /// As of `create_schedule`.
+    pub async fn make_schedule(
+        &self,
+        request: proto::CreateScheduleRequest,
+    ) -> Result<(proto::Schedule, bool), Error> {
+        let (namespace, request_id) = (self.options().namespace.clone(), new_run_id());
+        let request = proto::CreateScheduleRequest { namespace, request_id, ..request };
         let send = async |channel, request| Schedules::new(channel).create_schedule(request).await;
         let response = self.ask(request, send).await?;
         Ok((answered(response.schedule, "schedule")?, response.created))

@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Default)]
 struct Fake {
     schedules: Arc<Mutex<Vec<proto::Schedule>>>,
+    /// As they were when they were deleted.
+    deleted: Arc<Mutex<Vec<proto::Schedule>>>,
     /// How often a request id came.
     tries: Arc<Mutex<HashMap<String, u32>>>,
 }
@@ -74,6 +76,15 @@ impl ScheduleService for Fake {
         let request = request.into_inner();
         let (deployment, name) = (request.deployment, request.name);
         let schedule = proto::Schedule { deployment, name, spec: request.spec, ..Default::default() };
+        if request.validate_only {
+            let queue = request.deployment_spec.unwrap_or_default().queue;
+            assert_eq!(queue, "large", "what the deployment is to be is told");
+            if schedule.spec == Some(nightly("61 * * * *")) {
+                return Err(Status::invalid_argument("there is no minute 61"));
+            }
+            let schedule = Some(schedule);
+            return Ok(Response::new(proto::CreateScheduleResponse { schedule, created: true }));
+        }
         if self.is_first(&request.namespace, &request.request_id) {
             self.schedules.lock().unwrap().push(schedule);
             return Err(Status::unavailable("the reply was lost"));
@@ -124,7 +135,9 @@ impl ScheduleService for Fake {
     ) -> Result<Response<proto::DeleteScheduleResponse>, Status> {
         let request = request.into_inner();
         if self.is_first(&request.namespace, &request.request_id) {
-            self.schedules.lock().unwrap().retain(|schedule| schedule.name != request.name);
+            let mut schedules = self.schedules.lock().unwrap();
+            let deleted = schedules.extract_if(.., |schedule| schedule.name == request.name);
+            self.deleted.lock().unwrap().extend(deleted);
             return Err(Status::unavailable("the reply was lost"));
         }
         Ok(Response::new(proto::DeleteScheduleResponse {}))
@@ -160,9 +173,6 @@ impl ScheduleService for Fake {
     ) -> Result<Response<proto::PreviewScheduleResponse>, Status> {
         let request = request.into_inner();
         assert_eq!(request.namespace, "test");
-        if request.spec == Some(nightly("61 * * * *")) {
-            return Err(Status::invalid_argument("there is no minute 61"));
-        }
         let fires = vec![proto::ScheduleFire::default(); usize::try_from(request.count).unwrap()];
         Ok(Response::new(proto::PreviewScheduleResponse { fires }))
     }
@@ -246,13 +256,20 @@ fn wanted(names: &[&str]) -> Vec<WantedSchedule> {
 
 #[tokio::test]
 async fn a_deployment_gets_the_schedules_that_it_is_to_have_and_loses_others_where_that_is_said() {
-    let (client, _server) = Fake::default().client().await;
+    let fake = Fake::default();
+    let (client, _server) = fake.client().await;
     client.create_schedule("etl/prod", "hourly", nightly("@hourly"), false, false).await.unwrap();
     let done = client.put_schedules("etl/prod", wanted(&["nightly", "weekly"]), false).await.unwrap();
     let names: Vec<_> = done.put.iter().map(|(schedule, _)| schedule.name.as_str()).collect();
     assert_eq!((names, done.left, done.deleted), (vec!["nightly", "weekly"], vec!["hourly".into()], vec![]));
     let done = client.put_schedules("etl/prod", vec![], true).await.unwrap();
     assert_eq!(done.deleted, ["hourly", "nightly", "weekly"]);
+    let deleted = fake.deleted.lock().unwrap().clone();
+    let is_paused = |schedule: &proto::Schedule| schedule.pause.is_some();
+    assert!(
+        deleted.len() == 3 && deleted.iter().all(is_paused),
+        "runs of times that have come are made first"
+    );
     assert_eq!(client.schedules("etl/prod").await.unwrap(), []);
 }
 
@@ -260,12 +277,14 @@ async fn a_deployment_gets_the_schedules_that_it_is_to_have_and_loses_others_whe
 async fn a_wrong_schedule_is_told_by_its_name_before_anything_is_changed() {
     let (client, _server) = Fake::default().client().await;
     let mut all = wanted(&["nightly", "broken"]);
-    client.check_schedules("etl/prod", &all[..1]).await.unwrap();
+    let spec = proto::DeploymentSpec { queue: "large".into(), ..Default::default() };
+    client.check_schedules("etl/prod", &spec, &all[..1]).await.unwrap();
     all[1].spec = nightly("61 * * * *");
-    let refused = client.check_schedules("etl/prod", &all).await.unwrap_err();
+    let refused = client.check_schedules("etl/prod", &spec, &all).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     assert_eq!(refused.message(), "the schedule `broken` of `etl/prod`: there is no minute 61");
-    let twice = client.check_schedules("etl/prod", &wanted(&["nightly", "nightly"])).await.unwrap_err();
+    let same = wanted(&["nightly", "nightly"]);
+    let twice = client.check_schedules("etl/prod", &spec, &same).await.unwrap_err();
     assert!(twice.message().contains("two schedules of `etl/prod` have the name `nightly`"), "{twice}");
     assert_eq!(client.schedules("").await.unwrap(), []);
 }

@@ -165,11 +165,14 @@ impl Client {
         name: &str,
         spec: proto::DeploymentSpec,
     ) -> Result<proto::CreateDeploymentResponse, Error> {
-        self.core().deploy(name, spec, true).await
+        let (name, spec) = (name.to_owned(), Some(spec));
+        let request =
+            proto::CreateDeploymentRequest { name, spec, update_if_exists: true, ..Default::default() };
+        self.core().deploy(request).await
     }
 
     /// Has a deployment have these schedules. Those that are there as they are wanted stay untouched, and so do pauses and
-    /// runs. Others of the deployment are deleted where `prunes` is set. The times of all are checked before anything is changed.
+    /// runs. Others of the deployment are deleted where `prunes` is set. All are checked before anything is changed.
     ///
     /// # Errors
     /// `NotFound` (the deployment), `InvalidArgument`, `FailedPrecondition` (there are too many), `Unavailable`.
@@ -180,7 +183,8 @@ impl Client {
         prunes: bool,
     ) -> Result<PutSchedules, Error> {
         let wanted: Vec<_> = schedules.into_iter().map(|schedule| schedule.0).collect();
-        self.core().check_schedules(deployment, &wanted).await?;
+        let there = self.core().get_deployment(deployment).await?.spec.unwrap_or_default();
+        self.core().check_schedules(deployment, &there, &wanted).await?;
         self.core().put_schedules(deployment, wanted, prunes).await
     }
 

@@ -124,18 +124,34 @@ impl DeploymentService for Service {
         let request = request.into_inner();
         let mut violations = Violations::default();
         let given = request.spec.unwrap_or_default();
-        let spec = parse_spec(&given, &mut violations);
-        let ask = ask((&request.namespace, &request.name), "", actor, &request.request_id, violations)?;
+        let spec = parse_spec(&given, "spec.", &mut violations);
+        if !request.etag.is_empty() && !request.update_if_exists {
+            violations.add("etag", "is of one that is there: it goes with update_if_exists");
+        }
+        let name = (request.namespace.as_str(), request.name.as_str());
+        let ask = ask(name, &request.etag, actor, &request.request_id, violations)?;
         let pool = self.pool_of(&ask.key.namespace, &given).await.map_err(status)?;
         let change = |before: Option<&Deployment>| match before {
             Some(_) if !request.update_if_exists => {
                 Err(EngineError::DeploymentExists { name: request.name.clone() })
             }
+            None if !request.etag.is_empty() => Err(EngineError::DeploymentNotFound {
+                name: request.name.clone(),
+                nearest: Vec::new(),
+                is_any: true,
+            }),
             _ => Ok(spec.clone()),
         };
-        let (deployment, created) = self.engine.change_deployment(&ask, &change).await.map_err(status)?;
+        let (deployment, created) = if request.validate_only {
+            let there = self.engine.check_deployment(&ask, &change).await.map_err(status)?;
+            let is_new = there.is_none();
+            (there, is_new)
+        } else {
+            let (deployment, is_new) = self.engine.change_deployment(&ask, &change).await.map_err(status)?;
+            (Some(deployment), is_new)
+        };
         Ok(Response::new(v1::CreateDeploymentResponse {
-            deployment: Some(read(&deployment)?),
+            deployment: deployment.as_ref().map(read).transpose()?,
             created,
             warnings: self.warnings(pool.as_ref()).await,
         }))
@@ -207,7 +223,7 @@ impl DeploymentService for Service {
             for path in &paths {
                 copy_field(path, &new, &mut spec);
             }
-            checked(&spec)
+            checked(&spec, "spec.")
         };
         let (deployment, _) = self.engine.change_deployment(&ask, &change).await.map_err(status)?;
         Ok(Response::new(v1::UpdateDeploymentResponse { deployment: Some(read(&deployment)?) }))
@@ -299,10 +315,10 @@ fn ask(
     Ok(DeploymentAsk { key: key(namespace, name, violations)?, etag, actor, request_id })
 }
 
-/// A specification that is right, or the error that says what is not.
-fn checked(spec: &v1::DeploymentSpec) -> Result<Spec, EngineError> {
+/// A specification that is right, or the error that says what is not, by its path below `prefix`.
+pub(crate) fn checked(spec: &v1::DeploymentSpec, prefix: &str) -> Result<Spec, EngineError> {
     let mut violations = Violations::default();
-    let parsed = parse_spec(spec, &mut violations);
+    let parsed = parse_spec(spec, prefix, &mut violations);
     if violations.is_empty() {
         Ok(parsed)
     } else {
@@ -311,8 +327,8 @@ fn checked(spec: &v1::DeploymentSpec) -> Result<Spec, EngineError> {
 }
 
 /// A specification as it is kept; what is wrong is noted.
-fn parse_spec(spec: &v1::DeploymentSpec, violations: &mut Violations) -> Spec {
-    let mut below = Violations::below("spec.");
+fn parse_spec(spec: &v1::DeploymentSpec, prefix: &str, violations: &mut Violations) -> Spec {
+    let mut below = Violations::below(prefix);
     check_spec(spec, &mut below);
     if below.is_empty() {
         check_json(spec, &mut below);

@@ -14,7 +14,7 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token::invalid_token};
+use crate::{actor::actor, deployment_service::checked, page_token::invalid_token};
 
 /// Times of a preview that does not say how many.
 const N_PREVIEWED: usize = 10;
@@ -68,6 +68,10 @@ impl ScheduleService for Service {
         let request = request.into_inner();
         let mut violations = Violations::default();
         let spec = parse_spec(request.spec, &mut violations);
+        if request.deployment_spec.is_some() && !request.validate_only {
+            violations
+                .add("deployment_spec", "goes with validate_only: a deployment is changed by its service");
+        }
         let named = (&*request.namespace, &*request.deployment, &*request.name);
         let ask = ask(named, "", actor.clone(), &request.request_id, violations)?;
         let change =
@@ -97,8 +101,15 @@ impl ScheduleService for Service {
                 };
                 self.with_spec(deployment, pool, before, &spec, now)
             };
-        let changed = self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Create, &change).await;
-        let (schedule, created) = changed.map_err(status)?;
+        let (schedule, created) = if request.validate_only {
+            let given = request.deployment_spec.as_ref().map(|spec| checked(spec, "deployment_spec."));
+            let given = given.transpose().map_err(status)?;
+            self.engine.check_schedule(&ask, given, &change).await.map_err(status)?
+        } else {
+            let changed =
+                self.engine.change_schedule(&self.scheduled, &ask, ScheduleVerb::Create, &change).await;
+            changed.map_err(status)?
+        };
         Ok(Response::new(v1::CreateScheduleResponse { schedule: Some(to_proto(&schedule)?), created }))
     }
 

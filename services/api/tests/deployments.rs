@@ -81,6 +81,48 @@ fn run_of(deployment: &str) -> NewRun {
 }
 
 #[tokio::test]
+async fn what_is_only_checked_changes_nothing_and_an_etag_is_minded_by_a_create_too() {
+    let api = Api::start().await;
+    let ask = async |request: v1::CreateDeploymentRequest| {
+        let request = v1::CreateDeploymentRequest { name: NIGHTLY.into(), ..request };
+        api.deployments.clone().create_deployment(request).await.map(tonic::Response::into_inner)
+    };
+    let checked =
+        v1::CreateDeploymentRequest { spec: Some(spec()), validate_only: true, ..Default::default() };
+    let told = ask(checked.clone()).await.expect("is right");
+    assert_eq!((told.created, told.deployment), (true, None));
+    let wrong = DeploymentSpec { parameters: r#"{"n":"x"}"#.into(), ..spec() };
+    let wrong = ask(v1::CreateDeploymentRequest { spec: Some(wrong), ..checked.clone() }).await;
+    assert_eq!(wrong.expect_err("does not fit").code(), Code::InvalidArgument);
+    assert_eq!(get(&api, NIGHTLY).await.expect_err("was not made").code(), Code::NotFound);
+
+    let first = create(&api, NIGHTLY, spec(), false).await.expect("is made").deployment.expect("is told");
+    assert_eq!(reason(&ask(checked.clone()).await.expect_err("is there")), "DEPLOYMENT_EXISTS");
+    let put = |queue: &str, etag: &str| v1::CreateDeploymentRequest {
+        spec: Some(DeploymentSpec { queue: queue.into(), ..spec() }),
+        update_if_exists: true,
+        etag: etag.to_owned(),
+        ..Default::default()
+    };
+    let told = ask(v1::CreateDeploymentRequest { validate_only: true, ..put("other", "") }).await;
+    assert_eq!(told.expect("is right").deployment, Some(first.clone()), "as it is");
+    let second = ask(put("other", &first.etag)).await.expect("is changed").deployment.expect("is told");
+    for request in [
+        put("third", &first.etag),
+        v1::CreateDeploymentRequest { validate_only: true, ..put("third", &first.etag) },
+    ] {
+        assert_eq!(reason(&ask(request).await.expect_err("is older")), "ETAG_MISMATCH");
+    }
+    assert_eq!(get(&api, NIGHTLY).await.expect("is there"), second);
+    let alone = v1::CreateDeploymentRequest { update_if_exists: false, ..put("x", &second.etag) };
+    assert_eq!(ask(alone).await.expect_err("means nothing").code(), Code::InvalidArgument);
+    let delete = v1::DeleteDeploymentRequest { name: NIGHTLY.into(), ..Default::default() };
+    api.deployments.clone().delete_deployment(delete).await.expect("is deleted");
+    let gone = ask(put("third", &second.etag)).await.expect_err("is gone");
+    assert_eq!(reason(&gone), "DEPLOYMENT_NOT_FOUND");
+}
+
+#[tokio::test]
 async fn a_deployment_is_made_changed_rolled_back_and_deleted() {
     let api = Api::start().await;
     let mut request = Request::new(v1::CreateDeploymentRequest {

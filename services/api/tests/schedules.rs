@@ -126,6 +126,51 @@ async fn a_schedule_is_made_told_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_schedule_is_checked_by_what_its_deployment_is_to_be() {
+    let api = Api::start().await;
+    let spec = DeploymentSpec {
+        parameter_schema: r#"{"properties":{"n":{"type":"integer"}}}"#.into(),
+        enforce_parameter_schema: true,
+        ..Default::default()
+    };
+    let check = async |parameters: &str, spec: Option<&DeploymentSpec>| {
+        let request = v1::CreateScheduleRequest {
+            deployment: NIGHTLY.into(),
+            spec: Some(ScheduleSpec { parameters: parameters.to_owned(), ..cron("0 3 * * *") }),
+            validate_only: true,
+            update_if_exists: true,
+            deployment_spec: spec.cloned(),
+            ..Default::default()
+        };
+        api.schedules.clone().create_schedule(request).await.map(tonic::Response::into_inner)
+    };
+    let told = check(r#"{"n":2}"#, Some(&spec)).await.expect("fits");
+    assert!(told.created && told.schedule.expect("is told").next_fire_at.is_some());
+    let wrong = check(r#"{"n":"x"}"#, Some(&spec)).await.expect_err("does not fit");
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+    assert!(wrong.message().contains("spec.parameters.n"), "{wrong:?}");
+    assert_eq!(reason(&check("", None).await.expect_err("is not there")), "DEPLOYMENT_NOT_FOUND");
+    let broken = DeploymentSpec { parameter_schema: "[".into(), ..spec.clone() };
+    let broken = check("", Some(&broken)).await.expect_err("is no schema");
+    assert!(broken.message().contains("deployment_spec.parameter_schema"), "{broken:?}");
+
+    api.deployed(NIGHTLY, spec.clone()).await;
+    let wrong = check(r#"{"n":"x"}"#, None).await.expect_err("does not fit what is there");
+    assert!(wrong.message().contains("version 1"), "{wrong:?}");
+    let looser = DeploymentSpec { enforce_parameter_schema: false, ..spec };
+    check(r#"{"n":"x"}"#, Some(&looser)).await.expect("fits what is to be");
+    assert_eq!(reason(&get(&api, "").await.expect_err("was not made")), "SCHEDULE_NOT_FOUND");
+    let request = v1::CreateScheduleRequest {
+        deployment: NIGHTLY.into(),
+        spec: Some(cron("0 3 * * *")),
+        deployment_spec: Some(looser),
+        ..Default::default()
+    };
+    let refused = api.schedules.clone().create_schedule(request).await.expect_err("is only for a check");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn a_paused_schedule_fires_again_from_its_resume_on() {
     let api = Api::start().await;
     deployed(&api).await;

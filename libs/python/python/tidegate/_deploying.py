@@ -122,6 +122,7 @@ def deploy(
         client().deploy,
         full_name,
         template,
+        told or [],  # checked before anything is changed
         description=options.description or inspect.getdoc(flow.fn) or "" if description is None else description,
         entrypoint=("" if command else entrypoint_of(flow)) if entrypoint is None else entrypoint,
         parameters=defaults.decode() if parameters else "",
@@ -150,7 +151,6 @@ def _deployed(
         return Deployment(name, version, created)
     from . import schedules
 
-    yield from schedules.check(name, told)  # before anything is changed
     version, created = yield begin()
     there, left = yield from schedules.put(name, told, prunes)
     if left:

@@ -186,12 +186,6 @@ def backfill_schedule(
     return dual(answer(op, lambda made: Backfill(made[0], made[1], _fires(made[2]), made[3])))
 
 
-def check(deployment: str, schedules: Sequence[_core.NewSchedule]) -> Steps[None]:
-    """Raises what is wrong with schedules, before anything is changed."""
-    if schedules:
-        yield _schedules().check(deployment, list(schedules))
-
-
 def put(
     deployment: str, schedules: Sequence[_core.NewSchedule], prunes: bool
 ) -> Steps[tuple[list[DeployedSchedule], list[str]]]:

@@ -24,8 +24,8 @@ use std::{
 
 use clap::Args;
 use tidegate_sdk_core::{
-    Client, Error,
-    proto::{Deployment, Schedule},
+    Client,
+    proto::{CreateDeploymentRequest, Deployment, Schedule},
 };
 
 use crate::{
@@ -109,12 +109,13 @@ async fn deploy(
 ) -> Outcome {
     check_pools(client, source, &wanted).await?;
     let plans = compare(client, wanted, args.prune_schedules).await?;
+    check(client, &plans).await?;
     let mut warnings = Vec::new();
     if !args.dry_run {
         for (n_done, plan) in plans.iter().enumerate() {
-            if let Err(error) = apply(client, plan, args.prune_schedules, &mut warnings).await {
+            if let Err(fault) = apply(client, plan, args.prune_schedules, &mut warnings).await {
                 show(&warnings);
-                return Err(Fault::from(error).of(&broken_off(&plan.wanted.name, n_done, plans.len())));
+                return Err(fault.of(&broken_off(&plan.wanted.name, n_done, plans.len())));
             }
         }
     }
@@ -162,10 +163,33 @@ async fn compare(client: &Client, wanted: Vec<Wanted>, prunes: bool) -> Result<V
     Ok(plans)
 }
 
-async fn apply(client: &Client, plan: &Plan, prunes: bool, warnings: &mut Vec<String>) -> Result<(), Error> {
+/// What the server alone can tell to be wrong, such as job variables that do not fit a pool: nothing is changed by it.
+async fn check(client: &Client, plans: &[Plan]) -> Result<(), Fault> {
+    for Plan { wanted, .. } in plans.iter().filter(|plan| plan.changes()) {
+        let checked = client.check_deployment(&wanted.name, &wanted.spec, &wanted.schedules).await;
+        let subject = format!("deployment `{}`, and nothing was changed", wanted.name);
+        checked.map_err(|error| Fault::from(error).of(&subject))?;
+    }
+    Ok(())
+}
+
+/// Makes a deployment what the file says, where it is still as it was compared.
+async fn apply(client: &Client, plan: &Plan, prunes: bool, warnings: &mut Vec<String>) -> Result<(), Fault> {
     let name = &plan.wanted.name;
     if plan.change != Change::Unchanged {
-        let deployed = client.deploy(name, plan.wanted.spec.clone(), true).await?;
+        let request = CreateDeploymentRequest {
+            name: name.clone(),
+            spec: Some(plan.wanted.spec.clone()),
+            update_if_exists: plan.change == Change::Changed,
+            etag: plan.etag.clone(),
+            ..Default::default()
+        };
+        let deployed = client.deploy(request).await.map_err(|error| match error.reason() {
+            "ETAG_MISMATCH" | "DEPLOYMENT_EXISTS" | "DEPLOYMENT_NOT_FOUND" => Fault::stopped(
+                "somebody else has changed it since it was compared, and that stays: run `tidegate deploy` again",
+            ),
+            _ => error.into(),
+        })?;
         warnings.extend(deployed.warnings.into_iter().map(|warning| format!("{name}: {warning}")));
     }
     if plan.changes_schedules() {

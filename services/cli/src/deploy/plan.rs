@@ -58,6 +58,8 @@ pub struct Plan {
     pub change: Change,
     /// Its version before. 0: it is new.
     pub version: u64,
+    /// Of the state that it was compared with. Empty: it is new.
+    pub etag: String,
     /// What is not the same.
     pub fields: Vec<FieldChange>,
     /// Its schedules: those of the file in its order, then those that it does not name.
@@ -84,7 +86,8 @@ impl Plan {
             fields: Vec::new(),
         });
         let schedules = named.chain(rest).collect();
-        Self { change, version: deployment.map_or(0, |known| known.version), fields, schedules, wanted }
+        let (version, etag) = deployment.map(|known| (known.version, known.etag.clone())).unwrap_or_default();
+        Self { change, version, etag, fields, schedules, wanted }
     }
 
     /// Whether anything is not as the file says.
