@@ -71,6 +71,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_turn_that_fails_is_followed_by_the_next() {
+        let (tasks, turns) = (Supervisor::new(), Arc::new(Semaphore::new(0)));
+        let turn = Arc::clone(&turns);
+        spawn(&tasks, "failing", Duration::from_millis(1), 1, OnStop::Finish, move || {
+            turn.add_permits(1);
+            async { Err::<usize, _>("the store is away") }
+        });
+        assert!(turns.acquire_many(3).await.is_ok());
+        tasks.stop();
+        tasks.finished(Duration::from_secs(20)).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_stop_cuts_a_long_turn_and_waits_for_a_short_one() {
         let tasks = Supervisor::new();
         let begun = Arc::new(Semaphore::new(0));

@@ -122,24 +122,26 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    /// Logs the pairs that are allowed, but wrong together.
-    pub(crate) fn warn_of_bad_pairs(&self) {
+    /// The pairs that are allowed, but wrong together; a sentence each.
+    pub(crate) fn bad_pairs(&self) -> Vec<String> {
+        let mut bad = Vec::new();
         let (lease, heartbeat) = (self.lease.duration, self.lease.heartbeat_interval);
         if *lease < *heartbeat * 3 {
-            tracing::warn!(
+            bad.push(format!(
                 "lease.duration ({lease}) is below three times lease.heartbeat_interval ({heartbeat})"
-            );
+            ));
         }
         let (claim, longest) = (self.lease.claim, *self.engine_timeout + *self.assign.patience);
         if *claim <= longest {
-            tracing::warn!(
+            bad.push(format!(
                 "lease.claim ({claim}) is not longer than engine_timeout and assign.patience together ({longest:?})"
-            );
+            ));
         }
         let (grace, drain) = (self.shutdown_grace, self.drain.streams);
         if *grace <= *drain {
-            tracing::warn!("shutdown_grace ({grace}) is not longer than drain.streams ({drain})");
+            bad.push(format!("shutdown_grace ({grace}) is not longer than drain.streams ({drain})"));
         }
+        bad
     }
 }
 
@@ -149,7 +151,22 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(Config::default().validate(), Vec::<String>::new());
+        let config = Config::default();
+        assert_eq!((config.validate(), config.bad_pairs()), (Vec::new(), Vec::<String>::new()));
+        let lease = (*config.lease.duration, *config.lease.heartbeat_interval);
+        assert_eq!(lease, (Duration::from_secs(15), Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_pair_that_is_wrong_together_is_told() {
+        let mut config = Config::default();
+        config.lease.duration = HumanDuration::new(Duration::from_secs(7));
+        config.lease.claim = HumanDuration::new(*config.engine_timeout);
+        config.shutdown_grace = config.drain.streams;
+        assert_eq!(config.validate(), Vec::<String>::new());
+        let bad = config.bad_pairs();
+        assert_eq!(bad.len(), 3, "{bad:?}");
+        assert_eq!(bad[0], "lease.duration (7s) is below three times lease.heartbeat_interval (4s)");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use tidegate_proto::v1;
 use tidegate_wire::{Violations, check_label_map, invalid, kind_from_proto, to_status};
 use tonic::Status;
 
+use crate::stream::MAX_CREDITS;
+
 /// The protocol that this service speaks.
 const PROTOCOL_VERSION: u32 = 1;
 const MAX_QUEUES: usize = 64;
@@ -104,6 +106,12 @@ pub(crate) fn parse(hello: v1::Hello) -> Result<Hello, Status> {
     violations.text("sdk", &hello.sdk, 0, limits::MAX_NAME_SIZE);
     violations.text("name", &hello.name, 0, limits::MAX_WORKER_NAME_SIZE);
     violations.text("host", &hello.host, 0, limits::MAX_NAME_SIZE);
+    for (field, n_slots) in [("task_slots", hello.task_slots), ("flow_slots", hello.flow_slots)] {
+        if n_slots > MAX_CREDITS {
+            violations
+                .add(field, format!("is {n_slots}; a worker has at most {MAX_CREDITS} slots of a kind"));
+        }
+    }
     match (namespace, worker_id) {
         (Some(namespace), Some(worker_id)) if violations.is_empty() => {
             let about = about(hello, serves.as_ref());

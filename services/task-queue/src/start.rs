@@ -35,7 +35,9 @@ pub async fn start(
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
 ) -> anyhow::Result<()> {
-    config.warn_of_bad_pairs();
+    for pair in config.bad_pairs() {
+        tracing::warn!("{pair}");
+    }
     metrics::describe();
     let hints = delivery.hints();
     // Two batches in waiting for each under way.

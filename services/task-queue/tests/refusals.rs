@@ -76,6 +76,11 @@ async fn a_wrong_hello_is_refused_with_all_its_faults() {
     let many = Hello { labels, ..good.clone() };
     assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.labels"]);
 
+    let many = Hello { task_slots: 10_001, flow_slots: u32::MAX, ..good.clone() };
+    assert_eq!(
+        fields(&refusal(&suite, Message::Hello(many)).await),
+        ["hello.task_slots", "hello.flow_slots"]
+    );
     let many = Hello { queues: vec!["q".to_owned(); 65], ..good };
     assert_eq!(fields(&refusal(&suite, Message::Hello(many)).await), ["hello.queues"]);
 
