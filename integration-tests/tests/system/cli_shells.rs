@@ -103,13 +103,11 @@ async fn whatever_names_a_thing_is_completed() {
         (&artifacts, id),
         (&deploy, "etl/nightly"),
     ];
+    let config = folder.path().join("config.toml");
     for (line, expected) in lines {
         let words: Vec<&str> = std::iter::once("tidegate").chain(line.split(' ')).collect();
-        let env = [
-            ("TIDEGATE_ADDRESS", at),
-            ("TIDEGATE_CONFIG", folder.path().join("config.toml").to_str().unwrap()),
-            ("COMPLETE", "fish"),
-        ];
+        let env =
+            [("TIDEGATE_ADDRESS", at), ("TIDEGATE_CONFIG", config.to_str().unwrap()), ("COMPLETE", "fish")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let ended = Process::start(&program("tidegate"), [&["--"][..], &words].concat(), env);
         let ended = ended.ended(DEADLINE).await;

@@ -258,7 +258,7 @@ mod tests {
         let several = found("night").expect_err("is not clear").to_string();
         assert!(several.contains("b:2, c:3"), "{several}");
         assert!(found("dusk").expect_err("is not there").to_string().contains("worker ls"));
-        assert!(found("dya").expect_err("is not there").to_string().contains("did you mean `day`?"));
+        assert!(found("dax").expect_err("is not there").to_string().contains("did you mean `day`?"));
     }
 
     #[test]
