@@ -198,7 +198,8 @@ def test_a_worker_of_a_cluster_may_start_jobs_and_nothing_else() -> None:
     worker = everything.of("StatefulSet")["flows-worker-jobs"]
     pod = worker["spec"]["template"]["spec"]
     wanted = {"--type=kubernetes", "--drain-seconds=10", "--job-secret=of-flows"}
-    wanted |= {f"--job-image={pod['containers'][0]['image']}", "--job-namespace=batch", "--job-namespace=flows"}
+    image = pod["containers"][0]["image"]
+    wanted |= {f"--job-image={image}", f"--source-image={image}", "--job-namespace=batch", "--job-namespace=flows"}
     assert wanted <= set(pod["containers"][0]["args"])
     assert all(volume["name"] != "secrets" for volume in pod["volumes"]), "they come to the Jobs by reference"
     account = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": NAMESPACE}

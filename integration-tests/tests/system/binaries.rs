@@ -50,3 +50,38 @@ async fn each_service_says_whether_it_serves() {
     }
     suite.stop().await;
 }
+
+#[tokio::test]
+async fn a_pod_has_the_code_of_its_run_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repository, code) = (dir.path().join("repository"), dir.path().join("pod").join("code"));
+    std::fs::create_dir_all(repository.join("flows")).unwrap();
+    std::fs::write(repository.join("flows/etl.py"), "nightly").unwrap();
+    let steps = [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "first"]];
+    for step in steps {
+        let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+        let git = std::process::Command::new("git").args(author).args(step).current_dir(&repository).status();
+        assert!(git.unwrap().success());
+    }
+    let fetch = async |more: &str| {
+        let (to, git) =
+            (format!("--to={}", code.display()), format!("--git=file://{}", repository.display()));
+        let args = ["worker", "fetch-source", &to, &git, more];
+        Process::start(&program("tidegate"), args, []).ended(Duration::from_secs(60)).await
+    };
+    let ended = fetch("--directory=flows").await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(std::fs::read_to_string(code.join("flows/etl.py")).unwrap(), "nightly");
+    let left: Vec<_> = std::fs::read_dir(code.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    for wrong in ["--ref=mian", "--directory=flow"] {
+        let ended = fetch(wrong).await;
+        assert_eq!(ended.code, Some(65), "{}", ended.stderr);
+        let value = wrong.split_once('=').unwrap().1;
+        assert!(
+            ended.stderr.contains(&format!("`{value}`")) && ended.stderr.lines().count() == 1,
+            "{}",
+            ended.stderr
+        );
+    }
+}

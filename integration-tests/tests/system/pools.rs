@@ -1,6 +1,8 @@
 //! Work pools: a deployment's runs go to the workers of its pool.
 
-use tidegate_integration_tests::Suite;
+use std::time::Duration;
+
+use tidegate_integration_tests::{Suite, eventually};
 use tidegate_sdk::proto::{
     DeploymentSpec, Hello, StateType, WorkPoolSpec, WorkPoolType,
     report::{Completed, Event, Started},
@@ -48,7 +50,19 @@ async fn a_pools_worker_gets_what_it_is_to_start(suite: &Suite) {
         ("site", &["make", "report"].map(str::to_owned)[..])
     );
     assert_eq!(job.job_variables, r#"{"env":{"A":"1"}}"#);
+    let held = worker.keep_hindered(&assign, "Unschedulable: 0/3 nodes are available");
+    let told = "Its job has not begun: Unschedulable: 0/3 nodes are available.";
+    let explains = async |is_told| {
+        eventually("what hinders the run is told while it does", Duration::from_secs(60), async || {
+            let explanation = client.core().explain_run(handle.id()).await.unwrap();
+            (explanation.summary.contains(told) == is_told).then_some(())
+        })
+        .await;
+    };
+    explains(true).await;
+    drop(held);
     let _held = worker.keep(&assign);
+    explains(false).await;
     assert!(worker.report(&assign, Event::Started(Started {})).await.accepted);
     let facts = client.core().get_work_pool("site").await.unwrap();
     assert_eq!((facts.waiting_runs, facts.held_runs), (0, 1));

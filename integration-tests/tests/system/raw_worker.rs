@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_integration_tests::within;
 use tidegate_sdk::proto::{
-    Assign, Credits, Function, Heartbeat, HeldRun, Hello, Report, ReportOutcome, Reports, RunKind,
+    Assign, Credits, Function, Heartbeat, HeldRun, Hello, Hindrance, Report, ReportOutcome, Reports, RunKind,
     WorkRequest, WorkResponse, report::Event, work_request, work_response,
     worker_service_client::WorkerServiceClient,
 };
@@ -54,14 +54,22 @@ impl RawWorker {
 
     /// Sends heartbeats for the run until the set is dropped, so that however slow the test is, no lease ends.
     pub(crate) fn keep(&self, assign: &Assign) -> JoinSet<()> {
+        self.keep_hindered(assign, "")
+    }
+
+    /// The same, saying what keeps the run from beginning.
+    pub(crate) fn keep_hindered(&self, assign: &Assign, hindrance: &str) -> JoinSet<()> {
         let held = HeldRun { run_id: assign.run_id.clone(), epoch: assign.epoch };
+        let (run_id, epoch, message) = (assign.run_id.clone(), assign.epoch, hindrance.to_owned());
+        let hindrance = Hindrance { run_id, epoch, message };
         let requests = self.requests.clone();
         let mut heartbeats = JoinSet::new();
         heartbeats.spawn(async move {
             let mut interval = interval(HEARTBEAT_INTERVAL);
             loop {
                 interval.tick().await;
-                let heartbeat = Heartbeat { runs: vec![held.clone()], ..Heartbeat::default() };
+                let (runs, hindrances) = (vec![held.clone()], vec![hindrance.clone()]);
+                let heartbeat = Heartbeat { runs, hindrances, ..Heartbeat::default() };
                 send(&requests, work_request::Message::Heartbeat(heartbeat)).await;
             }
         });

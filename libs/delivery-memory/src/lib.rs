@@ -147,11 +147,16 @@ impl Delivery for MemoryDelivery {
         &self,
         namespace: &Namespace,
         held: &[Held],
+        hindrances: &HashMap<Held, String>,
         duration: Duration,
     ) -> Result<Vec<bool>, Error> {
         let mut state = self.state();
         let expires = Instant::now() + duration;
-        Ok(held.iter().map(|held| state.leases.renew(namespace, *held, expires)).collect())
+        let renew = |held: &Held| {
+            let hindrance = hindrances.get(held).map_or("", String::as_str);
+            state.leases.renew(namespace, *held, hindrance, expires)
+        };
+        Ok(held.iter().map(renew).collect())
     }
 
     async fn release(&self, held: &[Held]) -> Result<(), Error> {
@@ -200,8 +205,9 @@ impl Delivery for MemoryDelivery {
 
     async fn standing(&self, entry: &EntryId, now: Timestamp) -> Result<Standing, Error> {
         let state = self.state();
-        if let Some((lease, expires_in)) = state.leases.holder(entry.run_id) {
-            return Ok(Standing::Leased { worker_id: lease.worker_id.clone(), expires_in });
+        if let Some((lease, expires_in, hindrance)) = state.leases.holder(entry.run_id) {
+            let (worker_id, hindrance) = (lease.worker_id.clone(), hindrance.to_owned());
+            return Ok(Standing::Leased { worker_id, expires_in, hindrance });
         }
         let queue = state.queues.get(&entry.queue);
         Ok(queue.and_then(|queue| queue.standing(entry.run_id, now)).unwrap_or(Standing::Unknown))

@@ -194,7 +194,7 @@ impl RedisDelivery {
         for (part, positions) in parts.into_iter().enumerate() {
             for positions in positions.chunks(ENTRIES_PER_CALL) {
                 let mut call = script.prepare_invoke();
-                call.key(self.keys.expiry(part)).key(self.keys.holders(part));
+                call.key(self.keys.expiry(part)).key(self.keys.holders(part)).key(self.keys.hindrances(part));
                 arguments(&mut call, positions);
                 pipeline.invoke_script(&call);
                 asked.push(positions.to_vec());
@@ -286,6 +286,7 @@ impl Delivery for RedisDelivery {
         &self,
         namespace: &Namespace,
         held: &[Held],
+        hindrances: &HashMap<Held, String>,
         duration: Duration,
     ) -> Result<Vec<bool>, Error> {
         let runs = held.iter().map(|held| held.run_id);
@@ -293,6 +294,7 @@ impl Delivery for RedisDelivery {
             call.arg(duration_millis(duration)).arg(namespace.as_str());
             for held in positions.iter().map(|position| &held[*position]) {
                 call.arg(&held.run_id.as_uuid().as_bytes()[..]).arg(held.epoch.0);
+                call.arg(hindrances.get(held).map_or("", String::as_str));
             }
         };
         let answers: Vec<(_, Vec<bool>)> =
@@ -398,6 +400,7 @@ impl Delivery for RedisDelivery {
         pipeline.zrank(&group, member).zscore(&keys.delayed, &delayed).zrank(&keys.delayed, &delayed);
         pipeline.zcard(&keys.ready).hget(self.keys.keyed(&entry.queue), &lane).zcard(&group);
         pipeline.zcard(&ring).zrank(&ring, key);
+        pipeline.hget(self.keys.hindrances(part), member);
         let answers: Vec<redis::Value> = self.connection.run("look for a run", None, &pipeline).await?;
         let found = Found::read(answers).ok_or_else(|| unreadable("look for a run"))?;
         if let (Some(holder), Some(expiry)) = (&found.holder, found.expiry) {
@@ -407,6 +410,7 @@ impl Delivery for RedisDelivery {
             return Ok(Standing::Leased {
                 worker_id: lease.worker_id,
                 expires_in: Duration::from_millis(left),
+                hindrance: found.hindrance.unwrap_or_default(),
             });
         }
         Ok(match found.due {
@@ -621,6 +625,7 @@ struct Found {
     n_in_group: u64,
     n_groups: u64,
     n_groups_before: Option<u64>,
+    hindrance: Option<String>,
 }
 
 impl Found {
@@ -640,6 +645,7 @@ impl Found {
             n_in_group: read_next(&mut answers)?,
             n_groups: read_next(&mut answers)?,
             n_groups_before: read_next(&mut answers)?,
+            hindrance: read_next(&mut answers)?,
         })
     }
 

@@ -18,6 +18,7 @@
 //! | `{tg:<ns>/<queue>}:v1:turns` | hash | fairness key → the turn of its group, in how many lanes it waits; the latest turn | as keyed |
 //! | `{tg:leases/<part>}:v1:expiry` | sorted set | run ids by the end of their lease in ms | while runs are held |
 //! | `{tg:leases/<part>}:v1:holders` | hash | run id → epoch, namespace, worker: a line each | as expiry |
+//! | `{tg:leases/<part>}:v1:hindrances` | hash | run id → what keeps it from beginning, for people | until its next renewal |
 //! | `{tg:workers/<ns>}:v1:ids` | sorted set | ids of workers, all with the score 0: in the order of their bytes | an hour after the last word of any |
 //! | `{tg:workers/<ns>}:v1:told` | sorted set | the same by the time of the last word of each in ms | as ids |
 //! | `{tg:workers/<ns>}:v1:worker:<id>` | hash | `stream`, `opened` and `came` in µs, `until` in ms, `end`, `facts` (see `codec`), `asked` to drain | an hour after the last word of it |
@@ -108,6 +109,10 @@ impl Keys {
 
     pub(crate) fn holders(&self, part: usize) -> String {
         format!("{{{}:leases/{part}}}:v1:holders", self.prefix)
+    }
+
+    pub(crate) fn hindrances(&self, part: usize) -> String {
+        format!("{{{}:leases/{part}}}:v1:hindrances", self.prefix)
     }
 
     fn of_workers(&self, namespace: &Namespace, part: &str) -> String {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use tidegate_model::{Namespace, QueueName, Timestamp, Worker, WorkerId};
@@ -55,11 +55,13 @@ pub trait Delivery: Send + Sync + 'static {
     async fn lease(&self, leases: &[Lease], duration: Duration) -> Result<(), Error>;
 
     /// Makes leases last for `duration` from now. Answers in order: false where there is no lease of this
-    /// tenant under this epoch. One that has expired and was not released yet is renewed, too.
+    /// tenant under this epoch. One that has expired and was not released yet is renewed, too. `hindrances` says for people
+    /// what keeps some of the runs from beginning; it is known until the next renewal, and goes with the lease.
     async fn renew(
         &self,
         namespace: &Namespace,
         held: &[Held],
+        hindrances: &HashMap<Held, String>,
         duration: Duration,
     ) -> Result<Vec<bool>, Error>;
 

@@ -26,6 +26,8 @@ pub enum Standing {
         worker_id: WorkerId,
         /// When the lease ends unless the worker is heard; zero: it is over and about to be judged.
         expires_in: Duration,
+        /// What keeps the run from beginning, as the worker says; empty: nothing is known.
+        hindrance: String,
     },
     /// Nothing is known of it here.
     Unknown,

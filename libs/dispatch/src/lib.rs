@@ -91,7 +91,7 @@ impl Dispatch for GrpcDispatch {
             Some(describe_delivery_response::Standing::Claimed(_)) => Standing::Claimed,
             Some(describe_delivery_response::Standing::Leased(leased)) => {
                 let expires_in = leased.expires_in.as_ref().and_then(duration_from_proto);
-                Standing::Leased { expires_in: expires_in.unwrap_or_default() }
+                Standing::Leased { expires_in: expires_in.unwrap_or_default(), hindrance: leased.hindrance }
             }
         };
         Ok(DeliveryFacts {

@@ -129,6 +129,8 @@ pub enum Standing {
     Leased {
         /// How long the lease lasts unless the worker is heard.
         expires_in: Duration,
+        /// What keeps the run from beginning, as the worker says; empty: nothing is known.
+        hindrance: String,
     },
     /// Nothing is known of it.
     Unknown,

@@ -17,7 +17,7 @@ pub enum Stop {
         /// How long the code has before it is killed.
         grace: Duration,
     },
-    /// This process ends and the code did not end in time.
+    /// This process ends, and the code did not end in time; or the server, or a proxy before it, refuses the process.
     Shutdown,
     /// The run is no longer this process's: stop it and report nothing.
     Lost {

@@ -376,6 +376,10 @@ impl RunStore for PgStore {
         "postgres"
     }
 
+    async fn server_id(&self) -> Result<String, StoreError> {
+        sqlx::query_scalar("SELECT id FROM server").fetch_one(&self.pool).await.map_err(store_error)
+    }
+
     fn schema_version(&self) -> u32 {
         known_schema()
     }

@@ -338,6 +338,10 @@ impl RunStore for SqliteStore {
         "sqlite"
     }
 
+    async fn server_id(&self) -> Result<String, StoreError> {
+        sqlx::query_scalar("SELECT id FROM server").fetch_one(&self.readers).await.map_err(store_error)
+    }
+
     fn schema_version(&self) -> u32 {
         known_schema()
     }

@@ -473,6 +473,9 @@ pub trait RunStore:
     /// `postgres` or `sqlite`.
     fn kind(&self) -> &'static str;
 
+    /// Who the server is whose store this is: random, made with the store, and never changed.
+    async fn server_id(&self) -> Result<String, StoreError>;
+
     /// The version of the schema that this program knows.
     fn schema_version(&self) -> u32;
 

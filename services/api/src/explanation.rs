@@ -43,14 +43,16 @@ fn wait_to_proto(wait: &Wait) -> v1::Wait {
             n_free_slots: *n_free_slots,
             n_serving: *n_serving,
         }),
-        Wait::Start { holder, start_by } => Subject::Start(v1::wait::Start {
+        Wait::Start { holder, start_by, hindrance } => Subject::Start(v1::wait::Start {
             holder: holder.to_string(),
             start_by: start_by.map(timestamp_to_proto),
+            hindrance: hindrance.clone(),
         }),
-        Wait::Code { holder, lease_left, deadline } => Subject::Code(v1::wait::Code {
+        Wait::Code { holder, lease_left, deadline, hindrance } => Subject::Code(v1::wait::Code {
             holder: holder.to_string(),
             lease_left: lease_left.map(duration_to_proto),
             deadline: deadline.map(timestamp_to_proto),
+            hindrance: hindrance.clone(),
         }),
         Wait::Resume { key, holder, expires_at } => Subject::Resume(v1::wait::Resume {
             key: key.clone().unwrap_or_default(),

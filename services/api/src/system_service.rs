@@ -1,12 +1,16 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tidegate_model::{Clock as _, SystemClock, limits};
 use tidegate_proto::v1::{self, system_service_server::SystemService};
 use tidegate_store::RunStore;
 use tidegate_wire::{duration_to_proto, timestamp_to_proto};
+use tokio::{sync::OnceCell, time::timeout};
 use tonic::{Request, Response, Status};
 
 use crate::{EndpointsConfig, diagnosis::Diagnosis};
+
+/// How long the version of the server waits for its store to tell who it is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// `SystemService`: where things are and what is allowed.
 pub(crate) struct Service {
@@ -14,6 +18,7 @@ pub(crate) struct Service {
     store: Arc<dyn RunStore>,
     max_payload_size: u64,
     diagnosis: Diagnosis,
+    server_id: OnceCell<String>,
 }
 
 impl Service {
@@ -23,7 +28,7 @@ impl Service {
         max_payload_size: u64,
         diagnosis: Diagnosis,
     ) -> Self {
-        Self { endpoints, store, max_payload_size, diagnosis }
+        Self { endpoints, store, max_payload_size, diagnosis, server_id: OnceCell::new() }
     }
 }
 
@@ -43,11 +48,13 @@ impl SystemService for Service {
         &self,
         _request: Request<v1::GetVersionRequest>,
     ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        let server_id = timeout(PATIENCE, self.server_id.get_or_try_init(|| self.store.server_id())).await;
         Ok(Response::new(v1::GetVersionResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema_version: self.store.schema_version(),
             store: self.store.kind().to_owned(),
             server_time: Some(timestamp_to_proto(SystemClock.now())),
+            server_id: server_id.ok().and_then(Result::ok).cloned().unwrap_or_default(),
         }))
     }
 

@@ -40,6 +40,9 @@ pub struct WorkerArgs {
 pub enum WorkerCommand {
     /// Take runs of a work pool and start them, until SIGTERM or Ctrl-C
     Start(Box<StartArgs>),
+    /// Fetch the code of a run, as its pod does before it is executed
+    #[command(hide = true)]
+    FetchSource(tidegate_worker::FetchSource),
     /// List the workers that are there, and those that were heard of within the last hour
     Ls {
         /// Only those of this work pool
@@ -86,10 +89,11 @@ pub fn main(args: WorkerArgs) -> ExitCode {
                 .report();
         }
         WorkerCommand::Start(start) => return tidegate_worker::run(start.options),
+        WorkerCommand::FetchSource(options) => return tidegate_worker::fetch_source(options),
         command => command,
     };
     ask(&args.common, async |client, printer| match command {
-        WorkerCommand::Start(_) => DONE, // was started above
+        WorkerCommand::Start(_) | WorkerCommand::FetchSource(_) => DONE, // was carried out above
         WorkerCommand::Ls { pool, live, listed } => {
             ls(client, printer, &pool.unwrap_or_default(), live, &listed).await
         }

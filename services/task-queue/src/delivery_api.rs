@@ -229,9 +229,10 @@ fn standing_to_proto(standing: Standing) -> Option<describe_delivery_response::S
             Some(Proto::Delayed(response::Delayed { due_at: Some(timestamp_to_proto(due_at)) }))
         }
         Standing::Claimed => Some(Proto::Claimed(response::Claimed {})),
-        Standing::Leased { worker_id, expires_in } => Some(Proto::Leased(response::Leased {
+        Standing::Leased { worker_id, expires_in, hindrance } => Some(Proto::Leased(response::Leased {
             worker_id: worker_id.to_string(),
             expires_in: Some(duration_to_proto(expires_in)),
+            hindrance,
         })),
         Standing::Unknown => None,
     }

@@ -9,7 +9,7 @@ use crate::{
     engine::MAX_CHECKED,
     pool::Chain,
     shared::Shared,
-    stream::{Heartbeat, WorkerStream},
+    stream::{Heartbeat, Holding, WorkerStream},
 };
 
 /// Handles the heartbeats of a stream until it ends. One that comes while another is handled waits; only the
@@ -25,7 +25,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: Arc<WorkerStream>) {
     }
 }
 
-async fn handle(shared: &Shared, stream: &WorkerStream, Heartbeat { runs, recheck }: Heartbeat) {
+async fn handle(shared: &Shared, stream: &WorkerStream, heartbeat: Heartbeat) {
+    let Heartbeat { holding: Holding { runs, hindrances }, recheck } = heartbeat;
     // Whatever comes of the renewal: what never arrived is to start elsewhere.
     for held in shared.workers.note_heartbeat(stream, &runs) {
         shared.reports.try_release(&stream.namespace, held);
@@ -33,7 +34,7 @@ async fn handle(shared: &Shared, stream: &WorkerStream, Heartbeat { runs, rechec
     let lease = *shared.config.lease.duration;
     let mut unknown: Vec<Held> = Vec::new();
     for runs in runs.chunks(limits::MAX_BATCH_SIZE) {
-        match shared.delivery.renew(&stream.namespace, runs, lease).await {
+        match shared.delivery.renew(&stream.namespace, runs, &hindrances, lease).await {
             Ok(renewed) => {
                 unknown
                     .extend(runs.iter().zip(renewed).filter(|(_, renewed)| !renewed).map(|(held, _)| *held));

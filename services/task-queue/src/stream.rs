@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -42,7 +42,7 @@ struct State {
     credits: Credits,
     last_heard: Instant,
     /// What the last heartbeat listed, until it is handled. A newer one replaces it.
-    heartbeat: Option<Vec<Held>>,
+    heartbeat: Option<Holding>,
     /// Cancels may have been lost: ask the store about all runs at the next heartbeat.
     recheck: bool,
     reports_in_flight: usize,
@@ -171,8 +171,8 @@ impl WorkerStream {
         }
     }
 
-    pub(crate) fn put_heartbeat(&self, runs: Vec<Held>) {
-        self.state().heartbeat = Some(runs);
+    pub(crate) fn put_heartbeat(&self, holding: Holding) {
+        self.state().heartbeat = Some(holding);
         self.heartbeat.notify_one();
     }
 
@@ -181,8 +181,8 @@ impl WorkerStream {
         loop {
             {
                 let mut state = self.state();
-                if let Some(runs) = state.heartbeat.take() {
-                    return Heartbeat { runs, recheck: std::mem::take(&mut state.recheck) };
+                if let Some(holding) = state.heartbeat.take() {
+                    return Heartbeat { holding, recheck: std::mem::take(&mut state.recheck) };
                 }
             }
             self.heartbeat.notified().await;
@@ -222,9 +222,17 @@ impl WorkerStream {
     }
 }
 
+/// What a worker says that it holds.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    pub(crate) runs: Vec<Held>,
+    /// What keeps some of them from beginning.
+    pub(crate) hindrances: HashMap<Held, String>,
+}
+
 /// What a heartbeat said.
 pub(crate) struct Heartbeat {
-    pub(crate) runs: Vec<Held>,
+    pub(crate) holding: Holding,
     /// The store is to be asked about all of them.
     pub(crate) recheck: bool,
 }

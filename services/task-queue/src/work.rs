@@ -1,11 +1,11 @@
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use tidegate_delivery::Held;
 use tidegate_model::{Epoch, ErrorCode, Reason, RunKind, ServiceError, SessionId, WorkerEnd, limits};
 use tidegate_proto::v1::{
-    Credits, Drain, HeldRun, Reconnect, Reports, Welcome, WorkRequest, WorkResponse, work_request::Message,
-    work_response, worker_service_server::WorkerService,
+    Credits, Drain, Heartbeat, HeldRun, Hindrance, Reconnect, Reports, Welcome, WorkRequest, WorkResponse,
+    work_request::Message, work_response, worker_service_server::WorkerService,
 };
 use tidegate_wire::{Violations, duration_to_proto, invalid, invalid_field, to_status};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::{
     pool::{Pool, Pools},
     register,
     shared::Shared,
-    stream::{Introduced, MAX_CREDITS, WorkerStream},
+    stream::{Holding, Introduced, MAX_CREDITS, WorkerStream},
 };
 
 /// How long a worker may take to introduce itself.
@@ -30,6 +30,8 @@ const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(30);
 const ASKED_TO_DRAIN: &str = "someone has asked the server for it (DrainWorker)";
 /// Runs that one heartbeat may list: a task and a flow for each credit.
 const MAX_HELD: usize = 2 * MAX_CREDITS as usize;
+/// Runs of which one heartbeat may say what hinders them, and bytes that are kept of that.
+const MAX_HINDRANCES: (usize, usize) = (1_000, 512);
 
 /// The rpc for workers.
 pub(crate) struct WorkApi(pub(crate) Arc<Shared>);
@@ -244,7 +246,7 @@ fn take_in(
             if heartbeat.is_draining {
                 stream.note_draining();
             }
-            stream.put_heartbeat(parse_held(&heartbeat.runs)?);
+            stream.put_heartbeat(parse_holding(heartbeat)?);
             Ok(())
         }
     }
@@ -284,8 +286,14 @@ fn take_in_reports(shared: &Shared, stream: &Arc<WorkerStream>, reports: Reports
     Ok(())
 }
 
-fn parse_held(runs: &[HeldRun]) -> Result<Vec<Held>, Status> {
+fn parse_holding(Heartbeat { runs, hindrances, .. }: Heartbeat) -> Result<Holding, Status> {
     let mut violations = Violations::below("heartbeat.");
+    let (n_hindrances, (max_hindrances, max_bytes)) = (hindrances.len(), MAX_HINDRANCES);
+    if n_hindrances > max_hindrances {
+        violations
+            .add("hindrances", format!("has {n_hindrances} entries; at most {max_hindrances} are allowed"));
+        return Err(invalid(violations.into_vec()));
+    }
     if runs.len() > MAX_HELD {
         violations.add("runs", format!("has {} entries; at most {MAX_HELD} are allowed", runs.len()));
         return Err(invalid(violations.into_vec()));
@@ -294,6 +302,13 @@ fn parse_held(runs: &[HeldRun]) -> Result<Vec<Held>, Status> {
         let run_id = violations.parse(&format!("runs[{run_idx}].run_id"), &run.run_id)?;
         Some(Held { run_id, epoch: Epoch(run.epoch) })
     };
-    let held: Vec<_> = runs.iter().enumerate().filter_map(parse).collect();
-    if violations.is_empty() { Ok(held) } else { Err(invalid(violations.into_vec())) }
+    let runs: Vec<_> = runs.iter().enumerate().filter_map(parse).collect();
+    let parse = |(idx, hindrance): (usize, Hindrance)| {
+        let run_id = violations.parse(&format!("hindrances[{idx}].run_id"), &hindrance.run_id)?;
+        let mut message = hindrance.message;
+        message.truncate(message.floor_char_boundary(max_bytes));
+        Some((Held { run_id, epoch: Epoch(hindrance.epoch) }, message))
+    };
+    let hindrances: HashMap<_, _> = hindrances.into_iter().enumerate().filter_map(parse).collect();
+    if violations.is_empty() { Ok(Holding { runs, hindrances }) } else { Err(invalid(violations.into_vec())) }
 }

@@ -9,7 +9,7 @@ use support::{PATIENCE, Worker, completed, config, hello, start, start_with, sta
 use tidegate_model::{Clock, SystemClock};
 use tidegate_proto::{
     internal::describe_delivery_response::{Ready, Standing},
-    v1::{Function, RunKind, StateType},
+    v1::{Function, Hindrance, RunKind, StateType},
 };
 use tidegate_service_kit::HumanDuration;
 
@@ -287,6 +287,40 @@ async fn where_a_run_stands_and_who_could_take_it_is_told() {
     assert_eq!(suite.describe(second, "f").await.standing, Some(Standing::Ready(Ready { n_ahead: 0 })));
     let unknown = suite.describe(tidegate_model::RunId::new(), "f").await;
     assert_eq!(unknown.standing, None);
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn what_keeps_a_run_from_beginning_is_told_until_it_is_over() {
+    let mut suite = start().await;
+    let run_id = suite.task("f").await;
+    let mut worker = suite.worker("w", &["f"]).await;
+    worker.credits(1, 0).await;
+    let [assign] = worker.assigned().await.try_into().unwrap();
+    suite.until_leased(&assign).await;
+    let hindrance = |epoch, message: &str| Hindrance {
+        run_id: assign.run_id.clone(),
+        epoch,
+        message: message.to_owned(),
+    };
+    let long = format!("{}ü", "x".repeat(511));
+    for (told, known) in [
+        (hindrance(assign.epoch, "Unschedulable"), "Unschedulable"),
+        (hindrance(assign.epoch, &long), &long[..511]),
+        (hindrance(assign.epoch - 1, "of an earlier attempt"), ""),
+    ] {
+        worker.heartbeat_with(&[&assign], vec![told]).await;
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                match suite.describe(run_id, "f").await.standing {
+                    Some(Standing::Leased(leased)) if leased.hindrance == known => return,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await
+        .expect("it is known");
+    }
     suite.end().await;
 }
 

@@ -7,7 +7,10 @@ use support::{Suite, Worker, completed, hello, start};
 use tidegate_model::RunId;
 use tidegate_proto::{
     internal::{Delivery, EnqueueRunsRequest},
-    v1::{Assign, Credits, Function, Heartbeat, HeldRun, Hello, Report, Reports, work_request::Message},
+    v1::{
+        Assign, Credits, Function, Heartbeat, HeldRun, Hello, Hindrance, Report, Reports,
+        work_request::Message,
+    },
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -93,6 +96,7 @@ async fn a_wrong_hello_is_refused_with_all_its_faults() {
 async fn a_wrong_message_ends_the_stream() {
     let suite = start().await;
     let too_many = Reports { reports: vec![Report::default(); 1_001] };
+    let hindrance = Hindrance { run_id: "x".to_owned(), epoch: 1, message: String::new() };
     let bad_run = HeldRun { run_id: "x".to_owned(), epoch: 1 };
     let cases = [
         (Message::Hello(hello("w", &["f"])), "hello"),
@@ -100,8 +104,16 @@ async fn a_wrong_message_ends_the_stream() {
         (Message::Credits(Credits { tasks: 0, flows: u32::MAX }), "credits.flows"),
         (Message::Reports(too_many), "reports.reports"),
         (
-            Message::Heartbeat(Heartbeat { runs: vec![bad_run], is_draining: false }),
+            Message::Heartbeat(Heartbeat { runs: vec![bad_run], ..Heartbeat::default() }),
             "heartbeat.runs[0].run_id",
+        ),
+        (
+            Message::Heartbeat(Heartbeat { hindrances: vec![hindrance.clone()], ..Heartbeat::default() }),
+            "heartbeat.hindrances[0].run_id",
+        ),
+        (
+            Message::Heartbeat(Heartbeat { hindrances: vec![hindrance; 1_001], ..Heartbeat::default() }),
+            "heartbeat.hindrances",
         ),
     ];
     for (message, field) in cases {

@@ -177,7 +177,7 @@ async fn how_a_worker_has_ended_is_told() {
     let mut drained = Worker::open(&suite, hello("drained", &["f"])).await;
     let mut left = Worker::open(&suite, hello("left", &["f"])).await;
     let lost = Worker::open(&suite, pooled("lost")).await;
-    let heartbeat = Heartbeat { runs: Vec::new(), is_draining: true };
+    let heartbeat = Heartbeat { is_draining: true, ..Heartbeat::default() };
     drained.say(work_request::Message::Heartbeat(heartbeat)).await;
     until(&suite.deliveries, "drained", |worker| worker.is_draining).await;
     drained.nothing_else_came().await;

@@ -61,6 +61,10 @@ pub struct Options {
     /// Docker, Kubernetes: the image of runs whose source and job variables name none
     #[arg(long, env = "TIDEGATE_JOB_IMAGE", value_name = "IMAGE")]
     pub job_image: Option<String>,
+    /// Kubernetes: the image, with the programs `tidegate` and `git`, that fetches the code of runs whose source is a repository or
+    /// an archive [default: the image of the job]
+    #[arg(long, env = "TIDEGATE_SOURCE_IMAGE", value_name = "IMAGE")]
+    pub source_image: Option<String>,
     /// Kubernetes: the Secret whose keys are the secrets that jobs may refer to by name alone
     #[arg(long, default_value = "tidegate-jobs", value_name = "NAME")]
     pub job_secret: String,

@@ -26,5 +26,5 @@ pub use config::{Options, PoolType};
 pub use job::{Job, JobKind};
 pub use logs::{Output, Stream};
 pub use secrets::{MissingSecret, Secrets};
-pub use source::Sources;
+pub use source::{FetchSource, Sources, fetch_source};
 pub use worker::{EXIT_REFUSED, run, work};

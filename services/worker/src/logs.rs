@@ -5,7 +5,7 @@ use std::{
 };
 
 use tidegate_sdk_core::{
-    LogLine, LogWriter,
+    Hindrance, LogLine, LogWriter,
     proto::{Assign, LogLevel},
     wall_clock,
 };
@@ -70,6 +70,7 @@ impl Lines {
 pub struct Output {
     writer: LogWriter,
     template: LogLine,
+    hindrance: Hindrance,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -82,7 +83,7 @@ struct Shared {
 
 impl Output {
     /// The log of the run that `assign` gives.
-    pub(crate) fn new(writer: LogWriter, assign: &Assign) -> Self {
+    pub(crate) fn new(writer: LogWriter, assign: &Assign, hindrance: Hindrance) -> Self {
         let template = LogLine {
             run_id: assign.run_id.clone(),
             root_run_id: assign.root_run_id.clone(),
@@ -93,7 +94,7 @@ impl Output {
             logged_at: wall_clock(),
             traceparent: assign.traceparent.clone(),
         };
-        Self { writer, template, shared: Arc::default() }
+        Self { writer, template, hindrance, shared: Arc::default() }
     }
 
     /// Hides these values too in all that comes from now on.
@@ -106,6 +107,12 @@ impl Output {
     pub fn note(&self, level: LogLevel, message: &str) {
         let message = self.lock().mask.apply(message);
         self.write(level, LOGGER, message, wall_clock());
+    }
+
+    /// Tells those who ask for the run what keeps its job from beginning. Empty: nothing does any more.
+    pub(crate) fn hinders(&self, message: &str) {
+        let message = self.lock().mask.apply(message);
+        self.hindrance.say(&message);
     }
 
     /// Takes a line that the job wrote.

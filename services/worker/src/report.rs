@@ -34,6 +34,9 @@ pub(crate) fn of_exit(kind: JobKind, exit: &Exit, stop: &Stop, tail: &[String]) 
         }
         (Stop::TimedOut, JobKind::Entrypoint) | (Stop::Go, _) => {}
     }
+    if let Exit::NotBegun(error) = exit {
+        return Told::End(of_start_error(error.clone()));
+    }
     match (kind, exit) {
         (JobKind::Command, Exit::Code(0)) => Told::End(End::Completed(None)),
         (JobKind::Command, Exit::Code(_)) => Told::End(End::Failed(Failure {

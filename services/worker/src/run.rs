@@ -1,6 +1,6 @@
 //! One run, from its assignment to its end.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tidegate_sdk_core::{
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 pub(crate) async fn run(mut attempt: Attempt, is_adopted: bool, shared: Arc<Shared>) {
     let assign = attempt.assign().clone();
     let options = shared.client.options();
-    let output = Output::new(shared.client.logs().clone(), &assign);
+    let output = Output::new(shared.client.logs().clone(), &assign, attempt.hindrance());
     let (told, ended) = match Job::new(assign, &options.address, &options.namespace) {
         Ok(job) => {
             let (attempt, shared, output, job) = (&mut attempt, shared.as_ref(), &output, &job);
@@ -150,8 +150,16 @@ impl Supervised<'_> {
         };
         running.kill().await; // what it has started and left behind
         let told = report::of_exit(self.job.kind, &exit, &stopped, &self.output.tail());
-        if !matches!(exit, Exit::Code(_)) && stopped == Stop::Go {
-            self.output.note(LogLevel::Error, &format!("the job ended with {}", exit.cause()));
+        match &exit {
+            Exit::Code(_) => {}
+            Exit::NotBegun(error) => {
+                self.output.note(LogLevel::Error, &format!("the job was not started: {error}"));
+                self.attempt.start();
+            }
+            exit if stopped == Stop::Go => {
+                self.output.note(LogLevel::Error, &format!("the job ended with {}", exit.cause()));
+            }
+            _ => {}
         }
         if self.shared.backend.outlives_worker() {
             return (told, Some(running));
@@ -191,6 +199,7 @@ impl Supervised<'_> {
             }
             return Err(told);
         }
+        self.output.hinders("");
         // That of an entrypoint is told by the process, when its code begins.
         if self.job.kind == JobKind::Command {
             self.attempt.start();
@@ -240,24 +249,19 @@ impl Supervised<'_> {
     /// ends, and the job goes on.
     async fn watch(&self, running: &dyn Running, stop: &mut StopSignal) -> Option<(Exit, Stop)> {
         let mut stopped = Stop::Go;
-        let mut stopping: Option<BoxFuture<'_, ()>> = None;
+        let mut stopping: Option<BoxFuture<'_, Infallible>> = None;
         loop {
             let said = tokio::select! {
                 biased;
                 exit = running.wait() => return Some((exit, stopped)),
                 said = stop.next() => said,
                 () = self.shared.hurry.cancelled(), if stopped != Stop::Shutdown => Stop::Shutdown,
-                () = async { if let Some(stopping) = &mut stopping { stopping.await } }, if stopping.is_some() => {
-                    // It is still there: who was to end it may have been away.
-                    stopping = Some(
-                        async move {
-                            sleep_until(Instant::now() + STOP_AGAIN).await;
-                            running.kill().await;
-                        }
-                        .boxed(),
-                    );
-                    continue;
-                }
+                never = async {
+                    match &mut stopping {
+                        Some(stopping) => stopping.await,
+                        None => std::future::pending().await,
+                    }
+                } => match never {},
             };
             if said == Stop::Shutdown && stopped == Stop::Go && self.shared.backend.outlives_worker() {
                 return None;
@@ -273,8 +277,8 @@ impl Supervised<'_> {
                 Stop::Lost { .. } => Duration::ZERO,
             };
             stopping = Some(match (&said, self.job.kind) {
-                (Stop::Lost { .. }, JobKind::Entrypoint) => self.after_loss(running).boxed(),
-                _ => running.stop(grace).boxed(),
+                (Stop::Lost { .. }, JobKind::Entrypoint) => insist(running, self.after_loss(running)).boxed(),
+                _ => insist(running, running.stop(grace)).boxed(),
             });
             stopped = said;
         }
@@ -288,5 +292,54 @@ impl Supervised<'_> {
         };
         tokio::time::sleep(if has_ended { AFTER_ITS_END } else { LOST_GRACE }).await;
         running.stop(SHUTDOWN_GRACE).await;
+    }
+}
+
+/// Has a job ended by `stop`, and again and again for as long as it is there: who was to end it may have been away.
+async fn insist(running: &dyn Running, stop: impl Future<Output = ()>) -> Infallible {
+    stop.await;
+    loop {
+        sleep_until(Instant::now() + STOP_AGAIN).await;
+        running.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// A job that is ended by the third kill alone.
+    struct Stubborn(watch::Sender<u32>);
+
+    #[async_trait]
+    impl Running for Stubborn {
+        async fn wait(&self) -> Exit {
+            let _ = self.0.subscribe().wait_for(|n_kills| *n_kills >= 3).await;
+            Exit::Code(137)
+        }
+
+        async fn stop(&self, _grace: Duration) {
+            self.kill().await;
+        }
+
+        async fn kill(&self) {
+            self.0.send_modify(|n_kills| *n_kills += 1);
+        }
+
+        async fn remove(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_its_stop_has_not_ended_is_ended_again() {
+        let (job, begun) = (Stubborn(watch::Sender::new(0)), Instant::now());
+        let exit = tokio::select! {
+            exit = job.wait() => exit,
+            never = insist(&job, job.stop(Duration::ZERO)) => match never {},
+        };
+        assert_eq!(exit, Exit::Code(137));
+        assert!((2 * STOP_AGAIN..3 * STOP_AGAIN).contains(&begun.elapsed()));
     }
 }

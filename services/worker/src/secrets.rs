@@ -63,7 +63,8 @@ impl Secrets {
     }
 }
 
-fn variable_of(name: &str) -> String {
+/// Where a secret is looked for in the environment.
+pub(crate) fn variable_of(name: &str) -> String {
     let letter = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_uppercase() } else { '_' };
     format!("TIDEGATE_SECRET_{}", name.chars().map(letter).collect::<String>())
 }

@@ -117,12 +117,13 @@ async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow:
             let kubernetes_options = KubernetesOptions {
                 kubeconfig: options.kubeconfig.clone(),
                 image: options.job_image.clone(),
+                source_image: options.source_image.clone(),
                 secret: options.job_secret.clone(),
                 namespaces: options.job_namespaces.clone(),
                 data_dir,
                 name: options.name(),
             };
-            let of_pool = Pool::new(client.clone(), pool);
+            let of_pool = Pool::new(client.clone(), pool).await?;
             Ok(Arc::new(Kubernetes::new(kubernetes_options, of_pool, &spec.job_variables).await?))
         }
         #[cfg(feature = "containers")]
@@ -135,7 +136,7 @@ async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow:
                 data_dir,
                 name: options.name(),
             };
-            Ok(Arc::new(Docker::new(docker_options, Pool::new(client.clone(), pool)).await?))
+            Ok(Arc::new(Docker::new(docker_options, Pool::new(client.clone(), pool).await?).await?))
         }
         #[cfg(not(feature = "containers"))]
         other => bail!(

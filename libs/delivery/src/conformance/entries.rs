@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tidegate_model::{Namespace, RunId};
 
@@ -257,7 +257,7 @@ pub async fn empty_batches_are_answered(fixture: Fixture) {
     delivery.release(&[]).await.expect("release");
     delivery.stop(&[]).await.expect("stop");
     let none = Namespace::default();
-    assert_eq!(delivery.renew(&none, &[], super::support::LONG).await.expect("renew"), []);
+    assert_eq!(delivery.renew(&none, &[], &HashMap::new(), super::support::LONG).await.expect("renew"), []);
     assert_eq!(delivery.check(&[]).await.expect("check"), []);
     assert_eq!(take(delivery, &q, &[], 10, at(0)).await.entries, []);
     assert_eq!(take(delivery, &q, &[task("f")], 0, at(0)).await.entries, []);

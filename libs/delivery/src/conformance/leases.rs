@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tidegate_model::{Namespace, RunId};
 
 use super::support::{Fixture, LONG, SHORT, at, entry, eventually, held, queue, take, task};
-use crate::{Delivery, Entry, Held, Lease, LeaseQuestion};
+use crate::{Delivery, Entry, Held, Lease, LeaseQuestion, Standing};
 
 fn lease(held: Held) -> Lease {
     let worker_id = "worker 1/ü".parse().expect("a worker id");
@@ -20,7 +20,7 @@ async fn is_held(delivery: &dyn Delivery, held: Held) -> bool {
 }
 
 async fn renews(delivery: &dyn Delivery, held: Held) -> bool {
-    delivery.renew(&Namespace::default(), &[held], LONG).await.expect("renew") == [true]
+    delivery.renew(&Namespace::default(), &[held], &HashMap::new(), LONG).await.expect("renew") == [true]
 }
 
 /// From any replica.
@@ -56,7 +56,8 @@ pub async fn a_lease_is_renewed_for_its_holder_only(fixture: Fixture) {
     let leases: Vec<_> = runs.iter().step_by(2).copied().map(lease).collect();
     fixture.delivery.lease(&leases, LONG).await.expect("lease");
     let expected: Vec<_> = (0..40).map(|n| n % 2 == 0).collect();
-    let known = fixture.other.renew(&Namespace::default(), &runs, LONG).await.expect("renew");
+    let known =
+        fixture.other.renew(&Namespace::default(), &runs, &HashMap::new(), LONG).await.expect("renew");
     assert_eq!(known, expected);
     let questions: Vec<_> =
         runs.iter().map(|held| LeaseQuestion { queue: queue("q"), held: *held }).collect();
@@ -65,7 +66,39 @@ pub async fn a_lease_is_renewed_for_its_holder_only(fixture: Fixture) {
     let stale = Held { epoch: tidegate_model::Epoch(1), ..runs[0] };
     assert!(!renews(&*fixture.delivery, stale).await);
     let foreign: Namespace = "foreign".parse().expect("a name");
-    assert_eq!(fixture.delivery.renew(&foreign, &runs[..1], LONG).await.expect("renew"), [false]);
+    let renewed = fixture.delivery.renew(&foreign, &runs[..1], &HashMap::new(), LONG).await;
+    assert_eq!(renewed.expect("renew"), [false]);
+}
+
+/// Until the next renewal, and no longer than the lease; neither of another epoch nor of another tenant.
+pub async fn what_hinders_a_run_is_known_with_its_lease(fixture: Fixture) {
+    let run = some_run();
+    let (old, new) = (held(&run, 3), held(&run, 5));
+    let renew = async |namespace: &Namespace, held: Held, hindrance: &str| {
+        let hindrances = HashMap::from([(held, hindrance.to_owned())]);
+        fixture.delivery.renew(namespace, &[held], &hindrances, LONG).await.expect("renew");
+    };
+    let hindrance = async || match fixture.other.standing(&run.id, at(0)).await.expect("standing") {
+        Standing::Leased { hindrance, .. } => hindrance,
+        other => panic!("{other:?}"),
+    };
+    let home = Namespace::default();
+    fixture.delivery.lease(&[lease(old)], LONG).await.expect("lease");
+    assert_eq!(hindrance().await, "");
+    renew(&home, old, "Unschedulable:\n0/3 nodes, ü").await;
+    assert_eq!(hindrance().await, "Unschedulable:\n0/3 nodes, ü");
+    renew(&"foreign".parse().expect("a name"), old, "foreign").await;
+    renew(&home, new, "later").await;
+    assert_eq!(hindrance().await, "Unschedulable:\n0/3 nodes, ü");
+    assert!(renews(&*fixture.other, old).await);
+    assert_eq!(hindrance().await, "", "it does not hinder any more");
+
+    renew(&home, old, "again").await;
+    fixture.delivery.lease(&[lease(new)], LONG).await.expect("lease");
+    assert_eq!(hindrance().await, "", "it was another attempt");
+    renew(&home, new, "and again").await;
+    fixture.delivery.release(&[new]).await.expect("release");
+    assert_eq!((fixture.footprint)().await, 0);
 }
 
 /// And a judge that dies loses nothing.

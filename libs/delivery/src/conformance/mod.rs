@@ -49,6 +49,7 @@ macro_rules! conformance {
             a_lease_lives_until_it_is_released
             a_lease_under_an_older_epoch_changes_nothing
             a_lease_is_renewed_for_its_holder_only
+            what_hinders_a_run_is_known_with_its_lease
             an_expired_lease_goes_to_one_judge_at_a_time
             a_renewed_lease_does_not_expire
             a_claim_under_way_counts_as_held

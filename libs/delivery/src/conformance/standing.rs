@@ -25,7 +25,7 @@ pub async fn a_run_stands_where_it_was_put(fixture: Fixture) {
     let lease = Lease { held: held(&first, 1), namespace: q.namespace.clone(), worker_id: worker_id.clone() };
     fixture.delivery.lease(&[lease], LONG).await.expect("lease");
     match standing(&first).await {
-        Standing::Leased { worker_id: holder, expires_in } => {
+        Standing::Leased { worker_id: holder, expires_in, .. } => {
             assert_eq!(holder, worker_id);
             assert!(expires_in <= LONG && expires_in > LONG / 2, "{expires_in:?}");
         }

@@ -82,6 +82,8 @@ pub enum Wait {
         holder: Holder,
         /// When it is taken away again.
         start_by: Option<Timestamp>,
+        /// What keeps it from beginning, as its holder says; empty: nothing is known.
+        hindrance: String,
     },
     /// Its code, to end.
     Code {
@@ -91,6 +93,8 @@ pub enum Wait {
         lease_left: Option<Duration>,
         /// When it is stopped.
         deadline: Option<Timestamp>,
+        /// What keeps its job from beginning, as its holder says: what takes long counts as started.
+        hindrance: String,
     },
     /// Someone, to resume it.
     Resume {
@@ -244,9 +248,12 @@ fn waits(facts: &Facts) -> Vec<Wait> {
             let concerns = |wait: &Wait| !is_paused || !matches!(wait, Wait::Worker { n_workers: 1.., .. });
             return pauses.into_iter().chain(waits_of_due(facts).into_iter().filter(concerns)).collect();
         }
-        Phase::Pending { holder, start_by } => Wait::Start { holder: holder.clone(), start_by: *start_by },
+        Phase::Pending { holder, start_by } => {
+            Wait::Start { holder: holder.clone(), start_by: *start_by, hindrance: lease_of(facts).1 }
+        }
         Phase::Running { holder, deadline } => {
-            Wait::Code { holder: holder.clone(), lease_left: lease_left(facts), deadline: *deadline }
+            let (lease_left, hindrance) = lease_of(facts);
+            Wait::Code { holder: holder.clone(), lease_left, deadline: *deadline, hindrance }
         }
         Phase::Paused { holder, expires_at } => {
             Wait::Resume { key: run.pause_key.clone(), holder: holder.clone(), expires_at: *expires_at }
@@ -289,10 +296,13 @@ fn waits_of_due(facts: &Facts) -> Vec<Wait> {
     waits
 }
 
-fn lease_left(facts: &Facts) -> Option<Duration> {
+/// How long the lease lasts yet, and what its holder says that keeps the run from beginning.
+fn lease_of(facts: &Facts) -> (Option<Duration>, String) {
     match &facts.delivery {
-        Some(Ok(DeliveryFacts { standing: Standing::Leased { expires_in }, .. })) => Some(*expires_in),
-        _ => None,
+        Some(Ok(DeliveryFacts { standing: Standing::Leased { expires_in, hindrance }, .. })) => {
+            (Some(*expires_in), hindrance.clone())
+        }
+        _ => (None, String::new()),
     }
 }
 

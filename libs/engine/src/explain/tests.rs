@@ -221,8 +221,27 @@ fn a_run_that_is_held_says_by_whom_and_for_how_long() {
         "Worker `w-1` got it at 2027-01-15T08:00:00Z, 0 ms ago and has not said yet that it starts; \
          at 2027-01-15T08:00:30Z, in 30 s it goes back to its queue, at no cost."
     );
-    let leased = Standing::Leased { expires_in: Duration::from_secs(12) };
-    let executing = explained(after(draft(), &running()), None, known(leased, 1, 0));
+    let leased = |hindrance: &str| Standing::Leased {
+        expires_in: Duration::from_secs(12),
+        hindrance: hindrance.to_owned(),
+    };
+    let hindered = || known(leased("Unschedulable: 0/3 nodes are available."), 1, 0);
+    let pending = explained(after(draft(), &running()[..1]), None, hindered());
+    assert!(
+        pending
+            .summary
+            .ends_with("at no cost. Its job has not begun: Unschedulable: 0/3 nodes are available."),
+        "{}",
+        pending.summary
+    );
+    let counted = explained(after(draft(), &running()), None, hindered());
+    assert_eq!(
+        counted.summary,
+        "Attempt 1 runs in worker `w-1` since 2027-01-15T08:00:00Z, for 0 ms. \
+         Its job has not begun: Unschedulable: 0/3 nodes are available. \
+         If its worker stays silent for 12 s more, it counts as crashed."
+    );
+    let executing = explained(after(draft(), &running()), None, known(leased(""), 1, 0));
     assert_eq!(
         executing.summary,
         "Attempt 1 runs in worker `w-1` since 2027-01-15T08:00:00Z, for 0 ms. \

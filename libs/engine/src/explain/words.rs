@@ -157,20 +157,22 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
             queue(run),
             are(*n_ahead, "run"),
         ),
-        Wait::Start { holder, start_by: Some(start_by) } => format!(
-            "{} got it {} and has not said yet that it starts; {} it goes back to its queue, at no cost.",
+        Wait::Start { holder, start_by: Some(start_by), hindrance } => format!(
+            "{} got it {} and has not said yet that it starts; {} it goes back to its queue, at no cost.{}",
             capital(&name(holder)),
             at(run.state.at, facts.now),
             at(*start_by, facts.now),
+            hindered(hindrance),
         ),
         Wait::Start { .. } => format!("It waits for a free thread in {}.", owner(run)),
-        Wait::Code { holder, deadline, .. } => {
+        Wait::Code { holder, deadline, hindrance, .. } => {
             let since = run.started_at.unwrap_or(run.state.at);
             let mut text =
                 format!("Attempt {} runs in {} since {}.", run.attempt, name(holder), ago(since, facts.now));
             if let Some(deadline) = deadline {
                 text.push_str(&format!(" It is stopped {} if it has not ended.", at(*deadline, facts.now)));
             }
+            text.push_str(&hindered(hindrance));
             text.push_str(&lease(facts));
             text
         }
@@ -193,11 +195,19 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
     }
 }
 
+/// What keeps it from beginning.
+fn hindered(hindrance: &str) -> String {
+    match hindrance.trim_end_matches('.') {
+        "" => String::new(),
+        hindrance => format!(" Its job has not begun: {hindrance}."),
+    }
+}
+
 /// What is known of the lease of a queued run that is held.
 fn lease(facts: &Facts) -> String {
     match &facts.delivery {
         None => String::new(),
-        Some(Ok(DeliveryFacts { standing: Standing::Leased { expires_in }, .. })) => {
+        Some(Ok(DeliveryFacts { standing: Standing::Leased { expires_in, .. }, .. })) => {
             format!(" If its worker stays silent for {} more, it counts as crashed.", span(*expires_in))
         }
         Some(Ok(_)) => {

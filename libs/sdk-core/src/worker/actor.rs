@@ -1,12 +1,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Attempt, WorkerOptions, WorkerStatus, dial};
+use super::{Attempt, Hindrance, WorkerOptions, WorkerStatus, dial};
 use crate::{
     Error, ErrorKind, clock,
     connection::Connection,
@@ -29,6 +29,10 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const CLOSING: Duration = Duration::from_secs(5);
 /// Unanswered reports, at most; beyond that no credits are given, so that no more runs come.
 const MAX_UNANSWERED: usize = 10_000;
+/// Runs of which a heartbeat says what hinders them: the bound of the protocol.
+const MAX_HINDRANCES: usize = 1_000;
+/// How soon a heartbeat that says something new of that may follow another.
+const HINDRANCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an attempt says to the worker.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ struct Held {
     epoch: u64,
     stop: StopSender,
     started: bool,
+    hindrance: Hindrance,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,6 +107,9 @@ pub(super) struct Actor {
     /// Credits given on this stream and not used.
     outstanding: Slots,
     heartbeat_due: bool,
+    /// Something else keeps a run from beginning; and when that may be told at the earliest.
+    hindered: Arc<Notify>,
+    hindered_from: Instant,
     max_batch_size: usize,
     phase: Phase,
 }
@@ -132,6 +140,8 @@ impl Actor {
             busy: Slots::default(),
             outstanding: Slots::default(),
             heartbeat_due: false,
+            hindered: Arc::default(),
+            hindered_from: Instant::now(),
             max_batch_size: 1,
             phase: Phase::Working,
         }
@@ -170,6 +180,11 @@ impl Actor {
                 Phase::Stopping(at) | Phase::Closing(at) => Some(at),
             };
             let repeat_at = self.reports.next_repeat();
+            let (hindered, from) = (Arc::clone(&self.hindered), self.hindered_from);
+            let hindered = async {
+                sleep_until(from).await;
+                hindered.notified().await;
+            };
             let far = Instant::now() + Duration::from_secs(3_600);
             tokio::select! {
                 event = link.next() => match event {
@@ -189,6 +204,10 @@ impl Actor {
                     }
                 }
                 _ = heartbeat.tick(), if link.is_live() => self.heartbeat_due = true,
+                () = hindered, if link.is_live() => {
+                    self.heartbeat_due = true;
+                    self.hindered_from = Instant::now() + HINDRANCE_PAUSE;
+                }
                 () = sleep_until(repeat_at.unwrap_or(far)), if repeat_at.is_some() => {
                     self.reports.repeat_due(Instant::now());
                 }
@@ -244,8 +263,9 @@ impl Actor {
     async fn on_down(&mut self, error: Error) -> Result<(), Error> {
         self.outstanding = Slots::default();
         if error.is_refusal() {
+            // It may be a proxy that refuses, and a job that outlives this worker is the next one's: so none is lost.
             for held in self.held.values() {
-                held.stop.send(Stop::Lost { message: format!("the worker was refused: {error}") });
+                held.stop.send(Stop::Shutdown);
             }
             return Err(error);
         }
@@ -300,9 +320,10 @@ impl Actor {
             return; // delivered twice: the epoch makes the second a no-op
         }
         *self.busy.of(kind) += 1;
-        let (attempt, stop) =
-            Attempt::new(assign, self.commands_sender.clone(), Arc::clone(&self.connection));
-        let earlier = self.held.insert(run_id.clone(), Held { epoch, stop, started: false });
+        let hindrance = Hindrance::new(Arc::clone(&self.hindered));
+        let (commands, connection) = (self.commands_sender.clone(), Arc::clone(&self.connection));
+        let (attempt, stop) = Attempt::new(assign, commands, connection, hindrance.clone());
+        let earlier = self.held.insert(run_id.clone(), Held { epoch, stop, started: false, hindrance });
         if let Some(earlier) = earlier {
             earlier.stop.send(Stop::Lost { message: "the run was delivered again".into() });
             self.reports.forget(&run_id);
@@ -430,8 +451,19 @@ impl Actor {
                 epoch: held.epoch,
             };
             let runs = self.held.iter().map(held).collect();
+            let hindered = self.held.iter().filter_map(|(run_id, held)| {
+                let message = held.hindrance.said();
+                let hindrance =
+                    |message| proto::Hindrance { run_id: run_id.clone(), epoch: held.epoch, message };
+                (!message.is_empty()).then(|| hindrance(message))
+            });
+            let hindrances = hindered.take(MAX_HINDRANCES).collect();
             let is_draining = self.is_draining();
-            return Some(work_request::Message::Heartbeat(proto::Heartbeat { runs, is_draining }));
+            return Some(work_request::Message::Heartbeat(proto::Heartbeat {
+                runs,
+                is_draining,
+                hindrances,
+            }));
         }
         let reports = self.reports.take(self.max_batch_size);
         if !reports.is_empty() {

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::actor::Command;
+use super::{Hindrance, actor::Command};
 use crate::{
     Codecs, Error, clock,
     connection::Connection,
@@ -121,6 +121,7 @@ pub struct Attempt {
     stop_sender: StopSender,
     commands: mpsc::UnboundedSender<Command>,
     pauser: Pauser,
+    hindrance: Hindrance,
     codecs: Codecs,
     clock: Clock,
     started: bool,
@@ -132,6 +133,7 @@ impl Attempt {
         assign: Assign,
         commands: mpsc::UnboundedSender<Command>,
         connection: Arc<Connection>,
+        hindrance: Hindrance,
     ) -> (Self, StopSender) {
         let (stop_sender, stop) = StopSender::new();
         let clock = Clock::new(clock::duration_of(assign.run_timeout.as_ref()));
@@ -148,6 +150,7 @@ impl Attempt {
         let attempt = Self {
             codecs,
             pauser: Pauser::new(connection, reporting, of, clock.clone()),
+            hindrance,
             assign,
             stop,
             stop_sender: stop_sender.clone(),
@@ -224,6 +227,11 @@ impl Attempt {
                 self.finish(End::Failed(ends::no_value(message)));
             }
         }
+    }
+
+    /// Tells what keeps the code from beginning.
+    pub fn hindrance(&self) -> Hindrance {
+        self.hindrance.clone()
     }
 
     /// Has the code wait until the run is resumed.

@@ -4,6 +4,7 @@ mod actor;
 mod attempt;
 mod dial;
 mod executor;
+mod hindrance;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use attempt::{Attempt, Attempts, End};
+pub use hindrance::Hindrance;
 
 use crate::{Client, Error, ErrorKind, options, proto, runtime};
 

@@ -60,6 +60,8 @@ pub struct Fake {
     pub payloads: mpsc::Receiver<PayloadCall>,
     /// What it says of where the others are; `None`: nothing, and the call hangs.
     pub endpoints: watch::Sender<Option<GetEndpointsResponse>>,
+    /// Who it says that it is.
+    pub server_id: watch::Sender<String>,
 }
 
 /// A call of PayloadService. One that is dropped fails for a fault that may pass.
@@ -83,6 +85,7 @@ struct Service {
     resumes: mpsc::Sender<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
     payloads: mpsc::Sender<PayloadCall>,
     endpoints: watch::Receiver<Option<GetEndpointsResponse>>,
+    server_id: watch::Receiver<String>,
 }
 
 impl Fake {
@@ -98,6 +101,7 @@ impl Fake {
         let (pauses_in, pauses) = mpsc::channel(64);
         let (resumes_in, resumes) = mpsc::channel(64);
         let (payloads_in, payloads) = mpsc::channel(64);
+        let (server_id, server_id_out) = watch::channel("one".to_owned());
         let (endpoints, endpoints_out) = watch::channel(Some(GetEndpointsResponse::default()));
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
@@ -110,6 +114,7 @@ impl Fake {
             resumes: resumes_in,
             payloads: payloads_in,
             endpoints: endpoints_out,
+            server_id: server_id_out,
         });
         let server = tonic::transport::Server::builder()
             .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
@@ -121,7 +126,20 @@ impl Fake {
             .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
-        Self { address, creates, waits, gets, workers, sessions, logs, pauses, resumes, payloads, endpoints }
+        Self {
+            address,
+            creates,
+            waits,
+            gets,
+            workers,
+            sessions,
+            logs,
+            pauses,
+            resumes,
+            payloads,
+            endpoints,
+            server_id,
+        }
     }
 
     pub fn client(&self) -> Client {
@@ -247,9 +265,14 @@ impl Conn<WorkRequest, WorkResponse> {
 
     /// The client's next heartbeat.
     pub async fn heartbeat(&mut self) -> Vec<HeldRun> {
+        self.whole_heartbeat().await.runs
+    }
+
+    /// The same with all that it says.
+    pub async fn whole_heartbeat(&mut self) -> Heartbeat {
         loop {
             if let Some(work_request::Message::Heartbeat(heartbeat)) = self.next().await.message {
-                return heartbeat.runs;
+                return heartbeat;
             }
         }
     }
@@ -353,7 +376,8 @@ impl system_service_server::SystemService for Service {
         &self,
         _: Request<GetVersionRequest>,
     ) -> Result<Response<GetVersionResponse>, Status> {
-        Ok(Response::new(GetVersionResponse::default()))
+        let server_id = self.server_id.borrow().clone();
+        Ok(Response::new(GetVersionResponse { server_id, ..Default::default() }))
     }
 
     async fn get_diagnosis(

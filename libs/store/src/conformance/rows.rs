@@ -380,4 +380,6 @@ pub async fn a_large_batch_survives(store: Arc<dyn RunStore>) {
 pub async fn the_schema_that_is_there_is_the_one_that_is_known(store: Arc<dyn RunStore>) {
     assert!(store.schema_version() > 0);
     assert_eq!(store.stored_schema_version().await.unwrap(), store.schema_version());
+    let server_id = store.server_id().await.unwrap();
+    assert_eq!((server_id.len(), store.server_id().await.unwrap()), (32, server_id.clone()));
 }

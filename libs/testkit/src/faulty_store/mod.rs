@@ -334,6 +334,10 @@ impl RunStore for FaultyStore {
         self.inner.kind()
     }
 
+    async fn server_id(&self) -> Result<String, StoreError> {
+        self.inner.server_id().await
+    }
+
     fn schema_version(&self) -> u32 {
         self.inner.schema_version()
     }

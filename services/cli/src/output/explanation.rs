@@ -76,12 +76,17 @@ fn wait_json(wait: &Wait) -> Value {
             "n_serving": worker.n_serving,
         } }),
         Some(Subject::Start(start)) => {
-            json!({ "start": { "holder": start.holder, "start_by": time_json(start.start_by) } })
+            json!({ "start": {
+                "holder": start.holder,
+                "start_by": time_json(start.start_by),
+                "hindrance": start.hindrance,
+            } })
         }
         Some(Subject::Code(code)) => json!({ "code": {
             "holder": code.holder,
             "lease_left_seconds": code.lease_left.as_ref().map(|left| left.seconds),
             "deadline": time_json(code.deadline),
+            "hindrance": code.hindrance,
         } }),
         Some(Subject::Resume(resume)) => json!({ "resume": {
             "key": resume.key,

@@ -17,9 +17,9 @@ use tidegate_proto::{
         delivery_service_client::DeliveryServiceClient, run_engine_service_server::RunEngineServiceServer,
     },
     v1::{
-        Assign, Cancel, Credits, Function, Heartbeat, HeldRun, Hello, Payload, Report, ReportOutcome,
-        Reports, RunKind, WorkRequest, WorkResponse, report::Event, work_request, work_response,
-        worker_service_client::WorkerServiceClient,
+        Assign, Cancel, Credits, Function, Heartbeat, HeldRun, Hello, Hindrance, Payload, Report,
+        ReportOutcome, Reports, RunKind, WorkRequest, WorkResponse, report::Event, work_request,
+        work_response, worker_service_client::WorkerServiceClient,
     },
 };
 use tidegate_service_kit::{GrpcRoutes, HumanDuration, Supervisor, channel, serve_grpc};
@@ -306,8 +306,13 @@ impl Worker {
     }
 
     pub async fn heartbeat(&self, held: &[&Assign]) {
+        self.heartbeat_with(held, Vec::new()).await;
+    }
+
+    /// One that says what keeps runs from beginning.
+    pub async fn heartbeat_with(&self, held: &[&Assign], hindrances: Vec<Hindrance>) {
         let runs = held.iter().map(|run| HeldRun { run_id: run.run_id.clone(), epoch: run.epoch }).collect();
-        self.say(work_request::Message::Heartbeat(Heartbeat { runs, is_draining: false })).await;
+        self.say(work_request::Message::Heartbeat(Heartbeat { runs, hindrances, is_draining: false })).await;
     }
 
     pub async fn report(&self, assign: &Assign, event: Event) {

@@ -23,10 +23,16 @@ pub(super) fn name_of(assign: &Assign) -> String {
 }
 
 /// By which a worker knows its own.
-pub(super) fn of_worker(namespace: &str, pool: &str, owner: String) -> BTreeMap<String, String> {
+pub(super) fn of_worker(
+    server: &str,
+    namespace: &str,
+    pool: &str,
+    owner: String,
+) -> BTreeMap<String, String> {
     let label = |name: &str, value: String| (format!("tidegate.dev/{name}"), value);
     BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), "tidegate".to_owned()),
+        label("server", label_value(server)),
         label("namespace", label_value(namespace)),
         label("pool", label_value(pool)),
         label("worker", owner),

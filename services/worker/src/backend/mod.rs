@@ -102,6 +102,8 @@ pub enum Exit {
     },
     /// Something else has ended it, such as an eviction: the cause for people.
     Reason(String),
+    /// It has ended before it began: as if it had not been started.
+    NotBegun(StartError),
 }
 
 impl Exit {
@@ -116,6 +118,7 @@ impl Exit {
                 format!("signal {number}{name}{note}")
             }
             Self::Reason(cause) => cause.clone(),
+            Self::NotBegun(error) => error.to_string(),
         }
     }
 }

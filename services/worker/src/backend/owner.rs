@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::marks::label_value;
 
-/// How many workers of one name, pool and data directory there may be.
+/// How many workers of one name, group and data directory there may be.
 const MAX_WORKERS: usize = 1_000;
 
 /// The name under which a worker finds its jobs again after it was started anew. Nobody else has it meanwhile.
@@ -21,23 +21,23 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// `name`, or, where a worker with it lives on this machine, the first of `name-2`, `name-3`, … that is free.
+    /// `name` among the workers of `group`, or, where a worker with it lives on this machine, the first of `name-2`, `name-3`, … that is free.
     ///
     /// # Errors
     /// The directory cannot be used.
-    pub(super) fn of(name: &str, pool: &str, data_dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn of(name: &str, group: &str, data_dir: &Path) -> anyhow::Result<Self> {
         let dir = data_dir.join("workers");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.with_context(|| format!("make the directory {}", dir.display()))?;
         for n in 1..=MAX_WORKERS {
             let name = if n == 1 { name.to_owned() } else { format!("{name}-{n}") };
-            let file = dir.join(format!("{}.lock", label_value(&format!("{pool}/{name}"))));
+            let file = dir.join(format!("{}.lock", label_value(&format!("{group}/{name}"))));
             let lock = File::create(&file).with_context(|| format!("open {}", file.display()))?;
             if lock.try_lock().is_ok() {
                 return Ok(Self { name, _lock: lock });
             }
         }
-        bail!("{MAX_WORKERS} workers called {name} are at work for the pool {pool}: give this one a `--name`")
+        bail!("{MAX_WORKERS} workers called {name} are at work for the same pool: give this one a `--name`")
     }
 
     /// As it is written to jobs.

@@ -1,7 +1,12 @@
 //! The specification of a pool, which may change while its worker is at work.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
+use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 use tidegate_sdk_core::{
     Client,
@@ -9,30 +14,48 @@ use tidegate_sdk_core::{
 };
 use tracing::warn;
 
-use super::{StartError, template};
+use super::{StartError, marks, owner::Owner, template};
 use crate::job::Job;
 
 /// A pool, as jobs are started for it.
 pub struct Pool {
     client: Client,
+    /// Whose it is, whatever address that has.
+    server: String,
     name: String,
     known: Mutex<WorkPoolSpec>,
 }
 
 impl Pool {
     /// `pool`, as `client` has told it.
-    pub(crate) fn new(client: Client, pool: &WorkPool) -> Self {
+    ///
+    /// # Errors
+    /// Where the server does not tell which it is.
+    pub(crate) async fn new(client: Client, pool: &WorkPool) -> anyhow::Result<Self> {
+        let version = client.version().await.context("ask the server which it is")?;
+        if version.server_id.is_empty() {
+            bail!(
+                "the server does not tell which it is: its store does not answer, or it is older than this worker"
+            );
+        }
         let known = Mutex::new(pool.spec.clone().unwrap_or_default());
-        Self { client, name: pool.name.clone(), known }
+        Ok(Self { client, server: version.server_id, name: pool.name.clone(), known })
     }
 
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// By which a worker called `owner` knows the jobs that it has started for the pool.
+    pub(super) fn labels(&self, owner: &Owner) -> BTreeMap<String, String> {
+        marks::of_worker(&self.server, self.namespace(), &self.name, owner.label())
     }
 
-    /// The tenant whose it is.
-    pub(super) fn namespace(&self) -> &str {
+    /// The only worker called `name` of the pool, as far as `data_dir` tells.
+    ///
+    /// # Errors
+    /// Where that cannot be used.
+    pub(super) fn owner(&self, name: &str, data_dir: &Path) -> anyhow::Result<Owner> {
+        Owner::of(name, &format!("{}/{}/{}", self.server, self.namespace(), self.name), data_dir)
+    }
+
+    fn namespace(&self) -> &str {
         &self.client.options().namespace
     }
 

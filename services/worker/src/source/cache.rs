@@ -1,15 +1,20 @@
 //! What was fetched, for the next run: a directory for each repository and archive, each with a lock.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError, Weak},
     time::SystemTime,
 };
 
 use sha2::{Digest as _, Sha256};
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::spawn_blocking,
+};
 use tracing::{info, warn};
 
 use crate::backend::StartError;
@@ -23,17 +28,19 @@ const GONE: &str = "gone";
 pub(super) struct Cache {
     root: PathBuf,
     max_bytes: u64,
+    /// Who of this process has an entry, or waits for it. Of those one alone waits for other processes, which takes a thread.
+    turns: Arc<std::sync::Mutex<HashMap<PathBuf, Weak<Mutex<()>>>>>,
 }
 
 /// An entry that nobody else uses or takes away while this is there.
 pub(super) struct Entry {
     pub(super) directory: PathBuf,
-    _lock: File,
+    _lock: (File, OwnedMutexGuard<()>),
 }
 
 impl Cache {
     pub(super) fn new(root: PathBuf, max_bytes: u64) -> Self {
-        Self { root, max_bytes }
+        Self { root, max_bytes, turns: Arc::default() }
     }
 
     /// The entry of `key`, once it is free. Cancellation-safe.
@@ -42,15 +49,27 @@ impl Cache {
     /// `Passing` where the disk does not take it.
     pub(super) async fn entry(&self, kind: &str, key: &str) -> Result<Entry, StartError> {
         let directory = self.root.join(kind).join(&hex(&Sha256::digest(key))[..32]);
+        let turn = self.turn(&directory).lock_owned().await;
         let path = directory.clone();
-        let locked =
-            spawn_blocking(move || lock(&path)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let locked = spawn_blocking(move || lock(&path).map(|lock| (lock, turn))).await;
+        let locked = locked.unwrap_or_else(|error| Err(io::Error::other(error)));
         match locked {
             Ok(lock) => Ok(Entry { directory, _lock: lock }),
             Err(error) => {
                 Err(StartError::Passing(format!("the cache {} cannot be used: {error}", directory.display())))
             }
         }
+    }
+
+    fn turn(&self, directory: &Path) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = turns.get(directory).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(directory.to_owned(), Arc::downgrade(&turn));
+            turn
+        })
     }
 
     /// Takes away what was not used for the longest time, until the rest is within the bound.
@@ -144,7 +163,28 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use std::time::Duration;
 
+    use futures::{FutureExt as _, future::join_all};
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[test]
+    fn who_waits_for_an_entry_takes_no_thread() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+        runtime.unwrap().block_on(async {
+            let root = tempfile::tempdir().unwrap();
+            let cache = Cache::new(root.path().to_owned(), 2_500);
+            let held = cache.entry("archive", "key").await.unwrap();
+            let waits = (0..10).map(|_| cache.entry("archive", "key"));
+            let mut waiting = Box::pin(join_all(waits.map(|entry| entry.map(|entry| drop(entry.unwrap())))));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            let others = timeout(Duration::from_secs(20), cache.entry("archive", "another"));
+            drop(others.await.expect("there is a thread for it").unwrap());
+            drop(held);
+            timeout(Duration::from_secs(20), waiting).await.expect("each has its turn");
+        });
+    }
 
     #[tokio::test]
     async fn the_oldest_goes_first_and_what_is_in_use_stays() {

@@ -4,17 +4,21 @@ mod archive;
 mod cache;
 mod download;
 mod git;
+mod in_pod;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
 use std::path::{Component, Path, PathBuf};
 
-use tidegate_sdk_core::proto::{LogLevel, source::Source};
+use tidegate_sdk_core::proto::{ArchiveSource, GitSource, LogLevel, source::Source};
 
 use crate::{backend::StartError, logs::Output, secrets::Secrets};
 
 use cache::Cache;
+#[cfg(feature = "containers")]
+pub(crate) use in_pod::EXIT_NO_CODE;
+pub use in_pod::{FetchSource, fetch_source};
 
 /// Fetches code, and keeps what it has fetched for the next run.
 #[derive(Clone, Debug)]
@@ -57,35 +61,50 @@ impl Sources {
                 }
                 Ok(path)
             }
+            Source::Git(GitSource { url, .. }) | Source::Archive(ArchiveSource { url, .. }) => {
+                output.hinders(&format!("its code is fetched from {}", git::shown(url)));
+                let (fetched, found) = self.fetch_into(source, &code).await?;
+                output.note(LogLevel::Info, &format!("code: {fetched}"));
+                Ok(found)
+            }
+            Source::Image(_) => self.fetch_into(source, &code).await.map(|(_, found)| found),
+        }
+    }
+
+    /// Puts code that is fetched into `code`. Gives what it is, and where the entrypoint is looked for.
+    ///
+    /// # Errors
+    /// As for [`Sources::fetch`].
+    async fn fetch_into(&self, source: &Source, code: &Path) -> Result<(String, PathBuf), StartError> {
+        let (fetched, directory) = match source {
             Source::Git(source) => {
-                let commit = git::fetch(source, &self.cache, &self.secrets, &code).await?;
-                output.note(LogLevel::Info, &format!("code: {} at {commit}", git::shown(&source.url)));
-                self.cache.shrink().await;
-                below(&code, &source.directory)
+                let commit = git::fetch(source, &self.cache, &self.secrets, code).await?;
+                (format!("{} at {commit}", git::shown(&source.url)), &source.directory)
             }
             Source::Archive(source) => {
-                archive::fetch(source, &self.cache, &code).await?;
-                output.note(LogLevel::Info, &format!("code: {}", git::shown(&source.url)));
-                self.cache.shrink().await;
-                below(&code, &source.directory)
+                archive::fetch(source, &self.cache, code).await?;
+                (git::shown(&source.url), &source.directory)
             }
-            Source::Image(image) => Err(StartError::Job(format!(
-                "the source is the image `{image}`, and this worker starts processes: use a pool of docker or kubernetes"
-            ))),
+            Source::Path(other) | Source::Image(other) => {
+                return Err(StartError::Job(format!(
+                    "the source is the image `{other}`, and this worker starts processes: use a pool of docker or kubernetes"
+                )));
+            }
+        };
+        self.cache.shrink().await;
+        let found = below(code, directory)?;
+        if !found.is_dir() {
+            return Err(StartError::Job(format!("the source has no directory `{directory}`")));
         }
+        Ok((fetched, found))
     }
 }
 
 /// A directory of the fetched code.
-fn below(code: &Path, directory: &str) -> Result<PathBuf, StartError> {
+pub(crate) fn below(code: &Path, directory: &str) -> Result<PathBuf, StartError> {
     let path = Path::new(directory);
     if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(StartError::Job(format!("the directory `{directory}` of the source leads out of it")));
     }
-    let found = code.join(path);
-    if found.is_dir() {
-        Ok(found)
-    } else {
-        Err(StartError::Job(format!("the source has no directory `{directory}`")))
-    }
+    Ok(if directory.is_empty() { code.to_owned() } else { code.join(path) })
 }

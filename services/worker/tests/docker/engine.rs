@@ -48,6 +48,8 @@ struct Objects {
     images: Vec<String>,
     /// What a pull ends with, and the login that it had.
     pull_error: Option<String>,
+    /// Pulls do not come to their end.
+    holds_pulls: bool,
     login: Option<String>,
     start_error: Option<(u16, String)>,
     is_away: bool,
@@ -185,6 +187,10 @@ impl Engine {
 
     pub fn refuse_pulls(&self, error: &str) {
         self.lock().pull_error = Some(error.to_owned());
+    }
+
+    pub fn hold_pulls(&self, holds_pulls: bool) {
+        self.change(|objects| objects.holds_pulls = holds_pulls);
     }
 
     pub fn refuse_starts(&self, code: u16, error: &str) {
@@ -412,6 +418,7 @@ async fn archive(State(engine): State<Engine>, Path(parts): Path<Parts>, body: B
 }
 
 async fn pull(State(engine): State<Engine>, headers: HeaderMap, Query(params): Params) -> Response {
+    engine.until(|objects| (!objects.holds_pulls).then_some(())).await;
     engine.change(|objects| {
         objects.login = headers.get("x-registry-auth").map(|login| login.to_str().unwrap().to_owned());
         let events = match &objects.pull_error {

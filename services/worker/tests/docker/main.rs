@@ -129,6 +129,19 @@ async fn images_are_pulled_by_the_policy_and_with_the_login_of_a_secret() {
 }
 
 #[tokio::test]
+async fn what_a_container_waits_for_is_told_until_it_begins() {
+    let (engine, mut lab) = lab(&[]).await;
+    lab.start().await;
+    engine.hold_pulls(true);
+    let run_id = lab.assign(command(&json!({"image": "load:7"}))).await;
+    lab.until_hindered("the image load:7 is pulled").await;
+    engine.hold_pulls(false);
+    engine.running(&run_id).await;
+    lab.started().await;
+    lab.until_hindered("").await;
+}
+
+#[tokio::test]
 async fn secrets_are_given_by_name_and_hidden_in_the_log() {
     let (engine, mut lab) = lab(&[]).await;
     fs::write(lab.dir.path().join("secrets/db"), "hunter22\n").unwrap();
@@ -203,6 +216,25 @@ async fn containers_go_on_while_their_worker_is_started_anew() {
     assert!(matches!(lab.ended().await, Event::Completed(_)));
     engine.until_gone(&name).await;
     assert_eq!(engine.n_calls("POST containers/create"), 1);
+}
+
+#[tokio::test]
+async fn containers_of_another_server_are_left_alone() {
+    let (engine, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let name = engine.running(&run_id).await;
+    lab.started().await;
+    lab.end().await;
+    // A worker of the same name, directory, namespace and pool.
+    lab.fake.server_id.send_replace("another".into());
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await, []);
+    lab.end().await;
+    assert_eq!(engine.names(), std::slice::from_ref(&name));
+    lab.fake.server_id.send_replace("one".into());
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ struct Objects {
     /// Streams of lines that were opened before it grew say nothing more, and do not end.
     stalls: u64,
     is_away: bool,
+    /// Whoever asks for one Job gets no answer.
+    holds_gets: bool,
     /// How the next creations are answered, though the first of the pair says whether they are carried out.
     answers: Vec<(bool, u16, String)>,
     lines: BTreeMap<String, Vec<String>>,
@@ -283,6 +285,10 @@ impl Cluster {
         });
     }
 
+    pub fn hold_gets(&self) {
+        self.lock().holds_gets = true;
+    }
+
     pub fn set_stubborn(&self) {
         self.lock().is_stubborn = true;
     }
@@ -376,6 +382,13 @@ async fn create_job(State(cluster): State<Cluster>, axum::Json(mut job): axum::J
 }
 
 async fn get_job(State(cluster): State<Cluster>, Path((_, name)): Path<(String, String)>) -> Response {
+    let is_held = cluster.change(|objects| {
+        objects.calls.push("GET jobs/one".into());
+        objects.holds_gets
+    });
+    if is_held {
+        std::future::pending::<()>().await;
+    }
     match cluster.lock().get(Kind::Job, &name) {
         Some(job) => axum::Json(job).into_response(),
         None => not_found(&name),

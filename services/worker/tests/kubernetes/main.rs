@@ -16,7 +16,7 @@ use cluster::Cluster;
 use fake::{Event, ended};
 use lab::{Lab, command};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::{Job, Source, source};
+use tidegate_sdk_core::proto::{GitSource, Job, Source, source};
 
 async fn lab(more: &[&str]) -> (Cluster, Lab) {
     let (cluster, dir) = (Cluster::start().await, tempfile::tempdir().unwrap());
@@ -158,6 +158,77 @@ async fn a_pod_without_a_node_says_so_from_the_start_and_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn what_a_job_waits_for_is_told_until_it_begins() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    lab.until_hindered("its pod is being placed").await;
+    let message = "0/3 nodes are available: 3 Insufficient cpu.";
+    let condition =
+        json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+    cluster.tell(&pod, json!({"phase": "Pending", "conditions": [condition]}));
+    lab.until_hindered(&format!("Unschedulable: {message}")).await;
+    cluster.waits(&pod, "ContainerCreating", "");
+    lab.until_hindered("ContainerCreating").await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.until_hindered("").await;
+}
+
+#[tokio::test]
+async fn code_of_a_repository_is_fetched_in_the_pod() {
+    let (cluster, mut lab) = lab(&["--source-image", "tidegate:1"]).await;
+    lab.start().await;
+    let git =
+        source::Source::Git(GitSource { url: "https://git.example.com/etl".into(), ..Default::default() });
+    let from_git = Job { source: Some(Source { source: Some(git) }), ..job() };
+    let source = |state: Value| {
+        let name = "tidegate-source";
+        json!([{"name": name, "image": "tidegate:1", "imageID": "", "ready": false, "restartCount": 0, "state": state}])
+    };
+    let run_id = lab.assign(from_git.clone()).await;
+    let pod = cluster.pod(&run_id).await;
+    let spec = cluster.pod_spec(&pod);
+    assert_eq!(spec["initContainers"][0]["image"], "tidegate:1");
+    assert_eq!(spec["containers"][0]["workingDir"], "/tidegate/code");
+    cluster.tell(&pod, json!({"phase": "Pending", "initContainerStatuses": source(json!({"running": {}}))}));
+    lab.until_hindered("its code is fetched").await;
+    cluster.run(&pod);
+    lab.started().await;
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+
+    for (code, message) in [(65, "there is no branch `mian`"), (1, "the server says 503")] {
+        let run_id = lab.assign(from_git.clone()).await;
+        let pod = cluster.pod(&run_id).await;
+        let ended = json!({"terminated": {"exitCode": code, "reason": "Error", "message": message}});
+        cluster.tell(&pod, json!({"phase": "Failed", "initContainerStatuses": source(ended)}));
+        let told = if code == 65 { lab.failure().await } else { lab.crash().await };
+        assert_eq!(told, message);
+    }
+}
+
+#[tokio::test]
+async fn an_adopted_job_whose_run_is_cancelled_is_ended_also_before_it_is_gone_on_with() {
+    let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.end().await;
+    cluster.hold_gets();
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+    cluster.until_called("GET jobs/one", 1).await;
+    lab.cancel(&run_id, Duration::from_secs(20)).await;
+    assert!(matches!(lab.ended().await, Event::Cancelled(_)));
+    cluster.until_gone(&pod).await;
+    assert!(cluster.jobs().is_empty());
+}
+
+#[tokio::test]
 async fn a_cancel_deletes_job_and_pod_within_the_grace() {
     let (cluster, mut lab) = lab(&[]).await;
     lab.start().await;
@@ -212,6 +283,44 @@ async fn jobs_go_on_while_their_worker_is_started_anew() {
     lab.end().await;
     lab.start().await;
     assert_eq!(lab.heartbeat().await, [], "what has ended is not taken on again");
+    assert_eq!(cluster.n_calls("POST jobs"), 1);
+}
+
+#[tokio::test]
+async fn jobs_of_another_server_are_left_alone() {
+    let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    lab.end().await;
+    // A worker of the same name, directory, namespace and pool.
+    lab.fake.server_id.send_replace("another".into());
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await, []);
+    lab.end().await;
+    assert_eq!((cluster.jobs().len(), cluster.n_calls("DELETE jobs")), (1, 0));
+    lab.fake.server_id.send_replace("one".into());
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+}
+
+#[tokio::test]
+async fn jobs_go_on_when_their_worker_is_refused() {
+    let (cluster, mut lab) = lab(&[]).await;
+    lab.start().await;
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    let why = lab.refuse(tonic::Status::permission_denied("403 Forbidden")).await;
+    assert!(why.contains("403 Forbidden"), "{why}");
+    assert_eq!(cluster.n_calls("DELETE jobs"), 0);
+    lab.start().await;
+    assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
     assert_eq!(cluster.n_calls("POST jobs"), 1);
 }
 
@@ -368,9 +477,6 @@ async fn what_the_cluster_refuses_is_told_as_it_says_it() {
         cause.contains("cannot create") && cause.contains("in the namespace flows that the chart"),
         "{cause}"
     );
-    let path = Source { source: Some(source::Source::Git(Default::default())) };
-    lab.assign(Job { source: Some(path), ..job() }).await;
-    assert!(lab.failure().await.contains("build an image"));
     lab.assign(command(&json!({}))).await;
     assert!(lab.failure().await.contains("--job-image"));
     assert!(cluster.jobs().is_empty());

@@ -171,6 +171,27 @@ impl Lab {
         soon(self.conn().heartbeat()).await
     }
 
+    /// Waits until the worker says that this keeps its only run from beginning; empty: nothing does.
+    pub async fn until_hindered(&mut self, message: &str) {
+        let hindered = async {
+            loop {
+                let hindrances = self.conn().whole_heartbeat().await.hindrances;
+                if hindrances.first().map_or("", |hindrance| &hindrance.message) == message {
+                    return;
+                }
+            }
+        };
+        soon(hindered).await;
+    }
+
+    /// The server, or a proxy before it, will not have the worker any more, which ends; why.
+    pub async fn refuse(&mut self, status: tonic::Status) -> String {
+        let conn = self.conn.take().expect("a worker was started");
+        soon(conn.responses.send(Err(status))).await.unwrap();
+        let ended = soon(self.worker.join_next()).await.unwrap().unwrap();
+        format!("{:#}", ended.unwrap_err())
+    }
+
     /// The next line that the job itself wrote.
     pub async fn line(&mut self) -> String {
         self.line_where(|entry| entry.logger != "tidegate.worker").await

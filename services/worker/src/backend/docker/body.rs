@@ -117,7 +117,7 @@ mod tests {
     fn made(job: &Job, template: &str) -> Result<ContainerCreateBody, StartError> {
         let template = template::fill(serde_json::from_str(template).unwrap(), &job.variables).unwrap();
         let env: Vec<_> = job.env.clone().into_iter().collect();
-        body(job, template, &marks::of_worker("lab", "gpu", "host".into()), &env, Some("of-worker"))
+        body(job, template, &marks::of_worker("server", "lab", "gpu", "host".into()), &env, Some("of-worker"))
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub(super) async fn provide(
         tag: tag.map(str::to_owned),
         ..Default::default()
     };
-    output.note(LogLevel::Info, &format!("the image {image} is pulled"));
+    let pulling = format!("the image {image} is pulled");
+    output.note(LogLevel::Info, &pulling);
+    output.hinders(&pulling);
     let pulled: Result<Vec<_>, _> = docker.create_image(Some(options), None, credentials).try_collect().await;
     pulled.map(drop).map_err(|error| {
         StartError::Passing(format!("the image {image} cannot be pulled: {}", cause(&error)))

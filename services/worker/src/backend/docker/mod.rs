@@ -77,7 +77,7 @@ impl Docker {
     /// # Errors
     /// Where there is no engine, or the data directory cannot be used.
     pub async fn new(options: DockerOptions, pool: Pool) -> anyhow::Result<Self> {
-        let owner = Owner::of(&options.name, pool.name(), &options.data_dir)?;
+        let owner = pool.owner(&options.name, &options.data_dir)?;
         let lines = options.data_dir.join("lines");
         for dir in [&lines, &options.data_dir.join("runs")] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -89,7 +89,7 @@ impl Docker {
         };
         let where_it_is = "reach the Docker engine: give `--docker-host`, or set DOCKER_HOST";
         let engine = engine.context(where_it_is)?.negotiate_version().await.context(where_it_is)?;
-        let labels = marks::of_worker(pool.namespace(), pool.name(), owner.label());
+        let labels = pool.labels(&owner);
         Ok(Self { engine, pool, options, labels, lines, _owner: owner })
     }
 

@@ -1,19 +1,23 @@
 //! A run as a Job.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::{
     api::{batch::v1 as batch, core::v1 as core},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde_json::Value;
-use tidegate_sdk_core::proto::{Assign, source::Source};
+use tidegate_sdk_core::proto::{ArchiveSource, Assign, GitSource, source::Source};
 
 use super::super::{
     StartError,
     marks::{self, ASSIGN, name_of},
 };
-use crate::job::Job;
+use crate::{
+    job::Job,
+    secrets::variable_of,
+    source::{self, FetchSource},
+};
 
 /// The template of pools that have none.
 pub(super) const TEMPLATE: &str = include_str!("job.json");
@@ -23,6 +27,14 @@ const CONTAINER: &str = "job";
 const TTL_SECONDS: i32 = 300;
 /// How long a pod has to end where nothing is said.
 const GRACE_WITHOUT_ONE: i64 = 30;
+
+/// The container that fetches the code of a run before it is executed, and what both have in common.
+pub(super) const SOURCE: &str = "tidegate-source";
+/// Where that is, and where fetched code is in it.
+const SHARED: &str = "/tidegate";
+const CODE: &str = "/tidegate/code";
+/// What the token for a repository is called there.
+const GIT_TOKEN: &str = "git-token";
 
 /// The Job whose pod it is.
 pub(super) const JOB: &str = "tidegate.dev/job";
@@ -38,21 +50,13 @@ pub(super) struct Settings {
     pub(super) labels: BTreeMap<String, String>,
     /// The image of runs that name none.
     pub(super) image: Option<String>,
+    /// The image that fetches code. `None`: that of the job itself.
+    pub(super) source_image: Option<String>,
     /// The Secret whose keys are the secrets of jobs.
     pub(super) secret: String,
 }
 
 impl Settings {
-    pub(super) fn new(
-        namespace: &str,
-        pool: &str,
-        owner: String,
-        image: Option<String>,
-        secret: String,
-    ) -> Self {
-        Self { labels: marks::of_worker(namespace, pool, owner), image, secret }
-    }
-
     /// Selects its Jobs and their pods.
     pub(super) fn selector(&self) -> String {
         let terms: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -116,7 +120,46 @@ pub(super) fn manifest(job: &Job, mut described: Value, of: &Settings) -> Result
         env.retain(|other| other.name != variable.name);
         env.push(variable);
     }
+    if let Some(fetching) = fetching(job, container, of) {
+        let mount =
+            core::VolumeMount { name: SOURCE.into(), mount_path: SHARED.into(), ..Default::default() };
+        container.volume_mounts.get_or_insert_default().push(mount);
+        pod.init_containers.get_or_insert_default().insert(0, fetching);
+        let empty_dir = Some(core::EmptyDirVolumeSource::default());
+        let volume = core::Volume { name: SOURCE.into(), empty_dir, ..Default::default() };
+        pod.volumes.get_or_insert_default().push(volume);
+    }
     Ok(made)
+}
+
+/// What fetches the code of a run before `container` executes it, with the same rights. `None`: nothing is to be fetched.
+fn fetching(job: &Job, container: &core::Container, of: &Settings) -> Option<core::Container> {
+    let mut source = job.source.clone()?;
+    let mut env = container.env.clone().unwrap_or_default();
+    if let Source::Git(git) = &mut source
+        && !git.token_secret.is_empty()
+    {
+        let secret = std::mem::replace(&mut git.token_secret, GIT_TOKEN.to_owned());
+        env.push(of_secret(&variable_of(GIT_TOKEN), &secret, &of.secret));
+    }
+    let arguments = FetchSource::arguments(&source, CODE)?;
+    let command = ["tidegate", "worker", "fetch-source"].map(str::to_owned).into_iter().chain(arguments);
+    let mount = core::VolumeMount { name: SOURCE.into(), mount_path: SHARED.into(), ..Default::default() };
+    let mounts = container.volume_mounts.iter().flatten().cloned().chain([mount]);
+    Some(core::Container {
+        name: SOURCE.into(),
+        image: of.source_image.clone().or_else(|| container.image.clone()),
+        command: Some(command.collect()),
+        env: Some(env),
+        volume_mounts: Some(mounts.collect()),
+        // What is wrong is its last line.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        env_from: container.env_from.clone(),
+        image_pull_policy: container.image_pull_policy.clone(),
+        resources: container.resources.clone(),
+        security_context: container.security_context.clone(),
+        ..Default::default()
+    })
 }
 
 /// What a worker was assigned, as its Job tells it.
@@ -151,12 +194,11 @@ fn image(job: &Job, of: &Settings) -> Result<String, StartError> {
 fn working_directory(job: &Job) -> Result<Option<String>, StartError> {
     let of_source = match &job.source {
         Some(Source::Path(path)) => Some(path.clone()),
-        Some(Source::Git(_) | Source::Archive(_)) => {
-            return Err(StartError::Job(
-                "a pod has its code from its image, and the deployment's source is a repository or an archive: build \
-                 an image with it and set that as the source"
-                    .into(),
-            ));
+        Some(Source::Git(GitSource { directory, .. }) | Source::Archive(ArchiveSource { directory, .. })) => {
+            let code = source::below(Path::new(CODE), directory)?;
+            // Joined to an absolute path it is that path.
+            let code = job.working_directory.as_ref().map_or(code.clone(), |path| code.join(path));
+            return Ok(Some(code.to_string_lossy().into_owned()));
         }
         Some(Source::Image(_)) | None => None,
     };
@@ -170,13 +212,16 @@ fn environment(job: &Job, secret: &str) -> Vec<core::EnvVar> {
         value: Some(value.clone()),
         ..Default::default()
     };
-    let of_secret = |(name, of): (&String, &String)| {
-        let (secret, key) = of.split_once('/').unwrap_or((secret, of));
-        let key = core::SecretKeySelector { name: secret.into(), key: key.into(), optional: None };
-        let value_from = Some(core::EnvVarSource { secret_key_ref: Some(key), ..Default::default() });
-        core::EnvVar { name: name.clone(), value_from, ..Default::default() }
-    };
-    job.env.iter().map(plain).chain(job.secret_env.iter().map(of_secret)).collect()
+    let secrets = job.secret_env.iter().map(|(name, of)| of_secret(name, of, secret));
+    job.env.iter().map(plain).chain(secrets).collect()
+}
+
+/// A variable with the value of a key of `secret`, or of another Secret: `secret/key`.
+fn of_secret(name: &str, of: &str, secret: &str) -> core::EnvVar {
+    let (secret, key) = of.split_once('/').unwrap_or((secret, of));
+    let key = core::SecretKeySelector { name: secret.into(), key: key.into(), optional: None };
+    let value_from = Some(core::EnvVarSource { secret_key_ref: Some(key), ..Default::default() });
+    core::EnvVar { name: name.into(), value_from, ..Default::default() }
 }
 
 #[cfg(test)]
@@ -201,7 +246,8 @@ mod tests {
     }
 
     fn settings(image: Option<&str>) -> Settings {
-        Settings::new("lab", "gpu", "host".into(), image.map(Into::into), "of-jobs".into())
+        let labels = marks::of_worker("server", "lab", "gpu", "host".into());
+        Settings { labels, image: image.map(Into::into), source_image: None, secret: "of-jobs".into() }
     }
 
     fn made(job: &Job, described: &str, of: &Settings) -> Result<batch::Job, StartError> {
@@ -286,9 +332,66 @@ mod tests {
         assert_eq!(of(json!({}), None, Some("of-worker")).unwrap(), "of-worker");
         let error = of(json!({}), None, None).unwrap_err().to_string();
         assert!(error.contains("--job-image"), "{error}");
-        let git = Some(Source::Git(proto::GitSource::default()));
-        let error = of(json!({"image": "etl:1"}), git, None).unwrap_err().to_string();
-        assert!(error.contains("build an image"), "{error}");
+    }
+
+    #[test]
+    fn code_is_fetched_by_a_container_of_its_own() {
+        let git = proto::GitSource {
+            url: "https://git.example.com/etl".into(),
+            directory: "flows".into(),
+            token_secret: "tokens/git".into(),
+            ..Default::default()
+        };
+        let variables = json!({"image": "etl:1", "env": {"A": "1"}});
+        let job = job(variables, Some(Source::Git(git.clone())));
+        let template = json!({"spec": {"template": {"spec": {
+            "initContainers": [{"name": "before"}],
+            "containers": [{
+                "name": "job", "image": "etl:1", "securityContext": {"runAsUser": 7},
+                "volumeMounts": [{"name": "keys", "mountPath": "/keys"}],
+            }],
+        }}}});
+        let of = Settings { source_image: Some("tidegate:1".into()), ..settings(None) };
+        let made = serde_json::to_value(made(&job, &template.to_string(), &of).unwrap()).unwrap();
+        let pod = &made["spec"]["template"]["spec"];
+        let (source, main) = (&pod["initContainers"][0], &pod["containers"][0]);
+        let command = [
+            "tidegate",
+            "worker",
+            "fetch-source",
+            "--to=/tidegate/code",
+            "--git=https://git.example.com/etl",
+            "--directory=flows",
+            "--token-secret=git-token",
+        ];
+        assert_eq!((&source["command"], &source["image"]), (&json!(command), &json!("tidegate:1")));
+        let env = source["env"].as_array().unwrap();
+        let of = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap();
+        let token = &of("TIDEGATE_SECRET_GIT_TOKEN")["valueFrom"]["secretKeyRef"];
+        assert_eq!((&token["name"], &token["key"]), (&json!("tokens"), &json!("git")));
+        assert_eq!((&of("A")["value"], &source["securityContext"]["runAsUser"]), (&json!("1"), &json!(7)));
+        let shared = json!({"name": SOURCE, "mountPath": "/tidegate"});
+        for container in [source, main] {
+            assert_eq!(container["volumeMounts"], json!([{"name": "keys", "mountPath": "/keys"}, shared]));
+        }
+        assert_eq!(
+            (&pod["volumes"][0]["name"], &pod["volumes"][0]["emptyDir"]),
+            (&json!(SOURCE), &json!({}))
+        );
+        assert_eq!((&main["workingDir"], &main["image"]), (&json!("/tidegate/code/flows"), &json!("etl:1")));
+        assert!(!main["env"].to_string().contains("GIT_TOKEN"));
+        assert_eq!(pod["initContainers"][1]["name"], "before");
+
+        let inside = json!({"image": "etl:1", "working_directory": "nightly"});
+        let inside = self::job(inside, Some(Source::Git(git.clone())));
+        let pod =
+            self::made(&inside, TEMPLATE, &settings(None)).unwrap().spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.containers[0].working_dir.as_deref(), Some("/tidegate/code/flows/nightly"));
+        assert_eq!(pod.init_containers.unwrap()[0].image.as_deref(), Some("etl:1"), "that of the job");
+        let out = proto::GitSource { directory: "../etc".into(), ..git };
+        let error =
+            self::made(&self::job(json!({"image": "w"}), Some(Source::Git(out))), TEMPLATE, &settings(None));
+        assert!(error.unwrap_err().to_string().contains("leads out of it"));
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct KubernetesOptions {
     pub kubeconfig: Option<PathBuf>,
     /// The image of runs that name none.
     pub image: Option<String>,
+    /// The image that fetches code. `None`: that of the job itself.
+    pub source_image: Option<String>,
     /// The Secret whose keys are the secrets that jobs refer to.
     pub secret: String,
     /// Where Jobs may be, beside the namespace of the account and that of the pool.
@@ -91,7 +93,7 @@ impl Kubernetes {
     /// # Errors
     /// Where it is not said which cluster, or the data directory cannot be used.
     pub async fn new(options: KubernetesOptions, pool: Pool, variables: &str) -> anyhow::Result<Self> {
-        let owner = Owner::of(&options.name, pool.name(), &options.data_dir)?;
+        let owner = pool.owner(&options.name, &options.data_dir)?;
         let mut config = config(options.kubeconfig.as_deref()).await?;
         config.default_retry = false; // it would wait without a word
         let client = Client::try_from(config).context("make a client of the Kubernetes cluster")?;
@@ -100,8 +102,12 @@ impl Kubernetes {
         let namespaces = [Some(client.default_namespace()), of_pool];
         let namespaces = namespaces.into_iter().flatten().map(str::to_owned);
         let namespaces = namespaces.chain(options.namespaces).collect();
-        let label = owner.label();
-        let settings = Settings::new(pool.namespace(), pool.name(), label, options.image, options.secret);
+        let settings = Settings {
+            labels: pool.labels(&owner),
+            image: options.image,
+            source_image: options.source_image,
+            secret: options.secret,
+        };
         Ok(Self { client, pool, settings, namespaces, watches: Mutex::default(), _owner: owner })
     }
 
@@ -262,6 +268,7 @@ async fn insistently<T, F: Future<Output = Result<T, Error>>>(
         }
         if pause == PAUSES.0 {
             output.note(LogLevel::Warn, &format!("the job waits for the cluster: {told}"));
+            output.hinders(&told);
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

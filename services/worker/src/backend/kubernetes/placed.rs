@@ -240,11 +240,14 @@ impl Following {
                 }
                 Stage::Unclear(_) => Some(*settle_by.get_or_insert_with(|| Instant::now() + SETTLING)),
                 Stage::Waiting(why) => {
+                    let has_begun = self.progress.borrow().has_begun;
+                    if !has_begun {
+                        self.output.hinders(why.as_deref().unwrap_or_else(|| seen.waits_for()));
+                    }
                     if let Some(why) = why.filter(|why| last_noted.as_ref() != Some(why)) {
                         self.output.note(LogLevel::Warn, &format!("the job has not begun: {why}"));
                         last_noted = Some(why);
                     }
-                    let has_begun = self.progress.borrow().has_begun;
                     (!has_begun).then_some(self.start_by)
                 }
             };

@@ -6,9 +6,10 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    super::{Exit, of_code},
-    manifest::container_of,
+    super::{Exit, StartError, of_code},
+    manifest::{SOURCE, container_of},
 };
+use crate::source::EXIT_NO_CODE;
 
 /// What is known of a Job.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +86,21 @@ impl Seen {
         Stage::Waiting(unscheduled.map(|condition| of_condition(condition, "Unschedulable")))
     }
 
+    /// What a job waits for that has not begun.
+    pub(super) fn waits_for(&self) -> &str {
+        let Some(pod) = &self.pod else { return "its Job has no pod yet" };
+        let fetches = |container: &&ContainerStatus| {
+            container.name == SOURCE && container.state.as_ref().is_some_and(|state| state.running.is_some())
+        };
+        if pod.status.iter().flat_map(statuses).any(|container| fetches(&container)) {
+            return "its code is fetched";
+        }
+        let all = pod.status.iter().flat_map(statuses);
+        let mut reasons =
+            all.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+        reasons.next().unwrap_or("its pod is being placed")
+    }
+
     /// True where nothing runs any more that would have to be ended.
     pub(super) fn has_finished(&self) -> bool {
         let phase = self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.phase.as_deref());
@@ -130,6 +146,11 @@ fn end_of(pod: &Pod, status: &PodStatus) -> Option<Exit> {
     if has_failed && let Some(reason) = status.reason.as_deref().filter(|reason| !reason.is_empty()) {
         return Some(Exit::Reason(told(reason, status.message.as_deref())));
     }
+    if disruption(status).is_none()
+        && let Some(error) = unfetched(status)
+    {
+        return Some(Exit::NotBegun(error));
+    }
     let ended = |container: &ContainerStatus| container.state.as_ref()?.terminated.clone();
     if let Some(terminated) = own(pod, status).and_then(ended) {
         return Some(of_terminated(pod, status, &terminated));
@@ -148,6 +169,32 @@ fn end_of(pod: &Pod, status: &PodStatus) -> Option<Exit> {
         return Some(Exit::Reason(cause));
     }
     (status.phase.as_deref() == Some("Succeeded")).then_some(Exit::Code(0))
+}
+
+/// Why the code of a run is not there.
+fn unfetched(status: &PodStatus) -> Option<StartError> {
+    let container = status.init_container_statuses.as_ref()?.iter().find(|found| found.name == SOURCE)?;
+    let ended = container.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
+    let said = ended.message.as_deref().map(str::trim).filter(|said| !said.is_empty());
+    let lacks_program =
+        ended.exit_code == 127 || said.is_some_and(|said| said.contains("executable file not found"));
+    Some(match said {
+        _ if lacks_program => StartError::Job(format!(
+            "the code is fetched in the pod, and the image {} has no program `tidegate` for that: start the worker with \
+             `--source-image` and an image that has it, such as its own, or build the job's image FROM that",
+            container.image
+        )),
+        Some(said) if ended.exit_code == i32::from(EXIT_NO_CODE) => StartError::Job(said.to_owned()),
+        Some(said) if ended.exit_code == 1 => StartError::Passing(said.to_owned()),
+        said => {
+            let reason = ended.reason.as_deref().unwrap_or("Error");
+            let code = ended.exit_code;
+            StartError::Passing(format!(
+                "the code was not fetched: {} (exit code {code})",
+                told(reason, said)
+            ))
+        }
+    })
 }
 
 fn of_terminated(pod: &Pod, status: &PodStatus, terminated: &ContainerStateTerminated) -> Exit {
@@ -275,6 +322,33 @@ mod tests {
         let unscheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"});
         let seen = pod(json!({"phase": "Pending", "conditions": [unscheduled]}));
         assert_eq!(seen.stage(), Stage::Waiting(Some("Unschedulable: 0/3 nodes".into())));
+    }
+
+    #[test]
+    fn code_that_cannot_be_fetched_is_told() {
+        let fetched = |state: Value| {
+            let source = json!({
+                "name": SOURCE, "image": "etl:1", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+            });
+            pod(json!({"phase": "Pending", "initContainerStatuses": [source]}))
+        };
+        let ended = |code: i32, message: &str| {
+            let seen =
+                fetched(json!({"terminated": {"exitCode": code, "reason": "Error", "message": message}}));
+            match seen.stage() {
+                Stage::Ended(Exit::NotBegun(error)) => error,
+                other => panic!("{other:?}"),
+            }
+        };
+        let job = |message: &str| StartError::Job(message.into());
+        let passing = |message: &str| StartError::Passing(message.into());
+        assert_eq!(ended(65, "there is no branch `mian`\n"), job("there is no branch `mian`"));
+        assert_eq!(ended(1, "the server says 503\n"), passing("the server says 503"));
+        assert_eq!(ended(137, ""), passing("the code was not fetched: Error (exit code 137)"));
+        let lacks = ended(128, "exec: \"tidegate\": executable file not found in $PATH").to_string();
+        assert!(lacks.contains("image etl:1 has no program") && lacks.contains("--source-image"), "{lacks}");
+        let seen = fetched(json!({"running": {}}));
+        assert_eq!((seen.stage(), seen.waits_for()), (Stage::Waiting(None), "its code is fetched"));
     }
 
     #[test]
