@@ -23,6 +23,7 @@ mod idempotent;
 mod limits;
 mod lost_redis;
 mod ordered;
+mod overlap;
 mod payloads;
 mod pools;
 mod queues;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tidegate_integration_tests::{Suite, eventually};
 use tidegate_sdk::proto::{
-    DeploymentSpec, Hello, StateType, WorkPoolSpec, WorkPoolType,
+    self, DeploymentSpec, Hello, StateType, WorkPoolSpec, WorkPoolType,
+    deployment_service_client::DeploymentServiceClient,
     report::{Completed, Event, Started},
 };
+use tonic::transport::Endpoint;
 
 use crate::raw_worker::RawWorker;
 
@@ -26,7 +28,15 @@ async fn a_pools_worker_gets_what_it_is_to_start(suite: &Suite) {
         command: vec!["make".to_owned(), "report".to_owned()],
         ..Default::default()
     };
-    client.core().create_deployment("report/weekly", spec, false).await.unwrap();
+    let request = proto::CreateDeploymentRequest {
+        name: "report/weekly".to_owned(),
+        spec: Some(spec),
+        ..Default::default()
+    };
+    let channel = Endpoint::from_shared(suite.address().to_owned()).unwrap().connect_lazy();
+    let mut service = DeploymentServiceClient::new(channel);
+    let made = service.create_deployment(request.clone()).await.unwrap().into_inner();
+    assert!(made.warnings[0].contains("tidegate worker start --pool site"), "{:?}", made.warnings);
     let handle = client.deployment("report/weekly").delay(&serde_json::json!({})).await.unwrap();
     let told = client.core().explain_run(handle.id()).await.unwrap().summary;
     assert!(told.contains("tidegate worker start --pool site"), "{told}");
@@ -42,6 +52,9 @@ async fn a_pools_worker_gets_what_it_is_to_start(suite: &Suite) {
     let told = client.core().explain_run(handle.id()).await.unwrap().summary;
     assert!(told.contains("Work pool `site` was paused"), "{told}");
     client.core().resume_work_pool("site").await.unwrap();
+    let again = proto::CreateDeploymentRequest { update_if_exists: true, ..request };
+    let again = service.create_deployment(again).await.unwrap().into_inner();
+    assert_eq!(again.warnings, Vec::<String>::new(), "it has a worker");
     let assign = worker.assignment().await;
     assert_eq!((assign.run_id.as_str(), assign.queue.as_str()), (handle.id(), "first"));
     let job = assign.job.clone().expect("is given");

@@ -7,10 +7,14 @@ use std::{
 
 use tidegate_integration_tests::{Database, Suite, eventually};
 use tidegate_sdk::proto::{
-    self, CatchUpPolicy, CronTimetable, DeploymentSpec, ScheduleSpec,
-    schedule_service_client::ScheduleServiceClient, schedule_spec::Timetable,
+    self, CatchUpPolicy, CronTimetable, DeploymentSpec, Function, Hello, RunKind, ScheduleSpec,
+    report::{Completed, Event, Started},
+    schedule_service_client::ScheduleServiceClient,
+    schedule_spec::Timetable,
 };
 use tonic::transport::{Channel, Endpoint};
+
+use crate::raw_worker::RawWorker;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const NIGHTLY: &str = "etl/nightly";
@@ -127,8 +131,10 @@ async fn what_was_missed_in_three_days_comes_by_the_catch_up_policy() {
         next = made.next_fire_at.unwrap().seconds;
     }
     suite.kill("scheduler").await;
+    suite.kill("api").await;
     // As it stood three days ago.
     database.execute("UPDATE schedules SET next_fire_at = next_fire_at - 3 * 86400000000::bigint").await;
+    suite.restart("api").await;
     suite.restart("scheduler").await;
     let wanted = [
         ("all", vec![next - 3 * DAY, next - 2 * DAY, next - DAY], 0),
@@ -165,5 +171,19 @@ async fn what_was_missed_in_three_days_comes_by_the_catch_up_policy() {
     client.delete_schedule(delete).await.unwrap();
     let overdue = suite.client().core().count_runs("state = SCHEDULED AND deployment = etl/nightly").await;
     assert_eq!(overdue.unwrap().count, 4);
+    let hello = Hello {
+        worker_id: "late".into(),
+        queues: vec!["default".into()],
+        functions: vec![Function { kind: RunKind::Flow.into(), name: "etl".into() }],
+        ..Default::default()
+    };
+    let mut worker = RawWorker::open(&suite.worker_address(), hello).await;
+    for _ in 0..4 {
+        let assign = worker.assignment().await;
+        assert!(worker.report(&assign, Event::Started(Started {})).await.accepted);
+        assert!(worker.report(&assign, Event::Completed(Completed::default())).await.accepted);
+    }
+    let done = suite.client().core().count_runs("state = COMPLETED AND deployment = etl/nightly").await;
+    assert_eq!(done.unwrap().count, 4);
     suite.stop().await;
 }
