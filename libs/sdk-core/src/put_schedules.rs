@@ -77,7 +77,7 @@ impl Client {
                 deployment_spec: Some(spec.clone()),
                 ..Default::default()
             };
-            let checked = self.make_schedule(request).await;
+            let checked = Box::pin(self.make_schedule(request)).await; // a request is large
             checked.map_err(|error| error.of(&describe(deployment, &schedule.name)))?;
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Client {
         let mut done = PutSchedules::default();
         // New ones first: no time is missed where one takes the place of another. One that comes meanwhile may be both's.
         for WantedSchedule { name, spec, paused } in wanted {
-            let put = self.create_schedule(deployment, &name, spec, paused, true).await;
+            let put = Box::pin(self.create_schedule(deployment, &name, spec, paused, true)).await;
             done.put.push(put.map_err(|error| error.of(&describe(deployment, &name)))?);
         }
         for there in self.schedules(deployment).await? {
