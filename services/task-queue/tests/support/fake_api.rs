@@ -207,7 +207,9 @@ impl FakeApi {
                 (what.to_owned(), StateType::Scheduled, true)
             }
         };
-        let is_held = is_held(run.state);
+        // What has begun is not given back.
+        let may_be = name != "released" || run.state == StateType::Pending;
+        let is_held = is_held(run.state) && may_be;
         if run.epoch != inner.epoch {
             outcome.reason = "STALE_EPOCH".to_owned();
         } else if is_held {
