@@ -19,8 +19,9 @@ import pytest
 
 import work
 from conftest import HERE, PATIENCE, Processes, until
-from tidegate import NotFound, RunCancelled, RunFailed, WaitTimeout, flow, gather, get_run
+from tidegate import InvalidArgument, NotFound, RunCancelled, RunFailed, WaitTimeout, find_runs, flow, gather, get_run, unmapped
 from tidegate._connection import block, client
+from tidegate.errors import AlreadyExists
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -240,6 +241,26 @@ def test_keys_and_delays(processes: Processes, queue: str) -> None:
         one.result(timeout=0.05)
     processes.worker("work.py", queue)
     assert one.result(timeout=PATIENCE) == 3
+
+
+def test_a_key_is_made_of_the_parameters(processes: Processes, queue: str, tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+    keyed = work.counted.with_options(queue=queue, idempotency_key=f"{queue} {{{{}}}} {{name}}")
+    handles = keyed.delay_map(unmapped(str(path)), ["a", "b", "a", "c", "b"])
+    assert handles[2:] == [handles[0], handles[3], handles[1]] and len(set(handles)) == 3
+    assert keyed.delay(str(path), "c") == handles[3], "and of those of a later call"
+    (found,) = find_runs(idempotency_key=f"{queue} {{}} a", name="counted")
+    assert found == handles[0]
+    processes.worker("work.py", queue)
+    assert [handle.result(timeout=PATIENCE) for handle in handles] == ["a", "b", "a", "c", "b"]
+    assert Counter(lines_of(path)) == {"a": 1, "b": 1, "c": 1}
+    with pytest.raises(AlreadyExists):
+        keyed.delay(str(tmp_path / "elsewhere"), "a")
+    with pytest.raises(InvalidArgument) as told:
+        work.counted.with_options(idempotency_key="{day}").delay("p", "n")
+    assert str(told.value) == (
+        "the idempotency_key '{day}' of `counted` cannot be filled in: KeyError('day'); it may use path, name"
+    )
 
 
 @pytest.mark.parametrize(("name", "n_begun"), [("asks", 1), ("asks_async", 1), ("suspends", 3), ("suspends_async", 3)])

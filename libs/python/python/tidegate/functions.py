@@ -337,7 +337,7 @@ class Function(Generic[P, R_co]):
             always_new=options.always_new or always_new,
             traceparent=parent.traceparent if parent is not None else "",
             tags=list(self._run_tags()),
-            key=options.idempotency_key if queued else "",
+            key=self._filled_in("idempotency_key", options.idempotency_key, arguments) if queued else "",
             use_existing=options.use_existing,
             priority=options.priority or None,
             due_at=due_at if queued else None,

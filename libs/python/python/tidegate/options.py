@@ -124,7 +124,8 @@ class Options:
     #: has a free slot then. A hint, among workers of one replica of the task-queue with the same queues, functions and
     #: labels; any other worker that is free before gets it at once. Of no effect outside of a run.
     sticky: bool = False
-    #: For `.delay()`: one key, one run; a second call with it gives the run of the first.
+    #: For `.delay()`: one key, one run; a second call with it gives the run of the first. May have parameters in braces, as
+    #: `run_name`; a brace that is meant is written twice.
     idempotency_key: str = ""
     #: For `.delay()` with a used key and other parameters: take the run that is there instead of an error.
     use_existing: bool = False
