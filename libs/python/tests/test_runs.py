@@ -24,6 +24,7 @@ from tidegate import (
     InvalidArgument,
     NotFound,
     RunCancelled,
+    RunFailed,
     RunHandle,
     TidegateError,
     UpstreamFailed,
@@ -37,6 +38,8 @@ from tidegate import (
     get_run,
     pause_run,
     resume_run,
+    retry_run,
+    suspend_run,
     tags,
     task,
     unmapped,
@@ -183,6 +186,29 @@ class TestFromSyncAndAsyncCode:
         assert handle.state.type == "PAUSED"
         resume_run(handle)
         assert cancel_run(uuid.UUID(handle.id)) == 1 and handle.done()
+
+    def test_suspend_and_retry(self, processes: Processes, queue: str, tmp_path: Path) -> None:
+        path = tmp_path / "notes"
+        waiting = double.with_options(queue=f"{queue}-nobody").delay(1)
+        suspend_run(waiting)
+        assert waiting.state.type == "PAUSED"
+        processes.worker("work_authoring.py", queue)
+        handle = work_authoring.suspends_and_fails_once.with_options(queue=queue).delay(str(path))
+        until(lambda: handle.state.name == "Suspended")
+        resume_run(handle, "7")
+        with pytest.raises(RunFailed, match="not yet"):
+            handle.result(timeout=PATIENCE)
+        retry_run(handle, "the cause is mended")
+        assert handle.result(timeout=PATIENCE) == 7
+        assert path.read_text().split() == ["begun"] * 3
+
+        async def in_async() -> int:
+            await retry_run(handle)
+            result: int = await handle.result_async(PATIENCE)
+            return result
+
+        assert asyncio.run(in_async()) == 7
+        assert path.read_text().split() == ["begun"] * 4
 
     def test_a_request_is_sent_though_nobody_awaits_it(self, queue: str) -> None:
         handle = double.with_options(queue=queue).delay(1)

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from tidegate import flow, get_run_logger, pause_run, serve, task, wait_for_input
+from tidegate import flow, get_run_logger, pause_run, serve, suspend_run, task, wait_for_input
 
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
@@ -163,11 +163,22 @@ async def asks_async() -> str:
     return f"{type(answer).__name__} {answer.amount} {number!r}"
 
 
+@flow
+def suspends_and_fails_once(path: str) -> int:
+    """Begins anew when it is resumed, and fails then; a further attempt completes."""
+    with open(path, "a") as file:
+        file.write("begun\n")
+    number: int = suspend_run(key="number", type=int)
+    if len(Path(path).read_text().splitlines()) == 2:
+        raise ValueError("not yet")
+    return number
+
+
 if __name__ == "__main__":
     serve(
         describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, asks, asks_async,
         takes_number, gives_lock,
-        hooked_flow, hooked_task, hooked_async_task,
+        hooked_flow, hooked_task, hooked_async_task, suspends_and_fails_once,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -86,7 +86,7 @@ class RunHandle(Generic[R]):
     def retry(self, reason: str = "") -> None:
         """Has a queued run that has ended executed once more, as its next attempt; `result()` then waits for that one."""
         block(client().retry(self.id, reason))
-        self._ended = None
+        self._forget_end()
 
     def logs(self) -> list[str]:
         """The stored lines of the run's log, oldest first; at most 1,000."""
@@ -136,7 +136,7 @@ class RunHandle(Generic[R]):
     async def retry_async(self, reason: str = "") -> None:
         """As :meth:`retry`, to be awaited."""
         await awaited(client().retry(self.id, reason))
-        self._ended = None
+        self._forget_end()
 
     async def logs_async(self) -> list[str]:
         """As :meth:`logs`, to be awaited."""
@@ -164,6 +164,10 @@ class RunHandle(Generic[R]):
         if State(*run.state).is_ended():
             self._ended = run
         return run
+
+    def _forget_end(self) -> None:
+        """It goes on: whoever waits, waits for its next end."""
+        self._ended = None
 
     def __repr__(self) -> str:
         return f"RunHandle({self.id!r})"

@@ -10,7 +10,7 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 from . import _core, _payload, pausing
 from ._connection import client
-from ._dual import Steps, Within, deadline, dual
+from ._dual import Steps, Within, answer, deadline, dual
 from .errors import InvalidArgument, NotFound
 from .handles import RunHandle
 from .handles import get_run as _handle
@@ -115,8 +115,10 @@ def resume_run(run: RunId, value: Any = None) -> Any:
 
 
 def retry_run(run: RunId, reason: str = "") -> Any:
-    """Has a queued run that has ended executed once more."""
-    return dual(_one(client().retry(handle_of(run).id, reason)))
+    """Has a queued run that has ended executed once more; a handle that is given waits for the end of that attempt from then
+    on."""
+    handle = handle_of(run)
+    return dual(answer(client().retry(handle.id, reason), lambda _: handle._forget_end()))
 
 
 def handle_of(run: RunId) -> RunHandle[Any]:
