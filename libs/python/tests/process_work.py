@@ -145,6 +145,14 @@ def dies_over_its_pool(path: str) -> None:
     die("SIGKILL")
 
 
+@flow(max_crashes=0)
+def dies_over_its_children() -> None:
+    child = where_task.with_options(queue=f"{queue}-nobody")
+    child.delay()
+    child.with_options(detached_on_crash=True, tags=["detached"]).delay()
+    die("SIGKILL")
+
+
 @flow
 def ends_what_it_forks() -> list:
     """As `multiprocessing` does with its workers, and at once."""
@@ -172,7 +180,7 @@ if __name__ == "__main__":
     serve(
         where, where_async, where_in_thread, where_task, where_process_task, dies, dies_as_task, dies_once, computes,
         sleeps_too_long, computes_too_long, does_not_end, ends_when_told, waits_for_file,
-        fails, ends_what_it_forks, prints_and_dies, dies_over_its_pool,
+        fails, ends_what_it_forks, prints_and_dies, dies_over_its_pool, dies_over_its_children,
         queues=[queue],
         drain_seconds=20,
     )

@@ -19,6 +19,7 @@ import pytest
 
 import work
 from conftest import HERE, PATIENCE, Processes, until
+from test_any_language import stubs  # noqa: F401: a fixture
 from tidegate import InvalidArgument, NotFound, RunCancelled, RunFailed, WaitTimeout, find_runs, flow, gather, get_run, unmapped
 from tidegate._connection import block, client
 from tidegate.errors import AlreadyExists
@@ -261,6 +262,45 @@ def test_a_key_is_made_of_the_parameters(processes: Processes, queue: str, tmp_p
     assert str(told.value) == (
         "the idempotency_key '{day}' of `counted` cannot be filled in: KeyError('day'); it may use path, name"
     )
+
+
+#: What any client is told of the policies of a run.
+POLICIES = """
+import os, sys
+import grpc
+from google.protobuf.json_format import MessageToJson
+from tidegate.v1 import run_service_pb2 as messages, run_service_pb2_grpc as services
+
+with grpc.insecure_channel(os.environ["TIDEGATE_ADDRESS"].removeprefix("http://")) as channel:
+    answer = services.RunServiceStub(channel).GetRun(messages.GetRunRequest(run_id=sys.argv[1]))
+    print(MessageToJson(answer.run.policies, preserving_proto_field_name=True))
+"""
+
+
+def test_policies_reach_the_run(server: str, stubs: str, queue: str) -> None:  # noqa: F811
+    options: dict[str, Any] = {
+        "retries": 4,
+        "retry_delay_seconds": lambda retries: [2**n for n in range(retries)],
+        "retry_jitter_factor": 0.25,
+        "retry_on": [ValueError],
+        "never_retry_on": ["TimedOut"],
+        "max_crashes": 1,
+        "timeout_seconds": 90,
+        "cancel_grace_seconds": 5,
+    }
+    handle = work.add.with_options(queue=queue, **options).delay(1, 2)
+    env = {"PYTHONPATH": stubs, "TIDEGATE_ADDRESS": server}
+    told = json.loads(subprocess.check_output([sys.executable, "-c", POLICIES, handle.id], env=env, timeout=PATIENCE))
+    assert told["retry"] == {
+        "max_retries": 4,
+        "delays": ["1s", "2s", "4s", "8s"],
+        "backoff_factor": 1.0,
+        "max_delay": "3600s",
+        "jitter_factor": 0.25,
+        "retry_on": ["ValueError"],
+        "never_retry_on": ["TimedOut"],
+    }
+    assert (told["crash"], told["run_timeout"], told["cancel_grace"]) == ({"max_crashes": 1}, "90s", "5s")
 
 
 @pytest.mark.parametrize(("name", "n_begun"), [("asks", 1), ("asks_async", 1), ("suspends", 3), ("suspends_async", 3)])

@@ -386,3 +386,17 @@ class TestOfQueuedRuns:
         until(lambda: len(lines_of(path)) == 2)
         assert json.loads(lines_of(path)[1])["state"] == "CANCELLED"
 
+    def test_a_worker_calls_the_hook_of_a_cancelled_process_that_heard_nothing(
+        self, processes: Processes, tmp_path: Path
+    ) -> None:
+        queue, path = f"q-{uuid.uuid4().hex[:12]}", tmp_path / "notes"
+        worker = processes.worker("work_authoring.py", queue)
+        handle = work.hooked_flow.with_options(queue=queue, cancel_grace_seconds=1).delay(str(path), "deaf")
+        executed_by = json.loads(until(lambda: lines_of(path))[0])["pid"]
+        handle.cancel("enough")
+        with pytest.raises(RunCancelled):
+            handle.result(timeout=PATIENCE)
+        until(lambda: len(lines_of(path)) == 2)
+        cancelled = json.loads(lines_of(path)[1])
+        assert (cancelled["state"], cancelled["run"]) == ("CANCELLED", handle.id)
+        assert cancelled["pid"] == worker.pid != executed_by, "its own process was killed"

@@ -14,7 +14,7 @@ import pytest
 
 import process_work as work
 from conftest import HERE, PATIENCE, Processes, until
-from tidegate import RunCancelled, RunCrashed, RunFailed
+from tidegate import RunCancelled, RunCrashed, RunFailed, find_runs
 from tidegate._process.process import Process
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -158,6 +158,16 @@ def test_nothing_survives_a_flow_that_was_killed(processes: Processes, queue: st
     with pytest.raises(RunCrashed):
         handle.result(timeout=PATIENCE)
     until(lambda: not any(map(is_alive, pids_of(path))))
+
+
+def test_children_end_with_a_flow_that_crashed_for_good(processes: Processes, queue: str) -> None:
+    processes.worker("process_work.py", queue)
+    handle = work.dies_over_its_children.with_options(queue=queue).delay()
+    with pytest.raises(RunCrashed):
+        handle.result(timeout=PATIENCE)
+    detached, bound = find_runs(parent=handle)
+    until(lambda: bound.state.is_cancelled())
+    assert (detached.run().tags, detached.state.type) == (["detached"], "SCHEDULED")
 
 
 SCRIPT = """

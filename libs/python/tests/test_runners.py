@@ -13,7 +13,8 @@ import pytest
 
 import process_work as work
 from conftest import until
-from tidegate import InvalidArgument, PayloadError, RunCrashed, RunFailed, flow, get_run, pause, task
+from tidegate import InvalidArgument, PayloadError, RunCrashed, RunFailed, TidegateError, current_run, find_runs, flow, get_run
+from tidegate import pause, task
 from tidegate.runners import AsyncTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from test_processes import is_alive, pids_of
 
@@ -160,6 +161,24 @@ def test_a_process_that_dies_is_the_end_of_its_run_alone(how: str, cause: str) -
     run = get_run(runs[0])
     assert run.state.is_crashed() and cause in run.state.message
     until(lambda: any(cause in line for line in run.logs()))
+
+
+def test_a_crash_that_nobody_looked_at_fails_the_flow() -> None:
+    runs: list[Any] = []
+
+    @in_processes
+    def outer() -> str:
+        run = current_run()
+        assert run is not None
+        runs.append(run.run_id)
+        dies.submit("exit")
+        return "fine"
+
+    with pytest.raises(TidegateError, match="1 submitted runs failed and nobody asked for their results: .*exit code 3"):
+        outer()
+    assert get_run(runs[0]).state.is_failed()
+    (child,) = find_runs(parent=runs[0])
+    assert child.state.is_crashed()
 
 
 @pytest.mark.every_python

@@ -48,6 +48,7 @@ from tidegate import (
     wait_for_input,
     wait_for_task_run,
 )
+from tidegate.deployments import run_deployment
 from tidegate.runtime import deployment, flow_run, task_run
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -424,6 +425,14 @@ class TestContext:
                 "above": [flow_id, flow_id, flow_id],
             }
         assert (flow_run.id, flow_run.name, task_run.parameters, task_run.tags, deployment.id) == (None,) * 5
+
+
+    def test_runtime_tells_the_deployment(self, processes: Processes, queue: str) -> None:
+        name = work_authoring.deployment_of_flow.deploy(queue, queue=queue).name
+        processes.worker("work_authoring.py", queue)
+        assert run_deployment(name).result() == [name] * 4
+        undeployed = work_authoring.deployment_of_flow.with_options(queue=queue).delay()
+        assert undeployed.result(timeout=PATIENCE) == [None] * 4
 
 
 class TestMistakes:

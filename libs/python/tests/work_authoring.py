@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from tidegate import flow, get_run_logger, pause_run, serve, suspend_run, task, wait_for_input
+from tidegate import flow, get_run_logger, pause_run, runtime, serve, suspend_run, task, wait_for_input
 
 current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 
@@ -123,6 +123,11 @@ def hooked(how: str) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     while how == "hang":
         time.sleep(0.01)
+    while how == "deaf":
+        try:
+            time.sleep(3600)
+        except BaseException:  # whatever interrupts it
+            pass
     return os.getpid()
 
 
@@ -174,11 +179,21 @@ def suspends_and_fails_once(path: str) -> int:
     return number
 
 
+@task
+def deployment_of_task() -> Any:
+    return runtime.deployment.name
+
+
+@flow
+def deployment_of_flow() -> list[Any]:
+    return [runtime.deployment.name, runtime.deployment.id, deployment_of_task(), deployment_of_task.submit().result()]
+
+
 if __name__ == "__main__":
     serve(
         describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, asks, asks_async,
         takes_number, gives_lock,
-        hooked_flow, hooked_task, hooked_async_task, suspends_and_fails_once,
+        hooked_flow, hooked_task, hooked_async_task, suspends_and_fails_once, deployment_of_flow,
         queues=[current_queue],
         drain_seconds=5,
     )

@@ -180,6 +180,25 @@ def test_the_readme_lists_all_names() -> None:
     assert listed == found
 
 
+def test_one_module_touches_the_machinery_of_imports() -> None:
+    package = Path(tidegate.compat.prefect.__file__).parent
+    tools = {"importlib", "imp", "pkgutil", "runpy", "__import__"}
+    places = {"sys.meta_path", "sys.path_hooks", "sys.path_importer_cache", "sys.modules[]"}
+    found = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                names = [ast.unparse(node)]
+            if isinstance(node, ast.Subscript):
+                names = [f"{ast.unparse(node.value)}[]"]
+            if places.intersection(names) or tools.intersection(name.partition(".")[0] for name in names):
+                found.add(path.name)
+    assert found == {"_finder.py"}
+
+
 def test_hooks_and_conditions(processes: Processes) -> None:
     assert run(processes, "hooks").splitlines() == [
         "two: {'n': 2} RUNNING",

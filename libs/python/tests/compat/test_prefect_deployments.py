@@ -24,7 +24,13 @@ def test_deployments(processes: Processes, tmp_path: Path) -> None:
         "Completed",
         "Completed 3 items are new",
         "Failed there is nothing new",
+        "ObjectAlreadyExists True",
+        "True",
+        "5 xx",
     ]
+    (parent,) = runs('flow = "through-tasks"')
+    attempts = [(child.name, child.attempt) for child in runs(f'parent_run_id = "{parent.id}"')]
+    assert attempts == [("one", 2)] * 2, "they were tried again after they had their children"
     executed = (tmp_path / "executed").read_text().split()
     assert sorted(map(int, executed)) == [0, 1, 2, 3, 4, 10, 11, 20, 21, 30], "no child was started twice"
     (tagged,) = runs('run_name = "item-10"')

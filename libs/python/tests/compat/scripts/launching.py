@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, get_client, resume_flow_run, task
 from prefect.deployments import run_deployment
 from prefect.flow_runs import wait_for_flow_run
 from prefect.states import get_state_result
@@ -31,6 +31,10 @@ def one(folder: str, item: int) -> int:
         tags=["extra"],
         as_subflow=True,
     )
+    once = Path(folder) / f"once-{item}"
+    if not once.exists():
+        once.touch()
+        raise RuntimeError("after its child")
     return get_state_result(run.state)
 
 
@@ -68,3 +72,15 @@ if __name__ == "__main__":
     for n in (3, 0):
         state = run_deployment("counts/prod", parameters={"n": n}).state
         print(state.name, state.message)
+    try:
+        run_deployment("process-item/prod", parameters={"folder": folder, "item": 31}, idempotency_key=f"30 {folder}")
+    except Exception as error:
+        print(type(error).__name__, "with other parameters" in str(error))
+    run = run_deployment("knows/prod")
+    print(run.state.result() == [str(run.deployment_id), "prod", {"n": 1}, "7", str(run.id)])
+    run = run_deployment("suspends/prod", parameters={"folder": folder}, timeout=0)
+    with get_client(sync_client=True) as client:
+        while client.read_flow_run(run.id).state.name != "Suspended":
+            pass
+    resume_flow_run(run.id, run_input={"value": 5})
+    print(wait_for_flow_run(run.id).state.result(), (Path(folder) / "begun").read_text())

@@ -4,7 +4,7 @@ import sys
 from datetime import datetime
 
 from background import report, resize, resize_async, year
-from prefect import flow
+from prefect import flow, unmapped
 from prefect.runner import submit_to_runner, wait_for_submitted_runs
 
 
@@ -17,6 +17,12 @@ def submits() -> list[str]:
 
 if __name__ == "__main__":
     first, second = resize.delay("a.png"), resize_async.delay("b.png")
+    after = resize.apply_async(("c.png",), {"width": 7}, wait_for=[first, second])
+    assert first.state.is_completed() and second.state.is_completed(), "it was delayed once they had ended"
+    assert after.result(timeout=60) == "c.png@7"
+    deferred = resize.map(["d.png", "e.png"], width=unmapped(3), deferred=True)
+    assert type(deferred[0]) is type(first), "a worker executes them"
+    assert deferred.result(timeout=60) == ["d.png@3", "e.png@3"]
     many = [resize.with_options(retries=0).delay(f"{n}.png", width=n) for n in range(3)]
     run = submit_to_runner(report, {"n": 2, "title": "yearly"})
     wait_for_submitted_runs(timeout=60)
