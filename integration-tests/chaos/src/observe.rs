@@ -88,7 +88,7 @@ pub(crate) async fn leftovers(suite: &Suite) -> anyhow::Result<Vec<String>> {
 
 async fn look_for_leftovers(suite: &Suite) -> anyhow::Result<Vec<String>> {
     const SORTED_SETS: [&str; 4] = [":v1:ready:", ":v1:delayed:", ":v1:taken:", ":v1:expiry"];
-    const HASHES: [&str; 3] = [":v1:facts:", ":v1:claims", ":v1:holders"];
+    const HASHES: [&str; 4] = [":v1:facts:", ":v1:claims", ":v1:holders", ":v1:hindrances"];
     let mut connection = suite.redis().await?;
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;
     let mut left = Vec::new();

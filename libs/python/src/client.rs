@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Makes a deployment, or has one that is there say this, where nothing is wrong with it and with the schedules that it
-    /// is to have. `template` has what its runs have in common; the result is `(version, created)`.
+    /// is to have. `template` has what its runs have in common; the result is `(version, created, [warning, …])`.
     #[pyo3(signature = (name, template, schedules, *, description, entrypoint, parameters, parameter_schema,
         enforce_parameter_schema, max_concurrent_runs, on_collision, version_label, work_pool="", source=None,
         command=vec![], job_variables=""))]
@@ -137,10 +137,18 @@ impl Client {
                 if !wanted.is_empty() {
                     core.check_deployment(&name, &spec, &wanted).await?;
                 }
-                core.create_deployment(&name, spec, true).await
+                let spec = Some(spec);
+                let request = proto::CreateDeploymentRequest {
+                    name,
+                    spec,
+                    update_if_exists: true,
+                    ..Default::default()
+                };
+                core.deploy(request).await
             },
-            |py, (deployment, created)| {
-                Ok((deployment.version, created).into_pyobject(py)?.into_any().unbind())
+            |py, deployed| {
+                let version = deployed.deployment.unwrap_or_default().version;
+                Ok((version, deployed.created, deployed.warnings).into_pyobject(py)?.into_any().unbind())
             },
         )
     }

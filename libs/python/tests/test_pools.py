@@ -90,6 +90,15 @@ def test_a_flow_is_executed_in_a_process_that_the_worker_starts(lab: Lab) -> Non
     assert logs.count("adding 3") == 1, "a print has one line"
 
 
+def test_a_pool_without_a_live_worker_is_told_by_deploy(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.deploy(work.adds)
+    assert f"work pool `{lab.pool}` has no live worker: start one with `tidegate worker start" in caplog.text
+    caplog.clear()
+    lab.worker()
+    lab.deploy(work.awaits)
+    assert "no live worker" not in caplog.text
+
+
 def test_what_the_code_raises_is_told_also_while_it_is_imported(lab: Lab) -> None:
     lab.worker()
     raised = run_deployment(lab.deploy(work.raises), {"text": "no such day"}, timeout=PATIENCE)

@@ -146,12 +146,13 @@ def _deployed(
     told: Optional[list[_core.NewSchedule]],
     prunes: bool,
 ) -> Steps[Deployment]:
+    version, created, warnings = yield begin()
+    for warning in warnings:
+        _logger.warning("the deployment `%s`: %s", name, warning)
     if wanted is None or told is None:
-        version, created = yield begin()
         return Deployment(name, version, created)
     from . import schedules
 
-    version, created = yield begin()
     there, left = yield from schedules.put(name, told, prunes)
     if left:
         _logger.warning(

@@ -85,9 +85,14 @@ impl Sources {
                 archive::fetch(source, &self.cache, code).await?;
                 (git::shown(&source.url), &source.directory)
             }
-            Source::Path(other) | Source::Image(other) => {
+            Source::Path(path) => {
                 return Err(StartError::Job(format!(
-                    "the source is the image `{other}`, and this worker starts processes: use a pool of docker or kubernetes"
+                    "the source is the path `{path}`: nothing is to be fetched"
+                )));
+            }
+            Source::Image(image) => {
+                return Err(StartError::Job(format!(
+                    "the source is the image `{image}`, and this worker starts processes: use a pool of docker or kubernetes"
                 )));
             }
         };

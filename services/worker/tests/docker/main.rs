@@ -37,6 +37,14 @@ fn job_with(name: &str, value: Value) -> Job {
     command(&json!({"image": "etl:1", name: value}))
 }
 
+/// Has the worker begin a job. Gives the run and its container.
+async fn begun(engine: &Engine, lab: &mut Lab) -> (String, String) {
+    let run_id = lab.assign(job()).await;
+    let name = engine.running(&run_id).await;
+    lab.started().await;
+    (run_id, name)
+}
+
 #[tokio::test]
 async fn a_command_is_a_container_whose_exit_code_tells_its_end() {
     let (engine, mut lab) = lab(&[]).await;
@@ -73,9 +81,7 @@ async fn a_command_is_a_container_whose_exit_code_tells_its_end() {
     engine.exit(&name, 139, false);
     assert_eq!(lab.crash().await, "signal 11 (SIGSEGV)");
 
-    let run_id = lab.assign(job()).await;
-    let name = engine.running(&run_id).await;
-    lab.started().await;
+    let (_, name) = begun(&engine, &mut lab).await;
     engine.remove(&name);
     assert_eq!(lab.crash().await, "its container was removed before it had told its end");
 }
@@ -199,9 +205,7 @@ async fn a_cancel_stops_the_container_within_the_grace() {
 async fn containers_go_on_while_their_worker_is_started_anew() {
     let (engine, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let name = engine.running(&run_id).await;
-    lab.started().await;
+    let (run_id, name) = begun(&engine, &mut lab).await;
     for line in ["one", "two"] {
         engine.write(&name, 1, line);
         assert_eq!(lab.line().await, line);
@@ -222,9 +226,7 @@ async fn containers_go_on_while_their_worker_is_started_anew() {
 async fn containers_of_another_server_are_left_alone() {
     let (engine, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let name = engine.running(&run_id).await;
-    lab.started().await;
+    let (run_id, name) = begun(&engine, &mut lab).await;
     lab.end().await;
     // A worker of the same name, directory, namespace and pool.
     lab.fake.server_id.send_replace("another".into());
@@ -241,9 +243,7 @@ async fn containers_of_another_server_are_left_alone() {
 async fn containers_go_on_when_their_worker_is_killed() {
     let (engine, mut lab) = lab(&[]).await;
     let mut worker = lab.start_program().await;
-    let run_id = lab.assign(job()).await;
-    let name = engine.running(&run_id).await;
-    lab.started().await;
+    let (run_id, name) = begun(&engine, &mut lab).await;
     worker.kill();
     engine.exit(&name, 3, false);
     let _next = lab.start_program().await;
@@ -274,9 +274,7 @@ async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
 async fn an_engine_that_is_away_for_a_while_costs_time_alone() {
     let (engine, mut lab) = lab(&[]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let name = engine.running(&run_id).await;
-    lab.started().await;
+    let (_, name) = begun(&engine, &mut lab).await;
     engine.write(&name, 1, "one");
     assert_eq!(lab.line().await, "one");
     engine.break_streams();

@@ -35,6 +35,15 @@ fn job_with(name: &str, value: Value) -> Job {
     command(&json!({"image": "etl:1", name: value}))
 }
 
+/// Has the worker begin a job. Gives the run and its pod.
+async fn begun(cluster: &Cluster, lab: &mut Lab) -> (String, String) {
+    let run_id = lab.assign(job()).await;
+    let pod = cluster.pod(&run_id).await;
+    cluster.run(&pod);
+    lab.started().await;
+    (run_id, pod)
+}
+
 #[tokio::test]
 async fn a_command_is_a_job_whose_pod_tells_its_end() {
     let (cluster, mut lab) = lab(&[]).await;
@@ -213,10 +222,7 @@ async fn code_of_a_repository_is_fetched_in_the_pod() {
 async fn an_adopted_job_whose_run_is_cancelled_is_ended_also_before_it_is_gone_on_with() {
     let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     lab.end().await;
     cluster.hold_gets();
     lab.start().await;
@@ -233,19 +239,13 @@ async fn a_cancel_deletes_job_and_pod_within_the_grace() {
     let (cluster, mut lab) = lab(&[]).await;
     lab.start().await;
     // Its pod runs, and ends when it is asked to.
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     lab.cancel(&run_id, Duration::from_secs(20)).await;
     assert!(matches!(lab.report().await.event, Some(Event::Cancelled(_))));
     cluster.until_gone(&pod).await;
     // Its pod does not listen.
     cluster.set_stubborn();
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     lab.cancel(&run_id, Duration::from_secs(1)).await;
     assert!(matches!(lab.report().await.event, Some(Event::Cancelled(_))));
     cluster.until_gone(&pod).await;
@@ -262,10 +262,7 @@ async fn a_cancel_deletes_job_and_pod_within_the_grace() {
 async fn jobs_go_on_while_their_worker_is_started_anew() {
     let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     for line in ["one", "two"] {
         cluster.write(&pod, line);
         assert_eq!(lab.line().await, line);
@@ -290,10 +287,7 @@ async fn jobs_go_on_while_their_worker_is_started_anew() {
 async fn jobs_of_another_server_are_left_alone() {
     let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, _) = begun(&cluster, &mut lab).await;
     lab.end().await;
     // A worker of the same name, directory, namespace and pool.
     lab.fake.server_id.send_replace("another".into());
@@ -310,10 +304,7 @@ async fn jobs_of_another_server_are_left_alone() {
 async fn jobs_go_on_when_their_worker_is_refused() {
     let (cluster, mut lab) = lab(&[]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     let why = lab.refuse(tonic::Status::permission_denied("403 Forbidden")).await;
     assert!(why.contains("403 Forbidden"), "{why}");
     assert_eq!(cluster.n_calls("DELETE jobs"), 0);
@@ -328,10 +319,7 @@ async fn jobs_go_on_when_their_worker_is_refused() {
 async fn jobs_go_on_when_their_worker_is_killed() {
     let (cluster, mut lab) = lab(&[]).await;
     let mut worker = lab.start_program().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     worker.kill();
     cluster.exit(&pod, 3, "Error");
     let _next = lab.start_program().await;
@@ -344,10 +332,7 @@ async fn jobs_go_on_when_their_worker_is_killed() {
 async fn an_end_that_the_server_may_not_have_heard_is_told_by_the_next_worker() {
     let (cluster, mut lab) = lab(&[]).await;
     let mut worker = lab.start_program().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     cluster.exit(&pod, 0, "Completed");
     assert!(matches!(lab.unanswered().await[0].event, Some(Event::Completed(_))));
     worker.kill();
@@ -361,10 +346,7 @@ async fn an_end_that_the_server_may_not_have_heard_is_told_by_the_next_worker() 
 async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
     let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (run_id, pod) = begun(&cluster, &mut lab).await;
     lab.end().await;
     // Nobody went on with it in time, so the run is another's, under another epoch.
     let file = lab.dir.path().join("kubeconfig").display().to_string();
@@ -383,10 +365,7 @@ async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
 async fn a_watch_that_breaks_loses_nothing() {
     let (cluster, mut lab) = lab(&[]).await;
     lab.start().await;
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (_, pod) = begun(&cluster, &mut lab).await;
     cluster.write(&pod, "one");
     assert_eq!(lab.line().await, "one");
     cluster.break_streams(); // of lines and events: they go on where they were
@@ -399,10 +378,7 @@ async fn a_watch_that_breaks_loses_nothing() {
     assert!(matches!(lab.ended().await, Event::Completed(_)));
 
     // Nobody says that the lines come no more.
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (_, pod) = begun(&cluster, &mut lab).await;
     cluster.write(&pod, "before");
     assert_eq!(lab.line().await, "before");
     cluster.stall_lines();
@@ -412,10 +388,7 @@ async fn a_watch_that_breaks_loses_nothing() {
     assert!(matches!(lab.ended().await, Event::Completed(_)));
 
     // What is not in the list has gone.
-    let run_id = lab.assign(job()).await;
-    let pod = cluster.pod(&run_id).await;
-    cluster.run(&pod);
-    lab.started().await;
+    let (_, pod) = begun(&cluster, &mut lab).await;
     cluster.set_away(true);
     cluster.delete(&pod);
     cluster.expire();
