@@ -78,6 +78,9 @@ pub struct Options {
     /// Bounds what is kept of fetched code
     #[arg(long, default_value_t = 2_048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_mib: u64,
+    /// Below it are `/proc` and `/sys`, by which it knows whom the system has killed for want of memory
+    #[arg(long, default_value = "/", value_name = "DIR", hide = true)]
+    pub system_root: PathBuf,
     /// Where it says how it is: gRPC health, `/livez`, `/readyz` and `/metrics`. It is ready while it is connected and takes
     /// runs [default: nowhere]
     #[arg(long, env = "TIDEGATE_WORKER_HEALTH_ADDRESS", value_name = "IP:PORT")]

@@ -109,7 +109,8 @@ async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow:
     let sources = Sources::new(data_dir.join("cache"), secrets.clone(), options.cache_mib << 20);
     match options.pool_type.unwrap_or(of_pool) {
         PoolType::Process => {
-            let process_options = ProcessOptions { data_dir, secrets, sources };
+            let process_options =
+                ProcessOptions { data_dir, secrets, sources, system_root: options.system_root.clone() };
             Ok(Arc::new(Processes::new(process_options)?))
         }
         #[cfg(feature = "containers")]

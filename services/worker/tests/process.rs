@@ -149,6 +149,45 @@ async fn a_command_is_reported_by_how_it_ends() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_killed_for_want_of_memory_says_so() {
+    let system = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = system.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let (group, machine) = ("sys/fs/cgroup/jobs/memory.events", "proc/vmstat");
+    write("proc/self/cgroup", "0::/jobs\n");
+    write(group, "low 0\noom 0\noom_kill 0\n");
+    write(machine, "oom_kill 4\n");
+    let mut lab = Lab::new(&["--system-root", system.path().to_str().unwrap()]).await;
+    let mut crash = async |script: &str| {
+        lab.assign(shell(script)).await;
+        match lab.end().await {
+            Event::Crashed(crashed) => crashed.cause,
+            other => panic!("it has crashed, not {other:?}"),
+        }
+    };
+    // What the system writes at its kill, the job writes in its place.
+    let counts = |file: &str, n: u32| {
+        format!("printf 'oom 9\\noom_kill {n}\\n' > {}; ", system.path().join(file).display())
+    };
+    let killed = crash(&(counts(group, 1) + &counts(machine, 5) + "kill -9 $$")).await;
+    assert!(killed.starts_with("signal 9 (SIGKILL)"), "{killed}");
+    assert!(
+        killed.contains("out of memory: the control group of the worker is at its memory limit"),
+        "{killed}"
+    );
+    let elsewhere = crash(&(counts(machine, 6) + "kill -9 $$")).await;
+    assert!(elsewhere.contains("probably out of memory"), "{elsewhere}");
+    // Neither by somebody else's kill, nor by another signal meanwhile.
+    let by_hand = crash("kill -9 $$").await;
+    assert!(by_hand.starts_with("signal 9 (SIGKILL)") && !by_hand.contains("out of memory"), "{by_hand}");
+    let other = crash(&(counts(group, 2) + "kill -11 $$")).await;
+    assert!(other.starts_with("signal 11 (SIGSEGV)") && !other.contains("memory"), "{other}");
+}
+
+#[tokio::test]
 async fn secrets_are_given_by_name_and_hidden_in_the_log() {
     let mut lab = Lab::new(&[]).await;
     fs::create_dir(lab.dir.path().join("secrets")).unwrap();

@@ -173,6 +173,13 @@ impl Fake {
         answer.send(Ok(GetRunResponse { run: Some(run) })).unwrap();
     }
 
+    /// Answers the next question for a run by what `answer` makes of its id.
+    pub async fn answer_run(&mut self, answer: impl FnOnce(&str) -> Result<Run, Status>) {
+        let (request, answered) = soon(self.gets.recv()).await.unwrap();
+        let run = answer(&request.run_id).map(|run| GetRunResponse { run: Some(run) });
+        answered.send(run).unwrap();
+    }
+
     /// The next session stream, after its hello, with the id of the session.
     pub async fn session(&mut self) -> (Conn<SessionRequest, SessionResponse>, String) {
         let mut conn = soon(self.sessions.recv()).await.unwrap();

@@ -8,6 +8,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tidegate_sdk_core::proto::Assign;
 
+/// The server, by its id. Workers of before wrote none.
+pub(super) const SERVER: &str = "tidegate.dev/server";
 /// The run.
 pub(super) const RUN_ID: &str = "tidegate.dev/run-id";
 /// The epoch under which it was assigned.
@@ -32,7 +34,7 @@ pub(super) fn of_worker(
     let label = |name: &str, value: String| (format!("tidegate.dev/{name}"), value);
     BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), "tidegate".to_owned()),
-        label("server", label_value(server)),
+        (SERVER.to_owned(), label_value(server)),
         label("namespace", label_value(namespace)),
         label("pool", label_value(pool)),
         label("worker", owner),

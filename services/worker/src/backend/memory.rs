@@ -12,8 +12,9 @@ pub(super) struct OomKills {
 }
 
 impl OomKills {
-    pub(super) fn now() -> Self {
-        Self { group: of_group(), machine: counter(Path::new("/proc/vmstat"), "oom_kill") }
+    /// What `/proc` and `/sys` below `root` tell.
+    pub(super) fn now(root: &Path) -> Self {
+        Self { group: of_group(root), machine: counter(&root.join("proc/vmstat"), "oom_kill") }
     }
 
     /// What they tell of a process that was killed after `before`. Empty: nothing.
@@ -28,21 +29,22 @@ impl OomKills {
     }
 }
 
-fn of_group() -> u64 {
-    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else { return 0 };
+fn of_group(system: &Path) -> u64 {
+    let Ok(groups) = fs::read_to_string(system.join("proc/self/cgroup")) else { return 0 };
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         let (root, file) = if controllers.is_empty() {
-            ("/sys/fs/cgroup", "memory.events")
+            ("sys/fs/cgroup", "memory.events")
         } else if controllers.split(',').any(|name| name == "memory") {
-            ("/sys/fs/cgroup/memory", "memory.oom_control")
+            ("sys/fs/cgroup/memory", "memory.oom_control")
         } else {
             continue;
         };
         // Inside of a container the path is often that of the host, and the group is at the top.
-        let below = Path::new(root).join(path.trim_start_matches('/')).join(file);
-        let found = [below, Path::new(root).join(file)].into_iter().find(|file| file.exists());
+        let root = system.join(root);
+        let below = root.join(path.trim_start_matches('/')).join(file);
+        let found = [below, root.join(file)].into_iter().find(|file| file.exists());
         if let Some(file) = found {
             return counter(&file, "oom_kill");
         }
@@ -67,6 +69,28 @@ mod tests {
         fs::write(&file, "oom 7\noom_kill 3\noom_group_kill 9\n").unwrap();
         assert_eq!(counter(&file, "oom_kill"), 3);
         assert_eq!(counter(&dir.path().join("none"), "oom_kill"), 0);
+    }
+
+    #[test]
+    fn the_group_is_that_of_either_version_and_of_a_container() {
+        for (group, file) in [
+            ("0::/jobs.slice/worker\n", "sys/fs/cgroup/jobs.slice/worker/memory.events"),
+            // Inside of a container the path is that of the host.
+            ("0::/docker/0123\n", "sys/fs/cgroup/memory.events"),
+            ("3:cpu:/\n5:hugetlb,memory:/worker\n", "sys/fs/cgroup/memory/worker/memory.oom_control"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let write = |path: &str, text: &str| {
+                let path = dir.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            };
+            assert_eq!(OomKills::now(dir.path()), OomKills::default(), "nothing is told");
+            write("proc/self/cgroup", group);
+            write("proc/vmstat", "nr_free_pages 1\noom_kill 2\n");
+            write(file, "oom_kill 5\n");
+            assert_eq!(OomKills::now(dir.path()), OomKills { group: 5, machine: 2 }, "{group}");
+        }
     }
 
     #[test]

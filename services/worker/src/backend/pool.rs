@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 use tidegate_sdk_core::{
     Client,
-    proto::{WorkPool, WorkPoolSpec},
+    proto::{Assign, WorkPool, WorkPoolSpec},
 };
 use tracing::warn;
 
@@ -45,6 +45,22 @@ impl Pool {
     /// By which a worker called `owner` knows the jobs that it has started for the pool.
     pub(super) fn labels(&self, owner: &Owner) -> BTreeMap<String, String> {
         marks::of_worker(&self.server, self.namespace(), &self.name, owner.label())
+    }
+
+    /// Whether a job whose marks name no server is one of this pool. A worker of before wrote none, and another server may have a
+    /// pool and a worker of the same names; the id of a run, though, nobody else has.
+    ///
+    /// # Errors
+    /// `Passing` where the server does not answer.
+    pub(super) async fn has_run(&self, assign: &Assign) -> Result<bool, StartError> {
+        match self.client.peek_run(&assign.run_id).await {
+            Ok(run) => Ok(run.work_pool == self.name),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(StartError::Passing(format!(
+                "whose the job of run {} is cannot be asked: {error}",
+                assign.run_id
+            ))),
+        }
     }
 
     /// The only worker called `name` of the pool, as far as `data_dir` tells.

@@ -53,6 +53,8 @@ pub struct ProcessOptions {
     pub secrets: Secrets,
     /// Where their code comes from.
     pub sources: Sources,
+    /// Below it are `/proc` and `/sys`, which tell whom the system has killed for want of memory: `/`.
+    pub system_root: PathBuf,
 }
 
 /// Starts jobs as processes: each in a directory and a process group of its own.
@@ -152,7 +154,7 @@ impl Backend for Processes {
         let cwd = self.prepare(job, &files.directory, output).await?;
         let program = find(&job.command[0], &cwd, &env)?;
 
-        let before = OomKills::now();
+        let before = OomKills::now(&self.options.system_root);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GATE, "tidegate-job"]).arg(program).args(&job.command[1..]);
         for (inherited, _) in std::env::vars_os() {
@@ -208,17 +210,18 @@ impl Processes {
         }
         copies.close();
         let group = child.id().unwrap_or_default().cast_signed();
+        let system_root = self.options.system_root.clone();
         self.tasks.spawn(async move {
             let status = child.wait().await;
             escaped::signal_group(group, Signal::SIGKILL); // who is left of its group holds its pipes
             let _ = timeout(LAST_LINES, copies.wait()).await;
-            ended.send_replace(Some(exit_of(status, before)));
+            ended.send_replace(Some(exit_of(status, before, &system_root)));
         });
         exit
     }
 }
 
-fn exit_of(status: std::io::Result<ExitStatus>, before: OomKills) -> Exit {
+fn exit_of(status: std::io::Result<ExitStatus>, before: OomKills, system_root: &Path) -> Exit {
     let status = match status {
         Ok(status) => status,
         Err(error) => return Exit::Reason(format!("the end of its process cannot be told: {error}")),
@@ -226,7 +229,7 @@ fn exit_of(status: std::io::Result<ExitStatus>, before: OomKills) -> Exit {
     match status.signal() {
         Some(number) => {
             let is_kill = number == Signal::SIGKILL as i32;
-            let note = if is_kill { OomKills::now().note(before) } else { "" };
+            let note = if is_kill { OomKills::now(system_root).note(before) } else { "" };
             Exit::Signal { number, note: note.to_owned() }
         }
         None => Exit::Code(status.code().unwrap_or_default()),

@@ -170,6 +170,15 @@ impl Engine {
         self.change(|objects| objects.by_name.remove(name));
     }
 
+    /// Takes a label from all containers, as if who has made them had not known of it.
+    pub fn unlabel(&self, label: &str) {
+        self.change(|objects| {
+            for container in objects.by_name.values_mut() {
+                container.body["Labels"].as_object_mut().unwrap().remove(label);
+            }
+        });
+    }
+
     pub fn break_streams(&self) {
         self.change(|objects| objects.breaks += 1);
     }

@@ -16,7 +16,7 @@ use engine::Engine;
 use fake::{Event, ended};
 use lab::{Lab, command};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::{ArchiveSource, Job, Source, source};
+use tidegate_sdk_core::proto::{ArchiveSource, Job, Run, Source, source};
 
 async fn lab(more: &[&str]) -> (Engine, Lab) {
     let dir = tempfile::tempdir().unwrap();
@@ -237,6 +237,25 @@ async fn containers_of_another_server_are_left_alone() {
     lab.fake.server_id.send_replace("one".into());
     lab.start().await;
     assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+}
+
+#[tokio::test]
+async fn containers_of_an_older_worker_are_taken_on_where_their_run_is_of_this_pool() {
+    let (engine, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let (ours, name) = begun(&engine, &mut lab).await;
+    let (_, of_another_server) = begun(&engine, &mut lab).await;
+    lab.end().await;
+    // Workers of before did not write which server's their containers are.
+    engine.unlabel("tidegate.dev/server");
+    let run = Run { id: ours.clone(), work_pool: "lab".into(), ..Default::default() };
+    lab.start_asking(2, &[run]).await;
+    let held = lab.heartbeat().await;
+    assert_eq!(held.iter().map(|run| &run.run_id).collect::<Vec<_>>(), [&ours]);
+    engine.exit(&name, 0, false);
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
+    engine.until_gone(&name).await;
+    assert_eq!(engine.names(), [of_another_server], "it is left alone");
 }
 
 #[tokio::test]

@@ -258,6 +258,18 @@ impl Cluster {
         });
     }
 
+    /// Takes a label from all that is there, as if who has made it had not known of it.
+    pub fn unlabel(&self, label: &str) {
+        self.change(|objects| {
+            for kind in [Kind::Job, Kind::Pod] {
+                for mut object in objects.of(kind) {
+                    object["metadata"]["labels"].as_object_mut().unwrap().remove(label);
+                    objects.put(kind, "MODIFIED", object);
+                }
+            }
+        });
+    }
+
     /// All streams end.
     pub fn break_streams(&self) {
         self.change(|objects| objects.breaks += 1);

@@ -16,7 +16,7 @@ use cluster::Cluster;
 use fake::{Event, ended};
 use lab::{Lab, command};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::{GitSource, Job, Source, source};
+use tidegate_sdk_core::proto::{GitSource, Job, Run, Source, source};
 
 async fn lab(more: &[&str]) -> (Cluster, Lab) {
     let (cluster, dir) = (Cluster::start().await, tempfile::tempdir().unwrap());
@@ -298,6 +298,38 @@ async fn jobs_of_another_server_are_left_alone() {
     lab.fake.server_id.send_replace("one".into());
     lab.start().await;
     assert_eq!(lab.heartbeat().await[0].run_id, run_id);
+}
+
+#[tokio::test]
+async fn jobs_of_an_older_worker_are_taken_on_where_their_run_is_of_this_pool() {
+    let (cluster, mut lab) = lab(&["--drain-seconds", "0"]).await;
+    lab.start().await;
+    let (ours, pod) = begun(&cluster, &mut lab).await;
+    let (of_another_server, _) = begun(&cluster, &mut lab).await;
+    let (of_another_pool, _) = begun(&cluster, &mut lab).await;
+    lab.end().await;
+    // Workers of before did not write which server's their jobs are.
+    cluster.unlabel("tidegate.dev/server");
+    let run = |id: &str, pool: &str| Run { id: id.into(), work_pool: pool.into(), ..Default::default() };
+    lab.start_asking(3, &[run(&ours, "lab"), run(&of_another_pool, "other")]).await;
+    let held = lab.heartbeat().await;
+    assert_eq!(held.iter().map(|run| &run.run_id).collect::<Vec<_>>(), [&ours]);
+    assert_eq!((cluster.jobs().len(), cluster.n_calls("DELETE jobs")), (3, 0), "others are left alone");
+    let server_of = |run_id: &str| {
+        let jobs = cluster.jobs();
+        let labels = |job: &Value| job["metadata"]["labels"].clone();
+        let found = jobs.iter().map(labels).find(|labels| labels["tidegate.dev/run-id"] == run_id);
+        found.unwrap()["tidegate.dev/server"].clone()
+    };
+    assert!(server_of(&ours).is_string() && server_of(&of_another_server).is_null());
+    // It is followed as if it were of this worker, and asked about no more.
+    lab.end().await;
+    lab.start_asking(2, &[]).await;
+    assert_eq!(lab.heartbeat().await[0].run_id, ours);
+    cluster.write(&pod, "late");
+    assert_eq!(lab.line().await, "late");
+    cluster.exit(&pod, 0, "Completed");
+    assert!(matches!(lab.ended().await, Event::Completed(_)));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_sdk_core::{
     new_run_id,
     proto::{
-        Assign, Cancel, CancelCause, HeldRun, IngestLogsResponse, Job, LogEntry, Report, RunKind,
+        self, Assign, Cancel, CancelCause, HeldRun, IngestLogsResponse, Job, LogEntry, Report, RunKind,
         WorkRequest, WorkResponse,
     },
 };
@@ -73,6 +73,21 @@ impl Lab {
         self.stop = CancellationToken::new();
         let options = Options::try_parse_from(&self.options).unwrap();
         self.worker.spawn(tidegate_worker::work(options, self.stop.clone(), watch::channel(false).0));
+        self.conn = Some(self.fake.worker().await);
+    }
+
+    /// Starts a worker here that first asks for so many runs, of which the server knows these.
+    pub async fn start_asking(&mut self, n_asked: usize, known: &[proto::Run]) {
+        self.stop = CancellationToken::new();
+        let options = Options::try_parse_from(&self.options).unwrap();
+        self.worker.spawn(tidegate_worker::work(options, self.stop.clone(), watch::channel(false).0));
+        for _ in 0..n_asked {
+            let answer = |run_id: &str| {
+                let found = known.iter().find(|run| run.id == run_id).cloned();
+                found.ok_or_else(|| tonic::Status::not_found("there is no such run"))
+            };
+            self.fake.answer_run(answer).await;
+        }
         self.conn = Some(self.fake.worker().await);
     }
 

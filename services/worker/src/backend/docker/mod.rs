@@ -26,6 +26,7 @@ use bollard::{
 use tidegate_sdk_core::proto::{Assign, source::Source};
 use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
+use tracing::warn;
 
 use self::{
     body::{CODE, TEMPLATE},
@@ -34,7 +35,7 @@ use self::{
 use super::{
     Backend, Running, StartError,
     guard::Guard,
-    marks::{self, ASSIGN, EPOCH, RUN_ID},
+    marks::{self, ASSIGN, EPOCH, RUN_ID, SERVER},
     owner::Owner,
     pool::Pool,
 };
@@ -152,6 +153,7 @@ impl Docker {
                     was_started: container.state != Some(ContainerSummaryStateEnum::CREATED),
                     epoch: labels.get(EPOCH).and_then(|epoch| epoch.parse().ok()),
                     assign: labels.get(ASSIGN).and_then(|text| marks::read(text)),
+                    server: labels.get(SERVER).cloned(),
                 })
             })
             .collect())
@@ -176,16 +178,33 @@ struct Found {
     was_started: bool,
     epoch: Option<u64>,
     assign: Option<Assign>,
+    /// `None`: an older worker has started it, and wrote none.
+    server: Option<String>,
 }
 
 #[async_trait]
 impl Backend for Docker {
     async fn adopt(&self) -> Result<Vec<Assign>, StartError> {
-        let own = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let of_worker = self.labels.iter().filter(|(name, _)| name.as_str() != SERVER);
+        let own = of_worker.map(|(name, value)| format!("{name}={value}")).collect();
         let found = self.of_labels(own).await.map_err(|error| StartError::Passing(cause(&error)))?;
         let mut adopted = Vec::new();
         for container in found.into_iter().filter(|container| !container.is_done) {
             let Some(assign) = container.assign else { continue };
+            let is_own = match &container.server {
+                Some(server) => self.labels.get(SERVER) == Some(server),
+                None => self.pool.has_run(&assign).await?,
+            };
+            if !is_own {
+                if container.server.is_none() {
+                    let (id, run_id) = (&container.id, &assign.run_id);
+                    warn!(
+                        "the container {id} does not say which server's it is, and its run {run_id} is not known to this \
+                         one: it is left alone; where it is nobody's, `docker rm --force {id}` takes it away"
+                    );
+                }
+                continue;
+            }
             if container.was_started {
                 adopted.push(assign);
             } else {
@@ -222,7 +241,7 @@ impl Backend for Docker {
     async fn resume(&self, job: &Job, output: &Output) -> Result<Box<dyn Running>, StartError> {
         let env = self.environment(job, output); // its secrets are to be hidden
         if let Err(error) = env {
-            tracing::warn!("secrets of run {} may be seen in its log: {error}", job.assign.run_id);
+            warn!("secrets of run {} may be seen in its log: {error}", job.assign.run_id);
         }
         let place = self.place(&job.assign);
         let lines_from = place.lines_until();

@@ -11,7 +11,7 @@ use tidegate_sdk_core::proto::{ArchiveSource, Assign, GitSource, source::Source}
 
 use super::super::{
     StartError,
-    marks::{self, ASSIGN, name_of},
+    marks::{self, ASSIGN, SERVER, name_of},
 };
 use crate::{
     job::Job,
@@ -59,9 +59,17 @@ pub(super) struct Settings {
 impl Settings {
     /// Selects its Jobs and their pods.
     pub(super) fn selector(&self) -> String {
-        let terms: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        terms.join(",")
+        selector(self.labels.iter())
     }
+
+    /// The same, and those of a worker of its name whose server is not told: an older one's, or another server's.
+    pub(super) fn selector_of_all(&self) -> String {
+        selector(self.labels.iter().filter(|(name, _)| name.as_str() != SERVER))
+    }
+}
+
+fn selector<'a>(labels: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The container that executes the run.

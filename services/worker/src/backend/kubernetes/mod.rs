@@ -30,6 +30,7 @@ use kube::{
 use serde_json::Value;
 use tidegate_sdk_core::proto::{Assign, LogLevel};
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use self::{
     manifest::{DONE, LOGS_UNTIL, Settings, TEMPLATE},
@@ -39,7 +40,7 @@ use self::{
 use super::{
     Backend, Running, StartError,
     guard::Guard,
-    marks::{self, EPOCH, RUN_ID},
+    marks::{self, EPOCH, RUN_ID, SERVER},
     owner::Owner,
     pool::Pool,
     stamps::Position,
@@ -138,7 +139,8 @@ impl Kubernetes {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let watch = watches
             .entry(namespace.to_owned())
-            .or_insert_with(|| Watch::start(&self.client, namespace, &self.settings.selector()));
+            // Pods of an older worker do not say which server's they are.
+            .or_insert_with(|| Watch::start(&self.client, namespace, &self.settings.selector_of_all()));
         watch.note(&name, |seen| {
             seen.job.get_or_insert(found); // the watch may have told more
         });
@@ -169,6 +171,46 @@ impl Kubernetes {
         }
     }
 
+    /// Those Jobs of an older worker, which wrote no server to them, whose runs this server's pool has: it may be another
+    /// server's worker of the same name that has made them. From then on they say whose they are; others are left alone.
+    async fn take_over(&self, namespace: &str) -> Result<Vec<Assign>, StartError> {
+        let unsaid = format!("{},!{SERVER},!{DONE}", self.settings.selector_of_all());
+        let mut taken = Vec::new();
+        for found in self.list(namespace, &unsaid).await? {
+            let name = found.metadata.name.clone().unwrap_or_default();
+            let Some(assign) = manifest::assign_of(&found) else { continue };
+            if !self.pool.has_run(&assign).await? {
+                warn!(
+                    "the Job {name} in the namespace {namespace} does not say which server's it is, and its run {} is not \
+                     known to this one: it is left alone; where it is nobody's, `kubectl delete job --namespace \
+                     {namespace} {name}` takes it away",
+                    assign.run_id
+                );
+                continue;
+            }
+            let place = Place {
+                jobs: Api::namespaced(self.client.clone(), namespace),
+                pods: Api::namespaced(self.client.clone(), namespace),
+                name,
+            };
+            if let Some(server) = self.settings.labels.get(SERVER) {
+                place.mark_server(server).await;
+            }
+            taken.push(assign);
+        }
+        Ok(taken)
+    }
+
+    /// The Jobs that a selector selects, but for those that are about to go.
+    async fn list(&self, namespace: &str, selector: &str) -> Result<Vec<batch::Job>, StartError> {
+        let jobs: Api<batch::Job> = Api::namespaced(self.client.clone(), namespace);
+        let found = in_time(jobs.list(&ListParams::default().labels(selector))).await.map_err(|error| {
+            let error = cause(&error, namespace);
+            StartError::Passing(format!("the Jobs in the namespace {namespace} cannot be listed: {error}"))
+        })?;
+        Ok(found.items.into_iter().filter(|job| job.metadata.deletion_timestamp.is_none()).collect())
+    }
+
     fn is_own(&self, found: &batch::Job) -> bool {
         self.settings.labels.iter().all(|(name, value)| label(found, name) == Some(value))
     }
@@ -177,18 +219,12 @@ impl Kubernetes {
 #[async_trait]
 impl Backend for Kubernetes {
     async fn adopt(&self) -> Result<Vec<Assign>, StartError> {
-        let own = ListParams::default().labels(&format!("{},!{DONE}", self.settings.selector()));
+        let own = format!("{},!{DONE}", self.settings.selector());
         let mut adopted = Vec::new();
         for namespace in &self.namespaces {
-            let jobs: Api<batch::Job> = Api::namespaced(self.client.clone(), namespace);
-            let found = in_time(jobs.list(&own)).await.map_err(|error| {
-                let error = cause(&error, namespace);
-                StartError::Passing(format!(
-                    "the Jobs in the namespace {namespace} cannot be listed: {error}"
-                ))
-            })?;
-            let goes_on = |job: &batch::Job| job.metadata.deletion_timestamp.is_none();
-            adopted.extend(found.items.iter().filter(|job| goes_on(job)).filter_map(manifest::assign_of));
+            let found = self.list(namespace, &own).await?;
+            adopted.extend(found.iter().filter_map(manifest::assign_of));
+            adopted.extend(self.take_over(namespace).await?);
         }
         Ok(adopted)
     }

@@ -25,6 +25,7 @@ use super::{
     super::{
         Exit, Running,
         guard::{self, Guard},
+        marks::SERVER,
         stamps::{Position, Taker},
     },
     in_time, is_not_there,
@@ -86,6 +87,11 @@ impl Place {
         {
             warn!("the Job {} cannot be marked: {error}", self.name);
         }
+    }
+
+    /// Writes whose it is to a Job that does not say it.
+    pub(super) async fn mark_server(&self, server: &str) {
+        self.patch(json!({"labels": {SERVER: server}})).await;
     }
 
     async fn note_lines(&self, until: Option<Position>) {
