@@ -337,7 +337,7 @@ def test_who_may_call_whom(release: Release) -> None:
     assert own
     assert components["api"] == {"task-queue"} | own
     assert components["task-queue"] == components["log-ingest"] == {"api", "scheduler"} | own
-    assert components["scheduler"] == set()
+    assert components["scheduler"] == {"api"}
     for service in SERVICES:
         for rule in policies[service]["ingress"]:
             assert [port["port"] for port in rule["ports"]] == [release.container(service)["ports"][0]["name"]]

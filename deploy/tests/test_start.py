@@ -41,6 +41,7 @@ def test_replicas_that_start_at_once_agree_on_one_schema(psql: Any, tmp_path: Pa
         own = release.env(service, urls, tmp_path / f"{service}-{n}") | {"TIDEGATE__LISTEN": f"127.0.0.1:{ports[service, n]}"}
         over = {
             "TIDEGATE__DELIVERY_ADDRESS": url["task-queue"],
+            "TIDEGATE__SCHEDULER_ADDRESS": url["scheduler"],
             "TIDEGATE__ENGINE_ADDRESS": url["api"],
             "TIDEGATE__REDIS__PREFIX": f"deploy{os.getpid()}",
             "TIDEGATE__OBJECT_STORAGE__URL": f"file://{tmp_path}/payloads",

@@ -9,6 +9,7 @@ mod otlp;
 mod process;
 mod redis;
 mod suite;
+mod terminal;
 mod wait;
 
 pub use database::Database;
@@ -16,4 +17,5 @@ pub use otlp::{OtlpReceiver, SeenSpan};
 pub use process::{Ended, Process, program};
 pub use redis::Redis;
 pub use suite::{Suite, free_port};
+pub use terminal::Terminal;
 pub use wait::{eventually, within};

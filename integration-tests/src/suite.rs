@@ -123,6 +123,7 @@ impl Suite {
                     set("POSTGRES__URL", database_url),
                     set("OBJECT_STORAGE__URL", &payloads_url),
                     set("DELIVERY_ADDRESS", &url(&task_queue)),
+                    set("SCHEDULER_ADDRESS", &url(&scheduler)),
                     set("ENDPOINTS__TASK_QUEUE", &url(&task_queue)),
                     set("ENDPOINTS__LOG_INGEST", &url(&log_ingest)),
                 ],

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tokio::time::timeout;
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -36,14 +37,39 @@ pub fn check(service: &str, listen: SocketAddr) -> ExitCode {
 }
 
 async fn ask(address: SocketAddr) -> anyhow::Result<()> {
-    let mut client = HealthClient::new(channel(&format!("http://{address}"))?);
-    let asked = timeout(DEADLINE, client.check(HealthCheckRequest::default()))
-        .await
-        .with_context(|| format!("{address} does not answer within {DEADLINE:?}"))?;
-    let answer = asked.map_err(|status| anyhow::anyhow!("{address} is not healthy: {status}"))?;
-    match answer.into_inner().status() {
-        ServingStatus::Serving => Ok(()),
-        status => bail!("{address} is not healthy: {}", status.as_str_name()),
+    match health(channel(&format!("http://{address}"))?, DEADLINE).await {
+        Health::Serving => Ok(()),
+        Health::NotServing => bail!("{address} is not healthy: it does not take calls now"),
+        Health::Unknown(cause) => bail!("{address} is not healthy: {cause}"),
+        Health::Silent(cause) => bail!("{address} is not healthy: {cause}"),
+    }
+}
+
+/// How a service says it is, by gRPC health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It takes calls.
+    Serving,
+    /// It is there, and takes none: it comes up or goes down, or one of its tasks has failed.
+    NotServing,
+    /// Whoever answers does not speak of health, such as a proxy.
+    Unknown(String),
+    /// Nobody answers, and why.
+    Silent(String),
+}
+
+/// Asks whoever is at the other end of a channel.
+pub async fn health(channel: Channel, patience: Duration) -> Health {
+    let mut client = HealthClient::new(channel);
+    match timeout(patience, client.check(HealthCheckRequest::default())).await {
+        Err(_) => Health::Silent(format!("no answer within {patience:?}")),
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => Health::Serving,
+        Ok(Ok(_)) => Health::NotServing,
+        Ok(Err(status)) if status.code() == Code::Unavailable => {
+            let source = std::error::Error::source(&status).map(ToString::to_string);
+            Health::Silent(source.unwrap_or_else(|| status.message().to_owned()))
+        }
+        Ok(Err(status)) => Health::Unknown(format!("{:?}: {}", status.code(), status.message())),
     }
 }
 

@@ -17,7 +17,7 @@ pub mod trace;
 pub use channel::channel;
 pub use config::{ByteSize, HumanDuration, PostgresConfig, SecretString, SecretUrl, ServiceConfig};
 pub use grpc::{GrpcRoutes, serve_grpc};
-pub use health::check as check_health;
+pub use health::{Health, check as check_health, health};
 pub use process::{EXIT_BAD_CONFIGURATION, execute, execute_with, run};
 pub use supervisor::Supervisor;
 pub use tokio_util::sync::CancellationToken;

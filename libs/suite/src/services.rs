@@ -45,6 +45,7 @@ pub async fn start(
     let mut api: tidegate_api::Config = defaults();
     api.endpoints.task_queue = String::new(); // the address that was called
     api.endpoints.log_ingest = String::new();
+    api.scheduler_address = address.to_owned();
     if one_writer {
         api.engine.lanes = NonZeroUsize::MIN;
     }

@@ -13,6 +13,7 @@ use tidegate_service_kit::{ByteSize, HumanDuration, PostgresConfig, ServiceConfi
 pub struct Config {
     pub listen: SocketAddr,
     pub delivery_address: String,
+    pub scheduler_address: String,
     pub shutdown_grace: HumanDuration,
     pub postgres: PostgresConfig,
     pub endpoints: EndpointsConfig,

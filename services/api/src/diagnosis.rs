@@ -4,6 +4,7 @@ use tidegate_proto::{
     internal::{GetGenerationRequest, delivery_service_client::DeliveryServiceClient},
     v1::{Dependency, DependencyState, GetDiagnosisResponse},
 };
+use tidegate_service_kit::{Health, health};
 use tidegate_store::RunStore;
 use tidegate_wire::{duration_to_proto, to_status};
 use tokio::time::{Instant, timeout};
@@ -18,19 +19,37 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub(crate) struct Diagnosis {
     store: Arc<dyn RunStore>,
     delivery: DeliveryServiceClient<Channel>,
+    /// Where its address is known.
+    scheduler: Option<Channel>,
 }
 
 impl Diagnosis {
-    /// Of a store, and of a channel to task-queue.
-    pub fn new(store: Arc<dyn RunStore>, delivery: Channel) -> Self {
-        Self { store, delivery: DeliveryServiceClient::new(delivery) }
+    /// Of a store, and of channels to task-queue and the scheduler.
+    pub fn new(store: Arc<dyn RunStore>, delivery: Channel, scheduler: Option<Channel>) -> Self {
+        Self { store, delivery: DeliveryServiceClient::new(delivery), scheduler }
     }
 
     /// Asks all of it at once.
     pub async fn look(&self) -> GetDiagnosisResponse {
-        let ((store, stored_schema_version), [task_queue, delivery]) =
-            tokio::join!(self.look_at_store(), self.look_at_delivery());
-        GetDiagnosisResponse { dependencies: vec![store, task_queue, delivery], stored_schema_version }
+        let ((store, stored_schema_version), [task_queue, delivery], scheduler) =
+            tokio::join!(self.look_at_store(), self.look_at_delivery(), self.look_at_scheduler());
+        let dependencies = [store, task_queue, delivery].into_iter().chain(scheduler).collect();
+        GetDiagnosisResponse { dependencies, stored_schema_version }
+    }
+
+    /// Nothing is asked of the scheduler but how it is. `None`: nobody has said where it is.
+    async fn look_at_scheduler(&self) -> Option<Dependency> {
+        let asked_at = Instant::now();
+        let found = |state, message: &str, took| Some(found("api", "scheduler", state, message, took));
+        match health(self.scheduler.clone()?, PATIENCE).await {
+            Health::Serving => found(DependencyState::Ok, "", Some(asked_at.elapsed())),
+            Health::NotServing => {
+                let message =
+                    "it is there, and not ready: it comes up or goes down, or one of its loops has failed";
+                found(DependencyState::Failed, message, Some(asked_at.elapsed()))
+            }
+            Health::Unknown(cause) | Health::Silent(cause) => found(DependencyState::Failed, &cause, None),
+        }
     }
 
     async fn look_at_store(&self) -> (Dependency, u32) {

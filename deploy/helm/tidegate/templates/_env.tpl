@@ -60,7 +60,9 @@
 {{- end }}
 {{- end }}
 {{- if eq .service.name "api" }}
-{{- $own = concat $own (list "endpoints.task_queue" "endpoints.log_ingest") }}
+{{- $own = concat $own (list "scheduler_address" "endpoints.task_queue" "endpoints.log_ingest") }}
+- name: TIDEGATE__SCHEDULER_ADDRESS
+  value: {{ include "tidegate.url" (dict "root" $root "name" "scheduler") }}
 {{- $outer := include "tidegate.outerUrl" $root }}
 {{- /* The SDKs of this version speak no TLS: told such an address, the workers of this cluster would be cut off. */}}
 {{- $outer = ternary $outer "" (hasPrefix "http://" $outer) }}

@@ -21,7 +21,7 @@ use crate::{
 
 use finding::{Finding, Verdict, finding_json, findings_text};
 use server::{clock, dependencies, version_finding};
-use ways::{endpoints, reach};
+use ways::{endpoints, reach, unwell};
 use work::{pools, queues, scheduler};
 
 /// How long a connection may take, and the first answer.
@@ -59,6 +59,11 @@ fn run(common: &Common) -> Outcome {
 async fn look(options: Options) -> Result<Vec<Finding>, Fault> {
     let address = options.address.clone();
     let mut findings = vec![reach("address", &address).await];
+    if findings[0].verdict == Verdict::Ok
+        && let Some(unwell) = unwell("address", &address).await
+    {
+        findings.push(unwell);
+    }
     let client = Client::new(options)?;
     let asked_at = Instant::now();
     let version = match client.version().await {
@@ -73,8 +78,15 @@ async fn look(options: Options) -> Result<Vec<Finding>, Fault> {
     findings.extend([version_finding(&version), clock(&version, asked_at.elapsed())]);
     findings.extend(dependencies(&client, &version).await);
     findings.extend(endpoints(&client, &address).await);
+    let is_failed = |finding: &Finding| finding.check == "api > store" && finding.verdict == Verdict::Failed;
+    if findings.iter().any(is_failed) {
+        let told = "not known: the store does not answer";
+        findings.push(Finding::warning("workers", told, "mend what is above"));
+        return Ok(findings); // each further question would wait for it in vain
+    }
     findings.extend(queues(&client).await);
     findings.extend(pools(&client).await);
-    findings.push(scheduler(&client, &version).await);
+    let is_asked = findings.iter().any(|finding| finding.check == "api > scheduler");
+    findings.push(scheduler(&client, &version, is_asked).await);
     Ok(findings)
 }

@@ -63,6 +63,11 @@ fn dependency(found: &Dependency, store: &str) -> Finding {
         (_, "task-queue") => {
             "start task-queue, and check that `delivery_address` of the api leads to it".to_owned()
         }
+        (_, "scheduler") => {
+            "start a scheduler and check its log, and that `scheduler_address` of the api leads to it: until then no \
+             schedule fires, and nothing is retried, late or cleared up"
+                .to_owned()
+        }
         (_, "delivery") => "check that Redis runs, and that `redis.url` of task-queue leads to it".to_owned(),
         _ => format!("check the log of {service}"),
     };
@@ -154,6 +159,11 @@ mod tests {
         assert!(store.mend.contains("check that postgres runs"), "{store:?}");
         let redis = verdict_of("task-queue", "delivery", DependencyState::Failed);
         assert!(redis.mend.contains("redis.url"), "{redis:?}");
+        let scheduler = verdict_of("api", "scheduler", DependencyState::Failed);
+        assert!(
+            scheduler.mend.starts_with("start a scheduler") && scheduler.verdict == Verdict::Failed,
+            "{scheduler:?}"
+        );
         let unknown = verdict_of("task-queue", "delivery", DependencyState::Unknown);
         assert_eq!(unknown.verdict, Verdict::Warning);
         assert_eq!(verdict_of("api", "store", DependencyState::Ok).told, "postgres answers");

@@ -1,6 +1,7 @@
 //! The ways from here to the server, and to where it sends workers and log writers.
 
 use tidegate_sdk_core::{Client, Error, new_run_id, proto::QueryLogsRequest};
+use tidegate_service_kit::{Health, channel, health};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
@@ -35,6 +36,24 @@ pub async fn reach(check: &str, address: &str) -> Finding {
     }
 }
 
+/// What is wrong with whoever takes connections there, by what it says itself. `None`: nothing, or it does not speak of it,
+/// as a proxy may not.
+pub async fn unwell(check: &str, address: &str) -> Option<Finding> {
+    let channel = channel(address).ok()?;
+    let mend = "wait until it is up; where it stays so, its log tells which of its tasks has failed, and a restart begins \
+                them anew";
+    match health(channel, PATIENCE).await {
+        Health::Serving | Health::Unknown(_) => None,
+        Health::NotServing => {
+            Some(Finding::failed(check, format!("{address} says that it is not ready to serve"), mend))
+        }
+        Health::Silent(cause) => {
+            let told = format!("{address} takes connections, and does not say how it is: {cause}");
+            Some(Finding::failed(check, told, "check that it is a service of Tidegate, and whether it hangs"))
+        }
+    }
+}
+
 /// Where workers and log writers are sent, as seen from here.
 pub async fn endpoints(client: &Client, address: &str) -> Vec<Finding> {
     let endpoints = match client.endpoints().await {
@@ -48,11 +67,14 @@ pub async fn endpoints(client: &Client, address: &str) -> Vec<Finding> {
     for (check, end) in
         [("task-queue", endpoints.task_queue_address), ("log-ingest", endpoints.log_ingest_address)]
     {
-        let mut finding = reach(check, &advertised(end)).await;
+        let end = advertised(end);
+        let mut finding = reach(check, &end).await;
         if finding.verdict == Verdict::Failed {
             finding.mend = format!(
                 "start {check}, or have the api advertise where it is: `[endpoints]` of its configuration"
             );
+        } else if let Some(unwell) = unwell(check, &end).await {
+            finding = unwell;
         } else if check == "log-ingest"
             && let Err(error) = logs(client).await
         {
@@ -84,5 +106,23 @@ mod tests {
         assert_eq!(found.verdict, Verdict::Failed, "{found:?}");
         assert!(found.mend.contains("check that it runs"), "{found:?}");
         assert!(findings_text(&[found]).contains("\nfailed   address"));
+    }
+
+    #[tokio::test]
+    async fn somebody_who_takes_connections_and_says_nothing_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        // It hangs up on everybody.
+        let hang_up = async {
+            loop {
+                drop(listener.accept().await);
+            }
+        };
+        let found = tokio::select! {
+            found = unwell("task-queue", &address) => found.expect("is unwell"),
+            () = hang_up => unreachable!("goes on"),
+        };
+        assert_eq!(found.verdict, Verdict::Failed, "{found:?}");
+        assert!(found.told.contains("does not say how it is"), "{found:?}");
     }
 }

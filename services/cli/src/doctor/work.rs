@@ -111,8 +111,8 @@ pub async fn pools(client: &Client) -> Vec<Finding> {
     findings
 }
 
-/// Whether somebody looks at the clock: a scheduler has no address, so it is known by what it does.
-pub async fn scheduler(client: &Client, version: &GetVersionResponse) -> Finding {
+/// Whether somebody looks at the clock, by what it does. `is_asked`: the api knows its address, and has asked how it is.
+pub async fn scheduler(client: &Client, version: &GetVersionResponse, is_asked: bool) -> Finding {
     let schedules = match client.schedules("").await {
         Ok(schedules) => schedules,
         Err(error) => return Finding::failed("scheduler", error.to_string(), "check the log of the api"),
@@ -122,8 +122,12 @@ pub async fn scheduler(client: &Client, version: &GetVersionResponse) -> Finding
         schedule.next_fire_at.is_some_and(|next| now - next.seconds > MAX_LATENESS_SECONDS)
     };
     if schedules.iter().all(|schedule| schedule.next_fire_at.is_none()) {
+        if is_asked {
+            return Finding::ok("scheduler", "no schedule is to fire");
+        }
         let told = "not known: no schedule is to fire, by which it could be seen";
-        return Finding::ok("scheduler", told.to_owned());
+        let mend = "tell the api where it is by `scheduler_address`: then it is asked";
+        return Finding::warning("scheduler", told, mend);
     }
     match schedules.iter().find(is_overdue) {
         None => {
