@@ -145,23 +145,29 @@ async fn what_the_server_alone_knows_to_be_wrong_is_told_before_anything_is_chan
     bench.suite.stop().await;
 }
 
-/// A way to a server on which the first request with a mark in it waits until `meanwhile` is done.
-async fn held_up(at: &str, mark: &'static str, meanwhile: impl AsyncFnOnce() + 'static) -> String {
+/// A way to a server on which the n-th request with a mark in it waits until `meanwhile` is done.
+async fn held_up(
+    at: &str,
+    (mark, nth): (&'static str, u32),
+    meanwhile: impl AsyncFnOnce() + 'static,
+) -> String {
     let server = at.strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::task::spawn_local(async move {
-        let meanwhile = Rc::new(Cell::new(Some(meanwhile)));
+        let (meanwhile, n_marked) = (Rc::new(Cell::new(Some(meanwhile))), Rc::new(Cell::new(0)));
         while let Ok((client, _)) = listener.accept().await {
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = TcpStream::connect(&server).await.unwrap().into_split();
             tokio::task::spawn_local(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-            let meanwhile = Rc::clone(&meanwhile);
+            let (meanwhile, n_marked) = (Rc::clone(&meanwhile), Rc::clone(&n_marked));
             tokio::task::spawn_local(async move {
                 let mut chunk = vec![0; 64 << 10];
                 while let Ok(n_read @ 1..) = from_client.read(&mut chunk).await {
                     let is_marked = chunk[..n_read].windows(mark.len()).any(|part| part == mark.as_bytes());
-                    if let Some(meanwhile) = is_marked.then(|| meanwhile.take()).flatten() {
+                    n_marked.set(n_marked.get() + u32::from(is_marked));
+                    let is_it = is_marked && n_marked.get() == nth;
+                    if let Some(meanwhile) = is_it.then(|| meanwhile.take()).flatten() {
                         meanwhile().await;
                     }
                     if to_server.write_all(&chunk[..n_read]).await.is_err() {
@@ -187,7 +193,7 @@ async fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
                 let spec = DeploymentSpec { tags: vec!["of-another".into()], ..Default::default() };
                 client.core().update_deployment("add/one", spec, &["tags"], "").await.unwrap();
             };
-            let way = held_up(bench.suite.address(), "of-the-file", other).await;
+            let way = held_up(bench.suite.address(), ("of-the-file", 1), other).await;
             tidegate(&way, &["deploy", &folder]).await
         })
         .await;
@@ -198,6 +204,58 @@ async fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
     let there = bench.suite.client().core().get_deployment("add/one").await.unwrap();
     assert_eq!((there.version, there.spec.unwrap().tags), (2, vec!["of-another".to_owned()]));
     assert_eq!(bench.changes(&[]).await, json!({"add/one": "changed", "add/two": "unchanged"}));
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_somebody_else_changes_meanwhile_is_not_overwritten_either() {
+    let with = |cron: &str| format!("{TWO}\n[[deployment.schedule]]\nname = \"night\"\ncron = \"{cron}\"\n");
+    let bench = Bench::new(&with("0 1 1 1 *")).await;
+    bench.changes(&[]).await;
+    bench.write(&with("7 7 7 7 *").replace("tags = [\"a\"]", "tags = [\"b\"]"));
+    let folder = bench.path().to_str().unwrap().to_owned();
+    let core = || bench.suite.client().core().clone();
+    let here = tokio::task::LocalSet::new();
+    // Each way of changing it: while the file is checked, and while the schedule itself is being written.
+    for (nth, told) in [(1, "nothing of this deployment was changed"), (2, "what comes before it was done")] {
+        let other = core();
+        let meanwhile = async move || {
+            other.pause_schedule("add/two", "night", "the source moves").await.unwrap();
+            other.resume_schedule("add/two", "night").await.unwrap();
+        };
+        let refused = here
+            .run_until(async {
+                let way = held_up(bench.suite.address(), ("7 7 7 7 *", nth), meanwhile).await;
+                tidegate(&way, &["deploy", &folder]).await
+            })
+            .await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);
+        for part in
+            ["`add/two`", "its schedule `night` since it was compared", told, "run `tidegate deploy` again"]
+        {
+            assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+        }
+        let there = core().get_schedule("add/two", "night").await.unwrap();
+        let spec = format!("{:?}", there.spec.unwrap().timetable);
+        assert!(spec.contains("0 1 1 1 *"), "{spec}");
+    }
+    // One that is to go, too; and what was made meanwhile stays.
+    bench.write(TWO);
+    let other = core();
+    let meanwhile = async move || {
+        other.pause_schedule("add/two", "night", "the source moves").await.unwrap();
+    };
+    let refused = here
+        .run_until(async {
+            let way = held_up(bench.suite.address(), ("not among the schedules", 1), meanwhile).await;
+            tidegate(&way, &["deploy", &folder, "--prune-schedules"]).await
+        })
+        .await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("its schedule `night`"), "{}", refused.stderr);
+    core().get_schedule("add/two", "night").await.unwrap();
+    assert_eq!(bench.deploy(&["--prune-schedules"]).await.code, Some(0));
+    assert!(core().get_schedule("add/two", "night").await.unwrap_err().is_not_found());
     bench.suite.stop().await;
 }
 

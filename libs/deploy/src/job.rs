@@ -51,7 +51,7 @@ impl Asked<'_> {
             (&self.new.job_variables, ""),
         ] {
             match object(text) {
-                Ok(more) => variables.extend(more),
+                Ok(more) => put_over(&mut variables, more),
                 Err(fault) if whose.is_empty() => violations.add("job_variables", fault),
                 Err(fault) => violations.add("job_variables", format!("{whose} {fault}")),
             }
@@ -75,6 +75,29 @@ impl Asked<'_> {
             source: self.deployment.source.clone(),
             job_variables,
         }))
+    }
+}
+
+/// Puts job variables over those of before. Of one that is an object there and here, such as `env`, each key goes over that of
+/// before, and one that is null takes it away; all else is replaced as a whole.
+fn put_over(variables: &mut Map<String, Value>, more: Map<String, Value>) {
+    for (name, value) in more {
+        let Value::Object(entries) = value else {
+            variables.insert(name, value);
+            continue;
+        };
+        let before = variables.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        if !before.is_object() {
+            *before = Value::Object(Map::new());
+        }
+        let Value::Object(before) = before else { continue };
+        for (key, value) in entries {
+            if value.is_null() {
+                before.remove(&key);
+            } else {
+                before.insert(key, value);
+            }
+        }
     }
 }
 
@@ -123,7 +146,7 @@ pub fn check_deployment(
         }
     };
     let mut variables = object(&spec.job_variables).unwrap_or_default();
-    variables.extend(own);
+    put_over(&mut variables, own);
     let variables = Value::Object(variables);
     // What is missing may come with the run.
     match tidegate_schema::check_defaults(variable_schema(&spec), &variables) {
@@ -271,5 +294,49 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("are no JSON object, such as {\"env\": {}}".to_owned()),
         Err(error) => Err(format!("are no JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_go_over_each_other_key_by_key_and_all_else_as_a_whole() {
+        let merged = |levels: &[Value]| {
+            let mut variables = Map::new();
+            for level in levels {
+                put_over(&mut variables, level.as_object().expect("is one").clone());
+            }
+            Value::Object(variables)
+        };
+        let pool = json!({
+            "env": { "A": "pool", "B": "pool", "C": "pool" },
+            "labels": { "team": "data" },
+            "networks": ["a", "b"],
+            "image": "base:1",
+        });
+        let deployment = json!({ "env": { "B": "deployment", "C": null }, "networks": ["c"] });
+        let run = json!({ "env": { "D": "run", "missing": null }, "labels": {}, "image": "base:2" });
+        assert_eq!(
+            merged(&[pool.clone(), deployment, run]),
+            json!({
+                "env": { "A": "pool", "B": "deployment", "D": "run" },
+                "labels": { "team": "data" },
+                "networks": ["c"],
+                "image": "base:2",
+            })
+        );
+        // One level: what is below a key is a value.
+        let nested = [json!({ "m": { "k": { "x": 1 } } }), json!({ "m": { "k": { "y": 2 } } })];
+        assert_eq!(merged(&nested), json!({ "m": { "k": { "y": 2 } } }));
+        // What is of another kind is replaced, either way.
+        assert_eq!(
+            merged(&[json!({ "env": "none" }), json!({ "env": { "A": "1" } })]),
+            json!({ "env": { "A": "1" } })
+        );
+        assert_eq!(merged(&[pool, json!({ "env": "none" })])["env"], "none");
     }
 }

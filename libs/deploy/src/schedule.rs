@@ -37,53 +37,15 @@ impl Scheduled {
         pool: Option<&WorkPool>,
     ) -> Result<(), EngineError> {
         let now = Fire { fire_at: schedule.created_at, due_at: schedule.created_at };
-        self.run(schedule, now)?.0.deploy(deployment, pool).map(|_| ())
+        self.run(schedule, now, RunId::new())?.0.deploy(deployment, pool).map(|_| ())
     }
 
-    fn run(&self, schedule: &Schedule, fire: Fire) -> Result<(ScheduledRun, Option<Payload>), EngineError> {
-        let spec = schedule_spec_of(&schedule.spec)?;
-        let parameters = (!spec.parameters.is_empty()).then(|| v1::Payload {
-            metadata: BTreeMap::from([("encoding".to_owned(), JSON.into())]),
-            data: spec.parameters.clone().into(),
-            reference: None,
-        });
-        let payload = parameters.as_ref().map(|parameters| Payload::inline(parameters.encode_to_vec()));
-        let new = v1::NewRun {
-            deployment: schedule.key.deployment.name.to_string(),
-            placement: (!spec.queue.is_empty()).then(|| v1::new_run::Placement::Queue(spec.queue.clone())),
-            tags: spec.tags.clone(),
-            job_variables: spec.job_variables.clone(),
-            due_at: Some(timestamp_to_proto(fire.due_at)),
-            parameters,
-            ..v1::NewRun::default()
-        };
-        let asked = Asked {
-            namespace: schedule.key.deployment.namespace.clone(),
-            new,
-            id: RunId::new(),
-            prefix: "spec.".to_owned(),
-            traceparent: None,
-            schemas: Arc::clone(&self.schemas),
-        };
-        let run = ScheduledRun {
-            asked,
-            schedule: schedule.key.name.clone(),
-            limit: schedule.key.limit().name,
-            fire_at: fire.fire_at,
-        };
-        Ok((run, payload))
-    }
-}
-
-impl Timetables for Scheduled {
-    fn come(&self, schedule: &Schedule, now: Timestamp, most: usize) -> Result<Fires, EngineError> {
-        let Some(next) = schedule.progress.next_fire_at else { return Ok(Fires::default()) };
-        let spec = schedule_spec_of(&schedule.spec)?;
-        Ok(Times::of(&spec, schedule.id, schedule.created_at)?.come(next, now, most))
-    }
-
-    fn run_of(&self, schedule: &Schedule, fire: Fire) -> Result<Create, EngineError> {
-        let (run, parameters) = self.run(schedule, fire)?;
+    /// The run of a time, under this id.
+    ///
+    /// # Errors
+    /// What is kept of the schedule cannot be read.
+    pub fn run_with_id(&self, schedule: &Schedule, fire: Fire, id: RunId) -> Result<Create, EngineError> {
+        let (run, parameters) = self.run(schedule, fire, id)?;
         let name = &schedule.key.deployment.name;
         // Its deployment says the rest.
         let draft = Draft {
@@ -106,6 +68,57 @@ impl Timetables for Scheduled {
             actor: Some(format!("schedule:{}", schedule.key.name)),
             deploy: Some(Arc::new(run)),
         })
+    }
+
+    fn run(
+        &self,
+        schedule: &Schedule,
+        fire: Fire,
+        id: RunId,
+    ) -> Result<(ScheduledRun, Option<Payload>), EngineError> {
+        let spec = schedule_spec_of(&schedule.spec)?;
+        let parameters = (!spec.parameters.is_empty()).then(|| v1::Payload {
+            metadata: BTreeMap::from([("encoding".to_owned(), JSON.into())]),
+            data: spec.parameters.clone().into(),
+            reference: None,
+        });
+        let payload = parameters.as_ref().map(|parameters| Payload::inline(parameters.encode_to_vec()));
+        let new = v1::NewRun {
+            deployment: schedule.key.deployment.name.to_string(),
+            placement: (!spec.queue.is_empty()).then(|| v1::new_run::Placement::Queue(spec.queue.clone())),
+            tags: spec.tags.clone(),
+            job_variables: spec.job_variables.clone(),
+            due_at: Some(timestamp_to_proto(fire.due_at)),
+            parameters,
+            ..v1::NewRun::default()
+        };
+        let asked = Asked {
+            namespace: schedule.key.deployment.namespace.clone(),
+            new,
+            id,
+            prefix: "spec.".to_owned(),
+            traceparent: None,
+            schemas: Arc::clone(&self.schemas),
+        };
+        let run = ScheduledRun {
+            asked,
+            schedule: schedule.key.name.clone(),
+            limit: schedule.key.limit().name,
+            fire_at: fire.fire_at,
+        };
+        Ok((run, payload))
+    }
+}
+
+impl Timetables for Scheduled {
+    fn come(&self, schedule: &Schedule, now: Timestamp, most: usize) -> Result<Fires, EngineError> {
+        let Some(next) = schedule.progress.next_fire_at else { return Ok(Fires::default()) };
+        let spec = schedule_spec_of(&schedule.spec)?;
+        Ok(Times::of(&spec, schedule.id, schedule.created_at)?.come(next, now, most))
+    }
+
+    fn run_of(&self, schedule: &Schedule, fire: Fire) -> Result<Create, EngineError> {
+        self.run_with_id(schedule, fire, RunId::new())
     }
 }
 

@@ -32,6 +32,7 @@ mod objects;
 mod operate;
 mod pause;
 mod queues;
+mod repeat;
 mod schedules;
 mod slots;
 mod sweep;

@@ -91,7 +91,7 @@ impl Engine {
     /// those that have come before make their runs, by what it was until then.
     ///
     /// # Errors
-    /// `DeploymentNotFound` where it is to be made, else `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
+    /// `DeploymentNotFound` where it is to be made, else, or with an etag, `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
     /// whatever `change` gives.
     pub async fn change_schedule(
         &self,
@@ -109,8 +109,13 @@ impl Engine {
                     self.hand_out_schedule(&ask.key);
                     return Ok((*schedule, is_new));
                 }
-                Outcome::Refused(EngineError::ScheduleNotFound { .. }) if verb == ScheduleVerb::Create => {
-                    return Err(self.no_deployment(&ask.key.deployment).await?);
+                Outcome::Refused(error @ EngineError::ScheduleNotFound { .. })
+                    if verb == ScheduleVerb::Create =>
+                {
+                    // One that is to be as it was read is missing in a deployment that is there.
+                    let deployment = &ask.key.deployment;
+                    let there = self.store().get_deployments(std::slice::from_ref(deployment)).await?;
+                    return Err(if there.is_empty() { self.no_deployment(deployment).await? } else { error });
                 }
                 Outcome::Refused(error) => return Err(error),
                 Outcome::Overdue => self.fire_overdue(timetables, &ask.key, now).await?,

@@ -1,6 +1,6 @@
 //! Workers: delivery knows them, the store does not.
 
-use tidegate_model::{Namespace, WorkPoolName, Worker, WorkerId};
+use tidegate_model::{Namespace, RunId, WorkPoolName, Worker, WorkerId};
 
 use crate::{DispatchError, Engine, EngineError};
 
@@ -20,13 +20,31 @@ impl Engine {
         self.dispatch().list_workers(namespace, work_pool, after, limit).await.map_err(unavailable)
     }
 
-    /// Has a worker take no more runs, let those it has end, and then end itself. A repetition changes nothing.
+    /// Has a worker take no more runs, let those it has end, and then end itself. A repetition changes nothing; one with the
+    /// same `request_id` also when the worker has ended meanwhile, or another one has taken its id.
     ///
     /// # Errors
     /// `WorkerNotFound`, or delivery does not answer.
-    pub async fn drain_worker(&self, namespace: &Namespace, worker_id: &WorkerId) -> Result<(), EngineError> {
+    pub async fn drain_worker(
+        &self,
+        namespace: &Namespace,
+        worker_id: &WorkerId,
+        request_id: Option<RunId>,
+    ) -> Result<(), EngineError> {
+        let scope = format!("worker/drain:{worker_id}");
+        if let Some(request_id) = request_id
+            && self.was_done(namespace, &scope, request_id).await?
+        {
+            return Ok(());
+        }
         let is_live = self.dispatch().drain_worker(namespace, worker_id).await.map_err(unavailable)?;
-        if is_live { Ok(()) } else { Err(EngineError::WorkerNotFound { worker_id: worker_id.clone() }) }
+        if !is_live {
+            return Err(EngineError::WorkerNotFound { worker_id: worker_id.clone() });
+        }
+        if let Some(request_id) = request_id {
+            self.keep_done(namespace, &scope, request_id).await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Fixture, task};
 use tidegate_engine::{Ask, EngineError, Operated, Operation, Pause};
-use tidegate_model::{Namespace, Payload, RunId};
+use tidegate_model::{Namespace, Payload, RunId, ServiceError as _};
 use tidegate_orchestration::{Event, Failure, Rejection, Run};
 use tidegate_store::{InputKind, InputQuery};
 use tokio::time::{Instant, timeout};
@@ -201,4 +201,28 @@ async fn a_local_run_is_paused_and_retried_by_way_of_its_parent_only() {
         let refused = refused.expect_err("is refused");
         assert!(matches!(refused, EngineError::Rejected(Rejection::LocalRun { .. })), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_late_repeat_drains_no_other_worker_of_the_same_id() {
+    let fixture = Fixture::new().await;
+    let (namespace, id) = (Namespace::default(), "w".parse().expect("is an id"));
+    let drain = async |request_id| fixture.engine.drain_worker(&namespace, &id, request_id).await;
+    let (first, other) = (Some(RunId::new()), Some(RunId::new()));
+    let error = drain(first).await.expect_err("there is none");
+    assert_eq!(error.reason().as_str(), "WORKER_NOT_FOUND");
+
+    // What was refused was not done: the same request drains it once it is there.
+    fixture.notes.live.lock().expect("is whole").push(id.clone());
+    drain(first).await.expect("is drained");
+    fixture.notes.live.lock().expect("is whole").clear();
+    drain(first).await.expect("it has ended meanwhile, which is no error for a repeat");
+    assert_eq!(drain(other).await.expect_err("there is none").reason().as_str(), "WORKER_NOT_FOUND");
+    assert!(drain(None).await.is_err());
+
+    fixture.notes.live.lock().expect("is whole").push(id.clone());
+    drain(first).await.expect("is a repeat");
+    assert_eq!(fixture.notes.drained.lock().expect("is whole").len(), 1, "the new worker goes on");
+    drain(other).await.expect("is drained");
+    assert_eq!(fixture.notes.drained.lock().expect("is whole").len(), 2);
 }

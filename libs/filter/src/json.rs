@@ -17,10 +17,10 @@ use crate::{
 /// value where one of its items has it. A word of an enumeration may be written without what all its words begin with:
 /// `type = docker`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JsonFilter(Node);
+pub struct JsonFilter(pub(super) Node);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -73,8 +73,8 @@ impl Node {
                 match *operator {
                     ":" if literal.is_any() => values.into_iter().any(is_set),
                     ":" => values.into_iter().any(|value| has(value, literal)),
-                    "=" => values.into_iter().any(|value| equals(value, literal)),
-                    "!=" => !values.into_iter().any(|value| equals(value, literal)),
+                    "=" => values.into_iter().any(|value| is_same(value, literal, *time)),
+                    "!=" => !values.into_iter().any(|value| is_same(value, literal, *time)),
                     _ => values.into_iter().filter_map(|value| order(value, literal, *time)).any(|order| {
                         match *operator {
                             "<" => order.is_lt(),
@@ -107,13 +107,7 @@ impl Dialect for Untyped {
     type Filter = Node;
 
     fn subject(&self, name: &str) -> Result<Vec<String>, String> {
-        let path: Vec<String> = name.split('.').map(str::to_owned).collect();
-        if path.iter().any(String::is_empty) {
-            return Err(format!(
-                "`{name}` is no field: it has a key on each side of a point, such as `spec.type`"
-            ));
-        }
-        Ok(path)
+        path_of(name)
     }
 
     fn compare(
@@ -141,6 +135,17 @@ impl Dialect for Untyped {
     fn not(filter: Node) -> Node {
         Node::Not(Box::new(filter))
     }
+}
+
+/// The keys of a field.
+pub(super) fn path_of(name: &str) -> Result<Vec<String>, String> {
+    let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+    if path.iter().any(String::is_empty) {
+        return Err(format!(
+            "`{name}` is no field: it has a key on each side of a point, such as `spec.type`"
+        ));
+    }
+    Ok(path)
 }
 
 /// The values at a path; `None`: there is no such field.
@@ -204,6 +209,12 @@ fn has(value: &Value, literal: &Literal) -> bool {
         Value::Object(fields) => fields.keys().any(|key| is_like(key, literal)),
         value => equals(value, literal),
     }
+}
+
+/// As `equals`; an instant is the same in whatever zone it is written.
+fn is_same(value: &Value, literal: &Literal, time: Option<Timestamp>) -> bool {
+    let instant = || value.as_str()?.parse::<jiff::Timestamp>().ok().map(|instant| instant.as_microsecond());
+    equals(value, literal) || time.is_some_and(|time| instant() == Some(time.as_micros()))
 }
 
 fn equals(value: &Value, literal: &Literal) -> bool {

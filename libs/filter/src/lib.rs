@@ -3,15 +3,19 @@
 //! merely follow each other are joined by AND. [`JsonFilter`] is the same language for things that a program has as JSON.
 
 mod json;
+mod nearest;
 mod order;
 mod parser;
+mod things;
 mod time;
 mod token;
 mod typed;
 
 pub use json::JsonFilter;
+pub use nearest::nearest;
 pub use order::parse_order;
 pub use parser::{parse, parse_deployments};
+pub use things::{FieldType, Things};
 
 /// What is wrong with a filter or an order, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

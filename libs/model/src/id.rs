@@ -70,6 +70,18 @@ uuid_v7! {
     /// Names a run.
     RunId
 }
+impl RunId {
+    /// The id of the same time for the `n`-th thing that a request with this id makes: equal for equal `n`, and another one for
+    /// each other `n`.
+    #[must_use]
+    pub fn of_part(&self, n: u64) -> Self {
+        /// All that is random behind the variant.
+        const RANDOM: u128 = (1 << 62) - 1;
+        // An odd factor maps the numbers below a power of two onto themselves, so that no two meet.
+        let spread = u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) & RANDOM;
+        Self(Uuid::from_u128(self.0.as_u128() ^ spread))
+    }
+}
 uuid_v7! {
     /// Names the session of an SDK process.
     SessionId
@@ -117,6 +129,21 @@ impl fmt::Display for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_part_of_a_request_has_an_id_of_its_own_and_of_its_time() {
+        let request = RunId::new();
+        let parts: std::collections::BTreeSet<_> = (1_767_225_600_000_000..1_767_225_610_000_000)
+            .step_by(1_000)
+            .map(|n| request.of_part(n))
+            .collect();
+        assert_eq!(parts.len(), 10_000);
+        for part in parts {
+            assert_eq!(part.to_string().parse(), Ok(part), "is a UUIDv7");
+            assert_eq!(part.created_at(), request.created_at());
+        }
+        assert_eq!(request.of_part(7), request.of_part(7));
+    }
 
     #[test]
     fn an_id_survives_its_text() {

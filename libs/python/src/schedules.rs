@@ -104,10 +104,10 @@ impl Schedules {
         Op::start(self.0.runtime(), getting, |py, schedule| Ok(told(py, schedule)?.into_any().unbind()))
     }
 
-    /// Those of a deployment, or of all where it is empty.
-    fn find(&self, deployment: String) -> Op {
+    /// Those of a deployment, or of all where it is empty, that a filter selects.
+    fn find(&self, deployment: String, filter: String) -> Op {
         let core = self.0.clone();
-        let listing = async move { core.schedules(&deployment).await };
+        let listing = async move { core.find_schedules(&deployment, &filter).await };
         Op::start(self.0.runtime(), listing, |py, schedules| {
             let schedules = schedules.into_iter().map(|schedule| told(py, schedule));
             Ok(schedules.collect::<PyResult<Vec<_>>>()?.into_pyobject(py)?.into_any().unbind())

@@ -165,13 +165,14 @@ def test_job_variables_of_a_call_go_over_those_of_its_deployment(lab: Lab, tmp_p
     name = work.adds.deploy(
         lab.pool,
         work_pool=lab.pool,
-        command=["sh", "-c", f'echo "$TIDE" >> {path}'],
-        job_variables={"env": {"TIDE": "low"}},
+        command=["sh", "-c", f'echo "$TIDE" "${{SIDE-none}}" >> {path}'],
+        job_variables={"env": {"TIDE": "low", "SIDE": "left"}},
     ).name
-    for job_variables in (None, {"env": {"TIDE": "high"}}):
+    # Each key by itself: what a call does not name stays, and what it says to be None goes.
+    for job_variables in (None, {"env": {"TIDE": "high"}}, {"env": {"SIDE": None}}):
         handle = run_deployment(name, {"a": 1, "b": 1}, job_variables=job_variables, timeout=PATIENCE)
         assert handle.state.is_completed()
-    assert lines_of(path) == [["low"], ["high"]]
+    assert lines_of(path) == [["low", "left"], ["high", "left"], ["low", "none"]]
 
 
 def test_a_deployment_has_all_that_it_is_given(lab: Lab) -> None:

@@ -140,6 +140,21 @@ def test_one_rule_takes_the_place_of_another(name: str) -> None:
         assert schedule.name == "default" and isinstance(schedule.schedule, kind)
 
 
+def test_schedules_are_found_by_a_filter(name: str) -> None:
+    schedules = [Cron("0 3 1 1 *", name="yearly", tags=["slow"]), Interval(86_400, name="daily")]
+    made = deploy(name, schedules=schedules)
+
+    def found(filter: str) -> list[str]:
+        return [schedule.name for schedule in find_schedules(made.name, filter=filter)]
+
+    assert found("") == ["daily", "yearly"]
+    assert found("cron:*") == found("tags:slow AND NOT pause:*") == ["yearly"]
+    pause_schedule(made.name, "daily", reason="holidays")
+    assert found("pause.reason = holiday*") == ["daily"]
+    with pytest.raises(InvalidArgument, match="did you mean `tags`"):
+        found("tag:slow")
+
+
 def test_runs_that_are_overdue_stay_when_it_is_deployed_again(name: str) -> None:
     made = deploy(name, schedules=[Interval(1, name="often")])
     until(lambda: get_schedule(made.name, "often").last_run_id)

@@ -83,6 +83,14 @@ impl Client {
     /// # Errors
     /// `Unavailable`.
     pub async fn concurrency_limits(&self) -> Result<Vec<proto::ConcurrencyLimit>, Error> {
+        self.find_concurrency_limits("").await
+    }
+
+    /// Those of them that a filter selects: `ListConcurrencyLimitsRequest.filter`. Empty: all.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which says what is wrong with the filter; `Unavailable`.
+    pub async fn find_concurrency_limits(&self, filter: &str) -> Result<Vec<proto::ConcurrencyLimit>, Error> {
         let connection = self.connection();
         let (mut limits_so_far, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -90,6 +98,7 @@ impl Client {
                 namespace: self.options().namespace.clone(),
                 page_size: 1_000,
                 page_token,
+                filter: filter.to_owned(),
             };
             let page = connection
                 .call(|channel| {

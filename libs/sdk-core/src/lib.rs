@@ -53,7 +53,7 @@ pub use logs::{LogLine, LogWriter};
 pub use options::{DEFAULT_ADDRESS, Options};
 pub use pause::Pauser;
 pub use progress::{Progress, ProgressWriter};
-pub use put_schedules::{PutSchedules, WantedSchedule};
+pub use put_schedules::{PutSchedules, ScheduleWrite, WantedSchedule};
 pub use session::{LocalRun, Session, Verdict};
 pub use slots::{SlotOptions, Slots};
 pub use stop::{Stop, StopSignal};

@@ -124,6 +124,74 @@ impl Client {
     }
 }
 
+/// What is to become of a schedule that was looked at before. It is done only where the schedule still is as it was then.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScheduleWrite {
+    /// It gets this specification. `etag`: of the schedule as it was; empty: there was none.
+    Put {
+        /// What is wanted.
+        schedule: WantedSchedule,
+        /// Of the schedule as it was; empty: there was none of its name.
+        etag: String,
+    },
+    /// It is taken away, once the times that have come have made their runs.
+    Delete {
+        /// Its name within the deployment.
+        name: String,
+        /// Of the schedule as it was.
+        etag: String,
+    },
+}
+
+impl ScheduleWrite {
+    /// The schedule's name within the deployment.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Put { schedule, .. } => &schedule.name,
+            Self::Delete { name, .. } => name,
+        }
+    }
+}
+
+impl Client {
+    /// Does this to schedules of a deployment, one after the other, and nothing to others. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// Those of one that is not as it was any more: `FailedPrecondition` with the reason ETAG_MISMATCH, `AlreadyExists`
+    /// (SCHEDULE_EXISTS), `NotFound` (SCHEDULE_NOT_FOUND). Else `InvalidArgument`, `FailedPrecondition` (there are too many),
+    /// `Unavailable`. What comes before the one that is refused was done.
+    pub async fn write_schedules(&self, deployment: &str, writes: Vec<ScheduleWrite>) -> Result<(), Error> {
+        for write in writes {
+            let about = describe(deployment, write.name());
+            Box::pin(self.write_schedule(deployment, write)).await.map_err(|error| error.of(&about))?;
+        }
+        Ok(())
+    }
+
+    async fn write_schedule(&self, deployment: &str, write: ScheduleWrite) -> Result<(), Error> {
+        match write {
+            ScheduleWrite::Put { schedule, etag } => {
+                let request = proto::CreateScheduleRequest {
+                    deployment: deployment.to_owned(),
+                    name: schedule.name,
+                    spec: Some(schedule.spec),
+                    paused: schedule.paused,
+                    update_if_exists: !etag.is_empty(),
+                    etag,
+                    ..Default::default()
+                };
+                self.make_schedule(request).await.map(drop)
+            }
+            ScheduleWrite::Delete { name, etag } => {
+                // A pause makes the runs of times that have come, where a deletion drops them.
+                let reason = "it is not among the schedules that are wanted";
+                let paused = self.pause_schedule_as(deployment, &name, reason, &etag).await?;
+                self.delete_schedule_as(deployment, &name, &paused.etag).await
+            }
+        }
+    }
+}
+
 fn describe(deployment: &str, name: &str) -> String {
     format!("the schedule `{name}` of `{deployment}`")
 }

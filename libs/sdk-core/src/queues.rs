@@ -38,12 +38,21 @@ impl Client {
     /// # Errors
     /// `Unavailable`.
     pub async fn queues(&self) -> Result<Vec<proto::Queue>, Error> {
+        self.find_queues("").await
+    }
+
+    /// Those of them that a filter selects: `ListQueuesRequest.filter`. Empty: all.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which says what is wrong with the filter; `Unavailable`.
+    pub async fn find_queues(&self, filter: &str) -> Result<Vec<proto::Queue>, Error> {
         let (mut queues, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = proto::ListQueuesRequest {
                 namespace: self.options().namespace.clone(),
                 page_size: 1_000,
                 page_token,
+                filter: filter.to_owned(),
             };
             let send = async |channel, request| Queues::new(channel).list_queues(request).await;
             let page = self.ask(request, send).await?;

@@ -69,6 +69,18 @@ impl Client {
     /// # Errors
     /// `InvalidArgument`, `Unavailable`.
     pub async fn schedules(&self, deployment: &str) -> Result<Vec<proto::Schedule>, Error> {
+        self.find_schedules(deployment, "").await
+    }
+
+    /// Those of them that a filter selects: `ListSchedulesRequest.filter`. Empty: all.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which says what is wrong with the filter; `Unavailable`.
+    pub async fn find_schedules(
+        &self,
+        deployment: &str,
+        filter: &str,
+    ) -> Result<Vec<proto::Schedule>, Error> {
         let (mut schedules, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = proto::ListSchedulesRequest {
@@ -76,6 +88,7 @@ impl Client {
                 deployment: deployment.to_owned(),
                 page_size: 1_000,
                 page_token,
+                filter: filter.to_owned(),
             };
             let send = async |channel, request| Schedules::new(channel).list_schedules(request).await;
             let page = self.ask(request, send).await?;
@@ -124,11 +137,34 @@ impl Client {
         name: &str,
         allow_missing: bool,
     ) -> Result<(), Error> {
+        self.remove_schedule(deployment, name, "", allow_missing).await
+    }
+
+    /// Takes a schedule away where it still is as `etag` was read.
+    ///
+    /// # Errors
+    /// `NotFound`, `FailedPrecondition` (it was changed meanwhile), `Unavailable`.
+    pub(crate) async fn delete_schedule_as(
+        &self,
+        deployment: &str,
+        name: &str,
+        etag: &str,
+    ) -> Result<(), Error> {
+        self.remove_schedule(deployment, name, etag, false).await
+    }
+
+    async fn remove_schedule(
+        &self,
+        deployment: &str,
+        name: &str,
+        etag: &str,
+        allow_missing: bool,
+    ) -> Result<(), Error> {
         let request = proto::DeleteScheduleRequest {
             namespace: self.options().namespace.clone(),
             deployment: deployment.to_owned(),
             name: name.to_owned(),
-            etag: String::new(),
+            etag: etag.to_owned(),
             allow_missing,
             request_id: new_run_id(),
         };
@@ -147,12 +183,27 @@ impl Client {
         name: &str,
         reason: &str,
     ) -> Result<proto::Schedule, Error> {
+        self.pause_schedule_as(deployment, name, reason, "").await
+    }
+
+    /// The same; with an `etag` only where it still is as that was read.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument`, `FailedPrecondition` (it was changed meanwhile), `Unavailable`.
+    pub(crate) async fn pause_schedule_as(
+        &self,
+        deployment: &str,
+        name: &str,
+        reason: &str,
+        etag: &str,
+    ) -> Result<proto::Schedule, Error> {
         let request = proto::PauseScheduleRequest {
             namespace: self.options().namespace.clone(),
             deployment: deployment.to_owned(),
             name: name.to_owned(),
             reason: reason.to_owned(),
             request_id: new_run_id(),
+            etag: etag.to_owned(),
         };
         let send = async |channel, request| Schedules::new(channel).pause_schedule(request).await;
         answered(self.ask(request, send).await?.schedule, "schedule")
@@ -188,7 +239,8 @@ impl Client {
     }
 
     /// Makes the runs of a past range of times, or tells what it would make. Repeating it makes none twice. The namespace
-    /// is the client's.
+    /// is the client's, and so is the id of the request where it has none: a caller that may break off and ask again gives one
+    /// of its own, and is told then what was made under it.
     ///
     /// # Errors
     /// `NotFound`, `InvalidArgument`, `FailedPrecondition` (the range has another number of times), `Unavailable`.
@@ -196,8 +248,11 @@ impl Client {
         &self,
         request: proto::BackfillScheduleRequest,
     ) -> Result<proto::BackfillScheduleResponse, Error> {
-        let namespace = self.options().namespace.clone();
-        let request = proto::BackfillScheduleRequest { namespace, ..request };
+        let mut request =
+            proto::BackfillScheduleRequest { namespace: self.options().namespace.clone(), ..request };
+        if request.request_id.is_empty() {
+            request.request_id = new_run_id();
+        }
         let send = async |channel, request| Schedules::new(channel).backfill_schedule(request).await;
         self.ask(request, send).await
     }

@@ -45,12 +45,21 @@ impl Client {
     /// # Errors
     /// `Unavailable`.
     pub async fn work_pools(&self) -> Result<Vec<proto::WorkPool>, Error> {
+        self.find_work_pools("").await
+    }
+
+    /// Those of them that a filter selects: `ListWorkPoolsRequest.filter`. Empty: all.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which says what is wrong with the filter; `Unavailable`.
+    pub async fn find_work_pools(&self, filter: &str) -> Result<Vec<proto::WorkPool>, Error> {
         let (mut pools, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = proto::ListWorkPoolsRequest {
                 namespace: self.options().namespace.clone(),
                 page_size: 0,
                 page_token,
+                filter: filter.to_owned(),
             };
             let send = async |channel, request| WorkPools::new(channel).list_work_pools(request).await;
             let page = self.ask(request, send).await?;
@@ -67,6 +76,14 @@ impl Client {
     /// # Errors
     /// `Unavailable`.
     pub async fn workers(&self, work_pool: &str) -> Result<Vec<proto::Worker>, Error> {
+        self.find_workers(work_pool, "").await
+    }
+
+    /// Those of them that a filter selects: `ListWorkersRequest.filter`. Empty: all.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, which says what is wrong with the filter; `Unavailable`.
+    pub async fn find_workers(&self, work_pool: &str, filter: &str) -> Result<Vec<proto::Worker>, Error> {
         let (mut workers, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = proto::ListWorkersRequest {
@@ -74,6 +91,7 @@ impl Client {
                 work_pool: work_pool.to_owned(),
                 page_size: 1_000,
                 page_token,
+                filter: filter.to_owned(),
             };
             let send = async |channel, request| WorkPools::new(channel).list_workers(request).await;
             let page = self.ask(request, send).await?;
@@ -93,6 +111,7 @@ impl Client {
         let request = proto::DrainWorkerRequest {
             namespace: self.options().namespace.clone(),
             worker_id: worker_id.to_owned(),
+            request_id: new_run_id(),
         };
         let send = async |channel, request| WorkPools::new(channel).drain_worker(request).await;
         self.ask(request, send).await.map(drop)

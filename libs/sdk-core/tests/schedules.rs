@@ -182,7 +182,9 @@ impl ScheduleService for Fake {
         request: Request<proto::BackfillScheduleRequest>,
     ) -> Result<Response<proto::BackfillScheduleResponse>, Status> {
         let request = request.into_inner();
-        assert_eq!(request.namespace, "test");
+        if self.is_first(&request.namespace, &request.request_id) {
+            return Err(Status::unavailable("the answer is lost"));
+        }
         if request.expected_count.is_some_and(|count| count != 3) {
             return Err(Status::failed_precondition("the range has 3 times"));
         }

@@ -277,7 +277,7 @@ impl Client {
     }
 }
 
-fn object<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, Error> {
+pub(crate) fn object<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, Error> {
     let refuse =
         |why: String| Error::new(ErrorKind::Payload, format!("`{what}` {why}: give a map, or a struct"));
     match serde_json::to_value(value) {

@@ -16,8 +16,8 @@ mod worker;
 pub use deployment::{JSON, check_spec, for_deployment, merge, on_collision};
 pub use error::{invalid, invalid_field, to_status};
 pub use parse::{
-    check_bound_name, check_deployment, check_label_map, check_list, is_traceparent, namespace, page_size,
-    parse_draft,
+    check_bound_name, check_deployment, check_id_time, check_label_map, check_list, is_traceparent,
+    namespace, page_size, parse_draft,
 };
 pub use payload::{payload_from_proto, payload_to_proto, reference_to_proto, sha256};
 pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_report, pause_timeout};

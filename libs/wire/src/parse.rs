@@ -41,7 +41,7 @@ pub fn parse_draft(
 ) -> Option<(Draft, Option<Payload>)> {
     let id = if new.id.is_empty() { Some(id) } else { violations.parse("id", &new.id) };
     if let Some(id) = id {
-        check_id_time(id, violations);
+        check_id_time("id", id, violations);
     }
     let kind = kind_from_proto(new.kind);
     if kind.is_none() {
@@ -224,11 +224,11 @@ fn parse_instant(
 }
 
 /// The store makes room ahead for ids of the near future only. Old ones are welcome: a caller may come back late.
-fn check_id_time(id: RunId, violations: &mut Violations) {
+pub fn check_id_time(field: &str, id: RunId, violations: &mut Violations) {
     let latest = SystemClock.now() + limits::MAX_ID_AHEAD;
     if id.created_at() > latest {
         violations.add(
-            "id",
+            field,
             format!(
                 "{id} was made at {}, and {latest} is the latest: set the clock of the machine that made it, or leave \
                  the id empty",

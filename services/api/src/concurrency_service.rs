@@ -12,7 +12,10 @@ use tidegate_wire::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::page_token;
+use crate::{
+    listed::{self, Found, Page},
+    things::{self, LIMITS},
+};
 
 /// Bytes of the name of a limit that is shown: also of that of a schedule, which has the longest.
 const MAX_SHOWN_NAME_SIZE: usize =
@@ -83,11 +86,19 @@ impl ConcurrencyService for Service {
             return Err(invalid(violations.into_vec()));
         }
         // The name of the last limit: a list that is ordered by name needs no more.
-        let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
-        let listed = self.engine.list_limits(&namespace, after, page_size).await;
-        let found = listed.map_err(|error| to_status(&error))?;
-        let next_page_token = page_token::plain(&found, page_size, |last| last.used.limit.key.name.clone());
-        let limits = found.iter().map(|facts| self.limit_to_proto(facts)).collect();
+        let after = (!request.page_token.is_empty()).then(|| request.page_token.clone());
+        let filter = listed::filter(&LIMITS, &request.filter, self.engine.clock().now())?;
+        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        while let Some((after, limit)) = page.wanted() {
+            let read = self.engine.list_limits(&namespace, after.map(String::as_str), limit).await;
+            let read = read.map_err(|error| to_status(&error))?;
+            let found = |facts: LimitFacts| {
+                let thing = self.limit_to_proto(&facts);
+                Ok(Found { key: facts.used.limit.key.name, thing, size: 0 })
+            };
+            page.take(read.into_iter().map(found), things::limit)?;
+        }
+        let (limits, next_page_token) = page.end(String::clone);
         Ok(Response::new(v1::ListConcurrencyLimitsResponse { limits, next_page_token }))
     }
 

@@ -11,6 +11,7 @@ mod deployment_service;
 mod diagnosis;
 mod engine_service;
 mod explanation;
+mod listed;
 mod offload;
 mod outcome;
 mod page_token;
@@ -20,10 +21,12 @@ mod queue_service;
 mod requests;
 mod run_service;
 mod schedule_service;
+mod schedule_spec;
 mod session_service;
 pub mod standalone;
 mod stream;
 mod system_service;
+mod things;
 mod variable_service;
 mod wait;
 mod watch;
@@ -31,6 +34,7 @@ mod work_pool_service;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::Engine;
 use tidegate_model::{SystemClock, limits};
@@ -48,7 +52,7 @@ use tidegate_proto::{
         work_pool_service_server::WorkPoolServiceServer,
     },
 };
-use tidegate_service_kit::{GrpcRoutes, Supervisor};
+use tidegate_service_kit::{GrpcRoutes, Supervisor, channel};
 use tidegate_store::RunStore;
 use tokio_util::task::TaskTracker;
 use tonic::{codec::CompressionEncoding, transport::Channel};
@@ -68,7 +72,11 @@ pub async fn start(
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
 ) -> anyhow::Result<()> {
-    let diagnosis = Diagnosis::new(Arc::clone(&store), delivery.clone());
+    let scheduler = match config.scheduler_address.as_str() {
+        "" => None,
+        address => Some(channel(address).context("scheduler_address")?),
+    };
+    let diagnosis = Diagnosis::new(Arc::clone(&store), delivery.clone(), scheduler);
     let dispatch = Arc::new(GrpcDispatch::new(delivery));
     let (engine, engine_tasks) =
         Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), config.engine.options());

@@ -5,7 +5,14 @@ use tidegate_store::{Queue, QueueKey};
 use tidegate_wire::{Violations, invalid, namespace, page_size, timestamp_to_proto, to_status};
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token, queries::count_to_proto, requests::check_reason};
+use crate::{
+    actor::actor,
+    listed::{self, Found, Page},
+    page_token,
+    queries::count_to_proto,
+    requests::check_reason,
+    things::{self, QUEUES},
+};
 
 /// `QueueService` over an engine.
 pub(crate) struct Service {
@@ -72,9 +79,17 @@ impl QueueService for Service {
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
         // The name of the last queue: a list that is ordered by name needs no more.
         let after: Option<QueueName> = page_token::read_plain(&request.page_token)?;
-        let found = self.engine.list_queues(&namespace, after.as_ref(), page_size).await.map_err(status)?;
-        let next_page_token = page_token::plain(&found, page_size, |last| last.key.name.to_string());
-        let queues = found.iter().map(to_proto).collect();
+        let filter = listed::filter(&QUEUES, &request.filter, self.engine.clock().now())?;
+        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        while let Some((after, limit)) = page.wanted() {
+            let read = self.engine.list_queues(&namespace, after, limit).await.map_err(status)?;
+            let found = |view: QueueView| {
+                let thing = to_proto(&view);
+                Ok(Found { key: view.key.name, thing, size: 0 })
+            };
+            page.take(read.into_iter().map(found), things::queue)?;
+        }
+        let (queues, next_page_token) = page.end(QueueName::to_string);
         Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
     }
 

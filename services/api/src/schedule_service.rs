@@ -1,27 +1,34 @@
+use std::collections::HashSet;
+
 use futures::future::join_all;
 use prost::Message as _;
-use tidegate_deploy::{Scheduled, Times, check_schedule_spec, overlap_limit, schedule_spec_of};
+use tidegate_deploy::{Scheduled, Times, overlap_limit, schedule_spec_of};
 use tidegate_engine::{Engine, EngineError, Fire, ScheduleAsk, ScheduleVerb, Timetables as _, schedule_etag};
 use tidegate_model::{DeploymentName, RunId, ScheduleId, ScheduleName, Timestamp, limits};
-use tidegate_proto::v1::{self, schedule_service_server::ScheduleService, schedule_spec::Timetable};
+use tidegate_proto::v1::{self, schedule_service_server::ScheduleService};
 use tidegate_store::{
     Deployment, DeploymentKey, LimitSettings, Schedule, ScheduleKey, SchedulePause, ScheduleProgress,
     ScheduleQuery, WorkPool,
 };
 use tidegate_wire::{
-    Violations, invalid, invalid_field, namespace, page_size, timestamp_from_proto, timestamp_to_proto,
-    to_status,
+    Violations, check_id_time, invalid, invalid_field, namespace, page_size, timestamp_from_proto,
+    timestamp_to_proto, to_status,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, deployment_service::checked, page_token::invalid_token};
+use crate::{
+    actor::actor,
+    deployment_service::checked,
+    listed::{self, Found, Page},
+    page_token::invalid_token,
+    schedule_spec::{FIELDS, copy_field, have_same_times, parse_spec},
+    things::{self, SCHEDULES},
+};
 
 /// Times of a preview that does not say how many.
 const N_PREVIEWED: usize = 10;
 /// Times that a backfill tells.
 const N_TOLD: usize = 100;
-/// Bytes of a page, but for its last schedule: clients take messages of 4 MiB.
-const MAX_PAGE_BYTES: usize = 2 << 20;
 
 /// `ScheduleService` over an engine.
 pub(crate) struct Service {
@@ -72,8 +79,11 @@ impl ScheduleService for Service {
             violations
                 .add("deployment_spec", "goes with validate_only: a deployment is changed by its service");
         }
+        if !request.etag.is_empty() && !request.update_if_exists {
+            violations.add("etag", "is of one that is there: it goes with update_if_exists");
+        }
         let named = (&*request.namespace, &*request.deployment, &*request.name);
-        let ask = ask(named, "", actor.clone(), &request.request_id, violations)?;
+        let ask = ask(named, &request.etag, actor.clone(), &request.request_id, violations)?;
         let change =
             |deployment: &Deployment, pool: Option<&WorkPool>, before: Option<&Schedule>, now: Timestamp| {
                 let before = match before {
@@ -84,6 +94,7 @@ impl ScheduleService for Service {
                         });
                     }
                     Some(before) => before.clone(),
+                    None if ask.etag.is_some() => return Err(ask.not_found()),
                     None => Schedule {
                         key: ask.key.clone(),
                         id: ScheduleId::new(),
@@ -137,26 +148,27 @@ impl ScheduleService for Service {
         if !violations.is_empty() {
             return Err(invalid(violations.into_vec()));
         }
-        let limit = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
         // The names of the last one: a list that is ordered by them needs no more.
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(parse_token(token).ok_or_else(|| invalid_token(token))?),
         };
-        let query = ScheduleQuery { namespace: namespace(&request.namespace)?, deployment, after, limit };
-        let found = self.engine.store().list_schedules(&query).await;
-        let found = found.map_err(|error| status(error.into()))?;
-        let (mut schedules, mut size, mut next_page_token) = (Vec::new(), 0, String::new());
-        let n_found = found.len();
-        for (idx, schedule) in found.into_iter().enumerate() {
-            size += schedule.spec.len();
-            schedules.push(to_proto(&schedule)?);
-            let is_full = idx + 1 == limit || size > MAX_PAGE_BYTES;
-            if is_full && (idx + 1 < n_found || n_found == limit) {
-                next_page_token = format!("{}/{}", schedule.key.deployment.name, schedule.key.name);
-                break;
-            }
+        let namespace = namespace(&request.namespace)?;
+        let filter = listed::filter(&SCHEDULES, &request.filter, self.engine.clock().now())?;
+        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        while let Some((after, limit)) = page.wanted() {
+            let (namespace, deployment, after) = (namespace.clone(), deployment.clone(), after.cloned());
+            let query = ScheduleQuery { namespace, deployment, after, limit };
+            let read = self.engine.store().list_schedules(&query).await;
+            let read = read.map_err(|error| status(error.into()))?;
+            let found = |schedule: Schedule| {
+                let (thing, size) = (to_proto(&schedule)?, schedule.spec.len());
+                Ok(Found { key: (schedule.key.deployment.name, schedule.key.name), thing, size })
+            };
+            page.take(read.into_iter().map(found), things::schedule)?;
         }
+        let (schedules, next_page_token) = page.end(|(deployment, name)| format!("{deployment}/{name}"));
         Ok(Response::new(v1::ListSchedulesResponse { schedules, next_page_token }))
     }
 
@@ -228,7 +240,7 @@ impl ScheduleService for Service {
             violations.add("reason", format!("has {size} bytes; at most {most} are allowed"));
         }
         let named = (&*request.namespace, &*request.deployment, &*request.name);
-        let ask = ask(named, "", actor, &request.request_id, violations)?;
+        let ask = ask(named, &request.etag, actor, &request.request_id, violations)?;
         let change = |_: &Deployment, _: Option<&WorkPool>, before: Option<&Schedule>, now: Timestamp| {
             let mut after = before.ok_or_else(|| ask.not_found())?.clone();
             let limit = overlap_limit(&schedule_spec_of(&after.spec)?);
@@ -314,6 +326,14 @@ impl ScheduleService for Service {
         let mut violations = Violations::default();
         let now = self.engine.clock().now();
         let (from, to) = range(&request, now, &mut violations);
+        let request_id: Option<RunId> = match request.request_id.as_str() {
+            "" => None,
+            text => violations.parse("request_id", text),
+        };
+        if let Some(id) = request_id {
+            // The ids of its runs are made of it.
+            check_id_time("request_id", id, &mut violations);
+        }
         let key = key((&*request.namespace, &*request.deployment, &*request.name), violations)?;
         let schedule = self.engine.get_schedule(&key).await.map_err(status)?;
         let spec = schedule_spec_of(&schedule.spec).map_err(status)?;
@@ -325,51 +345,95 @@ impl ScheduleService for Service {
             return Err(invalid_field("to", text));
         }
         let count = fires.len();
-        if let Some(expected) = request.expected_count.and_then(|expected| usize::try_from(expected).ok())
+        let request_id = request_id.filter(|_| !request.validate_only);
+        let scope = format!("schedule/backfill:{}/{}", key.deployment.name, key.name);
+        let is_done = match request_id {
+            Some(id) => self.engine.was_done(&key.deployment.namespace, &scope, id).await.map_err(status)?,
+            None => false,
+        };
+        if !is_done
+            && let Some(expected) = request.expected_count.and_then(|expected| usize::try_from(expected).ok())
             && expected != count
         {
             return Err(status(EngineError::BackfillCountMismatch { count, expected }));
         }
-        let (n_created, run_ids) = if request.validate_only {
+        let (n_created, made) = if request.validate_only {
             (self.engine.n_not_made(&schedule, &fires).await.map_err(status)?, Vec::new())
         } else {
-            let made = self.make(&schedule, &fires, actor).await.map_err(status)?;
-            (made.len(), made.iter().map(ToString::to_string).collect())
+            let made = match request_id {
+                Some(id) if is_done => self.made_under(&schedule, &fires, id).await,
+                _ => self.make(&schedule, &fires, actor, request_id).await,
+            };
+            let made = made.map_err(status)?;
+            if let Some(id) = request_id.filter(|_| !is_done) {
+                self.engine.keep_done(&key.deployment.namespace, &scope, id).await.map_err(status)?;
+            }
+            (made.len(), made)
         };
         Ok(Response::new(v1::BackfillScheduleResponse {
             count: u32::try_from(count).unwrap_or(u32::MAX),
             created_count: u32::try_from(n_created).unwrap_or(u32::MAX),
             fires: fires.iter().take(N_TOLD).map(fire_to_proto).collect(),
-            run_ids,
+            run_ids: made.iter().map(ToString::to_string).collect(),
         }))
     }
 }
 
 impl Service {
-    /// The runs of these times that there were none for, by their times.
+    /// The runs of these times that there were none for, by their times; with a request also those that it made before.
     async fn make(
         &self,
         schedule: &Schedule,
         fires: &[Fire],
         actor: Option<String>,
+        request_id: Option<RunId>,
     ) -> Result<Vec<RunId>, EngineError> {
         let mut made = Vec::new();
         for chunk in fires.chunks(limits::MAX_BATCH_SIZE) {
-            let creates = chunk.iter().map(|fire| {
-                let mut create = self.scheduled.run_of(schedule, *fire)?;
+            let ids = chunk.iter().map(|fire| match request_id {
+                Some(request_id) => backfilled_id(request_id, schedule.id, *fire),
+                None => RunId::new(),
+            });
+            let ids: Vec<_> = ids.collect();
+            let creates = chunk.iter().zip(&ids).map(|(fire, id)| {
+                let mut create = self.scheduled.run_with_id(schedule, *fire, *id)?;
                 create.actor.clone_from(&actor);
                 Ok(self.engine.create(create))
             });
             let creates: Vec<_> = creates.collect::<Result<_, EngineError>>()?;
-            for created in join_all(creates).await {
-                let created = created?;
-                if created.created {
-                    made.push(created.run.id);
+            for (created, id) in join_all(creates).await.into_iter().zip(ids) {
+                if created?.run.id == id {
+                    made.push(id);
                 }
             }
         }
         Ok(made)
     }
+
+    /// The runs of these times that a request has made, by their times.
+    async fn made_under(
+        &self,
+        schedule: &Schedule,
+        fires: &[Fire],
+        request_id: RunId,
+    ) -> Result<Vec<RunId>, EngineError> {
+        let namespace = &schedule.key.deployment.namespace;
+        let mut made = Vec::new();
+        for chunk in fires.chunks(limits::MAX_BATCH_SIZE) {
+            let ids: Vec<_> =
+                chunk.iter().map(|fire| backfilled_id(request_id, schedule.id, *fire)).collect();
+            let there = self.engine.store().get_runs(Some(namespace), &ids).await?;
+            let there: HashSet<RunId> = there.into_iter().map(|run| run.id).collect();
+            made.extend(ids.into_iter().filter(|id| there.contains(id)));
+        }
+        Ok(made)
+    }
+}
+
+/// The id of the run that a request makes for a time: a repeat knows by it what it has made.
+fn backfilled_id(request_id: RunId, schedule: ScheduleId, fire: Fire) -> RunId {
+    let schedule = u64::try_from(schedule.as_uuid().as_u128() & u128::from(u64::MAX)).unwrap_or_default();
+    request_id.of_part(schedule ^ fire.fire_at.as_micros().cast_unsigned())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -412,24 +476,6 @@ fn parse_token(token: &str) -> Option<(DeploymentName, ScheduleName)> {
     Some((deployment.parse().ok()?, name.parse().ok()?))
 }
 
-/// A specification; what is wrong is noted.
-fn parse_spec(spec: Option<v1::ScheduleSpec>, violations: &mut Violations) -> v1::ScheduleSpec {
-    let spec = spec.unwrap_or_default();
-    let mut below = Violations::below("spec.");
-    check_schedule_spec(&spec, &mut below);
-    Times::check(&spec, &mut below);
-    violations.extend(below);
-    spec
-}
-
-/// Whether both fire at the same times. The jitter moves the runs, not the times.
-fn have_same_times(one: &v1::ScheduleSpec, other: &v1::ScheduleSpec) -> bool {
-    let times = |spec: &v1::ScheduleSpec| {
-        (spec.timetable.clone(), spec.time_zone.clone(), spec.start_at, spec.end_at)
-    };
-    times(one) == times(other)
-}
-
 fn instant(
     field: &str,
     time: Option<prost_types::Timestamp>,
@@ -466,59 +512,6 @@ fn range(
     (from, to)
 }
 
-/// The fields of a specification, as an update names them.
-const FIELDS: [&str; 16] = [
-    "cron",
-    "interval",
-    "rrule",
-    "time_zone",
-    "start_at",
-    "end_at",
-    "jitter",
-    "parameters",
-    "catch_up",
-    "max_catch_up",
-    "catch_up_grace",
-    "overlap",
-    "tags",
-    "queue",
-    "job_variables",
-    "description",
-];
-
-/// Takes a field over. False: there is none of this name.
-fn copy_field(path: &str, from: &v1::ScheduleSpec, to: &mut v1::ScheduleSpec) -> bool {
-    match path {
-        "*" => to.clone_from(from),
-        "cron" => copy_timetable(from, to, |timetable| matches!(timetable, Timetable::Cron(_))),
-        "interval" => copy_timetable(from, to, |timetable| matches!(timetable, Timetable::Interval(_))),
-        "rrule" => copy_timetable(from, to, |timetable| matches!(timetable, Timetable::Rrule(_))),
-        "time_zone" => to.time_zone.clone_from(&from.time_zone),
-        "start_at" => to.start_at = from.start_at,
-        "end_at" => to.end_at = from.end_at,
-        "jitter" => to.jitter = from.jitter,
-        "parameters" => to.parameters.clone_from(&from.parameters),
-        "catch_up" => to.catch_up = from.catch_up,
-        "max_catch_up" => to.max_catch_up = from.max_catch_up,
-        "catch_up_grace" => to.catch_up_grace = from.catch_up_grace,
-        "overlap" => to.overlap = from.overlap,
-        "tags" => to.tags.clone_from(&from.tags),
-        "queue" => to.queue.clone_from(&from.queue),
-        "job_variables" => to.job_variables.clone_from(&from.job_variables),
-        "description" => to.description.clone_from(&from.description),
-        _ => return false,
-    }
-    true
-}
-
-/// Takes a timetable of this kind over; one that is not there takes that of its kind away.
-fn copy_timetable(from: &v1::ScheduleSpec, to: &mut v1::ScheduleSpec, is_of: fn(&Timetable) -> bool) {
-    let new = from.timetable.as_ref().filter(|timetable| is_of(timetable)).cloned();
-    if new.is_some() || to.timetable.as_ref().is_some_and(is_of) {
-        to.timetable = new;
-    }
-}
-
 fn fire_to_proto(fire: &Fire) -> v1::ScheduleFire {
     v1::ScheduleFire {
         fire_at: Some(timestamp_to_proto(fire.fire_at)),
@@ -546,26 +539,4 @@ fn to_proto(schedule: &Schedule) -> Result<v1::Schedule, Status> {
         created_at: Some(timestamp_to_proto(schedule.created_at)),
         updated_at: Some(timestamp_to_proto(schedule.updated_at)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A new field of the message is to be added to both lists.
-    #[test]
-    fn every_field_can_be_named() {
-        for field in FIELDS {
-            assert!(
-                copy_field(field, &v1::ScheduleSpec::default(), &mut v1::ScheduleSpec::default()),
-                "{field}"
-            );
-        }
-        let set =
-            prost_types::FileDescriptorSet::decode(tidegate_proto::FILE_DESCRIPTOR_SET).expect("is one");
-        let messages = set.file.into_iter().flat_map(|file| file.message_type);
-        let spec = messages.into_iter().find(|message| message.name() == "ScheduleSpec").expect("is there");
-        let fields: Vec<_> = spec.field.iter().map(|field| field.name().to_owned()).collect();
-        assert_eq!(fields, FIELDS);
-    }
 }

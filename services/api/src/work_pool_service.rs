@@ -1,7 +1,7 @@
 use prost::Message as _;
 use tidegate_deploy::job::{check_pool, pool_spec_of};
 use tidegate_engine::{Engine, EngineError, PoolSpec, WorkPoolAsk, pool_etag};
-use tidegate_model::{InvalidName, WorkPoolName, WorkerId, limits};
+use tidegate_model::{InvalidName, RunId, WorkPoolName, Worker, WorkerId, limits};
 use tidegate_proto::v1::{self, work_pool_service_server::WorkPoolService};
 use tidegate_store::{WorkPool, WorkPoolKey};
 use tidegate_wire::{
@@ -9,7 +9,14 @@ use tidegate_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{actor::actor, page_token, queries::count_to_proto, requests::check_reason};
+use crate::{
+    actor::actor,
+    listed::{self, Found, Page},
+    page_token,
+    queries::count_to_proto,
+    requests::check_reason,
+    things::{self, WORK_POOLS, WORKERS},
+};
 
 /// Pools of a page: so many fit into a message, however large they are.
 const N_POOLS: usize = 20;
@@ -78,10 +85,15 @@ impl WorkPoolService for Service {
         let page_size = page_size(request.page_size, N_POOLS)?.min(N_POOLS);
         // The name of the last pool: a list that is ordered by name needs no more.
         let after: Option<WorkPoolName> = page_token::read_plain(&request.page_token)?;
-        let found = self.engine.store().list_work_pools(&namespace, after.as_ref(), page_size).await;
-        let found = found.map_err(|error| to_status(&EngineError::from(error)))?;
-        let next_page_token = page_token::plain(&found, page_size, |last| last.key.name.to_string());
-        let work_pools = found.iter().map(to_proto).collect::<Result<_, _>>()?;
+        let filter = listed::filter(&WORK_POOLS, &request.filter, self.engine.clock().now())?;
+        let mut page = Page::new(filter, page_size, after, N_POOLS);
+        while let Some((after, limit)) = page.wanted() {
+            let read = self.engine.store().list_work_pools(&namespace, after, limit).await;
+            let read = read.map_err(|error| to_status(&EngineError::from(error)))?;
+            let found = |pool: WorkPool| Ok(Found { thing: to_proto(&pool)?, key: pool.key.name, size: 0 });
+            page.take(read.into_iter().map(found), things::work_pool)?;
+        }
+        let (work_pools, next_page_token) = page.end(WorkPoolName::to_string);
         Ok(Response::new(v1::ListWorkPoolsResponse { work_pools, next_page_token }))
     }
 
@@ -185,10 +197,16 @@ impl WorkPoolService for Service {
         };
         // The id of the last worker: a list that is ordered by id needs no more.
         let after: Option<WorkerId> = page_token::read_plain(&request.page_token)?;
-        let found = self.engine.list_workers(&namespace, work_pool.as_ref(), after.as_ref(), page_size).await;
-        let found = found.map_err(status)?;
-        let next_page_token = page_token::plain(&found, page_size, |last| last.id.to_string());
-        let workers = found.into_iter().map(worker_to_proto).collect();
+        let filter = listed::filter(&WORKERS, &request.filter, self.engine.clock().now())?;
+        let mut page = Page::new(filter, page_size, after, limits::MAX_WORKERS_OF_PAGE);
+        while let Some((after, limit)) = page.wanted() {
+            let read = self.engine.list_workers(&namespace, work_pool.as_ref(), after, limit).await;
+            let found = |worker: Worker| {
+                Ok(Found { key: worker.id.clone(), thing: worker_to_proto(worker), size: 0 })
+            };
+            page.take(read.map_err(status)?.into_iter().map(found), things::worker)?;
+        }
+        let (workers, next_page_token) = page.end(WorkerId::to_string);
         Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token }))
     }
 
@@ -199,11 +217,16 @@ impl WorkPoolService for Service {
         let actor = actor(&request);
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
-        let worker_id: WorkerId = request
-            .worker_id
-            .parse()
-            .map_err(|error: InvalidName| invalid_field("worker_id", error.to_string()))?;
-        self.engine.drain_worker(&namespace, &worker_id).await.map_err(status)?;
+        let mut violations = Violations::default();
+        let request_id: Option<RunId> = match request.request_id.as_str() {
+            "" => None,
+            text => violations.parse("request_id", text),
+        };
+        let worker_id: Option<WorkerId> = violations.parse("worker_id", &request.worker_id);
+        let Some(worker_id) = worker_id.filter(|_| violations.is_empty()) else {
+            return Err(invalid(violations.into_vec()));
+        };
+        self.engine.drain_worker(&namespace, &worker_id, request_id).await.map_err(status)?;
         let by = actor.as_deref().unwrap_or("someone");
         tracing::info!(worker.id = %worker_id, %namespace, "worker {worker_id} is drained, as {by} has asked");
         Ok(Response::new(v1::DrainWorkerResponse {}))

@@ -331,7 +331,10 @@ async fn a_backfill_makes_each_time_once() {
     let [run] = &runs[..] else { panic!("{runs:?}") };
     assert_eq!((run.fire_at, run.queue.as_str()), (Some(at("2026-01-01T00:00:00Z")), "large"));
     let tomorrow = SystemClock.now() + Duration::from_secs(86_400);
+    let ahead = "fd70b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b";
     for (wrong, field) in [
+        (v1::BackfillScheduleRequest { request_id: "again".into(), ..request.clone() }, "request_id"),
+        (v1::BackfillScheduleRequest { request_id: ahead.into(), ..request.clone() }, "request_id"),
         (v1::BackfillScheduleRequest { from: None, ..request.clone() }, "from"),
         (v1::BackfillScheduleRequest { to: request.from, ..request.clone() }, "to"),
         (
@@ -345,6 +348,89 @@ async fn a_backfill_makes_each_time_once() {
     ] {
         assert_eq!(fields(&ask(wrong).await.expect_err(field)), [field]);
     }
+}
+
+#[tokio::test]
+async fn a_schedule_that_was_changed_since_it_was_read_is_neither_replaced_nor_paused() {
+    let api = Api::start().await;
+    deployed(&api).await;
+    let put = async |etag: &str, update_if_exists: bool| {
+        let request = v1::CreateScheduleRequest {
+            deployment: NIGHTLY.into(),
+            name: "s".into(),
+            spec: Some(cron("0 4 * * *")),
+            update_if_exists,
+            etag: etag.into(),
+            ..Default::default()
+        };
+        let put = api.schedules.clone().create_schedule(request).await;
+        put.map(|put| put.into_inner().schedule.expect("is told"))
+    };
+    let pause = async |etag: &str| {
+        let (deployment, name) = (NIGHTLY.to_owned(), "s".to_owned());
+        let request = v1::PauseScheduleRequest { deployment, name, etag: etag.into(), ..Default::default() };
+        let paused = api.schedules.clone().pause_schedule(request).await;
+        paused.map(|paused| paused.into_inner().schedule.expect("is told"))
+    };
+    let gone = put("1-1", true).await.expect_err("is not there");
+    assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "SCHEDULE_NOT_FOUND"));
+    let made = put("", true).await.expect("is made");
+    assert_eq!(fields(&put(&made.etag, false).await.expect_err("is contrary")), ["etag"]);
+    let changed = pause(&made.etag).await.expect("is as it was read");
+    for refused in [put(&made.etag, true).await, pause(&made.etag).await] {
+        let refused = refused.expect_err("is older");
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "ETAG_MISMATCH"));
+    }
+    put(&changed.etag, true).await.expect("is as it was read");
+}
+
+#[tokio::test]
+async fn a_repeated_backfill_tells_what_it_has_made_and_makes_no_more() {
+    let api = Api::start().await;
+    deployed(&api).await;
+    create(&api, "s", cron("0 * * * *")).await.expect("is made");
+    let ask = async |request: v1::BackfillScheduleRequest| {
+        api.schedules.clone().backfill_schedule(request).await.map(tonic::Response::into_inner)
+    };
+    let range = |from: &str, to: &str, request_id: &str| v1::BackfillScheduleRequest {
+        deployment: NIGHTLY.into(),
+        name: "s".into(),
+        from: Some(at(from)),
+        to: Some(at(to)),
+        request_id: request_id.into(),
+        ..Default::default()
+    };
+    // Two of the six hours have their runs before.
+    let (five, eight, eleven) = ("2026-01-01T05:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T11:00:00Z");
+    let some = ask(range("2026-01-01T06:00:00Z", eight, "")).await.expect("is made");
+    assert_eq!(some.created_count, 2);
+
+    let request_id = tidegate_model::RunId::new().to_string();
+    let request = v1::BackfillScheduleRequest { expected_count: Some(6), ..range(five, eleven, &request_id) };
+    let told = v1::BackfillScheduleRequest { validate_only: true, ..request.clone() };
+    assert_eq!(ask(told).await.expect("is told").created_count, 4);
+    let first = ask(request.clone()).await.expect("is made");
+    assert_eq!((first.count, first.created_count, first.run_ids.len()), (6, 4, 4));
+    assert_eq!(ask(request.clone()).await.expect("is told again"), first, "the answer may have been lost");
+    let other = v1::BackfillScheduleRequest {
+        request_id: tidegate_model::RunId::new().to_string(),
+        ..request.clone()
+    };
+    assert_eq!(ask(other).await.expect("finds all made").created_count, 0);
+
+    // The schedule has more times by then: the repeat makes none of them.
+    let update = v1::UpdateScheduleRequest {
+        deployment: NIGHTLY.into(),
+        name: "s".into(),
+        spec: Some(cron("*/30 * * * *")),
+        update_mask: Some(FieldMask { paths: vec!["cron".into()] }),
+        ..Default::default()
+    };
+    api.schedules.clone().update_schedule(update).await.expect("is changed");
+    let late = ask(request).await.expect("is told again");
+    assert_eq!((late.count, late.created_count, late.run_ids), (12, 4, first.run_ids));
+    let runs = api.runs.clone().count_runs(v1::CountRunsRequest::default()).await.expect("are counted");
+    assert_eq!(runs.into_inner().count, 6);
 }
 
 #[tokio::test]
@@ -371,4 +457,59 @@ async fn schedules_are_listed_by_deployment_and_name() {
         fields(&api.schedules.clone().list_schedules(wrong).await.expect_err("is none")),
         ["page_token"]
     );
+}
+
+#[tokio::test]
+async fn lists_are_filtered_page_by_page() {
+    let api = Api::start().await;
+    deployed(&api).await;
+    for n in 0..12 {
+        let tags = vec![if n % 3 == 0 { "third".to_owned() } else { "other".to_owned() }];
+        create(&api, &format!("s{n:02}"), ScheduleSpec { tags, ..cron("0 3 * * *") }).await.expect("is made");
+    }
+    let list = async |filter: &str, page_size: i32, page_token: String| {
+        let request =
+            v1::ListSchedulesRequest { filter: filter.into(), page_size, page_token, ..Default::default() };
+        api.schedules.clone().list_schedules(request).await.map(tonic::Response::into_inner)
+    };
+    let (mut names, mut token, mut n_pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = list("tags:third AND cron = \"0 3 * * *\"", 2, token).await.expect("is listed");
+        assert!(page.schedules.len() <= 2);
+        names.extend(page.schedules.into_iter().map(|schedule| schedule.name));
+        (token, n_pages) = (page.next_page_token, n_pages + 1);
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((names, n_pages), (["s00", "s03", "s06", "s09"].map(str::to_owned).to_vec(), 2));
+    let none = list("pause:*", 2, String::new()).await.expect("is listed");
+    assert_eq!((none.schedules.len(), none.next_page_token.as_str()), (0, ""));
+    for (filter, told) in [
+        ("tag:third", "did you mean `tags`?"),
+        ("missed_count > some", "at column 16: `some` is no number"),
+        ("catch_up = never", "there are SKIP, LATEST, ALL"),
+    ] {
+        let refused = list(filter, 2, String::new()).await.expect_err("is wrong");
+        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["filter".to_owned()]));
+        assert!(refused.message().contains(told), "{}", refused.message());
+    }
+
+    // The same language, wherever things are listed.
+    for name in ["db", "api"] {
+        let (name, max_slots) = (name.to_owned(), Some(u32::try_from(name.len()).expect("is short")));
+        let request = v1::PutConcurrencyLimitRequest { name, max_slots, ..Default::default() };
+        api.concurrency.clone().put_concurrency_limit(request).await.expect("is set");
+    }
+    let request = v1::ListConcurrencyLimitsRequest { filter: "max_slots > 2".into(), ..Default::default() };
+    let limits = api.concurrency.clone().list_concurrency_limits(request).await.expect("are listed");
+    assert_eq!(limits.into_inner().limits.iter().map(|limit| &limit.name).collect::<Vec<_>>(), ["api"]);
+    let spec = v1::WorkPoolSpec { r#type: v1::WorkPoolType::Process.into(), ..Default::default() };
+    let request = v1::CreateWorkPoolRequest { name: "site".into(), spec: Some(spec), ..Default::default() };
+    api.work_pools.clone().create_work_pool(request).await.expect("is made");
+    for (filter, n) in [("type = process queues:site", 1), ("type = docker", 0)] {
+        let request = v1::ListWorkPoolsRequest { filter: filter.into(), ..Default::default() };
+        let pools = api.work_pools.clone().list_work_pools(request).await.expect("are listed").into_inner();
+        assert_eq!(pools.work_pools.len(), n, "{filter}");
+    }
 }

@@ -197,7 +197,7 @@ async fn a_run_has_its_pool_and_its_job_is_given_at_the_claim() {
     let api = Api::start().await;
     create(&api, POOL, spec()).await.expect("is made");
     deploy(&api, deployment()).await.expect("is made");
-    let job_variables = r#"{"cleanup":false}"#.to_owned();
+    let job_variables = r#"{"cleanup":false,"env":{"C":"run","A":null}}"#.to_owned();
     let made = api.created(NewRun { job_variables, ..run() }).await;
     assert_eq!(made.work_pool, POOL);
     assert_eq!(made.concurrency_limits, ["pool:site", "deployment:etl/nightly"]);
@@ -211,13 +211,23 @@ async fn a_run_has_its_pool_and_its_job_is_given_at_the_claim() {
     assert_eq!((job.work_pool.as_str(), job.entrypoint.as_str()), (POOL, "flows.py:etl"));
     assert_eq!(job.source, deployment().source);
     let variables: serde_json::Value = serde_json::from_str(&job.job_variables).expect("is JSON");
-    assert_eq!(variables, serde_json::json!({"env": {"B": "deployment"}, "cleanup": false}));
+    assert_eq!(variables, serde_json::json!({"env": {"B": "deployment", "C": "run"}, "cleanup": false}));
+    let plain = api.created(run()).await;
+    let Outcome::Assign(assign) = api.claim(&plain).await else { panic!("is assigned") };
+    let variables: serde_json::Value =
+        serde_json::from_str(&assign.job.expect("is given").job_variables).expect("is JSON");
+    let env = serde_json::json!({"A": "pool", "B": "deployment"});
+    assert_eq!(
+        variables,
+        serde_json::json!({"env": env, "cleanup": true}),
+        "each key goes over that of before"
+    );
 
     let request = v1::ListRunsRequest { filter: "work_pool = \"site\"".into(), ..Default::default() };
     let found = api.runs.clone().list_runs(request).await.expect("lists").into_inner();
-    assert_eq!(found.runs.len(), 1);
+    assert_eq!(found.runs.len(), 2);
     let facts = get(&api, POOL).await.expect("is there");
-    assert_eq!((facts.waiting_runs, facts.held_runs), (0, 1));
+    assert_eq!((facts.waiting_runs, facts.held_runs), (0, 2));
     assert_eq!(facts.waiting_precision(), v1::CountPrecision::Exact);
 }
 

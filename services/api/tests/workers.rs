@@ -34,6 +34,10 @@ async fn what_is_asked_of_workers_is_checked() {
         let status = workers.list_workers(request).await.expect_err("is wrong");
         assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec![field.to_owned()]));
     }
+    let wrong =
+        v1::DrainWorkerRequest { worker_id: "w".into(), request_id: "again".into(), ..Default::default() };
+    let status = workers.drain_worker(wrong).await.expect_err("is no id");
+    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["request_id".to_owned()]));
     let status = workers.drain_worker(v1::DrainWorkerRequest::default()).await.expect_err("names nobody");
     assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["worker_id".to_owned()]));
 }

@@ -36,7 +36,8 @@ pub struct Common {
 /// Options of a list, or of one thing that is shown.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct Watch {
-    /// Show it again whenever it has changed, until Ctrl-C: in place on a terminal, one below the other elsewhere
+    /// Show it again whenever it has changed, until Ctrl-C: in place on a terminal, as much as fits there, and one below the
+    /// other elsewhere
     #[arg(short, long)]
     pub watch: bool,
     /// How often to look whether it has changed: `500ms`, `1m`
@@ -47,7 +48,7 @@ pub struct Watch {
 /// Things of a page at most.
 const MAX_PAGE_SIZE: i32 = 1_000;
 
-/// Options of a list that is selected here, and not by its service.
+/// Options of a list. Where its service takes a filter it selects, else `select` does, in the same language.
 #[derive(Args, Debug, Clone)]
 pub struct Listed {
     /// Which ones, by the fields that `-o json` has: `name = gpu* AND max_slots > 2`, `pause:*`, `updated_at > -1h`
@@ -160,6 +161,11 @@ pub fn parse_span(text: &str) -> Result<prost_types::Duration, String> {
         return Err(format!("it is negative; {mend}"));
     }
     Ok(prost_types::Duration { seconds: duration.as_secs(), nanos: duration.subsec_nanos() })
+}
+
+/// A moment, such as `2026-11-01T00:00:00Z`.
+pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
+    text.parse().map_err(|_| "is no time in RFC 3339, such as `2026-11-01T00:00:00Z`".to_owned())
 }
 
 /// Between two looks: not so short that looking is all that is done.

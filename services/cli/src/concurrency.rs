@@ -4,7 +4,7 @@ use std::{process::ExitCode, slice, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tidegate_proto::v1::{CollisionPolicy, ConcurrencyLimit, RateLimit};
+use tidegate_proto::v1::{CollisionPolicy, RateLimit};
 use tidegate_sdk_core::{Client, ConcurrencySettings};
 
 use crate::{
@@ -126,8 +126,7 @@ pub fn main(args: ConcurrencyArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let like = ConcurrencyLimit { rate: Some(RateLimit::default()), ..ConcurrencyLimit::default() };
-        let limits = listed.select(client.concurrency_limits().await?, limit_json, &limit_json(&like))?;
+        let limits = client.find_concurrency_limits(&listed.filter).await?;
         Ok(printer.render(|| limits.iter().map(limit_json).collect(), || limit_table(&limits)))
     };
     printer.show(listed.watch, look).await

@@ -14,10 +14,12 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// What is named is not there: no such run, deployment, limit, … in this namespace.
     pub const NOT_FOUND: u8 = 3;
-    /// `watch`: a run ended other than COMPLETED.
+    /// `watch`, `deployment run --watch`: a run ended other than COMPLETED.
     pub const NOT_COMPLETED: u8 = 4;
     /// `deploy --dry-run --exit-code`: something would change.
     pub const DIFFERENT: u8 = 5;
+    /// `deployment run --watch --timeout`: the run has not ended by then, and goes on.
+    pub const NOT_ENDED: u8 = 6;
     /// No server answers (`EX_UNAVAILABLE` of sysexits).
     pub const UNAVAILABLE: u8 = 69;
 }
@@ -43,6 +45,11 @@ impl Fault {
     /// The same, and what it is about.
     pub fn of(self, subject: &str) -> Self {
         Self { message: format!("{subject}: {}", self.message), ..self }
+    }
+
+    /// What an exit code of its own tells.
+    pub fn coded(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 
     /// Someone decided otherwise.

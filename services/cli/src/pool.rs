@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tidegate_proto::v1::{QueuePause, WorkPool, WorkPoolSpec, WorkPoolType};
+use tidegate_proto::v1::{WorkPoolSpec, WorkPoolType};
 use tidegate_sdk_core::Client;
 
 use crate::{
@@ -159,8 +159,7 @@ pub fn main(args: PoolArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let like = WorkPool { pause: Some(QueuePause::default()), ..WorkPool::default() };
-        let pools = listed.select(client.work_pools().await?, pool_json, &pool_json(&like))?;
+        let pools = client.find_work_pools(&listed.filter).await?;
         Ok(printer.render(|| pools.iter().map(pool_json).collect(), || pool_table(&pools)))
     };
     printer.show(listed.watch, look).await

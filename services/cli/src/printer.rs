@@ -9,13 +9,14 @@ use std::{
 };
 
 use serde_json::Value;
+use terminal_size::{Height, Width};
 use tokio::{io::Interest, net::unix::pipe::Sender};
 
 use crate::{
     ask::{DONE, Outcome},
     common::{Format, Watch, When},
     fault::Fault,
-    output::{escaped, names, painted, yaml},
+    output::{cut, escaped, names, painted, yaml},
 };
 
 /// Back to the upper left corner, with nothing below: what was shown is replaced without a flicker.
@@ -90,6 +91,7 @@ impl Printer {
             write(&shown)?;
             return DONE;
         }
+        shown = self.fitted(shown);
         let (first, again) = if self.is_terminal { (CLEAR, REDRAW) } else { ("", "") };
         write(&format!("{first}{shown}"))?;
         let mut enough = pin!(enough());
@@ -99,13 +101,25 @@ impl Printer {
                 () = &mut enough => return DONE,
                 // A question that is given up half way changes nothing.
                 found = look_later(watch.interval, &mut look) => {
-                    let found = found?;
+                    let found = self.fitted(found?);
                     if found != shown {
                         write(&format!("{again}{found}"))?;
                         shown = found;
                     }
                 }
             }
+        }
+    }
+}
+
+impl Printer {
+    /// As much of it as is seen at once: more would move the terminal up, and the next time it would be drawn elsewhere.
+    fn fitted(&self, text: String) -> String {
+        match terminal_size::terminal_size() {
+            Some((Width(n_columns), Height(n_rows))) if self.is_terminal && n_rows > 0 => {
+                cut(&text, n_rows.into(), n_columns.into())
+            }
+            _ => text,
         }
     }
 }

@@ -4,10 +4,7 @@ use std::{process::ExitCode, slice};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidegate_sdk_core::{
-    Client,
-    proto::{Queue, QueueDepth, QueuePause},
-};
+use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
@@ -109,9 +106,7 @@ pub fn main(args: QueueArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, listed: &Listed) -> Outcome {
     let look = async || {
-        let (pause, depth) = (Some(QueuePause::default()), Some(QueueDepth::default()));
-        let like = Queue { pause, depth, ..Queue::default() };
-        let queues = listed.select(client.queues().await?, queue_json, &queue_json(&like))?;
+        let queues = client.find_queues(&listed.filter).await?;
         Ok(printer.render(|| queues.iter().map(queue_json).collect(), || queue_table(&queues)))
     };
     printer.show(listed.watch, look).await

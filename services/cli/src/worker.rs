@@ -104,9 +104,8 @@ pub fn main(args: WorkerArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, pool: &str, live: bool, listed: &Listed) -> Outcome {
     let look = async || {
-        let mut workers = client.workers(pool).await?;
+        let mut workers = client.find_workers(pool, &listed.filter).await?;
         workers.retain(|worker| worker.is_live || !live);
-        let workers = listed.select(workers, worker_json, &worker_json(&Worker::default()))?;
         Ok(printer.render(|| workers.iter().map(worker_json).collect(), || worker_table(&workers)))
     };
     printer.show(listed.watch, look).await

@@ -40,6 +40,9 @@ pub struct Notes {
     /// The queues of which it was told that they are resumed.
     pub resumed: Mutex<Vec<QueueName>>,
     pub resumed_pools: Mutex<Vec<WorkPoolName>>,
+    /// The live workers; one that is drained is noted in `drained`.
+    pub live: Mutex<Vec<WorkerId>>,
+    pub drained: Mutex<Vec<WorkerId>>,
     pub changed: tokio::sync::Notify,
 }
 
@@ -148,10 +151,14 @@ impl Dispatch for Notes {
     async fn drain_worker(
         &self,
         _namespace: &Namespace,
-        _worker_id: &WorkerId,
+        worker_id: &WorkerId,
     ) -> Result<bool, DispatchError> {
         self.check()?;
-        Ok(false)
+        let is_live = self.live.lock().expect("no test panicked with it").contains(worker_id);
+        if is_live {
+            self.drained.lock().expect("no test panicked with it").push(worker_id.clone());
+        }
+        Ok(is_live)
     }
 
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {

@@ -179,6 +179,7 @@ def run_deployment(
     :param run_name: what people call it. `flow_run_name` is the same.
     :param queue: the queue that delivers it, instead of the deployment's.
     :param job_variables: for a deployment with a work pool: what its workers start it with, over what the deployment says.
+        Mappings such as ``env`` go over each other key by key; a key that is ``None`` is taken away.
     """
     if run_name and flow_run_name:
         raise InvalidArgument("run_name and flow_run_name are the same: give one of them")

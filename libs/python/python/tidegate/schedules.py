@@ -112,9 +112,12 @@ def get_schedule(deployment: str, name: str = "default") -> Any:
     return dual(answer(_schedules().get(deployment, name), deployed))
 
 
-def find_schedules(deployment: str = "") -> Any:
-    """The schedules of a deployment, or of all, by the names of deployment and schedule: :class:`DeployedSchedule` each."""
-    return dual(answer(_schedules().find(deployment), lambda found: [deployed(each) for each in found]))
+def find_schedules(deployment: str = "", *, filter: str = "") -> Any:
+    """The schedules of a deployment, or of all, by the names of deployment and schedule: :class:`DeployedSchedule` each.
+
+    :param filter: which of them, as `tidegate schedule ls --filter` takes it: ``"name = nightly* AND pause:*"``. Default: all.
+    """
+    return dual(answer(_schedules().find(deployment, filter), lambda found: [deployed(each) for each in found]))
 
 
 def put_schedule(deployment: str, schedule: Schedule) -> Any:

@@ -267,6 +267,16 @@ impl<F> Call<F> {
         self
     }
 
+    /// Job variables over those of the deployment, which has a work pool. One that is an object, such as `env`, goes over that of
+    /// before key by key; a key that is null is taken away.
+    ///
+    /// # Errors
+    /// They are no object.
+    pub fn job_variables<V: serde::Serialize + ?Sized>(mut self, variables: &V) -> Result<Self, Error> {
+        self.run.job_variables = crate::schedule::object("job_variables", variables)?;
+        Ok(self)
+    }
+
     /// Words to find it by.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.run.tags = tags.into_iter().map(Into::into).collect();
@@ -391,6 +401,15 @@ mod tests {
         assert_eq!(child(call()), ("p".to_owned(), 3, 1));
         assert_eq!(child(call().always_new()), ("p".to_owned(), 3, 0));
         assert_eq!(child(call()), ("p".to_owned(), 3, 2));
+    }
+
+    #[test]
+    fn job_variables_are_an_object() {
+        let env = serde_json::json!({ "env": { "REGION": "eu" } });
+        let run = call().job_variables(&env).unwrap().queued(null());
+        assert_eq!(run.job_variables, r#"{"env":{"REGION":"eu"}}"#);
+        let wrong = call().job_variables(&[1]).err().expect("is a list").to_string();
+        assert!(wrong.contains("`job_variables` are no JSON object"), "{wrong}");
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn deploy(
     let mut warnings = Vec::new();
     if !args.dry_run {
         for (n_done, plan) in plans.iter().enumerate() {
-            if let Err(fault) = apply(client, plan, args.prune_schedules, &mut warnings).await {
+            if let Err(fault) = apply(client, plan, &mut warnings).await {
                 show(&warnings);
                 return Err(fault.of(&broken_off(&plan.wanted.name, n_done, plans.len())));
             }
@@ -173,9 +173,16 @@ async fn check(client: &Client, plans: &[Plan]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes a deployment what the file says, where it is still as it was compared.
-async fn apply(client: &Client, plan: &Plan, prunes: bool, warnings: &mut Vec<String>) -> Result<(), Fault> {
+/// Makes a deployment what the file says, where it and its schedules are still as they were compared.
+async fn apply(client: &Client, plan: &Plan, warnings: &mut Vec<String>) -> Result<(), Fault> {
     let name = &plan.wanted.name;
+    // Before the deployment is changed, as far as that can be seen; what comes after this is seen by each write.
+    if plan.changes()
+        && !plan.schedules.is_empty()
+        && let Some(schedule) = plan.changed_meanwhile(&client.schedules(name).await?)
+    {
+        return Err(changed(schedule, "nothing of this deployment was changed"));
+    }
     if plan.change != Change::Unchanged {
         let request = CreateDeploymentRequest {
             name: name.clone(),
@@ -192,10 +199,24 @@ async fn apply(client: &Client, plan: &Plan, prunes: bool, warnings: &mut Vec<St
         })?;
         warnings.extend(deployed.warnings.into_iter().map(|warning| format!("{name}: {warning}")));
     }
-    if plan.changes_schedules() {
-        client.put_schedules(name, plan.wanted.schedules.clone(), prunes).await?;
+    for write in plan.writes() {
+        let schedule = write.name().to_owned();
+        client.write_schedules(name, vec![write]).await.map_err(|error| match error.reason() {
+            "ETAG_MISMATCH" | "SCHEDULE_EXISTS" | "SCHEDULE_NOT_FOUND" => {
+                changed(&schedule, "what comes before it was done")
+            }
+            _ => error.into(),
+        })?;
     }
     Ok(())
+}
+
+/// The fault where a schedule is not as it was compared any more.
+fn changed(schedule: &str, rest: &str) -> Fault {
+    Fault::stopped(format!(
+        "somebody else has changed its schedule `{schedule}` since it was compared, and that stays; {rest}: run `tidegate \
+         deploy` again"
+    ))
 }
 
 /// The pools that the file names must be there, before anything is changed.

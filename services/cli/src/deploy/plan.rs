@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 use tidegate_proto::v1::{Deployment, Schedule};
+use tidegate_sdk_core::ScheduleWrite;
 
 use super::{
     fields::{Fields, of_deployment, of_schedule},
@@ -48,6 +49,8 @@ pub struct SchedulePlan {
     pub change: Change,
     /// What is not the same.
     pub fields: Vec<FieldChange>,
+    /// Of the state that it was compared with. Empty: it is new.
+    pub etag: String,
 }
 
 /// What becomes of one deployment.
@@ -73,9 +76,10 @@ impl Plan {
         let (change, fields) = compare(before, of_deployment(&wanted.spec));
         let named = wanted.schedules.iter().map(|schedule| {
             let before = there.iter().find(|known| known.name == schedule.name);
+            let etag = before.map(|known| known.etag.clone()).unwrap_or_default();
             let before = before.map(|known| of_schedule(&known.spec.clone().unwrap_or_default()));
             let (change, fields) = compare(before, of_schedule(&schedule.spec));
-            SchedulePlan { name: schedule.name.clone(), change, fields }
+            SchedulePlan { name: schedule.name.clone(), change, fields, etag }
         });
         let is_named =
             |known: &&Schedule| wanted.schedules.iter().any(|schedule| schedule.name == known.name);
@@ -84,6 +88,7 @@ impl Plan {
             name: known.name.clone(),
             change: change_of_rest,
             fields: Vec::new(),
+            etag: known.etag.clone(),
         });
         let schedules = named.chain(rest).collect();
         let (version, etag) = deployment.map(|known| (known.version, known.etag.clone())).unwrap_or_default();
@@ -93,6 +98,29 @@ impl Plan {
     /// Whether anything is not as the file says.
     pub fn changes(&self) -> bool {
         self.change.is_one() || self.changes_schedules()
+    }
+
+    /// What is to be done to its schedules, each as it was compared. New ones come first: no time is missed where one takes the
+    /// place of another.
+    pub fn writes(&self) -> Vec<ScheduleWrite> {
+        let writes = self.schedules.iter().filter(|schedule| schedule.change.is_one()).filter_map(|plan| {
+            let (name, etag) = (plan.name.clone(), plan.etag.clone());
+            if plan.change == Change::Deleted {
+                return Some(ScheduleWrite::Delete { name, etag });
+            }
+            let schedule = self.wanted.schedules.iter().find(|schedule| schedule.name == name)?.clone();
+            Some(ScheduleWrite::Put { schedule, etag })
+        });
+        writes.collect()
+    }
+
+    /// The schedule that is not as it was compared any more, of those that are there now.
+    pub fn changed_meanwhile(&self, there: &[Schedule]) -> Option<&str> {
+        let etag_of = |name: &str| {
+            there.iter().find(|known| known.name == name).map_or("", |known| known.etag.as_str())
+        };
+        let changed = self.schedules.iter().find(|plan| etag_of(&plan.name) != plan.etag);
+        changed.map(|plan| plan.name.as_str())
     }
 
     /// Whether any of its schedules is not as the file says.

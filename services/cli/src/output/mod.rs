@@ -4,6 +4,7 @@
 mod artifact;
 mod bulk;
 mod concurrency;
+mod cut;
 mod deployment;
 mod detail;
 mod explanation;
@@ -23,6 +24,7 @@ mod worker;
 pub use artifact::{artifact_detail, artifact_json, artifact_table};
 pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
 pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
+pub use cut::cut;
 pub use deployment::{deployment_detail, deployment_json, deployment_table, version_json, version_table};
 pub use detail::{event_line, input_table, log_line, run_detail};
 pub use explanation::{explanation_json, explanation_text};

@@ -20,6 +20,7 @@ pub use args::RunArgs;
 use args::RunCommand;
 use operate::{Verb, operate};
 pub use tree::fetch as fetch_tree;
+pub use watch::follow;
 
 /// Does what the arguments say.
 pub fn main(args: RunArgs) -> ExitCode {

@@ -20,6 +20,11 @@ pub async fn watch(client: &Client, printer: &Printer, ids: Vec<String>) -> Outc
         check_id(id)?;
         client.peek_run(id).await?; // so that an unknown run is an answer, not a wait without end
     }
+    follow(client, printer, ids).await
+}
+
+/// The events of runs that are there, from the first, until all have ended; the exit code tells whether they completed.
+pub async fn follow(client: &Client, printer: &Printer, ids: Vec<String>) -> Outcome {
     let request =
         WatchRunsRequest { run_ids: ids, from_start: true, until_ended: true, ..WatchRunsRequest::default() };
     let mut events = pin!(client.watch(request));

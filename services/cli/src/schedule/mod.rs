@@ -6,15 +6,15 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use prost_types::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_sdk_core::{
     Client, Error,
-    proto::{BackfillScheduleRequest, PreviewScheduleRequest, Schedule, SchedulePause},
+    proto::{BackfillScheduleRequest, PreviewScheduleRequest, Schedule},
 };
 
 use crate::{
     ask::{Outcome, ask},
-    common::{Common, Listed, Watch},
+    common::{Common, Listed, Watch, parse_time},
     completion::{self, named},
     confirm::is_confirmed,
     fault::Fault,
@@ -131,7 +131,7 @@ pub enum ScheduleCommand {
         #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1_000))]
         count: i32,
         /// Times after this one, in RFC 3339 [default: now]
-        #[arg(long, value_parser = time)]
+        #[arg(long, value_parser = parse_time)]
         after: Option<Timestamp>,
     },
     /// Make the runs of a past range of times, after asking whether so many are meant; none is made twice
@@ -139,10 +139,10 @@ pub enum ScheduleCommand {
         #[command(flatten)]
         of: ScheduleName,
         /// The first time of the range, in RFC 3339: `2026-11-01T00:00:00Z`
-        #[arg(long, value_parser = time)]
+        #[arg(long, value_parser = parse_time)]
         from: Timestamp,
         /// The end of the range, which is not in it; at most now
-        #[arg(long, value_parser = time)]
+        #[arg(long, value_parser = parse_time)]
         to: Timestamp,
         /// Only tell what would be made
         #[arg(long)]
@@ -151,10 +151,6 @@ pub enum ScheduleCommand {
         #[arg(long, conflicts_with = "dry_run")]
         yes: bool,
     },
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "is no time in RFC 3339, such as `2026-11-01T00:00:00Z`".to_owned())
 }
 
 /// Does what the arguments say.
@@ -221,19 +217,10 @@ pub fn main(args: ScheduleArgs) -> ExitCode {
 
 async fn ls(client: &Client, printer: &Printer, deployment: &str, listed: &Listed) -> Outcome {
     let look = async || {
-        let schedules =
-            listed.select(client.schedules(deployment).await?, schedule_json, &like_a_schedule())?;
+        let schedules = client.find_schedules(deployment, &listed.filter).await?;
         Ok(printer.render(|| schedules.iter().map(schedule_json).collect(), || schedule_table(&schedules)))
     };
     printer.show(listed.watch, look).await
-}
-
-/// Each field that a schedule may have: its answer leaves out what it does not say.
-fn like_a_schedule() -> Value {
-    let mut like = schedule_json(&Schedule { pause: Some(SchedulePause::default()), ..Schedule::default() });
-    let fields = ["cron", "day_and", "interval", "anchor", "rrule"].into_iter().chain(spec::OPTIONAL);
-    like["spec"] = fields.map(|field| (field.to_owned(), Value::Null)).collect();
-    like
 }
 
 async fn get(client: &Client, printer: &Printer, of: &ScheduleName, watch: Watch) -> Outcome {

@@ -8,7 +8,6 @@ use tidegate_sdk_core::proto::{
     schedule_spec::Timetable,
 };
 
-use super::time;
 use crate::{
     common::parse_span,
     completion::named,
@@ -47,7 +46,7 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SPAN", value_parser = parse_span, group = "timetable")]
     pub interval: Option<Duration>,
     /// With `--interval`: one of the times, in RFC 3339 [default: when the schedule is made]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub anchor: Option<Timestamp>,
     /// Fire by a recurrence rule of RFC 5545: `FREQ=WEEKLY;BYDAY=MO,WE;BYHOUR=7`
     #[arg(long, value_name = "RULE", group = "timetable")]
@@ -56,10 +55,10 @@ pub struct SpecArgs {
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
     /// No time before this one fires; in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub start_at: Option<Timestamp>,
     /// No time at or after this one fires; in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub end_at: Option<Timestamp>,
     /// Each run starts up to so much after its time, always by the same part of it: `5m`
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]

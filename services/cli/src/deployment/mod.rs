@@ -1,13 +1,12 @@
 //! `tidegate deployment …`: flows that can be started by name.
 
+mod run;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use tidegate_sdk_core::{
-    Client, new_run_id, payload,
-    proto::{NewRun, new_run::Placement},
-};
+use tidegate_sdk_core::Client;
 
 use crate::{
     ask::{Outcome, ask},
@@ -19,11 +18,15 @@ use crate::{
     printer::Printer,
 };
 
+pub use run::parse_param;
+use run::{DeploymentRun, start};
+
 #[derive(Args, Debug)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such deployment or version; 69 no server answers."
+    after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such deployment or version; 4 `run --watch`: the run \
+                  ended other than COMPLETED; 6 `run --timeout`: it has not ended by then; 69 no server answers."
 )]
 pub struct DeploymentArgs {
     #[command(flatten)]
@@ -51,7 +54,7 @@ pub enum DeploymentCommand {
         watch: Watch,
     },
     /// Start a run of a deployment, and tell its id
-    Run(DeploymentRun),
+    Run(Box<DeploymentRun>),
     /// List the versions of a deployment that are kept, the newest first
     Versions {
         /// Its name: `flow/deployment`
@@ -78,38 +81,6 @@ pub enum DeploymentCommand {
     },
 }
 
-#[derive(Args, Debug)]
-pub struct DeploymentRun {
-    /// Its name: `flow/deployment`
-    #[arg(add = named(names::deployments))]
-    pub name: String,
-    /// A parameter; goes over `--params` and the deployment's own. A value that is no JSON is a text
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_param)]
-    pub param: Vec<(String, serde_json::Value)>,
-    /// Parameters as a JSON object; go over the deployment's own
-    #[arg(long, value_name = "JSON")]
-    pub params: Option<String>,
-    /// A word to find the run by, beside those of the deployment
-    #[arg(long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
-    /// The queue, instead of the deployment's
-    #[arg(long, add = named(names::queues))]
-    pub queue: Option<String>,
-    /// What people call the run
-    #[arg(long)]
-    pub run_name: Option<String>,
-    /// One key, one run of the deployment: a second call gives the run of the first
-    #[arg(long)]
-    pub key: Option<String>,
-}
-
-/// A parameter of a command line: its name, and its value, which is a text where it is no JSON.
-pub fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (name, value) = text.split_once('=').ok_or("is no parameter, such as `n=1` or `day=monday`")?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    Ok((name.to_owned(), value))
-}
-
 /// Does what the arguments say.
 pub fn main(args: DeploymentArgs) -> ExitCode {
     ask(&args.common, async |client, printer| match args.command {
@@ -121,7 +92,7 @@ pub fn main(args: DeploymentArgs) -> ExitCode {
             };
             printer.show(watch, look).await
         }
-        DeploymentCommand::Run(run) => start(client, printer, run).await,
+        DeploymentCommand::Run(run) => start(client, printer, *run).await,
         DeploymentCommand::Versions { name } => {
             let versions = client.deployment_versions(&name).await?;
             printer.answer(|| versions.iter().map(version_json).collect(), || version_table(&versions))
@@ -147,26 +118,6 @@ async fn ls(client: &Client, printer: &Printer, filter: &str, watch: Watch) -> O
             .render(|| deployments.iter().map(deployment_json).collect(), || deployment_table(&deployments)))
     };
     printer.show(watch, look).await
-}
-
-async fn start(client: &Client, printer: &Printer, asked: DeploymentRun) -> Outcome {
-    let parameters = parameters(asked.params.as_deref(), &asked.param)?.to_string();
-    let run = NewRun {
-        id: new_run_id(),
-        deployment: asked.name,
-        run_name: asked.run_name.unwrap_or_default(),
-        placement: asked.queue.map(Placement::Queue),
-        parameters: Some(payload::encoded("json/plain", parameters.into_bytes())),
-        tags: asked.tags,
-        idempotency_key: asked.key.unwrap_or_default(),
-        ..NewRun::default()
-    };
-    let created = client.create_run(run).await?;
-    let note = if created.created { "" } else { "  was there before" };
-    printer.answer(
-        || json!({ "run_id": created.id, "created": created.created }),
-        || format!("{}{note}\n", created.id),
-    )
 }
 
 /// The parameters of a run: an object, and over it single ones.
