@@ -1,11 +1,10 @@
 //! The line of those who wait for a concurrency limit: customers are served in turn, no stream of new runs comes before who
 //! waits, and what is kept for a run that nobody takes is kept for a moment only.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{cell::Cell, collections::HashMap, path::Path, time::Duration};
 
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::Client;
-use tokio_util::sync::CancellationToken;
 
 use crate::limits::Observer;
 
@@ -78,10 +77,10 @@ async fn no_stream_of_new_runs_comes_before_who_waits(suite: &Suite) {
         waiting.push(call().delay(&(path.clone(), format!("waited-{n}"))).await.unwrap());
     }
     until_waiting(&client, "stream", waiting.len()).await;
-    let stop = CancellationToken::new();
+    let is_over = Cell::new(false);
     let stream = async {
         let mut new = Vec::new();
-        while !stop.is_cancelled() {
+        while !is_over.get() {
             new.push(call().delay(&(path.clone(), "new".to_owned())).await.unwrap());
         }
         new
@@ -92,7 +91,7 @@ async fn no_stream_of_new_runs_comes_before_who_waits(suite: &Suite) {
         for run in &waiting {
             within("the end of a run that waited", DEADLINE, run.wait()).await.unwrap();
         }
-        stop.cancel();
+        is_over.set(true);
     };
     let (new, ()) = tokio::join!(stream, served);
     client.core().delete_concurrency_limit("stream", false).await.unwrap();

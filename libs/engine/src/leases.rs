@@ -210,7 +210,9 @@ impl Engine {
                 Line::default()
             } else {
                 let (keys, since) = (std::slice::from_ref(&used.key), now - LAPSES_COUNT_FOR);
-                let lines = tx.count_line(keys, Some(owner), since, now, MAX_BATCH_SIZE).await?;
+                // More than are free do not matter.
+                let most = usize::try_from(n_free).unwrap_or(usize::MAX).min(MAX_BATCH_SIZE);
+                let lines = tx.count_line(keys, Some(owner), since, now, most).await?;
                 lines.into_iter().next().unwrap_or_default()
             };
             if !line.lets_through(n_free) {

@@ -156,7 +156,7 @@ impl Slots {
         let keys: Vec<LimitKey> = n_claims.keys().cloned().collect();
         // One that waits for its only limit lets nobody go first.
         let has_others = runs.iter().any(|run| !is_waiting(run) || limits_of(run).len() > 1);
-        let (mut left, mut lined, mut needs_awaited) = (HashMap::new(), Vec::new(), false);
+        let (mut left, mut lined, mut needs_awaited) = (HashMap::<_, Left>::new(), Vec::new(), false);
         for used in tx.lock_limits(&keys, now).await? {
             let one = Left::of(&used);
             if has_others && used.is_awaited && one.n_left(now) > 0 {
@@ -165,8 +165,11 @@ impl Slots {
             left.insert(used.key, one);
         }
         if !lined.is_empty() {
-            let since = now - LAPSES_COUNT_FOR;
-            let lines = tx.count_line(&lined, None, since, now, limits::MAX_BATCH_SIZE).await?;
+            // What is free, and those that may leave the line here, is as far as it matters.
+            let n_left = lined.iter().filter_map(|limit| Some(left.get(limit)?.n_left(now))).max();
+            let n_left = usize::try_from(n_left.unwrap_or_default()).unwrap_or(usize::MAX);
+            let most = n_left.saturating_add(runs.len()).min(limits::MAX_BATCH_SIZE);
+            let lines = tx.count_line(&lined, None, now - LAPSES_COUNT_FOR, now, most).await?;
             for (limit, line) in lined.iter().zip(lines) {
                 if let Some(one) = left.get_mut(limit) {
                     one.line = line;
