@@ -117,7 +117,7 @@ WITH taken AS MATERIALIZED (
     LIMIT (SELECT n FROM room) - (SELECT count(*) FROM fresh)
     FOR UPDATE SKIP LOCKED
 ), changes AS MATERIALIZED (
-    SELECT run_id, $4 AS handed_at, $5 AS reserved_until, LEAST(turn, served_turn) AS turn
+    SELECT run_id, $4::bigint AS handed_at, $5::bigint AS reserved_until, LEAST(turn, served_turn) AS turn
     FROM fresh
     UNION ALL
     SELECT run_id, $4, 0, NULL
