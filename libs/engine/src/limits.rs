@@ -305,12 +305,11 @@ pub(crate) async fn hand_out(
             reserved_until: now + RESERVED_FOR,
             limit: BATCH,
         };
-        let (mut n_given, mut n_rounds, mut n_passed_over, mut has_more) = (0, 0, 0, true);
-        while has_more && n_given < BATCH {
+        let (mut n_given, mut n_rounds, mut n_passed_over) = (0, 0, 0);
+        while n_given < BATCH {
             ask.limit = BATCH - n_given;
             let ids = store.hand_out(&key, &ask).await?;
             if ids.is_empty() {
-                has_more = false;
                 break;
             }
             let found = store.get_runs(None, &ids).await?;
@@ -335,12 +334,16 @@ pub(crate) async fn hand_out(
             let n_useless = paused.len() + ended.len();
             n_passed_over += n_useless;
             n_rounds += 1;
-            has_more = if rate.is_some() {
-                n_useless > 0 && n_rounds < MAX_ROUNDS
+            // Of a rate the same again gives as many as the others have left.
+            let is_enough = if rate.is_some() {
+                n_rounds == MAX_ROUNDS
             } else {
                 ask.n_more = n_passed_over as u64;
-                n_useless > 0 && n_passed_over < MAX_PASSED_OVER
+                n_passed_over >= MAX_PASSED_OVER
             };
+            if n_useless == 0 || is_enough {
+                break;
+            }
         }
         match rate {
             Some((rate, _)) if n_given > 0 => {
