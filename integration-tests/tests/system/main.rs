@@ -23,6 +23,7 @@ mod explained;
 mod fenced;
 mod idempotent;
 mod limits;
+mod lines;
 mod lost_redis;
 mod ordered;
 mod overlap;

@@ -416,7 +416,8 @@ impl Templates {
     }
 }
 
-/// Rates that those who wait for are to be looked at again, and when.
+/// Limits that those who wait for are to be looked at again, and when: as a token comes, or as the time is over for which
+/// something was kept for one that did not come.
 #[derive(Default)]
 struct Later {
     by_limit: BTreeMap<LimitKey, Again>,
@@ -455,7 +456,7 @@ impl Later {
         // The look tells anew when the next one is to be.
         self.by_limit.retain(|limit, again| {
             if again.at <= now {
-                freed.entry(limit.clone()).or_insert(1);
+                freed.insert(limit.clone(), u64::MAX);
             }
             !freed.contains_key(limit)
         });

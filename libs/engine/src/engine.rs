@@ -28,8 +28,11 @@ pub struct Options {
     pub lane_capacity: NonZeroUsize,
     /// How long an idempotency key is kept.
     pub key_retention: Duration,
-    /// How many calls may wait for slots at a time; beyond that callers get `TooManyWait`.
+    /// How many calls may wait for slots at a time in this process; beyond that callers get `TooManyWait`.
     pub max_waiting_leases: usize,
+    /// How many of one namespace may, so that it leaves places to others; beyond that its callers get
+    /// `TooManyOfNamespaceWait`.
+    pub max_waiting_leases_of_namespace: usize,
     /// How long who waits for slots trusts to be woken before it looks for itself. Less than the 15 s for which it keeps
     /// its place.
     pub lease_poll_interval: Duration,
@@ -41,7 +44,8 @@ impl Default for Options {
             n_lanes: const { NonZeroUsize::new(4).expect("4 is not 0") },
             lane_capacity: const { NonZeroUsize::new(20_000).expect("20,000 is not 0") },
             key_retention: Duration::from_secs(30 * 86_400),
-            max_waiting_leases: 10_000,
+            max_waiting_leases: 40_000,
+            max_waiting_leases_of_namespace: 10_000,
             lease_poll_interval: Duration::from_secs(5),
         }
     }
@@ -110,7 +114,7 @@ impl Engine {
             wakes,
             bulk: Notify::new(),
             waits: Waits::default(),
-            leases: LeaseWaits::new(options.max_waiting_leases),
+            leases: LeaseWaits::new(options.max_waiting_leases, options.max_waiting_leases_of_namespace),
             queue_turns: QueueTurns::default(),
         };
         (Self { inner: Arc::new(inner) }, tasks)

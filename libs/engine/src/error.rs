@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use tidegate_model::{
-    ArtifactId, BulkOperationId, ErrorCode, FieldViolation, ObjectId, Reason, RunId, RunKind, ServiceError,
-    WorkerId,
+    ArtifactId, BulkOperationId, ErrorCode, FieldViolation, Namespace, ObjectId, Reason, RunId, RunKind,
+    ServiceError, WorkerId,
 };
 use tidegate_orchestration::{Rejection, StateType};
 use tidegate_store::StoreError;
@@ -397,6 +397,17 @@ pub enum EngineError {
         /// How many may.
         most: usize,
     },
+    /// Nobody else of this namespace may wait for slots here.
+    #[error(
+        "{most} calls of namespace `{namespace}` wait for slots here, which is the most of one namespace; come back a \
+         little later, or ask without `wait_timeout`"
+    )]
+    TooManyOfNamespaceWait {
+        /// Whose calls.
+        namespace: Namespace,
+        /// How many may.
+        most: usize,
+    },
     /// The process is shutting down.
     #[error("the service is shutting down; another replica will take the request")]
     Draining,
@@ -492,7 +503,9 @@ impl ServiceError for EngineError {
             | Self::VariableExists { .. } => ErrorCode::AlreadyExists,
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
-            Self::Overloaded | Self::TooManyWait { .. } => ErrorCode::Exhausted,
+            Self::Overloaded | Self::TooManyWait { .. } | Self::TooManyOfNamespaceWait { .. } => {
+                ErrorCode::Exhausted
+            }
             Self::Draining | Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
                 ErrorCode::Unavailable
             }
@@ -559,7 +572,9 @@ impl ServiceError for EngineError {
             Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
             Self::PayloadDiffers { .. } => Reason::ChecksumMismatch,
-            Self::Overloaded | Self::TooManyWait { .. } => Reason::Overloaded,
+            Self::Overloaded | Self::TooManyWait { .. } | Self::TooManyOfNamespaceWait { .. } => {
+                Reason::Overloaded
+            }
             Self::Draining => Reason::Draining,
             Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => Reason::DependencyUnavailable,
             Self::Internal { .. } => Reason::Internal,
@@ -568,7 +583,9 @@ impl ServiceError for EngineError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded | Self::TooManyWait { .. } => Some(Duration::from_millis(200)),
+            Self::Overloaded | Self::TooManyWait { .. } | Self::TooManyOfNamespaceWait { .. } => {
+                Some(Duration::from_millis(200))
+            }
             Self::StoreUnavailable { .. } | Self::DeliveryUnavailable { .. } => {
                 Some(Duration::from_millis(500))
             }

@@ -6,16 +6,16 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::{Namespace, RunId, Timestamp};
-use tidegate_orchestration::Arrival;
+use tidegate_model::{Namespace, RunId, Timestamp, limits::MAX_BATCH_SIZE};
+use tidegate_orchestration::{Arrival, LAPSES_COUNT_FOR, Line};
 use tidegate_store::{LeaseWait, LimitKey, LimitUse, Slot, StoreError};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::Notify,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Engine, EngineError, dispatch::Outbound, lane::with_retries, limits::ON_ITS_WAY, slots::Freed};
+use crate::{Engine, EngineError, dispatch::Outbound, lane::with_retries, slots::Freed};
 
 /// How long who waits keeps its place without being heard of.
 const WAIT_GRACE: Duration = Duration::from_secs(15);
@@ -54,16 +54,15 @@ pub enum Leased {
 
 /// Who waits for a lease in this process.
 pub(crate) struct LeaseWaits {
-    /// One for each call that may wait.
-    places: Semaphore,
+    places: Places,
     by_owner: Mutex<HashMap<RunId, (usize, Arc<Notify>)>>,
     /// Somebody has begun to wait.
     begun: Notify,
 }
 
 impl LeaseWaits {
-    pub fn new(n_places: usize) -> Self {
-        let places = Semaphore::new(n_places.min(Semaphore::MAX_PERMITS));
+    pub fn new(most: usize, most_of_namespace: usize) -> Self {
+        let places = Places { most, most_of_namespace, taken: Mutex::default() };
         Self { places, by_owner: Mutex::default(), begun: Notify::new() }
     }
 
@@ -72,7 +71,54 @@ impl LeaseWaits {
     }
 }
 
-/// A place among [`LeaseWaits`], given up when it is dropped.
+/// How many calls may wait: in all, and of each namespace, so that none takes all places.
+struct Places {
+    most: usize,
+    most_of_namespace: usize,
+    taken: Mutex<HashMap<Namespace, usize>>,
+}
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashMap<Namespace, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, namespace: Option<&Namespace>) -> Result<Place<'_>, EngineError> {
+        // Without limits there is nothing to wait for.
+        let namespace = namespace.cloned().unwrap_or_default();
+        let mut taken = self.taken();
+        let n_of_namespace = taken.get(&namespace).copied().unwrap_or_default();
+        if n_of_namespace >= self.most_of_namespace {
+            return Err(EngineError::TooManyOfNamespaceWait { namespace, most: self.most_of_namespace });
+        }
+        // As many entries as namespaces that wait: few.
+        if taken.values().sum::<usize>() >= self.most {
+            return Err(EngineError::TooManyWait { most: self.most });
+        }
+        taken.insert(namespace.clone(), n_of_namespace + 1);
+        Ok(Place { places: self, namespace })
+    }
+}
+
+/// A place of one call, given up when it is dropped.
+struct Place<'a> {
+    places: &'a Places,
+    namespace: Namespace,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        if let Some(n_of_namespace) = taken.get_mut(&self.namespace) {
+            *n_of_namespace -= 1;
+            if *n_of_namespace == 0 {
+                taken.remove(&self.namespace);
+            }
+        }
+    }
+}
+
+/// Who waits in this process under an owner's id, until it is dropped.
 struct Waiter<'a> {
     waits: &'a LeaseWaits,
     owner: RunId,
@@ -108,15 +154,14 @@ impl Engine {
     /// Takes all that is asked for, or nothing, waiting for up to `wait`. Who has waited in vain keeps its place for a
     /// while: until it asks again, or gives it up by [`Self::release_lease`].
     ///
-    /// Those who wait for leases and runs are one line: by priority, where a lease has 0, then by the time since which
-    /// they are due or wait. Whose turn it is has what came free for a while; a lease that is new lets all those go first
-    /// whose turn it is, and all leases that wait.
+    /// Those who wait for leases and runs are one line: by priority, where a lease has 0; then in turn by fairness key,
+    /// where leases are with the runs that have none; then by the time since which they are due or wait. Whose turn it is
+    /// has what came free for a while; a lease that is new lets all those go first who are in line.
     pub async fn take_lease(&self, request: &LeaseRequest, wait: Duration) -> Result<Leased, EngineError> {
         let deadline = Instant::now() + wait;
         let may_wait = !wait.is_zero();
-        let most = self.inner.options.max_waiting_leases;
-        let place = may_wait.then(|| self.inner.leases.places.try_acquire());
-        let _place = place.transpose().map_err(|_| EngineError::TooManyWait { most })?;
+        let namespace = request.limits.first().map(|limit| &limit.namespace);
+        let _place = may_wait.then(|| self.inner.leases.places.take(namespace)).transpose()?;
         let waiter = Waiter::of(&self.inner.leases, request.owner);
         loop {
             let leased = with_retries(|| self.try_lease(request, may_wait)).await??;
@@ -161,13 +206,16 @@ impl Engine {
         for used in locked.iter().filter(|used| !held.contains_key(&used.key)) {
             let is_its_turn = wait.as_ref().is_some_and(|wait| wait.was_handed && wait.limit == used.key);
             let n_free = used.n_free().min(used.n_tokens(now));
-            let n_before = if is_its_turn || n_free == 0 {
-                0
+            let line = if is_its_turn || n_free == 0 || !used.is_awaited {
+                Line::default()
             } else {
-                let limit = usize::try_from(n_free).unwrap_or(usize::MAX);
-                tx.count_before(&used.key, owner, since, now - ON_ITS_WAY, now, limit).await?
+                let (keys, since) = (std::slice::from_ref(&used.key), now - LAPSES_COUNT_FOR);
+                // More than are free do not matter.
+                let most = usize::try_from(n_free).unwrap_or(usize::MAX).min(MAX_BATCH_SIZE);
+                let lines = tx.count_line(keys, Some(owner), since, now, most).await?;
+                lines.into_iter().next().unwrap_or_default()
             };
-            if n_free <= n_before {
+            if !line.lets_through(n_free) {
                 let limit = used.key.clone();
                 // What it was its turn for, and it cannot use, is another's.
                 if let Some(wait) = wait.filter(|wait| wait.was_handed) {
@@ -180,10 +228,9 @@ impl Engine {
                     if !tx.put_lease_wait(&wait).await? {
                         return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
                     }
-                    if n_free == 0 {
-                        // It may have come free since it was looked for, and who gave it up has not seen this one wait.
-                        freed.insert(limit.clone(), 1);
-                    }
+                    // It may have come free since it was looked for, and who gave it up has not seen this one wait; and
+                    // what is free and kept for those before it is to be handed out to them.
+                    freed.insert(limit.clone(), 1);
                 } else {
                     tx.end_lease_wait(&limit.namespace, owner).await?;
                 }

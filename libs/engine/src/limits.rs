@@ -8,9 +8,9 @@ use std::{
 
 use futures::future::join_all;
 use tidegate_model::{Namespace, RunId, Timestamp};
-use tidegate_orchestration::{Rate, Run};
+use tidegate_orchestration::{LAPSES_COUNT_FOR, RESERVED_FOR, Rate, Run};
 use tidegate_store::{
-    ConcurrencyLimit, LimitKey, LimitSettings, LimitUse, QueueKey, RunStore, Slot, StoreError,
+    ConcurrencyLimit, HandOut, LimitKey, LimitSettings, LimitUse, QueueKey, RunStore, Slot, StoreError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +40,11 @@ const MIN_RATE_INTERVAL: Duration = Duration::from_millis(5);
 const MAX_ROUNDS: usize = 32;
 /// How long a limit without tokens is not read again at most, whoever gives something up: it may have been changed.
 const MAX_QUIET: Duration = Duration::from_secs(1);
-/// How long a run that was handed over for a token has it kept for itself.
-pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(5);
-/// How long after its hand-over a run does not count any more as being on its way.
-const UNCOUNTED_AFTER: Duration = ON_ITS_WAY.saturating_add(Duration::from_micros(1));
+/// How long after its hand-out nothing is kept any more for a run.
+const LAPSES_AFTER: Duration = RESERVED_FOR.saturating_add(Duration::from_micros(1));
+/// How many more are handed out at most when others came not in time: at once, and when their time is over. A long line
+/// of those that do not come is so gone through in a few turns.
+const MAX_LAPSED: (u64, u64) = (1, 100);
 
 /// A limit, what is taken of it, and who waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ impl Engine {
     pub async fn hand_out_slots(&self, handed_before: Timestamp) -> Result<usize, EngineError> {
         let Self { inner } = self;
         // What is passed over meanwhile is not to come again.
-        let handed_before = handed_before.min(inner.clock.now() - UNCOUNTED_AFTER);
+        let handed_before = handed_before.min(inner.clock.now() - LAPSES_AFTER);
         let (mut after, mut n_runs) = (None, 0);
         while let Some(key) = inner.store.next_awaited(after.as_ref()).await? {
             let mut freed = Freed::from([(key.clone(), u64::MAX)]);
@@ -256,11 +257,12 @@ impl Again {
     }
 }
 
-/// Hands runs to delivery as slots came free and rates allow, those first that come first by priority and due time: of
-/// each limit one batch at most. A hand-over that fails is left to the sweeps.
+/// Hands runs to delivery as slots came free and rates allow, those first that come first by priority, by turn of their
+/// fairness keys, and by due time: of each limit one batch at most. A hand-over that fails is left to the sweeps.
 ///
-/// Of a rate as many are handed over as it has tokens, less those that are on their way: so the cost is that of tokens,
-/// however many wait.
+/// As many are handed over as there are slots and tokens, less those that are on their way, for which theirs are kept: so
+/// the cost is that of slots and tokens, however many wait. When a time is over for which something was kept, the limit
+/// is looked at again.
 pub(crate) async fn hand_out(
     dispatch: &dyn Dispatch,
     store: &dyn RunStore,
@@ -279,14 +281,12 @@ pub(crate) async fn hand_out(
     let found = store.get_limits(&keys, now).await?;
     for (key, n_freed) in freed {
         let defined = found.iter().find(|used| used.key == key);
+        if defined.is_some_and(|used| !used.is_awaited || used.n_free() == 0) {
+            // Whoever begins to wait, or gives a slot up, says so.
+            continue;
+        }
+        // One that is not defined does not bind.
         let rate = defined.and_then(|used| Some((used.limit.settings.rate?, used.arrival)));
-        let mut n_left = match (defined, rate) {
-            // One that is not defined does not bind.
-            (None, _) => u64::MAX,
-            (Some(used), None) => used.n_free().min(n_freed),
-            (Some(used), Some(_)) => used.n_free().min(used.n_tokens(now)),
-        };
-        // Where it lacks a slot, whoever gives one up says so.
         if let Some((rate, arrival)) = rate
             && rate.n_free(arrival, now) == 0
         {
@@ -294,13 +294,22 @@ pub(crate) async fn hand_out(
             done.later.insert(key, Again { at, quiet_until: at.min(now + MAX_QUIET) });
             continue;
         }
-        let counted_since = rate.map(|_| now - ON_ITS_WAY);
-        let (mut n_asked, mut n_given) = (usize::try_from(n_left).unwrap_or(BATCH).min(BATCH), 0);
-        let (has_any, mut n_rounds, mut n_passed_over) = (n_asked > 0, 0, 0);
-        while n_asked > 0 && n_given < BATCH {
-            let ids = store.hand_out(&key, handed_before, counted_since, now, n_asked).await?;
+        let mut ask = HandOut {
+            max_slots: defined.and_then(|used| used.limit.settings.max_slots),
+            n_tokens: rate.map(|(rate, arrival)| rate.n_free(arrival, now)),
+            n_more: 0,
+            max_lapsed: if n_freed == u64::MAX { MAX_LAPSED.1 } else { MAX_LAPSED.0 },
+            lapsed_since: now - LAPSES_COUNT_FOR,
+            handed_before,
+            now,
+            reserved_until: now + RESERVED_FOR,
+            limit: BATCH,
+        };
+        let (mut n_given, mut n_rounds, mut n_passed_over) = (0, 0, 0);
+        while n_given < BATCH {
+            ask.limit = BATCH - n_given;
+            let ids = store.hand_out(&key, &ask).await?;
             if ids.is_empty() {
-                n_left = 0;
                 break;
             }
             let found = store.get_runs(None, &ids).await?;
@@ -312,51 +321,46 @@ pub(crate) async fn hand_out(
             done.n_handed_over += hand_over(dispatch, store, &runs).await;
             n_given += ids.len();
             end_waits(store, &ended).await?;
-            // What is in a paused queue or work pool takes no slot before that is resumed: others are to have it meanwhile. There may be
-            // many of them, so more are asked for each time.
+            // What is in a paused queue or work pool takes no slot before that is resumed: others are to have it
+            // meanwhile. There may be many of them, so more are asked for each time.
             let in_queues = paused_among(store, &runs).await?;
             let in_pools = work_pools::paused_among(store, &runs).await?;
             let paused: BTreeSet<RunId> = in_queues.into_iter().chain(in_pools).collect();
             let paused: Vec<RunId> = paused.into_iter().collect();
             if !paused.is_empty() {
-                // Nobody takes them before the resume: they do not count as being on their way.
-                store.pass_over(&key, &paused, now, now - UNCOUNTED_AFTER).await?;
+                // Nobody takes them before the resume: nothing is kept for them.
+                store.pass_over(&key, &paused, now).await?;
             }
-            let n_useless = (paused.len() + ended.len()) as u64;
-            n_passed_over += paused.len() + ended.len();
+            let n_useless = paused.len() + ended.len();
+            n_passed_over += n_useless;
             n_rounds += 1;
-            if rate.is_some() {
-                // The same again gives as many tokens as the others have left.
-                if n_useless == 0 || n_rounds == MAX_ROUNDS {
-                    break;
-                }
-                continue;
-            }
-            // Those that were handed over have not taken their slots yet: of these, no more than came free is left.
-            n_left = n_left.saturating_sub(n_asked as u64 - n_useless.min(n_asked as u64));
-            let is_last = ids.len() < n_asked;
-            let asks_again = !is_last && n_useless > 0 && n_passed_over < MAX_PASSED_OVER;
-            n_asked = if asks_again { (2 * n_asked).min(BATCH - n_given.min(BATCH)) } else { 0 };
-            if is_last {
-                n_left = 0;
+            // Of a rate the same again gives as many as the others have left.
+            let is_enough = if rate.is_some() {
+                n_rounds == MAX_ROUNDS
+            } else {
+                ask.n_more = n_passed_over as u64;
+                n_passed_over >= MAX_PASSED_OVER
+            };
+            if n_useless == 0 || is_enough {
+                break;
             }
         }
         match rate {
-            Some((rate, _)) if n_given == 0 => {
-                // There is nobody else, or those that are on their way have the tokens kept for them.
-                let oldest = if has_any { store.oldest_handed(&key, now - ON_ITS_WAY).await? } else { None };
-                if let Some(oldest) = oldest {
-                    let (at, quiet_until) = (oldest + UNCOUNTED_AFTER, now + rate_interval(rate));
+            Some((rate, _)) if n_given > 0 => {
+                done.later.insert(key, Again::at(now + rate_interval(rate)));
+            }
+            // All that waits goes, and there may be more than one batch of it; or many were passed over.
+            None if n_given >= BATCH || n_passed_over >= MAX_PASSED_OVER => {
+                done.rest.insert(key, n_freed);
+            }
+            // There is nobody else, or those that are on their way have theirs kept for them.
+            _ => {
+                if let Some(lapse_at) = store.first_lapse(&key, now).await? {
+                    let quiet_until = rate.map_or(now, |(rate, _)| now + rate_interval(rate));
+                    let at = lapse_at + Duration::from_micros(1);
                     done.later.insert(key, Again { at: at.max(quiet_until), quiet_until });
                 }
             }
-            Some((rate, _)) => {
-                done.later.insert(key, Again::at(now + rate_interval(rate)));
-            }
-            None if n_left > 0 => {
-                done.rest.insert(key, n_left);
-            }
-            None => {}
         }
     }
     Ok(done)

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tidegate_model::{RunId, Timestamp, limits};
-use tidegate_orchestration::{Arrival, Collision, Event, Lack, Rate, Run, StateName, StateType};
-use tidegate_store::{LimitKey, LimitUse, RunTx, Slot, SlotWait, StoreError};
+use tidegate_orchestration::{
+    Arrival, Collision, Event, LAPSES_COUNT_FOR, Lack, Line, Rate, Run, StateName, StateType,
+};
+use tidegate_store::{Awaited, LimitKey, LimitUse, RunTx, Slot, SlotWait, StoreError};
 
-use crate::{limits::ON_ITS_WAY, metrics::SLOTS_REFUSED, queues::queue_of};
+use crate::{metrics::SLOTS_REFUSED, queues::queue_of};
 
 /// What a transaction does to slots, and to who waits for one. Where none of its runs has limits it is empty, and costs
 /// no statement.
@@ -16,7 +18,7 @@ pub(crate) struct Slots {
     /// What is left of limits that bind. They are locked, so nobody else takes any of it before the commit.
     left: HashMap<LimitKey, Left>,
     /// For which limits those wait that are to be claimed, where that matters.
-    awaited: HashMap<RunId, LimitKey>,
+    awaited: HashMap<RunId, Awaited>,
     /// Runs with limits that were changed, as they stood before.
     before: BTreeMap<RunId, Standing>,
     granted: BTreeSet<RunId>,
@@ -31,8 +33,8 @@ pub(crate) struct Slots {
 struct Left {
     n_free: u64,
     rate: Option<(Rate, Arrival)>,
-    /// Those who wait for a token and come before runs that are new: they have it kept for them.
-    n_first: u64,
+    /// Those who wait for it and come before runs that are new: they have what is free kept for them.
+    line: Line,
     on_collision: Collision,
     /// Those that could give way, the first to be asked last; empty where none is to be asked.
     holders: Vec<RunId>,
@@ -49,7 +51,7 @@ impl Left {
         Self {
             n_free: used.n_free(),
             rate: settings.rate.map(|rate| (rate, used.arrival)),
-            n_first: 0,
+            line: Line::default(),
             on_collision: settings.on_collision,
             holders: Vec::new(),
             newest: None,
@@ -58,14 +60,19 @@ impl Left {
         }
     }
 
-    /// What it has not for a run. One that is new lets those go first who wait.
-    fn lack(&self, is_new: bool, now: Timestamp) -> Option<Lack> {
+    /// How many runs may still start.
+    fn n_left(&self, now: Timestamp) -> u64 {
+        self.n_free.min(self.rate.map_or(u64::MAX, |(rate, arrival)| rate.n_free(arrival, now)))
+    }
+
+    /// What it has not for a run. One that does not wait for it lets those go first who do.
+    fn lack(&self, waits_for_it: bool, now: Timestamp) -> Option<Lack> {
         if self.n_free == 0 {
             return Some(Lack::Slot);
         }
-        let (rate, arrival) = self.rate?;
-        let n_first = if is_new { self.n_first } else { 0 };
-        (rate.n_free(arrival, now) <= n_first).then_some(Lack::Token)
+        let n_left = self.n_left(now);
+        let has_one = if waits_for_it { n_left > 0 } else { self.line.lets_through(n_left) };
+        (!has_one).then_some(if self.rate.is_some() { Lack::Token } else { Lack::Slot })
     }
 
     const fn may_ask(&self) -> bool {
@@ -147,35 +154,43 @@ impl Slots {
             return Ok(Self::default());
         }
         let keys: Vec<LimitKey> = n_claims.keys().cloned().collect();
-        let (mut left, mut rated, mut needs_awaited) = (HashMap::new(), Vec::new(), false);
-        let has_new = runs.iter().any(|run| !is_waiting(run));
+        // One that waits for its only limit lets nobody go first.
+        let has_others = runs.iter().any(|run| !is_waiting(run) || limits_of(run).len() > 1);
+        let (mut left, mut lined, mut needs_awaited) = (HashMap::<_, Left>::new(), Vec::new(), false);
         for used in tx.lock_limits(&keys, now).await? {
-            let mut one = Left::of(&used);
-            let n_claims = n_claims.get(&used.key).copied().unwrap_or_default();
-            if one.may_ask() && one.n_free < n_claims {
+            let one = Left::of(&used);
+            if has_others && used.is_awaited && one.n_left(now) > 0 {
+                lined.push(used.key.clone());
+            }
+            left.insert(used.key, one);
+        }
+        if !lined.is_empty() {
+            // What is free, and those that may leave the line here, is as far as it matters.
+            let n_left = lined.iter().filter_map(|limit| Some(left.get(limit)?.n_left(now))).max();
+            let n_left = usize::try_from(n_left.unwrap_or_default()).unwrap_or(usize::MAX);
+            let most = n_left.saturating_add(runs.len()).min(limits::MAX_BATCH_SIZE);
+            let lines = tx.count_line(&lined, None, now - LAPSES_COUNT_FOR, now, most).await?;
+            for (limit, line) in lined.iter().zip(lines) {
+                if let Some(one) = left.get_mut(limit) {
+                    one.line = line;
+                    needs_awaited |= !line.is_empty();
+                }
+            }
+        }
+        for (limit, one) in &mut left {
+            let n_claims = n_claims.get(limit).copied().unwrap_or_default();
+            if one.may_ask() && one.n_free - one.line.n_kept(one.n_free) < n_claims {
                 let newest_first = one.on_collision == Collision::CancelNewest;
-                let found = tx.find_holders(&used.key, newest_first, limits::MAX_BATCH_SIZE).await?;
+                let found = tx.find_holders(limit, newest_first, limits::MAX_BATCH_SIZE).await?;
                 one.holders = found.unasked.into_iter().rev().collect();
                 (one.n_asked, one.n_waiting, one.newest) = (found.n_asked, found.n_waiting, found.newest);
                 needs_awaited = true;
             }
-            if has_new && one.rate.is_some() && one.lack(true, now).is_none() {
-                rated.push(used.key.clone());
-            }
-            left.insert(used.key, one);
-        }
-        if !rated.is_empty() {
-            let counts = tx.count_first(&rated, now - ON_ITS_WAY, now, limits::MAX_BATCH_SIZE).await?;
-            for (limit, n_first) in rated.iter().zip(counts) {
-                if let Some(one) = left.get_mut(limit) {
-                    one.n_first = n_first;
-                    needs_awaited |= n_first > 0;
-                }
-            }
         }
         let waiting: Vec<RunId> = runs.iter().filter(|run| is_waiting(run)).map(|run| run.id).collect();
         let awaited = if needs_awaited && !waiting.is_empty() {
-            tx.awaited_by(&waiting).await?.into_iter().collect()
+            let awaited = tx.awaited_by(&waiting, now).await?;
+            awaited.into_iter().map(|awaited| (awaited.run_id, awaited)).collect()
         } else {
             HashMap::new()
         };
@@ -190,7 +205,7 @@ impl Slots {
         let mut refusal: Option<Refusal> = None;
         for limit in &limits {
             let Some(left) = self.left.get(limit) else { continue };
-            let Some(lack) = left.lack(!is_waiting(run), now) else { continue };
+            let Some(lack) = left.lack(self.waits_for(run, limit), now) else { continue };
             if left.on_collision == Collision::Skip && run.attempt == 0 {
                 return Err(Refusal { limit: limit.clone(), lack, then: Then::Skip });
             }
@@ -200,6 +215,12 @@ impl Slots {
             if refusal.lack == Lack::Slot {
                 refusal.then = self.collide(run, &refusal.limit);
             }
+            self.leave_line(run);
+            if matches!(refusal.then, Then::Wait)
+                && let Some(left) = self.left.get_mut(&refusal.limit)
+            {
+                left.line.join();
+            }
             return Err(refusal);
         }
         for limit in &limits {
@@ -208,8 +229,6 @@ impl Slots {
             if let Some((rate, arrival)) = &mut left.rate {
                 *arrival = rate.take(*arrival, now).unwrap_or(*arrival);
                 self.spent.insert(limit.clone());
-                let is_first = self.awaited.get(&run.id) == Some(limit);
-                left.n_first = left.n_first.saturating_sub(u64::from(is_first));
             }
             left.newest = left.newest.max(Some(run.id));
             match left.on_collision {
@@ -224,15 +243,32 @@ impl Slots {
         }
         if !limits.is_empty() {
             self.granted.insert(run.id);
+            self.leave_line(run);
         }
         Ok(())
+    }
+
+    /// True for a run that waits for this limit: what is free is for it. Of all others only what is not kept for those
+    /// in line.
+    fn waits_for(&self, run: &Run, limit: &LimitKey) -> bool {
+        is_waiting(run) && self.awaited.get(&run.id).is_some_and(|awaited| awaited.limit == *limit)
+    }
+
+    /// A run is in line no longer: it has its slot, or waits anew.
+    fn leave_line(&mut self, run: &Run) {
+        if let Some(awaited) = self.awaited.get(&run.id).filter(|awaited| awaited.is_in_line)
+            && let Some(left) = self.left.get_mut(&awaited.limit)
+        {
+            left.line.leave();
+        }
     }
 
     /// Has somebody give way, where the limit says so. Never more than wait.
     fn collide(&mut self, run: &Run, limit: &LimitKey) -> Then {
         let Some(left) = self.left.get_mut(limit) else { return Then::Wait };
         // It may wait for another one by now.
-        let is_counted = self.refused.get(&run.id).or_else(|| self.awaited.get(&run.id)) == Some(limit);
+        let awaited = self.awaited.get(&run.id).map(|awaited| &awaited.limit);
+        let is_counted = self.refused.get(&run.id).or(awaited) == Some(limit);
         let n_waiting = left.n_waiting + u64::from(!is_counted);
         if left.may_ask() && left.n_asked < n_waiting {
             let is_by_age = left.on_collision == Collision::CancelNewest;
@@ -361,5 +397,11 @@ fn slot(run: &Run, limit: LimitKey, now: Timestamp) -> Slot {
 }
 
 fn wait_of(run: &Run, limit: &LimitKey) -> SlotWait {
-    SlotWait { run_id: run.id, limit: limit.clone(), priority: run.priority, due_at: run.due_at }
+    SlotWait {
+        run_id: run.id,
+        limit: limit.clone(),
+        priority: run.priority,
+        fairness_key: run.fairness_key.clone(),
+        due_at: run.due_at,
+    }
 }

@@ -297,3 +297,32 @@ async fn no_more_calls_wait_than_may() {
     fixture.engine.release_lease(&Namespace::default(), first.owner).await.expect("is released");
     assert_eq!(served(&mut tasks).await, second.owner);
 }
+
+#[tokio::test]
+async fn the_calls_of_one_namespace_leave_places_to_others() {
+    let bounds = Options { max_waiting_leases: 3, max_waiting_leases_of_namespace: 2, ..options() };
+    let (fixture, _wakes) = fixture_with(bounds).await;
+    let in_namespace = |name: &str| {
+        let namespace = name.parse().expect("is a namespace");
+        LeaseRequest { limits: [LimitKey { namespace, name: "db".to_owned() }].into(), ..request(&[]) }
+    };
+    let (greedy, modest, third) = ("greedy", "modest", "third");
+    for name in [greedy, modest, third] {
+        let holder = in_namespace(name);
+        let limit = holder.limits.first().expect("names one").clone();
+        fixture.engine.put_limit(limit, 1).await.expect("is defined");
+        assert!(is_held(&take(&fixture, &holder).await));
+    }
+    let mut tasks = JoinSet::new();
+    for _ in 0..2 {
+        waiting(&fixture, &mut tasks, &in_namespace(greedy)).await;
+    }
+    let refused = fixture.engine.take_lease(&in_namespace(greedy), PATIENCE).await;
+    assert!(
+        matches!(&refused, Err(EngineError::TooManyOfNamespaceWait { namespace, most: 2 }) if namespace.as_str() == greedy),
+        "{refused:?}"
+    );
+    waiting(&fixture, &mut tasks, &in_namespace(modest)).await;
+    let refused = fixture.engine.take_lease(&in_namespace(third), PATIENCE).await;
+    assert!(matches!(refused, Err(EngineError::TooManyWait { most: 3 })), "{refused:?}");
+}

@@ -6,6 +6,7 @@
 mod collision;
 mod create;
 mod event;
+mod line;
 mod policy;
 mod rate;
 mod run;
@@ -16,6 +17,7 @@ mod transition;
 pub use collision::{Collision, Lack};
 pub use create::{Draft, create};
 pub use event::Event;
+pub use line::{LAPSES_COUNT_FOR, Line, RESERVED_FOR};
 pub use policy::{CrashPolicy, ParentPolicies, ParentPolicy, Policies, RetryPolicy};
 pub use rate::{Arrival, Rate};
 pub use run::{CachePolicy, Failure, Holder, Placement, Run};

@@ -17,7 +17,7 @@ use common::{NOW, draft, worker};
 use stateright::{Checker, Model, Property};
 use tidegate_model::{Epoch, QueueName, RunId};
 use tidegate_orchestration::{
-    Effect, Event, Failure, Lack, Phase, Placement, Run, StateName, StateType, apply, create,
+    Effect, Event, Failure, Lack, Line, Phase, Placement, Run, StateName, StateType, apply, create,
 };
 use uuid::Uuid;
 
@@ -38,10 +38,23 @@ struct World {
     n_faults: u8,
     n_cancels: u8,
     faults: &'static [Fault],
+    /// How often what is kept for a run lapses in all.
+    n_lapses: u8,
 }
 
 const ALL_FAULTS: &[Fault] =
     &[Fault::Kill, Fault::Silence, Fault::Wipe, Fault::Repeat, Fault::LoseAnswer, Fault::StartTimeout];
+
+/// Where a run stands that waits for the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// It was not handed out.
+    Waiting,
+    /// It was, and the slot is kept for it.
+    Reserved,
+    /// It was, and did not come in time.
+    Lapsed,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fault {
@@ -129,6 +142,8 @@ struct System {
     /// Postgres.
     rows: Vec<Row>,
     slots: BTreeSet<RunIdx>,
+    /// Who waits for one.
+    line: BTreeMap<RunIdx, Place>,
     /// Redis.
     ready: BTreeSet<Held>,
     leases: BTreeMap<RunIdx, u64>,
@@ -140,12 +155,17 @@ struct System {
     seen: Vec<Seen>,
     n_faults: u8,
     n_cancels: u8,
+    n_lapses: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Action {
     /// A SCHEDULED run is handed to delivery: at once, or by the sweep.
     Enqueue(RunIdx),
+    /// A free slot is handed out to one that waits: it is kept for it, and it is handed to delivery.
+    HandOut(RunIdx),
+    /// What was kept for a run is so no longer.
+    Lapse(RunIdx),
     /// A worker with a free slot takes a delivery.
     Take(WorkerIdx, Held),
     /// The claim is judged, and the worker is given the run.
@@ -188,6 +208,7 @@ impl System {
         Self {
             rows: (0..n_runs).map(row).collect(),
             slots: BTreeSet::new(),
+            line: BTreeMap::new(),
             ready: BTreeSet::new(),
             leases: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -196,7 +217,22 @@ impl System {
             seen: vec![Seen::default(); n_runs],
             n_faults: 0,
             n_cancels: 0,
+            n_lapses: 0,
         }
+    }
+
+    /// Who is in line for the slot.
+    fn line(&self) -> Line {
+        let count = |place| self.line.values().filter(|one| **one == place).count() as u64;
+        Line {
+            n_waiting: count(Place::Waiting),
+            n_reserved: count(Place::Reserved),
+            n_lapsed: count(Place::Lapsed),
+        }
+    }
+
+    fn n_free(&self) -> u64 {
+        (N_SLOTS - self.slots.len()) as u64
     }
 
     fn run(&self, idx: RunIdx) -> &Run {
@@ -255,6 +291,12 @@ impl System {
                 self.leases.remove(&idx);
             }
         }
+        // Its wait ends in the transaction that ends it, and begins in the one that refuses a slot.
+        if step.run.state.name == StateName::AwaitingConcurrencySlot {
+            self.line.insert(idx, Place::Waiting);
+        } else {
+            self.line.remove(&idx);
+        }
         self.rows[idx] = Row(Arc::new(step.run));
         true
     }
@@ -265,10 +307,13 @@ impl System {
         let claimed = Event::Claimed { holder: worker(&name) };
         let before = self.run(idx);
         let is_new = before.epoch.0 == epoch && before.state.phase == Phase::Scheduled;
-        if is_new && self.slots.len() == N_SLOTS {
+        let (n_free, line) = (self.n_free(), self.line());
+        let has_one = if self.line.contains_key(&idx) { n_free > 0 } else { line.lets_through(n_free) };
+        if is_new && !has_one {
             self.change(idx, Some(epoch), &Event::SlotRefused { limit: "gpu".into(), lack: Lack::Slot });
             return None;
         }
+        let was_in_line = self.line.contains_key(&idx);
         if !self.change(idx, Some(epoch), &claimed) {
             return None;
         }
@@ -276,6 +321,11 @@ impl System {
         let is_theirs = matches!(&run.state.phase, Phase::Pending { holder, .. } if *holder == worker(&name));
         let epoch = run.epoch.0;
         if is_new {
+            // Nothing is taken from one that comes in time by one that does not wait.
+            let takes_kept = !was_in_line && line.n_lapsed == 0 && line.n_reserved >= n_free;
+            if takes_kept {
+                self.seen[idx].broken.get_or_insert("a new run took what was kept for another");
+            }
             self.slots.insert(idx);
         }
         is_theirs.then_some(epoch)
@@ -322,12 +372,24 @@ impl Model for World {
         let may = |fault: Fault| system.n_faults < self.n_faults && self.faults.contains(&fault);
         for idx in 0..self.n_runs {
             let run = system.run(idx);
-            let waits_for_slot = run.state.name == StateName::AwaitingConcurrencySlot;
-            if run.state.phase == Phase::Scheduled
-                && !system.is_known_to_delivery(idx)
-                && (!waits_for_slot || system.slots.len() < N_SLOTS)
-            {
-                actions.push(Action::Enqueue(idx));
+            let is_undelivered = run.state.phase == Phase::Scheduled && !system.is_known_to_delivery(idx);
+            match system.line.get(&idx) {
+                None if is_undelivered => actions.push(Action::Enqueue(idx)),
+                // As many as are free, less those that are on their way, and one more for each that came not.
+                Some(Place::Waiting)
+                    if system.n_free() > 0
+                        && system.n_free() + system.line().n_lapsed > system.line().n_reserved =>
+                {
+                    actions.push(Action::HandOut(idx));
+                }
+                Some(Place::Reserved) if system.n_lapses < self.n_lapses => {
+                    actions.push(Action::Lapse(idx));
+                }
+                // The sweep: it may have been lost on its way.
+                Some(Place::Reserved | Place::Lapsed) if is_undelivered && system.n_free() > 0 => {
+                    actions.push(Action::Enqueue(idx));
+                }
+                _ => {}
             }
             if run.holder().is_some() {
                 let has_lease = system.leases.get(&idx) == Some(&run.epoch.0);
@@ -385,6 +447,14 @@ impl Model for World {
         match action {
             Action::Enqueue(idx) => {
                 next.ready.insert((idx, next.run(idx).epoch.0));
+            }
+            Action::HandOut(idx) => {
+                next.line.insert(idx, Place::Reserved);
+                next.ready.insert((idx, next.run(idx).epoch.0));
+            }
+            Action::Lapse(idx) => {
+                next.n_lapses += 1;
+                next.line.insert(idx, Place::Lapsed);
             }
             Action::Take(worker_idx, entry) => {
                 next.ready.remove(&entry);
@@ -472,7 +542,8 @@ impl Model for World {
         }
         vec![
             Property::eventually("every run ends, and nothing is held", |_, system: &System| {
-                all(system, |idx| system.state(idx).is_terminal()) && system.slots.is_empty()
+                let is_over = all(system, |idx| system.state(idx).is_terminal());
+                is_over && system.slots.is_empty() && system.line.is_empty()
             }),
             Property::always("a run completes once", |_, system: &System| {
                 all(system, |idx| system.seen[idx].n_completions <= 1)
@@ -504,6 +575,12 @@ impl Model for World {
                     })
                 },
             ),
+            Property::always("those in line are those that wait", |_, system: &System| {
+                all(system, |idx| {
+                    let waits = system.run(idx).state.name == StateName::AwaitingConcurrencySlot;
+                    system.line.contains_key(&idx) == waits
+                })
+            }),
             // Without these the rest would say little.
             Property::sometimes("all complete", |_, system: &System| {
                 all(system, |idx| system.state(idx) == StateType::Completed)
@@ -511,6 +588,12 @@ impl Model for World {
             Property::sometimes("one waits for a slot, or there is but one", |_, system: &System| {
                 let waits = |idx| system.run(idx).state.name == StateName::AwaitingConcurrencySlot;
                 system.rows.len() == 1 || !all(system, |idx| !waits(idx))
+            }),
+            Property::sometimes("a slot is kept for one, or there is but one", |_, system: &System| {
+                system.rows.len() == 1 || system.line().n_reserved > 0
+            }),
+            Property::sometimes("one comes too late, or none may", |world: &Self, system: &System| {
+                world.n_lapses == 0 || system.line().n_lapsed > 0
             }),
             Property::sometimes(
                 "one fails after its retry, or it has none",
@@ -532,15 +615,26 @@ fn check(world: World, min_states: usize) {
 
 #[test]
 fn two_runs_share_a_slot_and_both_end() {
-    check(World { n_runs: 2, max_retries: 1, n_faults: 0, n_cancels: 1, faults: &[] }, 2_000);
+    check(World { n_runs: 2, max_retries: 1, n_faults: 0, n_cancels: 1, faults: &[], n_lapses: 1 }, 2_000);
+}
+
+#[test]
+fn three_runs_share_a_slot_that_is_kept_for_those_in_line() {
+    check(World { n_runs: 3, max_retries: 0, n_faults: 0, n_cancels: 0, faults: &[], n_lapses: 2 }, 10_000);
 }
 
 #[test]
 fn any_two_faults_and_a_cancel_leave_one_end_of_a_run() {
-    check(World { n_runs: 1, max_retries: 1, n_faults: 2, n_cancels: 1, faults: ALL_FAULTS }, 100_000);
+    check(
+        World { n_runs: 1, max_retries: 1, n_faults: 2, n_cancels: 1, faults: ALL_FAULTS, n_lapses: 0 },
+        100_000,
+    );
 }
 
 #[test]
 fn any_fault_and_a_cancel_leave_the_slot_free() {
-    check(World { n_runs: 2, max_retries: 0, n_faults: 1, n_cancels: 1, faults: ALL_FAULTS }, 20_000);
+    check(
+        World { n_runs: 2, max_retries: 0, n_faults: 1, n_cancels: 1, faults: ALL_FAULTS, n_lapses: 1 },
+        20_000,
+    );
 }

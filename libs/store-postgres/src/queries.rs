@@ -90,9 +90,8 @@ statements! {
     WAIT_OF_OWNER = "concurrency_waits/of_owner.sql";
     END_LEASE_WAIT = "concurrency_waits/end_lease.sql";
     PUT_LEASE_WAIT = "concurrency_waits/put_lease.sql";
-    COUNT_BEFORE = "concurrency_waits/count_before.sql";
-    COUNT_FIRST = "concurrency_waits/count_first.sql";
-    OLDEST_HANDED = "concurrency_waits/oldest_handed.sql";
+    COUNT_LINE = "concurrency_waits/count_line.sql";
+    FIRST_LAPSE = "concurrency_waits/first_lapse.sql";
     PASS_OVER = "concurrency_waits/pass_over.sql";
     WAITS_OF_RUNS = "concurrency_waits/of_runs.sql";
     HANDED_LEASES = "concurrency_waits/handed_leases.sql";
@@ -105,6 +104,7 @@ statements! {
     END_WAITS = "concurrency_waits/end.sql";
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
+    LOCK_HAND_OUT = "concurrency_waits/lock_hand_out.sql";
     HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
     FIND_QUEUES = "queues/find.sql" after "queues/columns.sql";
     LIST_QUEUES = "queues/list.sql" after "queues/columns.sql";

@@ -1,10 +1,10 @@
 use async_trait::async_trait;
 use sqlx::{postgres::PgRow, query};
 use tidegate_model::{Namespace, RunId, Timestamp};
-use tidegate_orchestration::Arrival;
+use tidegate_orchestration::{Arrival, Line};
 use tidegate_store::{
-    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
-    SlotWait, StoreError,
+    Awaited, ConcurrencyLimit, HandOut, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
+    Slot, SlotTx, SlotWait, StoreError,
     adapter::{self, SettingsColumns},
 };
 use uuid::Uuid;
@@ -138,36 +138,44 @@ impl LimitRows for PgStore {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn hand_out(
-        &self,
-        key: &LimitKey,
-        handed_before: Option<Timestamp>,
-        counted_since: Option<Timestamp>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RunId>, StoreError> {
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        query(queries::LOCK_HAND_OUT.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
         let rows = query(queries::HAND_OUT_WAITS.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .bind(adapter::handed_before(handed_before))
-            .bind(adapter::limit(limit))
-            .bind(now.as_micros())
-            .bind(adapter::counted_since(counted_since))
-            .fetch_all(&self.pool)
+            .bind(adapter::handed_before(ask.handed_before))
+            .bind(ask.now.as_micros())
+            .bind(ask.reserved_until.as_micros())
+            .bind(adapter::bound(ask.max_slots))
+            .bind(adapter::bound(ask.n_tokens))
+            .bind(adapter::bound(Some(ask.n_more)))
+            .bind(adapter::bound(Some(ask.max_lapsed)))
+            .bind(adapter::limit(ask.limit))
+            .bind(ask.lapsed_since.as_micros())
+            .fetch_all(&mut *tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| row::run_id(row, 0)).collect()
+        tx.commit().await.map_err(store_error)?;
+        let mut handed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row::column(row, 1)? {
+                handed.push(row::run_id(row, 0)?);
+            }
+        }
+        Ok(handed)
     }
 
-    async fn oldest_handed(
-        &self,
-        key: &LimitKey,
-        counted_since: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let row = query(queries::OLDEST_HANDED.sql())
+    async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let row = query(queries::FIRST_LAPSE.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .bind(adapter::counted_since(Some(counted_since)))
+            .bind(now.as_micros())
             .fetch_optional(&self.pool)
             .await
             .map_err(store_error)?;
@@ -179,14 +187,12 @@ impl LimitRows for PgStore {
         key: &LimitKey,
         runs: &[RunId],
         handed_at: Timestamp,
-        passed_at: Timestamp,
     ) -> Result<(), StoreError> {
         query(queries::PASS_OVER.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
             .bind(row::ids(runs))
             .bind(handed_at.as_micros())
-            .bind(passed_at.as_micros().max(1))
             .execute(&self.pool)
             .await
             .map_err(store_error)?;
@@ -381,6 +387,12 @@ impl SlotTx for PgTx {
             .bind(waits.iter().map(|wait| wait.limit.name.as_str()).collect::<Vec<_>>())
             .bind(waits.iter().map(|wait| wait.priority).collect::<Vec<_>>())
             .bind(waits.iter().map(|wait| wait.due_at.as_micros()).collect::<Vec<_>>())
+            .bind(
+                waits
+                    .iter()
+                    .map(|wait| adapter::fairness_key(wait.fairness_key.as_ref()))
+                    .collect::<Vec<_>>(),
+            )
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -426,7 +438,7 @@ impl SlotTx for PgTx {
             .bind(wait.limit.namespace.as_str())
             .bind(&wait.limit.name)
             .bind(wait.since.as_micros())
-            // Old enough that it does not count as being on its way.
+            // Nothing is kept for it.
             .bind(i64::from(wait.was_handed))
             .bind(wait.expires_at.as_micros())
             .execute(&mut *self.tx)
@@ -449,55 +461,49 @@ impl SlotTx for PgTx {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn count_before(
-        &mut self,
-        key: &LimitKey,
-        owner: RunId,
-        since: Timestamp,
-        counted_since: Timestamp,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<u64, StoreError> {
-        let row = query(queries::COUNT_BEFORE.sql())
-            .bind(key.namespace.as_str())
-            .bind(&key.name)
-            .bind(owner.as_uuid())
-            .bind(since.as_micros())
-            .bind(counted_since.as_micros())
-            .bind(now.as_micros())
-            .bind(adapter::limit(limit))
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        adapter::number("count", row::column(&row, 0)?)
-    }
-
-    async fn count_first(
+    async fn count_line(
         &mut self,
         keys: &[LimitKey],
-        counted_since: Timestamp,
+        but: Option<RunId>,
+        lapsed_since: Timestamp,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        let rows = query(queries::COUNT_FIRST.sql())
+    ) -> Result<Vec<Line>, StoreError> {
+        let rows = query(queries::COUNT_LINE.sql())
             .bind(namespaces(keys))
             .bind(names(keys))
-            .bind(adapter::counted_since(Some(counted_since)))
+            .bind(lapsed_since.as_micros())
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
+            .bind(but.map(|but| but.as_uuid()))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| adapter::number("count", row::column(row, 0)?)).collect()
+        let line = |row: &PgRow| {
+            Ok(Line {
+                n_waiting: adapter::number("n_waiting", row::column(row, 0)?)?,
+                n_reserved: adapter::number("n_reserved", row::column(row, 1)?)?,
+                n_lapsed: adapter::number("n_lapsed", row::column(row, 2)?)?,
+            })
+        };
+        rows.iter().map(line).collect()
     }
 
-    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
+    async fn awaited_by(&mut self, runs: &[RunId], now: Timestamp) -> Result<Vec<Awaited>, StoreError> {
         let rows = query(queries::WAITS_OF_RUNS.sql())
             .bind(row::ids(runs))
+            .bind(now.as_micros())
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| Ok((row::run_id(row, 2)?, limit_key(row)?))).collect()
+        let awaited = |row: &PgRow| {
+            Ok(Awaited {
+                limit: limit_key(row)?,
+                run_id: row::run_id(row, 2)?,
+                is_in_line: row::column(row, 3)?,
+            })
+        };
+        rows.iter().map(awaited).collect()
     }
 
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
@@ -584,7 +590,7 @@ fn limit_use(row: &PgRow) -> Result<LimitUse, StoreError> {
     };
     let n_used = adapter::number("n_used", row::column(row, 11)?)?;
     let arrival = Arrival(row::column::<Option<i64>>(row, 12)?.unwrap_or_default());
-    Ok(LimitUse { key, limit, n_used, arrival })
+    Ok(LimitUse { key, limit, n_used, arrival, is_awaited: row::column(row, 13)? })
 }
 
 fn slot(row: &PgRow) -> Result<Slot, StoreError> {

@@ -15,6 +15,7 @@ mod row;
 mod schedules;
 mod slots;
 mod store;
+mod turns;
 mod tx;
 mod variables;
 mod work_pools;

@@ -86,9 +86,8 @@ statements! {
     WAIT_OF_OWNER = "concurrency_waits/of_owner.sql";
     END_LEASE_WAIT = "concurrency_waits/end_lease.sql";
     PUT_LEASE_WAIT = "concurrency_waits/put_lease.sql";
-    COUNT_BEFORE = "concurrency_waits/count_before.sql";
-    COUNT_FIRST = "concurrency_waits/count_first.sql";
-    OLDEST_HANDED = "concurrency_waits/oldest_handed.sql";
+    COUNT_LINE = "concurrency_waits/count_line.sql";
+    FIRST_LAPSE = "concurrency_waits/first_lapse.sql";
     PASS_OVER = "concurrency_waits/pass_over.sql";
     WAITS_OF_RUNS = "concurrency_waits/of_runs.sql";
     HANDED_LEASES = "concurrency_waits/handed_leases.sql";
@@ -101,7 +100,12 @@ statements! {
     END_WAITS = "concurrency_waits/end.sql";
     COUNT_WAITS = "concurrency_waits/count.sql";
     NEXT_AWAITED = "concurrency_waits/next.sql";
-    HAND_OUT_WAITS = "concurrency_waits/hand_out.sql";
+    ROOM_FOR_WAITS = "concurrency_waits/room.sql";
+    PICK_WAITS = "concurrency_waits/pick.sql";
+    CHOOSE_WAITS = "concurrency_waits/choose.sql";
+    PICK_STALE_WAITS = "concurrency_waits/pick_stale.sql";
+    MARK_WAITS = "concurrency_waits/mark.sql";
+    MOVE_WAITS_UP = "concurrency_waits/move_up.sql";
     FIND_DEPLOYMENTS = "deployments/find.sql" after "deployments/columns.sql";
     LIST_DEPLOYMENTS = "deployments/list.sql" after "deployments/columns.sql";
     LIST_DEPLOYMENT_NAMES = "deployments/names.sql";

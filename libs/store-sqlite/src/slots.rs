@@ -2,15 +2,15 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sqlx::{query, sqlite::SqliteRow};
 use tidegate_model::{Namespace, RunId, Timestamp};
-use tidegate_orchestration::Arrival;
+use tidegate_orchestration::{Arrival, Line};
 use tidegate_store::{
-    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
-    SlotWait, StoreError,
+    Awaited, ConcurrencyLimit, HandOut, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
+    Slot, SlotTx, SlotWait, StoreError,
     adapter::{self, SettingsColumns},
 };
 use uuid::Uuid;
 
-use crate::{SqliteStore, error::store_error, queries, row, tx::SqliteTx};
+use crate::{SqliteStore, error::store_error, queries, row, turns, tx::SqliteTx};
 
 #[async_trait]
 impl LimitRows for SqliteStore {
@@ -136,36 +136,18 @@ impl LimitRows for SqliteStore {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn hand_out(
-        &self,
-        key: &LimitKey,
-        handed_before: Option<Timestamp>,
-        counted_since: Option<Timestamp>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RunId>, StoreError> {
-        let rows = query(queries::HAND_OUT_WAITS.sql())
-            .bind(key.namespace.as_str())
-            .bind(&key.name)
-            .bind(adapter::handed_before(handed_before))
-            .bind(adapter::limit(limit))
-            .bind(now.as_micros())
-            .bind(adapter::counted_since(counted_since))
-            .fetch_all(&self.writer)
-            .await
-            .map_err(store_error)?;
-        rows.iter().map(|row| row::run_id(row, 0)).collect()
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        let handed = turns::hand_out(&mut tx, key, ask).await?;
+        tx.commit().await.map_err(store_error)?;
+        Ok(handed)
     }
 
-    async fn oldest_handed(
-        &self,
-        key: &LimitKey,
-        counted_since: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let row = query(queries::OLDEST_HANDED.sql())
+    async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let row = query(queries::FIRST_LAPSE.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .bind(adapter::counted_since(Some(counted_since)))
+            .bind(now.as_micros())
             .fetch_optional(&self.readers)
             .await
             .map_err(store_error)?;
@@ -177,14 +159,12 @@ impl LimitRows for SqliteStore {
         key: &LimitKey,
         runs: &[RunId],
         handed_at: Timestamp,
-        passed_at: Timestamp,
     ) -> Result<(), StoreError> {
         query(queries::PASS_OVER.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
             .bind(row::ids(runs.iter().map(RunId::as_uuid)))
             .bind(handed_at.as_micros())
-            .bind(passed_at.as_micros().max(1))
             .execute(&self.writer)
             .await
             .map_err(store_error)?;
@@ -373,6 +353,7 @@ impl SlotTx for SqliteTx {
                 wait.limit.name,
                 wait.priority,
                 wait.due_at.as_micros(),
+                adapter::fairness_key(wait.fairness_key.as_ref()),
             ])
         }));
         query(queries::PUT_WAITS.sql())
@@ -389,6 +370,7 @@ impl SlotTx for SqliteTx {
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
+        turns::move_up(&mut self.tx, &rows).await?;
         rows.iter().map(limit_key).collect()
     }
 
@@ -422,7 +404,7 @@ impl SlotTx for SqliteTx {
             .bind(wait.limit.namespace.as_str())
             .bind(&wait.limit.name)
             .bind(wait.since.as_micros())
-            // Old enough that it does not count as being on its way.
+            // Nothing is kept for it.
             .bind(i64::from(wait.was_handed))
             .bind(wait.expires_at.as_micros())
             .execute(&mut *self.tx)
@@ -445,54 +427,48 @@ impl SlotTx for SqliteTx {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn count_before(
-        &mut self,
-        key: &LimitKey,
-        owner: RunId,
-        since: Timestamp,
-        counted_since: Timestamp,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<u64, StoreError> {
-        let row = query(queries::COUNT_BEFORE.sql())
-            .bind(key.namespace.as_str())
-            .bind(&key.name)
-            .bind(owner.as_uuid())
-            .bind(since.as_micros())
-            .bind(counted_since.as_micros())
-            .bind(now.as_micros())
-            .bind(adapter::limit(limit))
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
-        adapter::number("count", row::column(&row, 0)?)
-    }
-
-    async fn count_first(
+    async fn count_line(
         &mut self,
         keys: &[LimitKey],
-        counted_since: Timestamp,
+        but: Option<RunId>,
+        lapsed_since: Timestamp,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        let rows = query(queries::COUNT_FIRST.sql())
+    ) -> Result<Vec<Line>, StoreError> {
+        let rows = query(queries::COUNT_LINE.sql())
             .bind(asked(keys))
-            .bind(adapter::counted_since(Some(counted_since)))
+            .bind(lapsed_since.as_micros())
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
+            .bind(but.map(|but| but.as_uuid()))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| adapter::number("count", row::column(row, 0)?)).collect()
+        let line = |row: &SqliteRow| {
+            Ok(Line {
+                n_waiting: adapter::number("n_waiting", row::column(row, 0)?)?,
+                n_reserved: adapter::number("n_reserved", row::column(row, 1)?)?,
+                n_lapsed: adapter::number("n_lapsed", row::column(row, 2)?)?,
+            })
+        };
+        rows.iter().map(line).collect()
     }
 
-    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
+    async fn awaited_by(&mut self, runs: &[RunId], now: Timestamp) -> Result<Vec<Awaited>, StoreError> {
         let rows = query(queries::WAITS_OF_RUNS.sql())
             .bind(row::ids(runs.iter().map(RunId::as_uuid)))
+            .bind(now.as_micros())
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| Ok((row::run_id(row, 2)?, limit_key(row)?))).collect()
+        let awaited = |row: &SqliteRow| {
+            Ok(Awaited {
+                limit: limit_key(row)?,
+                run_id: row::run_id(row, 2)?,
+                is_in_line: row::column(row, 3)?,
+            })
+        };
+        rows.iter().map(awaited).collect()
     }
 
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError> {
@@ -579,7 +555,7 @@ fn limit_use(row: &SqliteRow) -> Result<LimitUse, StoreError> {
     };
     let n_used = adapter::number("n_used", row::column(row, 11)?)?;
     let arrival = Arrival(row::column::<Option<i64>>(row, 12)?.unwrap_or_default());
-    Ok(LimitUse { key, limit, n_used, arrival })
+    Ok(LimitUse { key, limit, n_used, arrival, is_awaited: row::column(row, 13)? })
 }
 
 fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::{QueueName, RunId, SessionId, Timestamp, limits};
+use tidegate_model::{FairnessKey, QueueName, RunId, SessionId, Timestamp, limits};
 use tidegate_orchestration::{
     CachePolicy, Holder, ParentPolicies, ParentPolicy, Phase, Placement, Rate, Run, StateType,
 };
@@ -93,10 +93,17 @@ pub fn handed_before(handed_before: Option<Timestamp>) -> i64 {
     handed_before.map_or(1, Timestamp::as_micros).max(1)
 }
 
-/// Since when a run that was handed over counts against those that may be: without a time none does.
-pub fn counted_since(counted_since: Option<Timestamp>) -> i64 {
-    // Not 0, which is that of one that was not.
-    counted_since.map_or(i64::MAX, Timestamp::as_micros).max(1)
+/// How much may be taken of something that is not bounded: more than anybody takes, and far from what SQL counts.
+const UNBOUNDED: i64 = 1 << 40;
+
+/// A bound for SQL.
+pub fn bound(bound: Option<impl Into<u64>>) -> i64 {
+    bound.and_then(|bound| i64::try_from(bound.into()).ok()).unwrap_or(UNBOUNDED).min(UNBOUNDED)
+}
+
+/// A fairness key for the column, which has the empty text for a run without one.
+pub fn fairness_key(key: Option<&FairnessKey>) -> &str {
+    key.map_or("", FairnessKey::as_str)
 }
 
 /// The columns of what a limit asks for. A limit without slots has the most that there can be: the version before

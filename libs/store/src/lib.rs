@@ -37,8 +37,8 @@ pub use schedules::{
     Schedule, ScheduleKey, SchedulePause, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx,
 };
 pub use slots::{
-    ConcurrencyLimit, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse, Slot, SlotTx,
-    SlotWait,
+    Awaited, ConcurrencyLimit, HandOut, Holders, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
+    Slot, SlotTx, SlotWait,
 };
 pub use variables::{Variable, VariableKey, VariableQuery, VariableRows, VariableTx};
 pub use work_pools::{WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx};

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
-use tidegate_model::{Namespace, RunId, Timestamp, limits::QUEUE_LIMIT_PREFIX};
-use tidegate_orchestration::{Arrival, Collision, Rate};
+use tidegate_model::{FairnessKey, Namespace, RunId, Timestamp, limits::QUEUE_LIMIT_PREFIX};
+use tidegate_orchestration::{Arrival, Collision, Line, Rate};
 
 use crate::{QueueKey, StoreError};
 
@@ -88,6 +88,8 @@ pub struct LimitUse {
     pub n_used: u64,
     /// What is kept of its rate.
     pub arrival: Arrival,
+    /// True: somebody waits for it.
+    pub is_awaited: bool,
 }
 
 impl LimitUse {
@@ -140,8 +142,45 @@ pub struct SlotWait {
     pub limit: LimitKey,
     /// Its priority: the larger comes first.
     pub priority: i32,
-    /// When it was due: the earlier comes first.
+    /// Whose it is: those of one priority are served in turn by key. Those without one take turns as one more key.
+    pub fairness_key: Option<FairnessKey>,
+    /// When it was due: of one key the earlier comes first.
     pub due_at: Timestamp,
+}
+
+/// What a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The run.
+    pub run_id: RunId,
+    /// The limit.
+    pub limit: LimitKey,
+    /// True: it is one of those that [`SlotTx::count_line`] counts as waiting or as being on their way.
+    pub is_in_line: bool,
+}
+
+/// Who of those that wait for a limit is to be handed out.
+#[derive(Clone, Copy, Debug)]
+pub struct HandOut {
+    /// How many slots the limit has; `None`: any number. As many are handed out as are free, less those that are on their
+    /// way.
+    pub max_slots: Option<u32>,
+    /// The same for the tokens of its rate that are there.
+    pub n_tokens: Option<u64>,
+    /// As many more, since others that were handed out cannot use what they were handed out for.
+    pub n_more: u64,
+    /// As many more as came not in time for what was kept for them since [`Self::lapsed_since`], this many at most.
+    pub max_lapsed: u64,
+    /// Since when those count.
+    pub lapsed_since: Timestamp,
+    /// Those as well, after all others, that were handed out before this time: nothing is kept for them.
+    pub handed_before: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+    /// Until when a slot or a token is kept for those that are handed out.
+    pub reserved_until: Timestamp,
+    /// How many at most.
+    pub limit: usize,
 }
 
 /// Who wants slots by a lease and waits for them. One for each owner.
@@ -203,34 +242,18 @@ pub trait LimitRows: Send + Sync {
     /// The first limit after `after`, by namespace and name, that a run waits for; defined or not.
     async fn next_awaited(&self, after: Option<&LimitKey>) -> Result<Option<LimitKey>, StoreError>;
 
-    /// Notes up to `limit` runs that wait for `key` as handed over at `now`, and gives them: those that were not handed
-    /// over since they began to wait, by priority and due time; and with `handed_before`, after them, those that were
-    /// before that. Leaves out rows that another transaction has locked, so two callers never get the same run. With
-    /// `counted_since`, those that were handed over since then and wait still count against `limit`.
-    async fn hand_out(
-        &self,
-        key: &LimitKey,
-        handed_before: Option<Timestamp>,
-        counted_since: Option<Timestamp>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<RunId>, StoreError>;
+    /// Notes those that wait for `key` and whose turn it is as handed out at `now`, and gives them: first those that were
+    /// not since they began to wait, by priority; of one priority in turn by fairness key; of one key by due time. Leaves
+    /// out rows that another transaction has locked, so two callers never get the same run, nor one more than there is
+    /// room for. The cost follows how many are handed out, not how many wait.
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError>;
 
-    /// When the first of those was handed over that were since `counted_since` and wait still.
-    async fn oldest_handed(
-        &self,
-        key: &LimitKey,
-        counted_since: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError>;
+    /// Until when at least something is kept for one of those that are on their way at `now`.
+    async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Has those of these runs that were handed over at `handed_at` count as if that had been at `passed_at`.
-    async fn pass_over(
-        &self,
-        key: &LimitKey,
-        runs: &[RunId],
-        handed_at: Timestamp,
-        passed_at: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// Keeps nothing any more for those of these runs that were handed out at `handed_at`.
+    async fn pass_over(&self, key: &LimitKey, runs: &[RunId], handed_at: Timestamp)
+    -> Result<(), StoreError>;
 
     /// Frees up to `limit` slots that nobody has: of runs that nobody holds, and those whose lease has ended by `now`.
     async fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
@@ -278,10 +301,13 @@ pub trait SlotTx: Send {
     /// Gives up all slots of these owners, and tells of which limits, once for each slot.
     async fn free_slots(&mut self, owners: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
 
-    /// Has runs wait for slots; one that waits already does so anew, and for this limit.
+    /// Has runs wait for slots of limits that this transaction has locked; one that waits already does so anew, and for
+    /// this limit. A run keeps its turn where it waited for the same one; else its turn comes after that of all that wait
+    /// with its key, and for the first with its key after one of each other key.
     async fn put_waits(&mut self, waits: &[SlotWait]) -> Result<(), StoreError>;
 
-    /// These runs wait no longer. Gives for which limits they did, once for each run.
+    /// These runs wait no longer. Gives for which limits they did, once for each run. Those behind them that have their
+    /// key move up.
     async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
 
     /// Locks what an owner has, and its wait for a lease.
@@ -298,31 +324,20 @@ pub trait SlotTx: Send {
         owner: RunId,
     ) -> Result<Option<LimitKey>, StoreError>;
 
-    /// How many come before an owner that asks for a lease of a limit, which this transaction has locked: whose turn it
-    /// has been since `counted_since`, and at `now` who waits for a lease since before `since`. Counts up to `limit`.
-    async fn count_before(
-        &mut self,
-        key: &LimitKey,
-        owner: RunId,
-        since: Timestamp,
-        counted_since: Timestamp,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<u64, StoreError>;
-
-    /// How many come before one that does not wait for these limits, which this transaction has locked: those that wait
-    /// and were not handed over, and those that were since `counted_since`. In the order of `keys`; of each kind up to
-    /// `limit` are counted.
-    async fn count_first(
+    /// Who is in line for these limits, which this transaction has locked, in the order of `keys`: those that wait and
+    /// were not handed out, those that are on their way, and those that came not in time since `lapsed_since`. Of each
+    /// kind up to `limit` are counted, and `but` is left out.
+    async fn count_line(
         &mut self,
         keys: &[LimitKey],
-        counted_since: Timestamp,
+        but: Option<RunId>,
+        lapsed_since: Timestamp,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError>;
+    ) -> Result<Vec<Line>, StoreError>;
 
     /// For which limits these runs, which this transaction has locked, wait; those that do not are left out.
-    async fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError>;
+    async fn awaited_by(&mut self, runs: &[RunId], now: Timestamp) -> Result<Vec<Awaited>, StoreError>;
 
     /// Keeps what was taken of the rates of limits that this transaction has locked.
     async fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError>;

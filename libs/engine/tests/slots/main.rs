@@ -4,6 +4,7 @@ mod collisions;
 #[path = "../common/mod.rs"]
 mod common;
 mod held;
+mod line;
 mod rates;
 mod replicas;
 

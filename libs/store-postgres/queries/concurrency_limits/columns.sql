@@ -22,4 +22,10 @@ SELECT
         FROM concurrency_rates AS rates
         WHERE rates.namespace = asked.namespace
             AND rates.limit_name = asked.name
-    ) AS arrival
+    ) AS arrival,
+    EXISTS (
+        SELECT 1
+        FROM concurrency_waits AS waits
+        WHERE waits.namespace = asked.namespace
+            AND waits.limit_name = asked.name
+    ) AS is_awaited

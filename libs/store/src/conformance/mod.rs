@@ -11,6 +11,7 @@ pub mod events;
 pub mod fixture;
 pub mod inputs;
 pub mod keys;
+pub mod lines;
 pub mod lists;
 pub mod locks;
 pub mod matches;
@@ -178,8 +179,12 @@ macro_rules! run_store_conformance {
             slots::a_locked_template_makes_the_second_wait,
             slots::rates_are_kept_by_name,
             slots::holders_are_asked_once,
-            slots::those_on_their_way_count,
-            slots::those_who_wait_come_before_new_ones,
+            lines::keys_take_turns_for_slots,
+            lines::a_new_key_overtakes_nobody,
+            lines::of_one_key_the_earliest_is_served,
+            lines::who_leaves_takes_no_turn,
+            lines::those_on_their_way_count,
+            lines::those_who_wait_come_before_new_ones,
             slots::leases_are_renewed_while_they_last,
             slots::waits_for_leases_are_in_line_with_runs,
             slots::waits_for_leases_are_apart_from_those_of_runs,

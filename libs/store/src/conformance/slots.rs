@@ -6,27 +6,50 @@ use tidegate_model::{Namespace, RunId};
 use tidegate_orchestration::{Arrival, Collision, Phase, Rate, Run, StateName};
 
 use super::fixture::*;
-use crate::{Holders, LeaseWait, LimitKey, LimitSettings, LimitUse, RunStore, Slot, SlotWait, Sweep};
+use crate::{
+    HandOut, Holders, LeaseWait, LimitKey, LimitSettings, LimitUse, RunStore, Slot, SlotWait, Sweep,
+};
 
-fn key(name: &str) -> LimitKey {
+pub(super) fn key(name: &str) -> LimitKey {
     LimitKey { namespace: Namespace::default(), name: name.to_owned() }
 }
 
-fn slot(limit: &LimitKey, run: &Run) -> Slot {
+pub(super) fn slot(limit: &LimitKey, run: &Run) -> Slot {
     Slot { limit: limit.clone(), owner: run.id, acquired_at: T0, expires_at: None, for_run: None }
 }
 
-fn wait(limit: &LimitKey, priority: i32, seconds: u64) -> SlotWait {
-    SlotWait { run_id: RunId::new(), limit: limit.clone(), priority, due_at: after(seconds) }
+pub(super) fn wait(limit: &LimitKey, priority: i32, seconds: u64) -> SlotWait {
+    SlotWait {
+        run_id: RunId::new(),
+        limit: limit.clone(),
+        priority,
+        fairness_key: None,
+        due_at: after(seconds),
+    }
 }
 
-async fn take(store: &Arc<dyn RunStore>, slots: &[Slot]) {
+/// Up to `limit` at these seconds, whatever is taken, and what is kept for them for 5 s.
+pub(super) fn any(seconds: u64, limit: usize) -> HandOut {
+    HandOut {
+        max_slots: None,
+        n_tokens: None,
+        n_more: 0,
+        max_lapsed: 0,
+        lapsed_since: T0,
+        handed_before: None,
+        now: after(seconds),
+        reserved_until: after(seconds + 5),
+        limit,
+    }
+}
+
+pub(super) async fn take(store: &Arc<dyn RunStore>, slots: &[Slot]) {
     let mut tx = store.begin().await.unwrap();
     tx.take_slots(slots).await.unwrap();
     tx.commit().await.unwrap();
 }
 
-async fn put_waits(store: &Arc<dyn RunStore>, waits: &[SlotWait]) {
+pub(super) async fn put_waits(store: &Arc<dyn RunStore>, waits: &[SlotWait]) {
     let mut tx = store.begin().await.unwrap();
     tx.put_waits(waits).await.unwrap();
     tx.commit().await.unwrap();
@@ -39,7 +62,7 @@ async fn n_used(store: &Arc<dyn RunStore>, key: &LimitKey, seconds: u64) -> Opti
     found.first().map(|used| used.n_used)
 }
 
-fn held() -> Run {
+pub(super) fn held() -> Run {
     Run { concurrency_limits: vec!["db".to_owned()], ..entered(&queued(), running(), T0) }
 }
 
@@ -60,7 +83,13 @@ pub async fn limits_are_defined_and_listed(store: Arc<dyn RunStore>) {
     let listed = store.list_limits(&own, None, T0, 10).await.unwrap();
     assert_eq!(
         listed[0],
-        LimitUse { key: db.clone(), limit: changed.clone(), n_used: 0, arrival: Arrival::default() }
+        LimitUse {
+            key: db.clone(),
+            limit: changed.clone(),
+            n_used: 0,
+            arrival: Arrival::default(),
+            is_awaited: false
+        }
     );
     let keys: Vec<_> = listed.iter().map(|used| used.limit.key.clone()).collect();
     assert_eq!(keys, [db.clone(), gpu.clone()]);
@@ -148,8 +177,14 @@ pub async fn waits_are_handed_out_in_order(store: Arc<dyn RunStore>) {
     let waits = [wait(&db, 0, 3), wait(&db, 0, 1), wait(&db, 5, 9), wait(&gpu, 0, 0)];
     put_waits(&store, &waits).await;
     assert_eq!(store.count_waits(&[gpu.clone(), key("none"), db.clone()]).await.unwrap(), [1, 0, 3]);
+    store.put_limit(&db, &9.into(), T0).await.unwrap();
+    store.put_limit(&key("none"), &9.into(), T0).await.unwrap();
+    let mut found = store.get_limits(&[db.clone(), key("none")], T0).await.unwrap();
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(found.iter().map(|used| used.is_awaited).collect::<Vec<_>>(), [true, false]);
     let hand_out = async |before: Option<u64>, seconds: u64, limit: usize| {
-        store.hand_out(&db, before.map(after), None, after(seconds), limit).await.unwrap()
+        let ask = HandOut { handed_before: before.map(after), ..any(seconds, limit) };
+        store.hand_out(&db, &ask).await.unwrap()
     };
     assert_eq!(hand_out(None, 10, 1).await, [waits[2].run_id], "the larger priority");
     assert_eq!(hand_out(None, 11, 1).await, [waits[1].run_id], "the earlier due time");
@@ -184,7 +219,7 @@ pub async fn a_waiting_run_is_handed_out_to_one(store: Arc<dyn RunStore>) {
     let hand_out = || async {
         let mut handed = Vec::new();
         while handed.len() < 40 {
-            let more = store.hand_out(&db, None, None, T0 + Duration::from_secs(100), 3).await.unwrap();
+            let more = store.hand_out(&db, &any(100, 3)).await.unwrap();
             if more.is_empty() {
                 break;
             }
@@ -386,58 +421,6 @@ pub async fn holders_are_asked_once(store: Arc<dyn RunStore>) {
     assert_eq!(tx.find_holders(&db, false, 10).await.unwrap().unasked, [a.id, b.id], "had anew");
 }
 
-/// Those that were handed out a moment ago and wait still take the place of others; who ends a wait learns for what it
-/// was.
-pub async fn those_on_their_way_count(store: Arc<dyn RunStore>) {
-    let db = key("db");
-    let waits: Vec<_> = (0..6).map(|n| wait(&db, 0, n)).collect();
-    put_waits(&store, &waits).await;
-    let hand_out = async |since: u64, seconds: u64, limit: usize| {
-        store.hand_out(&db, None, Some(after(since)), after(seconds), limit).await.unwrap().len()
-    };
-    assert_eq!(hand_out(5, 10, 2).await, 2);
-    assert_eq!(hand_out(5, 11, 2).await, 0, "both are on their way");
-    assert_eq!(hand_out(5, 11, 3).await, 1);
-    let mut tx = store.begin().await.unwrap();
-    let ended = tx.end_waits(&[waits[0].run_id, RunId::new()]).await.unwrap();
-    assert_eq!(ended, std::slice::from_ref(&db));
-    tx.commit().await.unwrap();
-    assert_eq!(hand_out(5, 12, 3).await, 1, "one waits no longer");
-    assert_eq!(hand_out(12, 13, 2).await, 1, "only one of them is new");
-    assert_eq!(hand_out(99, 14, 5).await, 1, "all are handed out");
-}
-
-/// Of a new run's competitors those count that wait and those that are on their way, not those that were passed over.
-pub async fn those_who_wait_come_before_new_ones(store: Arc<dyn RunStore>) {
-    let (db, gpu) = (key("db"), key("gpu"));
-    let waits: Vec<_> = (0..4).map(|n| wait(&db, 0, n)).collect();
-    put_waits(&store, &waits).await;
-    let keys = [gpu.clone(), db.clone()];
-    let count_first = async |limit: usize| {
-        let mut tx = store.begin().await.unwrap();
-        tx.count_first(&keys, after(5), after(10), limit).await.unwrap()
-    };
-    assert_eq!(count_first(9).await, [0, 4]);
-    assert_eq!(count_first(3).await, [0, 3], "no more are counted");
-    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), None);
-    for seconds in [4, 5, 6] {
-        assert_eq!(store.hand_out(&db, None, None, after(seconds), 1).await.unwrap().len(), 1);
-    }
-    assert_eq!(count_first(9).await, [0, 3], "the first was not taken in time");
-    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), Some(after(5)));
-    assert_eq!(store.oldest_handed(&gpu, after(5)).await.unwrap(), None);
-    let runs: Vec<RunId> = waits.iter().map(|wait| wait.run_id).collect();
-    store.pass_over(&gpu, &runs, after(5), after(4)).await.unwrap();
-    assert_eq!(count_first(9).await, [0, 3], "they wait for another limit");
-    store.pass_over(&db, &runs, after(5), after(4)).await.unwrap();
-    assert_eq!(count_first(9).await, [0, 2]);
-    assert_eq!(store.oldest_handed(&db, after(5)).await.unwrap(), Some(after(6)));
-
-    let mut tx = store.begin().await.unwrap();
-    let awaited = tx.awaited_by(&[waits[0].run_id, RunId::new()]).await.unwrap();
-    assert_eq!(awaited, [(waits[0].run_id, db.clone())]);
-}
-
 /// What an owner has by a lease is found, renewed while it lasts, and not after.
 pub async fn leases_are_renewed_while_they_last(store: Arc<dyn RunStore>) {
     let (own, db, gpu) = (Namespace::default(), key("db"), key("gpu"));
@@ -478,32 +461,26 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     }
     assert_eq!(tx.lock_owner(first.owner).await.unwrap(), (Vec::new(), Some(first.clone())));
     assert_eq!(tx.lock_owner(early.run_id).await.unwrap(), (Vec::new(), None), "a run waits for no lease");
-    let before = |owner, since, seconds| (owner, after(since), after(9), after(seconds));
-    for ((owner, since, handed_since, now), expected) in
-        [(before(first.owner, 2, 9), 0), (before(second.owner, 3, 9), 1), (before(second.owner, 3, 60), 0)]
-    {
-        assert_eq!(tx.count_before(&db, owner, since, handed_since, now, 9).await.unwrap(), expected);
+    for (seconds, n_waiting) in [(9, 3), (60, 2)] {
+        let keys = std::slice::from_ref(&db);
+        let line = tx.count_line(keys, Some(first.owner), T0, after(seconds), 9).await.unwrap()[0];
+        assert_eq!(line.n_waiting, n_waiting, "runs, and leases that were heard of");
     }
     tx.commit().await.unwrap();
     assert_eq!(store.count_waits(std::slice::from_ref(&db)).await.unwrap(), [2], "runs only");
 
-    let hand_out = async |seconds: u64| store.hand_out(&db, None, None, after(seconds), 1).await.unwrap();
+    let hand_out = async |seconds: u64| store.hand_out(&db, &any(seconds, 1)).await.unwrap();
     assert_eq!(hand_out(10).await, [early.run_id]);
     assert_eq!(store.handed_leases(&[first.owner, second.owner]).await.unwrap(), []);
     assert_eq!(hand_out(10).await, [first.owner]);
     assert_eq!(store.handed_leases(&[first.owner, second.owner]).await.unwrap(), [first.owner]);
     let mut tx = store.begin().await.unwrap();
     assert!(tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed);
-    for (limit, expected) in [(9, 2), (2, 2), (1, 1), (0, 0)] {
-        let counting = tx.count_before(&db, second.owner, second.since, after(9), after(11), limit);
-        assert_eq!(
-            counting.await.unwrap(),
-            expected,
-            "whose turn it is: the run and the lease, which counts once"
-        );
+    let keys = std::slice::from_ref(&db);
+    for (owner, seconds, expected) in [(second.owner, 11, 2), (first.owner, 11, 1), (second.owner, 15, 0)] {
+        let line = tx.count_line(keys, Some(owner), T0, after(seconds), 9).await.unwrap()[0];
+        assert_eq!(line.n_reserved, expected, "whose turn it is: the run and the lease");
     }
-    let not_lately = tx.count_before(&db, second.owner, second.since, after(11), after(11), 9).await.unwrap();
-    assert_eq!(not_lately, 1, "the lease is before it, and not the run");
     assert!(tx.put_lease_wait(&first).await.unwrap());
     assert!(!tx.lock_owner(first.owner).await.unwrap().1.unwrap().was_handed, "it begins anew");
     tx.commit().await.unwrap();
@@ -553,6 +530,6 @@ pub async fn waits_for_leases_are_apart_from_those_of_runs(store: Arc<dyn RunSto
     tx.commit().await.unwrap();
     assert_eq!(store.count_waits(&[db.clone(), lease.limit]).await.unwrap(), [2, 0]);
     assert_eq!(store.purge_lease_waits(after(60), 10).await.unwrap(), 0);
-    let handed = store.hand_out(&db, None, None, after(99), 10).await.unwrap();
+    let handed = store.hand_out(&db, &any(99, 10)).await.unwrap();
     assert_eq!(handed.len(), 2, "no run is forgotten");
 }

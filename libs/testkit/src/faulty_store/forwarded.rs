@@ -6,13 +6,14 @@ use tidegate_model::{
     ArtifactId, DeploymentName, Namespace, ObjectId, QueueName, RunId, ScheduleId, Timestamp, VariableName,
     WorkPoolName,
 };
-use tidegate_orchestration::Arrival;
+use tidegate_orchestration::{Arrival, Line};
 use tidegate_store::{
-    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, ConcurrencyLimit, Deployment,
-    DeploymentKey, DeploymentTx, Holders, Judged, LeaseWait, LimitKey, LimitRows, LimitSettings, LimitUse,
-    ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, Schedule, ScheduleKey, ScheduleProgress,
-    ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait, StoreError, Variable, VariableKey,
-    VariableQuery, VariableRows, VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows, WorkPoolTx,
+    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, Awaited, ConcurrencyLimit, Deployment,
+    DeploymentKey, DeploymentTx, HandOut, Holders, Judged, LeaseWait, LimitKey, LimitRows, LimitSettings,
+    LimitUse, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, Schedule, ScheduleKey,
+    ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait, StoreError, Variable,
+    VariableKey, VariableQuery, VariableRows, VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows,
+    WorkPoolTx,
 };
 
 use super::{FaultyStore, tx::FaultyTx};
@@ -68,15 +69,10 @@ forward! {
         fn list_slots(&self, key: &LimitKey, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
         fn count_waits(&self, keys: &[LimitKey]) -> Result<Vec<u64>, StoreError>;
         fn next_awaited(&self, after: Option<&LimitKey>) -> Result<Option<LimitKey>, StoreError>;
-        fn hand_out(
-            &self, key: &LimitKey, handed_before: Option<Timestamp>,
-            counted_since: Option<Timestamp>, now: Timestamp, limit: usize
-        ) -> Result<Vec<RunId>, StoreError>;
-        fn oldest_handed(
-            &self, key: &LimitKey, counted_since: Timestamp
-        ) -> Result<Option<Timestamp>, StoreError>;
+        fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError>;
+        fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
         fn pass_over(
-            &self, key: &LimitKey, runs: &[RunId], handed_at: Timestamp, passed_at: Timestamp
+            &self, key: &LimitKey, runs: &[RunId], handed_at: Timestamp
         ) -> Result<(), StoreError>;
         fn clear_slots(&self, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
         fn template_use(&self, key: &LimitKey, now: Timestamp) -> Result<(u64, u64), StoreError>;
@@ -104,14 +100,11 @@ forward! {
         fn end_lease_wait(
             &mut self, namespace: &Namespace, owner: RunId
         ) -> Result<Option<LimitKey>, StoreError>;
-        fn count_before(
-            &mut self, key: &LimitKey, owner: RunId,
-            since: Timestamp, counted_since: Timestamp, now: Timestamp, limit: usize
-        ) -> Result<u64, StoreError>;
-        fn count_first(
-            &mut self, keys: &[LimitKey], counted_since: Timestamp, now: Timestamp, limit: usize
-        ) -> Result<Vec<u64>, StoreError>;
-        fn awaited_by(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError>;
+        fn count_line(
+            &mut self, keys: &[LimitKey], but: Option<RunId>,
+            lapsed_since: Timestamp, now: Timestamp, limit: usize
+        ) -> Result<Vec<Line>, StoreError>;
+        fn awaited_by(&mut self, runs: &[RunId], now: Timestamp) -> Result<Vec<Awaited>, StoreError>;
         fn put_arrivals(&mut self, arrivals: &[(LimitKey, Arrival)]) -> Result<(), StoreError>;
         fn find_holders(
             &mut self, key: &LimitKey, newest_first: bool, limit: usize

@@ -1,0 +1,74 @@
+//! The line of those who wait for a concurrency limit: what a hand-out and a claim read of it does not follow how many wait.
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Row, types::Json};
+use tidegate_store_postgres::{
+    PgOptions, PgStore, STATEMENTS,
+    testing::{Database, pool},
+};
+
+const N_WAITS: u64 = 20_000;
+
+/// Of 200 keys. A hundred were handed out, and half of these have something kept for them.
+const FILL: &str = "
+    INSERT INTO concurrency_waits
+        (run_id, namespace, limit_name, priority, due_at, handed_at, reserved_until, fairness_key, turn)
+    SELECT
+        gen_random_uuid(), 'default', 'db', n % 2, n, CASE WHEN n <= 100 THEN 5 ELSE 0 END,
+        CASE WHEN n <= 50 THEN 2000 ELSE 0 END, 'key-' || n % 200, 1 + 2 * (n / 200)
+    FROM generate_series(1, 20000) AS n";
+
+/// The statements of hand-outs and claims, and with what.
+const ASKED: [(&str, &str); 5] = [
+    ("concurrency_waits/hand_out.sql", "'default', 'db', 1, 1000, 6000, 53, 1099511627776, 0, 100, 1000, 0"),
+    ("concurrency_waits/first_lapse.sql", "'default', 'db', 1000"),
+    ("concurrency_waits/count_line.sql", "'{default}', '{db}', 0, 1000, 5, NULL"),
+    (
+        "concurrency_waits/put.sql",
+        "'{00000000-0000-7000-8000-000000000001}', '{default}', '{db}', '{0}', '{7}', '{key-7}'",
+    ),
+    ("concurrency_waits/end.sql", "'{00000000-0000-7000-8000-000000000001}'"),
+];
+
+#[tokio::test]
+async fn a_hand_out_and_a_claim_read_no_more_of_a_long_line() {
+    let database = Database::create().await;
+    let store = PgStore::connect(database.url(), &PgOptions::default()).await.unwrap();
+    let pool = pool(&store);
+    for is_analyzed in [false, true] {
+        sqlx::raw_sql("DELETE FROM concurrency_waits").execute(pool).await.unwrap();
+        sqlx::raw_sql(FILL).execute(pool).await.unwrap();
+        if is_analyzed {
+            sqlx::raw_sql("ANALYZE concurrency_waits").execute(pool).await.unwrap();
+        }
+        for (name, arguments) in ASKED {
+            let statement = STATEMENTS.iter().find(|statement| statement.name() == name).unwrap();
+            for cache_mode in ["force_generic_plan", "force_custom_plan"] {
+                let mut tx = pool.begin().await.unwrap();
+                let prepare =
+                    format!("SET LOCAL plan_cache_mode = {cache_mode}; PREPARE probe AS {}", statement.sql());
+                sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *tx).await.unwrap();
+                let explain =
+                    format!("EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) EXECUTE probe ({arguments})");
+                let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *tx).await.unwrap();
+                let Json(plan): Json<Value> = row.get(0);
+                sqlx::raw_sql("DEALLOCATE probe").execute(&mut *tx).await.unwrap();
+                tx.rollback().await.unwrap();
+                let n_read = n_read(&plan[0]["Plan"]);
+                // Three are handed out, of 53 that are free; all who are on their way are counted.
+                assert!(n_read < N_WAITS / 40, "{name} ({cache_mode}) has read {n_read} rows:\n{plan:#}");
+            }
+        }
+    }
+    drop(store);
+    database.remove().await;
+}
+
+/// How many rows the scans of a plan have read, those included that a filter took away.
+fn n_read(plan: &Value) -> u64 {
+    let number = |name: &str| plan[name].as_f64().unwrap_or_default();
+    let is_scan = plan["Relation Name"].is_string();
+    let n_rows = number("Actual Rows") + number("Rows Removed by Filter");
+    let of_this = if is_scan { (n_rows * number("Actual Loops")).round() as u64 } else { 0 };
+    of_this + plan["Plans"].as_array().into_iter().flatten().map(n_read).sum::<u64>()
+}
