@@ -11,6 +11,7 @@ mod cli_comfort;
 mod cli_doctor;
 mod cli_shells;
 mod crash_safe;
+mod delays;
 mod demo;
 mod deploy_file;
 mod deployments;
