@@ -202,12 +202,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_rests_waits_or_never_beats_is_not_late() {
-        for steps in [
-            vec![beat as fn(), || rest(Duration::from_secs(1_000))],
+        let all: [Vec<fn()>; 4] = [
+            vec![beat, (|| rest(Duration::from_secs(1_000))) as fn()],
             vec![beat, wait],
             vec![],
-            vec![|| rest(Duration::MAX)],
-        ] {
+            vec![(|| rest(Duration::MAX)) as fn()],
+        ];
+        for steps in all {
             let pulses = Pulses::new(PATIENCE);
             spawn(&pulses, steps, std::future::pending());
             tokio::time::sleep(Duration::from_secs(1_000)).await;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use futures::FutureExt;
-use tidegate_pulse::{Pulse, Pulses};
+use tidegate_pulse::Pulses;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug_span, error, warn};
@@ -126,11 +126,6 @@ impl Supervisor {
     /// Cancelled when the process is to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.0.stop.clone()
-    }
-
-    /// A pulse for a loop that is no task of its own here.
-    pub fn pulse(&self, name: &'static str) -> Pulse {
-        self.0.pulses.add(name)
     }
 
     /// The pulses of all tasks. One that is late, because its loop hangs or has ended, has health and `/readyz` say that the

@@ -96,7 +96,7 @@ async fn serve(tasks: &Supervisor) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::*;
 

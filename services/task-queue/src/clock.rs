@@ -42,7 +42,7 @@ impl SharedClock {
         let magnitude = Duration::from_micros(ahead.unsigned_abs());
         let ahead = if magnitude <= TOLERANCE + took { 0 } else { ahead };
         let known = self.ahead.swap(ahead, Ordering::Relaxed);
-        if ahead.abs_diff(known) > micros(NOTABLE) {
+        if magnitude > NOTABLE && ahead.abs_diff(known) > micros(NOTABLE) {
             let side = if ahead > 0 { "behind" } else { "ahead of" };
             tracing::warn!(
                 "the clock of this machine is {magnitude:?} {side} that of the delivery state, which is used: is the time \

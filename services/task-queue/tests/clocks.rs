@@ -63,6 +63,7 @@ async fn replicas_whose_clocks_differ_agree_on_which_lease_is_lost() {
     let tasks = Supervisor::with_grace(PATIENCE);
     let mut suite = start_on(config(), |state| state, Arc::new(Skewed(300)), tasks).await;
     let other = suite.replica_with_clock(Arc::new(Skewed(-300))).await;
+    suite.until_judging().await; // and so does the other, which began with it
     let mut here = suite.worker("here", &["f"]).await;
     let mut there = Worker::open_at(&other.channel, hello("there", &["g"])).await;
     let mut held = Vec::new();
@@ -73,8 +74,7 @@ async fn replicas_whose_clocks_differ_agree_on_which_lease_is_lost() {
         worker.settle(&assign, started()).await;
         held.push((run_id, assign));
     }
-    suite.until_judging().await;
-    // Both judge now, and both workers say that they live for two leases.
+    // Both workers say that they live for two leases.
     let until = tokio::time::Instant::now() + 2 * LEASE;
     while tokio::time::Instant::now() < until {
         here.heartbeat(&[&held[0].1]).await;
