@@ -74,8 +74,10 @@ def test_every_service_is_what_the_others_take_it_for(release: Release) -> None:
         (port,) = container["ports"]
         listens = next(item["value"] for item in container["env"] if item["name"] == "TIDEGATE__LISTEN")
         assert listens == f"{release.values.get('listenAddress', '0.0.0.0')}:{port['containerPort']}"
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        for probe in ("startupProbe", "readinessProbe"):
             assert container[probe]["grpc"] == {"port": port["containerPort"]}
+        # Health also tells of loops that hang, as they do where Postgres hangs: that is no reason for a restart.
+        assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": port["name"]}
         (published,) = next(item for name, item in services.items() if name.endswith(service))["spec"]["ports"]
         assert published["targetPort"] == port["name"] == published["name"]
     for service in SERVICES:  # each reaches the others by their names

@@ -65,12 +65,37 @@ impl Redis {
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut connection).await.unwrap();
     }
 
+    /// Writes down what it has, for [`Redis::kill_and_restart_saved`].
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn save(&self) {
+        let mut connection = self.connect().await.unwrap();
+        redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    }
+
     /// Ends it by SIGKILL and starts it again, empty, at the same port.
     ///
     /// # Panics
     /// It does not start.
     pub async fn kill_and_restart(&mut self) {
         self.process.kill().await;
+        let _ = std::fs::remove_file(self.folder.path().join("dump.rdb")); // if there is one
+        self.start_again().await;
+    }
+
+    /// Ends it by SIGKILL and starts it again at the same port with what it had when it was last saved: what came since is
+    /// lost, and what went since is back.
+    ///
+    /// # Panics
+    /// It was never saved, or does not start.
+    pub async fn kill_and_restart_saved(&mut self) {
+        self.process.kill().await;
+        assert!(self.folder.path().join("dump.rdb").exists(), "it was saved");
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
         self.process = serve(self.port, self.folder.path());
         eventually("redis-server answers", Duration::from_secs(10), async || self.connect().await.ok()).await;
     }

@@ -20,6 +20,7 @@ pub struct Suite {
     address: String,
     /// In the order in which they are stopped.
     services: Vec<Service>,
+    lease: Duration,
     /// For workers too.
     env: Vec<(String, String)>,
     redis: Option<Redis>,
@@ -73,7 +74,7 @@ impl Suite {
         let line = process.line("listening on ", START_DEADLINE).await;
         let address = line.strip_prefix("listening on ").expect("the line begins so").to_owned();
         let services = vec![Service { name: "dev", address: address.clone(), process, command: None }];
-        Self { address, services, env: Vec::new(), redis: None, _database: None, _data: None }
+        Self { address, services, lease: LEASE, env: Vec::new(), redis: None, _database: None, _data: None }
     }
 
     /// As [`Suite::of_process`], once the demo that the process runs has ended.
@@ -90,23 +91,35 @@ impl Suite {
     /// As [`Suite::separate`], with further variables for the services and the workers.
     pub async fn separate_with(env: impl IntoIterator<Item = (String, String)>) -> Self {
         let database = Database::create().await;
-        let suite = Self::start(database.url(), env.into_iter().collect(), false).await;
+        let suite = Self::start(database.url(), env.into_iter().collect(), false, LEASE).await;
+        Self { _database: Some(database), ..suite }
+    }
+
+    /// As [`Suite::separate`], with leases as long as this.
+    pub async fn separate_with_lease(lease: Duration) -> Self {
+        let database = Database::create().await;
+        let suite = Self::start(database.url(), Vec::new(), false, lease).await;
         Self { _database: Some(database), ..suite }
     }
 
     /// As [`Suite::separate`], by `tidegate server NAME`.
     pub async fn separate_by_command() -> Self {
         let database = Database::create().await;
-        let suite = Self::start(database.url(), Vec::new(), true).await;
+        let suite = Self::start(database.url(), Vec::new(), true, LEASE).await;
         Self { _database: Some(database), ..suite }
     }
 
     /// As [`Suite::separate`], on a database of the caller's: `postgres://…`.
     pub async fn separate_on(database_url: &str) -> Self {
-        Self::start(database_url, Vec::new(), false).await
+        Self::start(database_url, Vec::new(), false, LEASE).await
     }
 
-    async fn start(database_url: &str, env: Vec<(String, String)>, by_command: bool) -> Self {
+    async fn start(
+        database_url: &str,
+        env: Vec<(String, String)>,
+        by_command: bool,
+        lease: Duration,
+    ) -> Self {
         let redis = Redis::start().await;
         let payloads = tempfile::tempdir().unwrap();
         let payloads_url = format!("file://{}", payloads.path().display());
@@ -134,7 +147,7 @@ impl Suite {
                 vec![
                     set("REDIS__URL", &redis.url()),
                     set("ENGINE_ADDRESS", &url(&api)),
-                    set("LEASE__DURATION", &format!("{}ms", LEASE.as_millis())),
+                    set("LEASE__DURATION", &format!("{}ms", lease.as_millis())),
                     set("LEASE__HEARTBEAT_INTERVAL", "1s"),
                 ],
             ),
@@ -164,7 +177,8 @@ impl Suite {
         for service in &services {
             until_up(service.name, &service.process).await;
         }
-        Self { address: url(&api), services, env, redis: Some(redis), _database: None, _data: Some(payloads) }
+        let (redis, data) = (Some(redis), Some(payloads));
+        Self { address: url(&api), services, lease, env, redis, _database: None, _data: data }
     }
 
     /// The one address that clients know.
@@ -259,7 +273,7 @@ impl Suite {
 
     /// How long a worker of the separate form may be silent.
     pub fn lease(&self) -> Duration {
-        LEASE
+        self.lease
     }
 
     /// A client with connections of its own.

@@ -12,7 +12,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("proto", &[]),
-    ("service-kit", &[]),
+    ("pulse", &[]),
+    ("service-kit", &["pulse"]),
     ("schema", &[]),
     ("schedule", &["model"]),
     ("orchestration", &["model"]),
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delivery-memory", &["delivery", "model"]),
     ("delivery-redis", &["delivery", "model"]),
     ("filter", &["model", "orchestration", "store"]),
-    ("engine", &["filter", "model", "orchestration", "store"]),
+    ("engine", &["filter", "model", "orchestration", "pulse", "store"]),
     ("payload", &["model", "service-kit", "store"]),
     ("wire", &["model", "orchestration", "proto"]),
     ("deploy", &["engine", "model", "orchestration", "proto", "schedule", "schema", "store", "wire"]),

@@ -1,6 +1,8 @@
 //! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM, or until it is drained.
 //!
 //! `tidegate-test-worker serve QUEUE [TASK_SLOTS [KEY=VALUE…]]`, the last its labels; TIDEGATE_ADDRESS says where.
+//! `tidegate-test-worker hesitate QUEUE TASK_SLOTS`: a worker that starts the first run of `whoami` that it gets, and no other;
+//! the one that it has started ends a moment after SIGTERM.
 //! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, prints its id, waits for its result and prints that.
 
 use std::{collections::BTreeMap, io::Write as _, pin::pin, time::Duration};
@@ -8,9 +10,9 @@ use std::{collections::BTreeMap, io::Write as _, pin::pin, time::Duration};
 use anyhow::{Context as _, bail};
 use tidegate_sdk::{
     Artifact, CancellationToken, Client, Context, Error, Level, NonRetryable, Worker,
-    core::{End, payload},
+    core::{self, End, WorkerOptions, payload},
     flow, gather,
-    proto::{NewRun, RunKind},
+    proto::{Function, NewRun, RunKind},
     submit_all, task, telemetry,
 };
 use tokio::{
@@ -22,7 +24,7 @@ use tokio::{
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let role = args.next().context("the first argument is `serve` or `call`")?;
+    let role = args.next().context("the first argument is `serve`, `hesitate` or `call`")?;
     let queue = args.next().context("the second argument is the queue")?;
     let task_slots =
         args.next().map_or(Ok(16), |slots| slots.parse()).context("the third is a number of slots")?;
@@ -30,8 +32,9 @@ async fn main() -> anyhow::Result<()> {
     let labels = args.map(label).collect::<Option<_>>().context("a label has the form KEY=VALUE")?;
     match role.as_str() {
         "serve" => serve(queue, task_slots, labels).await,
+        "hesitate" => hesitate(queue, task_slots).await,
         "call" => call(queue).await,
-        other => bail!("`{other}` is neither `serve` nor `call`"),
+        other => bail!("`{other}` is none of `serve`, `hesitate` and `call`"),
     }
 }
 
@@ -92,6 +95,33 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
     worked?;
     client.close(Duration::from_secs(5)).await;
     drop(guard);
+    Ok(())
+}
+
+async fn hesitate(queue: String, task_slots: u32) -> anyhow::Result<()> {
+    let client = Client::connect_from_env()?;
+    let options = WorkerOptions {
+        name: String::new(),
+        queues: vec![queue],
+        work_pool: String::new(),
+        functions: vec![Function { kind: RunKind::Task.into(), name: "whoami".to_owned() }],
+        labels: BTreeMap::new(),
+        task_slots,
+        flow_slots: 0,
+        drain_grace: Duration::from_secs(30),
+    };
+    let (worker, mut attempts) = core::Worker::start(client.core(), options)?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    println!("ready");
+    let mut first = attempts.next().await.context("no run came")?;
+    first.start();
+    terminated.recv().await;
+    worker.drain();
+    while attempts.next().await.is_some() {}
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = std::process::id().to_string();
+    first.finish(End::Completed(Some(payload::json(pid.into_bytes()))));
+    worker.stopped().await?;
     Ok(())
 }
 

@@ -185,3 +185,49 @@ async fn all_end_elsewhere(client: &Client, handles: &[RunHandle], started: &[St
         runs.iter().filter(|run| ids.contains(&run.id.as_str())).map(|run| run.crashes).sum::<u32>();
     assert_eq!(crashes, 2, "one for each that ran: {runs:#?}");
 }
+
+/// What it had been given and had not started goes back at its SIGTERM: the lease is so long that nothing else explains that
+/// others start it soon. What runs may end.
+#[tokio::test]
+async fn a_worker_that_is_asked_to_end_gives_back_what_it_has_not_started() {
+    const LEASE: Duration = Duration::from_secs(600);
+    const N_TASKS: usize = 4;
+    let suite = Suite::separate_with_lease(LEASE).await;
+    let client = suite.client();
+    let address = ("TIDEGATE_ADDRESS".to_owned(), suite.address().to_owned());
+    let args = ["hesitate", "hesitant", &N_TASKS.to_string()].map(str::to_owned);
+    let first = Process::start(&program("tidegate-test-worker"), args, [address]);
+    first.line("ready", DEADLINE).await;
+    let handles = client.task("whoami").queue("hesitant").delay_many(&[1; N_TASKS]).await.unwrap();
+    let states = async || {
+        let mut states = Vec::new();
+        for handle in &handles {
+            states.push(handle.state().await.unwrap().r#type());
+        }
+        states
+    };
+    eventually("one runs, and the others were given out", DEADLINE, async || {
+        let states = states().await;
+        let n_in = |wanted| states.iter().filter(|state| **state == wanted).count();
+        (n_in(StateType::Running) == 1 && n_in(StateType::Pending) == N_TASKS - 1).then_some(())
+    })
+    .await;
+    let running = states().await.iter().position(|state| *state == StateType::Running).unwrap();
+    let second = suite.worker("hesitant");
+    second.line("ready", DEADLINE).await;
+    let first_pid = first.pid();
+    first.stop().await;
+    let pids = within("all results", DEADLINE, gather::<u32>(&handles)).await.unwrap();
+    for (n, (handle, pid)) in handles.iter().zip(pids).enumerate() {
+        let run = handle.get().await.unwrap();
+        assert_eq!((run.attempt, run.crashes, run.retries), (1, 0, 0), "{run:?}");
+        let history = client.core().history(handle.id()).await.unwrap();
+        let n_released =
+            history.iter().filter(|event| event.state.as_ref().unwrap().name == "Released").count();
+        // Claimed once; or claimed, released and claimed.
+        let expected = if n == running { (first_pid, 0, 1) } else { (second.pid(), 1, 3) };
+        assert_eq!((pid, n_released, run.epoch), expected, "{history:#?}");
+    }
+    second.stop().await;
+    suite.stop().await;
+}

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use tidegate_integration_tests::{Suite, eventually, within};
-use tidegate_sdk::{gather, proto::StateType};
+use tidegate_sdk::{
+    Client, gather,
+    proto::{ListRunsRequest, StateType},
+};
 
 const N_TASKS: i64 = 1_000;
 const N_SLOTS: u32 = 16;
@@ -80,4 +83,128 @@ async fn a_redis_that_forgets_its_scripts_or_dies_with_tasks_in_flight_loses_non
         assert!(sums.into_iter().eq(1..=N_TASKS), "dies: {dies}");
     }
     suite.stop().await;
+}
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// With nothing, or with what it had a moment before, as chance has it, while tasks come and are executed.
+#[tokio::test]
+async fn a_redis_that_is_killed_twenty_times_loses_nothing_and_has_nothing_executed_twice() {
+    const N_KILLS: usize = 20;
+    const BATCH: usize = 10;
+    let mut chance = Chance::new();
+    let mut suite = Suite::separate().await;
+    let client = suite.client();
+    let worker = suite.worker("killed");
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (notes, go_on) = (at("notes"), at("go on"));
+    let held = client.task("first_is_late").queue("killed").delay_many(&vec![&go_on; 4]).await.unwrap();
+    for handle in &held {
+        suite.until_state(handle, StateType::Running).await;
+    }
+    let mut handles = Vec::new();
+    for n in 0..N_KILLS {
+        let redis = suite.redis_mut().unwrap();
+        let saves = chance.below(2) == 1;
+        if saves {
+            redis.save().await;
+        }
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(chance.below(300))).await;
+            if saves { redis.kill_and_restart_saved().await } else { redis.kill_and_restart().await }
+        };
+        let create = async {
+            let names: Vec<_> = (0..BATCH).map(|idx| (notes.clone(), format!("{n}-{idx}"))).collect();
+            client.task("note").queue("killed").delay_many(&names).await.unwrap()
+        };
+        // Without Redis, too, a run is created.
+        let ((), created) = tokio::join!(kill, create);
+        handles.extend(created);
+    }
+    let names = within("all results", DEADLINE, gather::<String>(&handles)).await.unwrap();
+    std::fs::write(&go_on, "").unwrap();
+    let attempts = within("those that ran meanwhile", DEADLINE, gather::<u32>(&held)).await.unwrap();
+    assert_eq!(attempts, vec![1; held.len()]);
+    executed_once(&client, &notes, names).await;
+    worker.stop().await;
+    suite.stop().await;
+}
+
+/// Entries of runs that have ended are there again, and those of open runs are not.
+#[tokio::test]
+async fn a_redis_of_an_older_state_than_the_store_loses_nothing_and_has_nothing_executed_twice() {
+    const N_TASKS: usize = 20;
+    let mut suite = Suite::separate().await;
+    let client = suite.client();
+    let folder = tempfile::tempdir().unwrap();
+    let notes = folder.path().join("notes").to_str().unwrap().to_owned();
+    let queue = async |part: &str| {
+        let names: Vec<_> = (0..N_TASKS).map(|n| (notes.clone(), format!("{part}-{n}"))).collect();
+        client.task("note").queue("restored").delay_many(&names).await.unwrap()
+    };
+    let depth = async || {
+        let queue = client.core().get_queue("restored").await.unwrap();
+        let depth = queue.queue.unwrap().depth.unwrap();
+        depth.ready_runs + depth.delayed_runs + depth.claimed_runs
+    };
+    let until_depth = async |n: usize| {
+        eventually("so many wait", DEADLINE, async || (depth().await == n as u64).then_some(())).await;
+    };
+    let over = queue("over").await;
+    until_depth(N_TASKS).await;
+    suite.redis().unwrap().save().await;
+    let worker = suite.worker("restored");
+    let mut names = within("the first results", DEADLINE, gather::<String>(&over)).await.unwrap();
+    worker.stop().await;
+    let open = queue("open").await;
+    until_depth(N_TASKS).await;
+
+    suite.redis_mut().unwrap().kill_and_restart_saved().await;
+    // Not only once deliveries are old enough to be made again, which takes a minute.
+    eventually("those of both are there", Duration::from_secs(30), async || {
+        (depth().await == 2 * N_TASKS as u64).then_some(())
+    })
+    .await;
+    let worker = suite.worker("restored");
+    names.extend(within("the other results", DEADLINE, gather::<String>(&open)).await.unwrap());
+    until_depth(0).await;
+    executed_once(&client, &notes, names).await;
+    worker.stop().await;
+    suite.stop().await;
+}
+
+/// By what the code wrote, and by what the store knows.
+async fn executed_once(client: &Client, notes: &str, mut names: Vec<String>) {
+    let notes = std::fs::read_to_string(notes).unwrap();
+    let mut noted: Vec<_> = notes.lines().collect();
+    noted.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(noted, names);
+    for twice in ["attempt > 1", "crashes > 0", "NOT state = COMPLETED"] {
+        let request = ListRunsRequest { filter: twice.to_owned(), ..Default::default() };
+        let runs = client.core().list_runs(request).await.unwrap().runs;
+        assert!(runs.is_empty(), "{twice}: {runs:#?}");
+    }
+}
+
+/// Numbers from a seed that is told (splitmix64).
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let seed = match std::env::var("TIDEGATE_TEST_SEED") {
+            Ok(seed) => seed.parse().expect("the seed is a number"),
+            Err(_) => u64::from(std::process::id()),
+        };
+        println!("TIDEGATE_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 32) % bound
+    }
 }

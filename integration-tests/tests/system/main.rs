@@ -13,6 +13,7 @@ mod cli_shells;
 mod cli_terminal;
 mod cli_verbs;
 mod crash_safe;
+mod delays;
 mod demo;
 mod deploy_file;
 mod deployments;

@@ -354,7 +354,7 @@ impl Delivery for RedisDelivery {
 
     async fn generation(&self) -> Result<Generation, Error> {
         let mut call = self.scripts.generation.prepare_invoke();
-        call.key(self.keys.born_at());
+        call.key(self.keys.born_at()).key(self.keys.born_by());
         let mut pipeline = Pipeline::new();
         pipeline.invoke_script(&call);
         let ((born, now),): ((i64, i64),) =

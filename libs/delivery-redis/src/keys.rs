@@ -25,7 +25,8 @@
 //! | `tg:v1:queues` | sorted set | `<ns>/<queue>` by last use in ms | an hour after the last use, for the gauges |
 //! | `tg:v1:replicas` | sorted set | names of replicas by the end of what they announced in ms | until then |
 //! | `tg:v1:serving:<replica>` | string | what its workers serve, see `codec` | as announced |
-//! | `tg:v1:born_at` | string | µs since the Unix epoch | until all is lost |
+//! | `tg:v1:born_at` | string | µs since the Unix epoch | until all is lost, or the server is another |
+//! | `{tg:v1:born_at}:by` | string | the `run_id` of the server that has `born_at` | as `born_at` |
 //! | `tg:v1:hints` | channel | see `codec` | |
 //!
 //! A lane is `<kind>:<name>`, or `pool:<name>` for all runs of a work pool, and where labels are required a line for each, `<key>=<value>`, in the order of the keys.
@@ -150,6 +151,11 @@ impl Keys {
 
     pub(crate) fn born_at(&self) -> String {
         format!("{}:v1:born_at", self.prefix)
+    }
+
+    /// In the slot of `born_at`.
+    pub(crate) fn born_by(&self) -> String {
+        format!("{{{}}}:by", self.born_at())
     }
 
     pub(crate) fn hints(&self) -> String {

@@ -199,3 +199,32 @@ async fn where_requirements_are_left_out_one_looks_again_soon() {
     let taken = delivery.take(want).await.unwrap();
     assert_eq!((taken.entries, taken.next_in), (Vec::new(), Some(Duration::from_secs(1))));
 }
+
+/// It may have lost the last of what it was told, though it has what it was told before.
+#[tokio::test]
+async fn a_server_that_was_started_anew_is_a_new_generation_with_whatever_data() {
+    let mut server = support::Server::start().await;
+    let delivery = RedisDelivery::connect(&RedisOptions::new(&server.url())).await.unwrap();
+    let first = delivery.generation().await.unwrap();
+    let entry = entry();
+    delivery.enqueue(std::slice::from_ref(&entry), NOW).await.unwrap();
+    let mut connection = server.connect().await.unwrap();
+    redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    let again = delivery.generation().await.unwrap();
+    assert_eq!(again.born_at, first.born_at);
+    assert!(again.age > first.age);
+
+    server.kill_and_restart().await;
+    let working = async {
+        loop {
+            match delivery.generation().await {
+                Ok(generation) => return generation,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_secs(30), working).await.unwrap();
+    assert!(second.born_at > again.born_at + again.age, "{second:?} after {again:?}");
+    assert_eq!(delivery.generation().await.unwrap().born_at, second.born_at);
+    assert_eq!(take(&delivery, &entry).await.unwrap(), [entry]);
+}

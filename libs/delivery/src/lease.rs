@@ -33,10 +33,10 @@ pub struct LeaseQuestion {
     pub held: Held,
 }
 
-/// How old the delivery state is. It is born again when all of it is lost.
+/// How old the delivery state is. It is born again when all of it is lost, or may have lost what it was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Since when nothing has been lost as a whole. What was kept before is gone.
+    /// Since when nothing has been lost as a whole. What was kept before may be gone.
     pub born_at: Timestamp,
     /// The time since then, by the clock that judges the leases.
     pub age: Duration,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -150,6 +151,7 @@ impl Engine {
 
     /// Carries operations on as soon as one is started in this process, until `stop`.
     pub async fn run_bulk_operations(self, stop: CancellationToken) {
+        let n_at_work = AtomicUsize::new(N_AT_A_TIME);
         let lanes = (0..N_AT_A_TIME).map(|_| async {
             // First those that an earlier process has left behind.
             loop {
@@ -161,9 +163,15 @@ impl Engine {
                         tracing::warn!(%error, "a bulk operation broke off; the scheduler's sweep carries it on");
                     }
                 }
+                // The lanes have one pulse, which waits while all of them do.
+                if n_at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    tidegate_pulse::wait();
+                }
                 if stop.run_until_cancelled(self.inner.bulk.notified()).await.is_none() {
                     return;
                 }
+                n_at_work.fetch_add(1, Ordering::Relaxed);
+                tidegate_pulse::beat();
             }
         });
         join_all(lanes).await;

@@ -89,7 +89,12 @@ impl Engine {
     /// Runs cascades as soon as a run of this process leaves one, until `stop`.
     pub async fn run_cascades(self, stop: CancellationToken) {
         let woken = self.inner.wakes.cascades.clone();
-        while stop.run_until_cancelled(woken.notified()).await.is_some() {
+        loop {
+            tidegate_pulse::wait();
+            if stop.run_until_cancelled(woken.notified()).await.is_none() {
+                return;
+            }
+            tidegate_pulse::beat();
             // Cut wherever it is: what is left is another's.
             let Some(outcome) = stop.run_until_cancelled(self.cascade_all()).await else { return };
             if let Err(error) = outcome {
@@ -109,6 +114,7 @@ impl Engine {
     pub(crate) async fn cascade(&self, above: &[RunId], order: Order) -> Result<usize, EngineError> {
         let (mut n_cancelled, mut marks) = (0, Vec::new());
         loop {
+            tidegate_pulse::beat();
             // Read for every walk: one that was retried meanwhile has its children for itself again.
             let found = with_retries(|| self.inner.store.get_runs(None, above)).await?;
             let pending: HashMap<RunId, Run> =

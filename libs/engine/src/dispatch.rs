@@ -334,6 +334,7 @@ pub(crate) async fn run_dispatcher(
     let mut later = Later::default();
     let (mut turns, mut templates) = (LimitTurns::default(), Templates::default());
     loop {
+        tidegate_pulse::wait();
         tokio::select! {
             biased;
             n_batches = inbox.batches.recv_many(&mut waiting, N_WAITING) => {
@@ -345,6 +346,7 @@ pub(crate) async fn run_dispatcher(
             () = std::future::ready(()), if !freed.is_empty() || !templates.is_empty() => {}
             () = later.next(&*clock) => {}
         }
+        tidegate_pulse::beat();
         let Left { marks, mut stop, freed: more } = inbox.overflow.take();
         add_freed(&mut freed, more);
         let mut enqueue = Vec::new();
@@ -467,6 +469,7 @@ impl Later {
 pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, runs: &[Run]) -> usize {
     let mut n_handed_over = 0;
     for batch in runs.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        tidegate_pulse::beat();
         let Err(error) = dispatch.enqueue(batch).await else {
             n_handed_over += batch.len();
             continue;
@@ -481,6 +484,7 @@ pub(crate) async fn hand_over(dispatch: &dyn Dispatch, store: &dyn RunStore, run
 /// Marks runs for the scheduler's sweep as not handed over.
 async fn leave_to_sweep(store: &dyn RunStore, runs: &[(RunId, Epoch)]) {
     for batch in runs.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        tidegate_pulse::beat();
         if let Err(error) = store.mark_enqueued(batch, None).await {
             tracing::warn!(n_runs = batch.len(), %error, "runs to be handed over were not marked; the sweep finds them by age");
         }
@@ -489,6 +493,7 @@ async fn leave_to_sweep(store: &dyn RunStore, runs: &[(RunId, Epoch)]) {
 
 async fn stop_all(dispatch: &dyn Dispatch, orders: &[StopOrder]) {
     for batch in orders.chunks(tidegate_model::limits::MAX_BATCH_SIZE) {
+        tidegate_pulse::beat();
         if let Err(error) = dispatch.stop(batch).await {
             tracing::warn!(n_runs = batch.len(), %error, "workers were not told to stop; heartbeats will tell them");
         }

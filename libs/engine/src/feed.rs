@@ -14,6 +14,7 @@ const PAGE_SIZE: usize = 1_000;
 pub(crate) async fn run(store: &dyn RunStore, waits: &Waits, stop: CancellationToken) {
     let mut cursor = None;
     while !stop.is_cancelled() {
+        tidegate_pulse::beat();
         let Some(followed) = stop.run_until_cancelled(follow(store, waits, &mut cursor)).await else {
             return;
         };
@@ -38,6 +39,7 @@ async fn follow(
         // Seen before reading, so that a commit during the read wakes the next turn.
         commits.mark_unchanged();
         loop {
+            tidegate_pulse::beat();
             let page = match store.read_feed(&position, None, PAGE_SIZE).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -55,6 +57,7 @@ async fn follow(
             }
         }
         *cursor = Some(position.clone());
+        tidegate_pulse::rest(POLL_INTERVAL);
         let _ = timeout(POLL_INTERVAL, commits.changed()).await;
     }
 }

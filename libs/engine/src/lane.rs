@@ -98,7 +98,12 @@ impl<Q: Request, A> LaneQueue<Q, A> {
         loop {
             let next = match self.left_over.take() {
                 Some(item) => Some(item),
-                None if batch.is_empty() => Some(self.receiver.recv().await?),
+                None if batch.is_empty() => {
+                    tidegate_pulse::wait();
+                    let next = self.receiver.recv().await?;
+                    tidegate_pulse::beat();
+                    Some(next)
+                }
                 None => self.receiver.try_recv().ok(),
             };
             let Some(item) = next else { return Some(batch) };
@@ -168,7 +173,9 @@ where
     const N_RETRIES: u32 = 5;
     let mut retry_idx = 0;
     loop {
-        match attempt().await {
+        let outcome = attempt().await;
+        tidegate_pulse::beat();
+        match outcome {
             Ok(value) => return Ok(value),
             Err(error @ StoreError::Unavailable(_)) if retry_idx < N_RETRIES => {
                 tracing::debug!(%error, retry_idx, "transaction broke off, trying again");

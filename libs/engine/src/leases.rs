@@ -306,9 +306,11 @@ impl Engine {
             let owners: Vec<RunId> = self.inner.leases.by_owner().keys().copied().collect();
             let next = async {
                 if owners.is_empty() {
+                    tidegate_pulse::wait();
                     return self.inner.leases.begun.notified().await;
                 }
                 commits.mark_unchanged();
+                tidegate_pulse::beat();
                 match self.inner.store.handed_leases(&owners).await {
                     Ok(handed) => {
                         let by_owner = self.inner.leases.by_owner();
@@ -319,6 +321,7 @@ impl Engine {
                         tracing::warn!(%error, "whose turn it is cannot be read; each looks for itself")
                     }
                 }
+                tidegate_pulse::rest(TURN_INTERVALS.0 + TURN_INTERVALS.1);
                 sleep(TURN_INTERVALS.0).await;
                 let _ = timeout(TURN_INTERVALS.1, commits.changed()).await;
             };

@@ -176,7 +176,12 @@ impl Engine {
     /// Asks runs to give way as soon as a claim of this process wants it, until `stop`.
     pub async fn run_collisions(self, stop: CancellationToken) {
         let woken = self.inner.wakes.collisions.clone();
-        while stop.run_until_cancelled(woken.notified()).await.is_some() {
+        loop {
+            tidegate_pulse::wait();
+            if stop.run_until_cancelled(woken.notified()).await.is_none() {
+                return;
+            }
+            tidegate_pulse::beat();
             let Some(outcome) = stop.run_until_cancelled(self.ask_holders()).await else { return };
             if let Err(error) = outcome {
                 tracing::warn!(%error, "runs were not asked to give way; the scheduler's sweep will do it");

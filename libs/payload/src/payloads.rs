@@ -272,6 +272,7 @@ impl Payloads {
         let mut deleted: Vec<ObjectId> = Vec::new();
         while let Some(id) = deletions.next().await {
             deleted.extend(id);
+            tidegate_service_kit::pulse::beat();
         }
         if !deleted.is_empty() {
             self.inner.store.forget_objects(&deleted).await?;

@@ -127,6 +127,22 @@ def test_a_process_that_dies_is_a_run_that_crashed(
     assert result_of(work.where_task, queue) == worker.pid
 
 
+def test_a_hundred_tasks_that_abort_are_a_hundred_crashes_of_theirs_alone(processes: Processes, queue: str) -> None:
+    worker = processes.worker("process_work.py", queue)
+    causes = {"SIGABRT": "killed by SIGABRT", "SIGKILL": "killed by SIGKILL"}
+    handles = [work.dies_as_task.with_options(queue=queue).delay(how) for how in causes for _ in range(50)]
+    others = [work.where_process_task.with_options(queue=queue).delay() for _ in range(5)]
+    for handle, how in zip(handles, (how for how in causes for _ in range(50))):
+        with pytest.raises(RunCrashed, match=causes[how]):
+            handle.result(timeout=PATIENCE)
+        run = handle.run()
+        assert (run.state.is_crashed(), run.attempt, run.crashes) == (True, 1, 1), run
+    # The worker lives, has all its slots, and nothing was left behind.
+    assert all(handle.result(timeout=PATIENCE)[1] == worker.pid for handle in others)
+    assert result_of(work.where_process_task, queue)[1] == worker.pid
+    assert worker.poll() is None
+
+
 def test_a_flow_that_crashed_is_delivered_again(processes: Processes, queue: str, tmp_path: Path) -> None:
     path = tmp_path / "pids"
     worker = processes.worker("process_work.py", queue)

@@ -427,3 +427,27 @@ async fn no_more_runs_are_taken_while_too_many_reports_are_unanswered() {
         n_credits += conn.credits().await.tasks;
     }
 }
+
+/// It costs the run nothing, and the worker no slot.
+#[tokio::test]
+async fn a_run_of_a_function_that_is_not_served_is_given_back() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let mut conn = fake.worker().await;
+    assert_eq!(conn.credits().await.tasks, 1);
+    let unserved = [
+        Assign { name: "other".into(), ..assign(&new_run_id()) },
+        Assign { kind: RunKind::Flow.into(), ..assign(&new_run_id()) },
+    ];
+    for unserved in unserved {
+        let run_id = unserved.run_id.clone();
+        conn.assign(unserved).await;
+        let reports = conn.reports().await;
+        assert_eq!((reports[0].run_id.as_str(), reports[0].epoch), (run_id.as_str(), 3));
+        assert!(matches!(reports[0].event, Some(Event::Released(_))), "{reports:?}");
+        conn.answer(vec![accepted(&reports[0])]).await;
+    }
+    let served = new_run_id();
+    conn.assign(assign(&served)).await;
+    assert_eq!(soon(attempts.next()).await.unwrap().assign().run_id, served);
+}

@@ -263,9 +263,8 @@ impl std::fmt::Debug for WorkerBuilder {
 async fn execute(mut attempt: Attempt, served: Option<Served>, client: Client) {
     let mut assign = attempt.assign().clone();
     let Some(Served { code, hooks, max_concurrency }) = served else {
-        let message =
-            format!("this worker does not serve the {} `{}`", assign.kind().as_str_name(), assign.name);
-        return attempt.finish(End::Crashed(message));
+        // The core has given back what it did not say that it serves.
+        return attempt.finish(End::Released);
     };
     attempt.start();
     let parameters = assign.parameters.take();

@@ -20,4 +20,5 @@ pub use grpc::{GrpcRoutes, serve_grpc};
 pub use health::{Health, check as check_health, health};
 pub use process::{EXIT_BAD_CONFIGURATION, execute, execute_with, run};
 pub use supervisor::Supervisor;
+pub use tidegate_pulse as pulse;
 pub use tokio_util::sync::CancellationToken;

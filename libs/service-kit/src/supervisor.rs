@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use futures::FutureExt;
+use tidegate_pulse::Pulses;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span, debug_span, error, warn};
@@ -21,6 +22,9 @@ const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
 /// A task that ran this long was well: its next restart waits for the shortest time.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// How long a loop may hang before the process says that it does not serve. Longer than anything that a loop waits for:
+/// a statement of the database has 15 s, a call of another service 10 s.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the tasks of a process. Each has a name, a span, and a declared answer to its failure; all hear when to
 /// stop. Clones are the same supervisor.
@@ -31,6 +35,7 @@ struct Inner {
     tracker: TaskTracker,
     stop: CancellationToken,
     grace: Duration,
+    pulses: Pulses,
     next_id: AtomicU64,
     /// The names of what runs, so that a drain that takes too long can say for whom it waits.
     running: Mutex<BTreeMap<u64, &'static str>>,
@@ -46,10 +51,16 @@ impl Supervisor {
 
     /// A supervisor whose process may take `grace` to end after it was asked to.
     pub fn with_grace(grace: Duration) -> Self {
+        Self::with_grace_and_patience(grace, DEFAULT_PATIENCE)
+    }
+
+    /// The same, whose loops may hang for `patience` before they are late, instead of 60 s.
+    pub fn with_grace_and_patience(grace: Duration, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             grace,
+            pulses: Pulses::new(patience),
             next_id: AtomicU64::new(0),
             running: Mutex::default(),
             first_error: Mutex::default(),
@@ -66,6 +77,7 @@ impl Supervisor {
         let this = self.clone();
         let stop = self.stop_token();
         let entry = self.enter(name);
+        let pulse = self.0.pulses.add(name);
         let body = async move {
             let _entry = entry;
             let outcome = AssertUnwindSafe(async { task(stop).await }).catch_unwind().await;
@@ -73,6 +85,7 @@ impl Supervisor {
                 this.fail(failure.context(format!("task {name}")));
             }
         };
+        let body = async move { pulse.scope(body).await };
         self.0.tracker.spawn(body.instrument(span_of(name)));
     }
 
@@ -85,6 +98,7 @@ impl Supervisor {
     {
         let stop = self.stop_token();
         let entry = self.enter(name);
+        let pulse = self.0.pulses.add(name);
         let body = async move {
             let _entry = entry;
             let mut delay = MIN_RESTART_DELAY;
@@ -105,12 +119,19 @@ impl Supervisor {
                 delay = (delay * 2).min(MAX_RESTART_DELAY);
             }
         };
+        let body = async move { pulse.scope(body).await };
         self.0.tracker.spawn(body.instrument(span_of(name)));
     }
 
     /// Cancelled when the process is to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.0.stop.clone()
+    }
+
+    /// The pulses of all tasks. One that is late, because its loop hangs or has ended, has health and `/readyz` say that the
+    /// process does not serve; tasks that never call [`tidegate_pulse::beat`] are not looked at.
+    pub fn pulses(&self) -> &Pulses {
+        &self.0.pulses
     }
 
     /// How long the process may take to end after it was asked to.

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, serve_grpc};
+use tidegate_service_kit::{GrpcRoutes, Supervisor, channel, pulse, serve_grpc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -122,6 +122,66 @@ async fn a_process_is_ready_while_it_says_so_and_alive_all_the_same() {
         assert!(get(address, "/readyz").await.starts_with(&format!("HTTP/1.1 {page}")));
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
     }
+    tasks.stop();
+    tasks.finished(GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_whose_loop_hangs_does_not_serve_until_it_goes_on_and_is_alive_all_the_same() {
+    let tasks = Supervisor::with_grace_and_patience(GRACE, Duration::from_millis(200));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_grpc(listener, GrpcRoutes::new(), &[], &tasks).await.unwrap();
+    let (hangs, seen) = watch::channel(false);
+    tasks.essential("sweep", |stop| async move {
+        let mut seen = seen;
+        let turns = async {
+            loop {
+                pulse::beat();
+                seen.wait_for(|hangs| !hangs).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        stop.run_until_cancelled(turns).await;
+        Ok(())
+    });
+    tasks.essential("idle", |stop| async move {
+        pulse::beat();
+        pulse::wait();
+        stop.cancelled().await;
+        Ok(())
+    });
+    let mut client = HealthClient::new(channel(&format!("http://{address}")).unwrap());
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    for _ in 0..2 {
+        hangs.send_replace(true);
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        let page = get(address, "/readyz").await;
+        assert!(page.starts_with("HTTP/1.1 503") && page.contains("sweep hangs"), "{page}");
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        hangs.send_replace(false);
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    }
+    tasks.stop();
+    tasks.finished(GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_whose_loop_has_ended_does_not_serve() {
+    let tasks = Supervisor::with_grace_and_patience(GRACE, Duration::from_millis(200));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_grpc(listener, GrpcRoutes::new(), &[], &tasks).await.unwrap();
+    let mut client = HealthClient::new(channel(&format!("http://{address}")).unwrap());
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    tasks.essential("sweep", |_| async {
+        pulse::beat();
+        Ok(())
+    });
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     tasks.stop();
     tasks.finished(GRACE).await.unwrap();
 }

@@ -93,3 +93,52 @@ async fn serve(tasks: &Supervisor) -> anyhow::Result<String> {
     start(ports, listener, &address, tasks).await?;
     Ok(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    /// By the names of their tasks; those of several services with one name once.
+    const LOOPS: [&str; 24] = [
+        "announce",
+        "bulk-operations",
+        "cascades",
+        "claims",
+        "clock",
+        "collisions",
+        "due-runs",
+        "engine-creates",
+        "engine-dispatch",
+        "engine-operations",
+        "feed",
+        "hints",
+        "lapsed-slots",
+        "leases",
+        "log-lane",
+        "log-retention",
+        "payloads",
+        "purge",
+        "reports",
+        "retention",
+        "schedules",
+        "sessions",
+        "slots",
+        "timers",
+    ];
+
+    /// One without a pulse could hang, and the process would go on saying that it serves.
+    #[test]
+    fn every_loop_of_every_service_has_a_pulse() {
+        let server = Embedded::start().unwrap();
+        let begun = Instant::now();
+        while server.tasks.pulses().heard() != LOOPS {
+            assert!(begun.elapsed() < DEADLINE, "{:?}", server.tasks.pulses().heard());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(server.tasks.pulses().late(), Vec::<&str>::new());
+        server.stop(DEADLINE).unwrap();
+    }
+}

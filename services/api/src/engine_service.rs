@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use futures::future::join_all;
 use prost::Message as _;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
-use tidegate_model::{Epoch, Namespace, Reason, RunId, ServiceError as _, limits};
+use tidegate_model::{Epoch, Namespace, Reason, RunId, ServiceError as _, Timestamp, limits};
 use tidegate_orchestration::{Holder, Placement, Rejection, Run, StateType};
 use tidegate_payload::Payloads;
 use tidegate_proto::{
@@ -47,11 +47,12 @@ impl RunEngineService for Service {
         }
         let ids: Vec<RunId> = operations.iter().map(Operation::run_id).collect();
         let claimed = join_all(operations.into_iter().map(|one| self.engine.operate(one))).await;
+        let now = self.engine.clock().now();
         let mut outcomes = Vec::with_capacity(claimed.len());
         for (id, result) in ids.into_iter().zip(claimed) {
             outcomes.push(internal::ClaimOutcome {
                 run_id: id.to_string(),
-                outcome: Some(claim_outcome(result)?),
+                outcome: Some(claim_outcome(result, now)?),
             });
         }
         Ok(Response::new(internal::ClaimRunsResponse { outcomes }))
@@ -119,7 +120,10 @@ fn parse_claim(claim_idx: usize, claim: &internal::Claim) -> Result<Operation, S
 }
 
 /// A fault that may pass fails the whole call: repeating a claim for the same worker grants it again.
-fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::claim_outcome::Outcome, Status> {
+fn claim_outcome(
+    result: Result<Operated, EngineError>,
+    now: Timestamp,
+) -> Result<internal::claim_outcome::Outcome, Status> {
     use internal::claim_outcome::{NotDue, Outcome, QueuePaused, Refused, Waiting, WorkPoolPaused};
     match result {
         Ok(operated) if operated.is_granted() => Ok(Outcome::Assign(assign(operated))),
@@ -129,7 +133,8 @@ fn claim_outcome(result: Result<Operated, EngineError>) -> Result<internal::clai
         Err(EngineError::QueuePaused { .. }) => Ok(Outcome::QueuePaused(QueuePaused {})),
         Err(EngineError::WorkPoolPaused { .. }) => Ok(Outcome::WorkPoolPaused(WorkPoolPaused {})),
         Err(EngineError::Rejected(Rejection::NotDue { due_at })) => {
-            Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)) }))
+            let delay = Some(duration_to_proto(due_at.since(now)));
+            Ok(Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(due_at)), delay }))
         }
         Err(error @ (EngineError::Rejected(_) | EngineError::NotFound { .. })) => {
             Ok(Outcome::Refused(Refused { reason: error.reason().as_str().to_owned() }))

@@ -8,7 +8,7 @@ use std::{
 
 use metrics::{counter, gauge, histogram};
 use tidegate_model::Clock;
-use tidegate_service_kit::{CancellationToken, Supervisor};
+use tidegate_service_kit::{CancellationToken, Supervisor, pulse};
 use tidegate_store::{
     StoreError,
     log::{LogBatch, LogStore},
@@ -134,6 +134,7 @@ impl Lane {
         };
         tokio::pin!(last_writer_gone);
         loop {
+            pulse::wait();
             let first = tokio::select! {
                 biased;
                 item = items.recv() => item,
@@ -188,6 +189,7 @@ impl Lane {
         let n_lines: usize = batches.iter().map(|batch| batch.lines.len()).sum();
         let mut delay = RETRY_DELAYS.0;
         loop {
+            pulse::beat();
             match self.store.append_logs(batches, self.clock.now()).await {
                 Ok(n_stored) => {
                     histogram!(GROUP_SIZE).record(n_lines as f64);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tidegate_model::Clock;
-use tidegate_service_kit::Supervisor;
+use tidegate_service_kit::{Supervisor, pulse};
 use tidegate_store::log::LogStore;
 use tracing::info;
 
@@ -20,11 +20,13 @@ pub(crate) fn start(
         async move {
             let work = async {
                 loop {
+                    pulse::beat();
                     let now = clock.now();
                     store.prepare_log_days(now, config.days_ahead).await?;
                     if store.drop_logs_before(now - *config.keep).await? {
                         info!("dropped log lines that were older than {}", config.keep);
                     }
+                    pulse::rest(*config.interval);
                     tokio::time::sleep(*config.interval).await;
                 }
             };

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_engine::{Engine, EngineError, Timetables};
-use tidegate_service_kit::Supervisor;
+use tidegate_service_kit::{Supervisor, pulse};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -23,6 +23,7 @@ pub(crate) fn spawn(
 ) {
     tasks.essential(NAME, move |stop| async move {
         loop {
+            pulse::beat();
             let started = Instant::now();
             let turn = turn(&engine, &*timetables, poll, batch);
             let outcome = turn.instrument(tracing::debug_span!("sweep", sweep.name = NAME)).await;
@@ -33,6 +34,7 @@ pub(crate) fn spawn(
                 (0, poll)
             });
             ::metrics::counter!(metrics::SWEEP_ROWS, "sweep" => NAME).increment(n_rows as u64);
+            pulse::rest(wait);
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return Ok(());
             }

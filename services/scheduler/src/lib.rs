@@ -17,7 +17,7 @@ use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
 use tidegate_model::{SystemClock, Timestamp};
 use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
-use tidegate_service_kit::Supervisor;
+use tidegate_service_kit::{Supervisor, pulse};
 use tidegate_store::{Maintained, RunStore};
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -28,6 +28,8 @@ pub use config::{Config, RetentionConfig, SweepsConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
 const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
+/// What deletes much may take as long before it counts as hanging.
+const LONG_TURN: Duration = Duration::from_secs(600);
 
 /// Starts the sweeps of the scheduler. It has no gRPC service of its own.
 ///
@@ -129,6 +131,7 @@ pub async fn start(
         OnStop::Cut,
         Box::new(move |engine| {
             Box::pin(async move {
+                pulse::rest(LONG_TURN);
                 let now = engine.clock().now();
                 Ok(engine.store().purge(now - SESSION_RETENTION, now, batch).await?)
             })
@@ -187,6 +190,7 @@ async fn lost_before(engine: &Engine, reconcile_after: Duration) -> Option<Times
 
 /// Gives how many runs were deleted one by one: a full batch is followed by the next.
 async fn maintain(engine: Engine, runs_after: Duration, batch: usize) -> Result<usize, EngineError> {
+    pulse::rest(LONG_TURN);
     let now = engine.clock().now();
     let done = engine.store().maintain(now, now - runs_after, batch).await?;
     ::metrics::counter!(metrics::PARTITIONS_MADE).increment(done.partitions_made as u64);

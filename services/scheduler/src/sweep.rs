@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidegate_service_kit::Supervisor;
+use tidegate_service_kit::{Supervisor, pulse};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
@@ -32,8 +32,13 @@ pub(crate) fn spawn<F, Fut, E>(
     tasks.essential(name, move |stop| async move {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        loop {
+            pulse::rest(period);
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                return Ok(());
+            }
             loop {
+                pulse::beat();
                 let started = Instant::now();
                 let turn = sweep().instrument(tracing::debug_span!("sweep", sweep.name = name));
                 let outcome = match on_stop {
@@ -58,7 +63,6 @@ pub(crate) fn spawn<F, Fut, E>(
                 }
             }
         }
-        Ok(())
     });
 }
 
@@ -109,5 +113,34 @@ mod tests {
         let_end.notify_one();
         tasks.finished(Duration::from_secs(20)).await.unwrap();
         assert_eq!(finished.available_permits(), 1);
+    }
+
+    /// Longer than the 60 s that a loop may hang for.
+    const TOO_LONG: Duration = Duration::from_secs(70);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_that_hangs_is_late_until_it_goes_on_and_one_that_fails_or_is_rare_is_not() {
+        let (tasks, let_end) = (Supervisor::new(), Arc::new(Notify::new()));
+        let may_end = Arc::clone(&let_end);
+        spawn(&tasks, "hanging", Duration::from_secs(1), 1, OnStop::Cut, move || {
+            let may_end = Arc::clone(&may_end);
+            async move {
+                may_end.notified().await;
+                Ok::<_, Infallible>(0)
+            }
+        });
+        spawn(&tasks, "failing", Duration::from_secs(1), 1, OnStop::Finish, || async {
+            Err::<usize, _>("the store is away")
+        });
+        spawn(&tasks, "rare", Duration::from_secs(3_600), 1, OnStop::Finish, || async {
+            Ok::<_, Infallible>(0)
+        });
+        tokio::time::sleep(TOO_LONG).await;
+        assert_eq!(tasks.pulses().late(), ["hanging"]);
+        let_end.notify_one();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(tasks.pulses().late(), Vec::<&str>::new());
+        tasks.stop();
+        tasks.finished(Duration::from_secs(20)).await.unwrap();
     }
 }

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_delivery::Error;
-use tidegate_service_kit::CancellationToken;
+use tidegate_service_kit::{CancellationToken, pulse};
 
 use crate::{register, shared::Shared};
 
@@ -14,7 +14,12 @@ const LASTS: Duration = Duration::from_secs(15);
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        pulse::rest(INTERVAL);
+        if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+            break;
+        }
+        pulse::beat();
         announce(&shared).await?;
         register::tell_all(&shared, None).await?;
     }

@@ -6,8 +6,8 @@ use tidegate_proto::{
     internal::{Claim, ClaimOutcome, claim_outcome::Outcome},
     v1::Assign,
 };
-use tidegate_service_kit::{CancellationToken, trace};
-use tidegate_wire::{timestamp_from_proto, timestamp_to_proto};
+use tidegate_service_kit::{CancellationToken, pulse, trace};
+use tidegate_wire::{duration_from_proto, timestamp_from_proto, timestamp_to_proto};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -65,8 +65,11 @@ pub(crate) async fn run(
     let max_batch = shared.config.assign.batch_size.get() as usize;
     let mut batches = JoinSet::new();
     loop {
+        // As long as a batch may be under way.
+        pulse::rest(*shared.config.engine_timeout + *shared.config.assign.patience);
         let lane = Arc::clone(&lanes).acquire_owned().await?;
         let mut batch = Vec::new();
+        pulse::wait();
         tokio::select! {
             biased;
             n_claims = claims.recv_many(&mut batch, max_batch) => if n_claims == 0 { break },
@@ -224,9 +227,13 @@ fn sort(shared: &Shared, claim: PendingClaim, outcome: ClaimOutcome, asked_at: R
         }
         Some(Outcome::NotDue(not_due)) => {
             let now = shared.clock.now();
-            let due_at = not_due.due_at.as_ref().and_then(timestamp_from_proto).unwrap_or(now);
+            // Api has said how long that is by its own clock: between ours and its there may be minutes.
+            let delay = not_due.delay.as_ref().and_then(duration_from_proto).unwrap_or_else(|| {
+                let due_at = not_due.due_at.as_ref().and_then(timestamp_from_proto);
+                due_at.map_or(Duration::ZERO, |due_at| due_at.since(now))
+            });
             // By our clock, as that is what entries are taken by.
-            sorted.later.push(due_in(claim, now, due_at.since(now).max(LEAST_DELAY)));
+            sorted.later.push(due_in(claim, now, delay.max(LEAST_DELAY)));
         }
         Some(Outcome::Refused(refused)) => {
             let run_id = claim.entry.id.run_id;

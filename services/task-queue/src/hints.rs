@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tidegate_delivery::{Hint, Hints};
-use tidegate_service_kit::CancellationToken;
+use tidegate_service_kit::{CancellationToken, pulse};
 
 use crate::shared::Shared;
 
@@ -12,7 +12,10 @@ pub(crate) async fn run(
     mut hints: Hints,
     last_in: CancellationToken,
 ) -> anyhow::Result<()> {
-    while let Some(hint) = last_in.run_until_cancelled(hints.next()).await {
+    loop {
+        pulse::wait();
+        let Some(hint) = last_in.run_until_cancelled(hints.next()).await else { return Ok(()) };
+        pulse::beat();
         match hint {
             Hint::Ready(ready) => ready.iter().for_each(|ready| shared.pools.wake_queue(&ready.queue)),
             Hint::Stop(stops) => stops.iter().for_each(|stop| shared.workers.stop(stop)),
@@ -28,5 +31,4 @@ pub(crate) async fn run(
             }
         }
     }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use tidegate_proto::{
         report::{Crashed, Event},
     },
 };
-use tidegate_service_kit::CancellationToken;
+use tidegate_service_kit::{CancellationToken, pulse};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{Instrument, info_span};
 
@@ -24,12 +24,14 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow:
     // first.
     let mut not_before = Instant::now();
     loop {
+        pulse::rest(*shared.config.lease.sweep_interval);
         if stop.run_until_cancelled(ticks.tick()).await.is_none() {
             return Ok(());
         }
         if Instant::now() < not_before {
             continue;
         }
+        pulse::beat();
         let sweep = sweep(&shared).instrument(info_span!(parent: None, "sweep_leases"));
         if let Err(error) = sweep.await {
             let pause = *shared.config.lease.duration;
@@ -46,6 +48,7 @@ async fn sweep(shared: &Shared) -> Result<(), Error> {
     // Until api has judged a batch, however slow it is, no other replica looks at it.
     let judge_for = *shared.config.engine_timeout + Duration::from_secs(1);
     loop {
+        pulse::beat();
         let expired = shared.delivery.expired(limits::MAX_BATCH_SIZE / 2, judge_for).await?;
         if expired.is_empty() || !judge(shared, &expired).await {
             return Ok(());

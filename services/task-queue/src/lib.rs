@@ -19,6 +19,7 @@
 mod announce;
 mod backoff;
 mod claims;
+mod clock;
 mod config;
 mod delivery_api;
 mod engine;
@@ -41,4 +42,4 @@ mod work;
 mod workers;
 
 pub use config::{Assign, Config, Drain, Lease, Redis, Report};
-pub use start::start;
+pub use start::{start, start_with_clock};

@@ -8,6 +8,7 @@ use tidegate_delivery::{
     Capacity, Entry, Error, Function, Pausable, PoolId, QueueId, Requirements, Serving, Want,
 };
 use tidegate_model::{RunKind, WorkerId};
+use tidegate_service_kit::pulse;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +48,12 @@ impl Pools {
         let pool = pools.entry(serves).or_insert_with_key(|serves| {
             let pool = Arc::new(Pool::new(serves.clone()));
             let (running, shared) = (Arc::clone(&pool), Arc::clone(shared));
+            let pulse = shared.pulses.add("pool");
             shared.clone().background.spawn(async move {
                 // A pool that panics would leave its workers without runs: then the service fails as a whole.
                 let broken = shared.pool_broken.clone().drop_guard();
-                run(running, shared).await;
+                pulse.scope(run(running, shared)).await;
+                pulse.retire();
                 broken.disarm();
             });
             pool
@@ -188,8 +191,10 @@ impl Pool {
         if functions.is_empty() || limit == 0 {
             return Ok((0, None));
         }
-        // Room first: what has been taken never waits.
+        // Room first: what has been taken never waits. There is some once a batch before has been judged.
+        pulse::rest(*shared.config.engine_timeout + *shared.config.assign.patience);
         let Ok(mut room) = shared.claims.reserve_many(limit).await else { return Ok((0, None)) };
+        pulse::beat();
         let mut slots = self.free_slots(kind, lease);
         let mut wanted = slots.sum().min(limit);
         let (mut n_taken, mut next_in) = (0, None);
@@ -296,6 +301,7 @@ async fn run(pool: Arc<Pool>, shared: Arc<Shared>) {
     let mut turn = 0;
     let ended = || shared.stop.is_cancelled() || pool.closed.is_cancelled();
     while !ended() {
+        pulse::beat();
         let until_next = match fill_all(&pool, &shared, &mut turn).await {
             Ok(until_next) => {
                 backoff.reset();
@@ -307,6 +313,7 @@ async fn run(pool: Arc<Pool>, shared: Arc<Shared>) {
                 pause
             }
         };
+        pulse::rest(*shared.config.assign.poll_interval);
         let poll_at = Instant::now() + until_next.min(*shared.config.assign.poll_interval);
         tokio::select! {
             biased;
@@ -326,6 +333,7 @@ async fn run(pool: Arc<Pool>, shared: Arc<Shared>) {
 /// Fills until nothing more is ready or no slot is free. Answers how long until the next entry is due.
 async fn fill_all(pool: &Pool, shared: &Shared, turn: &mut usize) -> Result<Duration, Error> {
     loop {
+        pulse::beat();
         *turn = turn.wrapping_add(1);
         let (n_flows, flows_in) = pool.fill(shared, RunKind::Flow, *turn).await?;
         let (n_tasks, tasks_in) = pool.fill(shared, RunKind::Task, *turn).await?;

@@ -13,7 +13,7 @@ use tidegate_proto::{
     internal::HolderReport,
     v1::{Report, ReportOutcome, StateType, report::Event},
 };
-use tidegate_service_kit::CancellationToken;
+use tidegate_service_kit::{CancellationToken, pulse};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinError, JoinSet},
@@ -188,6 +188,7 @@ pub(crate) async fn run(
             waiting.splice(0..0, apart.followers(ended)?);
         }
         if waiting.is_empty() {
+            pulse::wait();
             tokio::select! {
                 biased;
                 n_reports = lane.recv_many(&mut waiting, limits::MAX_BATCH_SIZE) => {
@@ -203,6 +204,7 @@ pub(crate) async fn run(
                 waiting.push(report);
             }
         }
+        pulse::beat();
         apart.send_large(&mut waiting, &shared, &last_in);
         let batch = next_batch(&mut waiting);
         if batch.is_empty() {

@@ -5,6 +5,7 @@ use std::{
 
 use tidegate_delivery::Delivery;
 use tidegate_model::Clock;
+use tidegate_service_kit::pulse::Pulses;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     /// When this replica began: workers need some time to find it.
     pub(crate) started: Instant,
     pub(crate) stop: CancellationToken,
+    /// For the loops of pools.
+    pub(crate) pulses: Pulses,
     /// The tasks of streams: a stop waits for them, so that last reports come in.
     pub(crate) streams: TaskTracker,
     /// Other tasks that end by themselves soon after the stop.

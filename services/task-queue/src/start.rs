@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tidegate_delivery::Delivery;
-use tidegate_model::{SessionId, SystemClock, limits};
+use tidegate_model::{Clock, SessionId, SystemClock, limits};
 use tidegate_proto::{
     internal::delivery_service_server::DeliveryServiceServer, v1::worker_service_server::WorkerServiceServer,
 };
@@ -15,11 +15,12 @@ use tonic::transport::Channel;
 
 use crate::{
     Config, announce, claims,
+    clock::{self, SharedClock},
     delivery_api::DeliveryApi,
     engine::Engine,
     gauges, hints, leases, metrics,
     paused::Paused,
-    pool::Pools,
+    pool::{Chain, Pools},
     reports::{self, Reports},
     shared::{Gate, Shared},
     work::{WorkApi, draining},
@@ -35,11 +36,27 @@ pub async fn start(
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
 ) -> anyhow::Result<()> {
+    start_with_clock(config, delivery, engine, Arc::new(SystemClock), tasks, grpc).await
+}
+
+/// As [`start`], on a machine with this clock. It is put right by that of the delivery state, as far as that answers.
+pub async fn start_with_clock(
+    config: &Config,
+    delivery: Arc<dyn Delivery>,
+    engine: Channel,
+    clock: Arc<dyn Clock>,
+    tasks: &Supervisor,
+    grpc: &mut GrpcRoutes,
+) -> anyhow::Result<()> {
     for pair in config.bad_pairs() {
         tracing::warn!("{pair}");
     }
     metrics::describe();
     let hints = delivery.hints();
+    let clock = Arc::new(SharedClock::new(clock));
+    if let Err(error) = clock.compare(&*delivery).await {
+        tracing::warn!("the clock is not compared yet with that of the delivery state: {}", Chain(&error));
+    }
     // Two batches in waiting for each under way.
     let (claims, claims_end) = mpsc::channel(2 * config.assign.batch_size.get() as usize);
     let (reports, lanes) = Reports::new(config);
@@ -48,7 +65,7 @@ pub async fn start(
         replica: SessionId::new().to_string(),
         delivery,
         engine: Engine::new(engine, *config.engine_timeout),
-        clock: Arc::new(SystemClock),
+        clock: Arc::clone(&clock) as _,
         workers: Workers::new(*config.lease.duration),
         pools: Pools::default(),
         paused: Paused::new(*config.assign.probe_interval),
@@ -57,6 +74,7 @@ pub async fn start(
         engine_gate: Gate::default(),
         started: Instant::now(),
         stop: tasks.stop_token(),
+        pulses: tasks.pulses().clone(),
         streams: TaskTracker::new(),
         background: TaskTracker::new(),
         pool_broken: CancellationToken::new(),
@@ -95,6 +113,9 @@ pub async fn start(
     tasks.optional("leases", move |stop| leases::run(Arc::clone(&swept), stop));
     let measured = Arc::clone(&shared);
     tasks.optional("gauges", move |stop| gauges::run(Arc::clone(&measured), stop));
+
+    let compared = Arc::clone(&shared);
+    tasks.optional("clock", move |stop| clock::run(Arc::clone(&clock), Arc::clone(&compared.delivery), stop));
 
     let announced = Arc::clone(&shared);
     tasks.optional("announce", move |stop| announce::run(Arc::clone(&announced), stop));

@@ -3,15 +3,19 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::{Suite, Worker, completed, hello, start};
 use tidegate_model::RunId;
 use tidegate_proto::{
     internal::{Delivery, EnqueueRunsRequest},
     v1::{
         Assign, Credits, Function, Heartbeat, HeldRun, Hello, Hindrance, Report, Reports,
-        work_request::Message,
+        work_request::Message, worker_service_client::WorkerServiceClient,
     },
 };
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -149,5 +153,25 @@ async fn a_wrong_delivery_is_refused_with_all_its_faults() {
     let deliveries = vec![Delivery::default(); 1_001];
     let status = suite.deliveries.enqueue_runs(EnqueueRunsRequest { deliveries }).await.unwrap_err();
     assert_eq!(fields(&status), ["deliveries"]);
+    suite.end().await;
+}
+
+/// Longer than a worker has for its Hello, on a busy machine.
+const HELLO_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Beside the others, as it waits for as long as a worker may take.
+#[tokio::test]
+async fn who_opens_a_stream_and_says_nothing_is_told_so_and_let_go() {
+    let suite = start().await;
+    let (requests, outgoing) = mpsc::channel(1);
+    let mut client = WorkerServiceClient::new(suite.channel.clone());
+    // The answer has begun by now: a client may wait for that before it says Hello.
+    let mut responses = client.work(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+    let end = timeout(HELLO_PATIENCE, responses.message()).await.expect("the end in time");
+    let status = end.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(status.message(), "no Hello within 10s: it comes first on a stream");
+    // Nobody listens to it any more, and a stop has nobody to wait for.
+    timeout(HELLO_PATIENCE, requests.closed()).await.expect("the stream is closed");
     suite.end().await;
 }

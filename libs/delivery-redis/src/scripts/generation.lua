@@ -1,9 +1,23 @@
--- Tells since when the state has existed; after a loss, since now.
+-- Tells since when nothing has been lost; after a loss, since now. A server that was started anew, or has taken another one's
+-- place, may have lost the last of what it was told, or have been given an old snapshot: that counts as a loss. So all that was
+-- handed over before is handed over again; what is there already stays as it is.
 --
--- KEYS  born_at
+-- KEYS  born_at, born_by
 --
 -- Answers the time of birth and the time now (µs).
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000000 + time[2])
+-- Some servers keep INFO to themselves: then only a loss of everything is seen.
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+if server then
+    local known = redis.call('GET', KEYS[2])
+    if known and known ~= server then
+        redis.call('SET', KEYS[1], now)
+    end
+    if known ~= server then
+        redis.call('SET', KEYS[2], server)
+    end
+end
 redis.call('SET', KEYS[1], now, 'NX')
 return { redis.call('GET', KEYS[1]), now }

@@ -1,7 +1,15 @@
 //! The server of the tests, and a prefix for each, so that they run side by side.
-#![allow(clippy::unwrap_used, reason = "tests only")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unused_imports,
+    reason = "tests only; not every test file uses all of it"
+)]
+
+mod server;
 
 use redis::AsyncCommands;
+pub use server::Server;
 use tidegate_delivery_redis::RedisOptions;
 
 /// A state that nothing else uses.
@@ -20,7 +28,6 @@ async fn keys(options: &RedisOptions) -> (redis::aio::MultiplexedConnection, Vec
 }
 
 /// Loses everything, as `FLUSHALL` does, but for this prefix only.
-#[allow(dead_code, reason = "not every test file looks at it")]
 pub async fn wipe(options: RedisOptions) {
     let (mut connection, keys) = keys(&options).await;
     for key in keys {
@@ -30,9 +37,13 @@ pub async fn wipe(options: RedisOptions) {
 }
 
 /// How many keys there are, apart from the names of queues and the generation.
-#[allow(dead_code, reason = "not every test file looks at it")]
 pub async fn footprint(options: RedisOptions) -> usize {
-    let lasting = ["queues", "born_at"].map(|part| format!("{}:v1:{part}", options.prefix));
+    let prefix = &options.prefix;
+    let lasting = [
+        format!("{prefix}:v1:queues"),
+        format!("{prefix}:v1:born_at"),
+        format!("{{{prefix}:v1:born_at}}:by"),
+    ];
     let (_, keys) = keys(&options).await;
     keys.iter().filter(|key| !lasting.contains(key)).count()
 }

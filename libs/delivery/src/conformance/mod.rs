@@ -70,6 +70,7 @@ macro_rules! conformance {
             many_requirements_do_not_hide_the_one_that_is_met
             requirements_of_other_functions_hide_nothing
             groups_take_turns
+            one_with_a_hundred_thousand_keeps_nobody_waiting
             a_group_that_comes_waits_for_one_round
             priority_goes_before_turns
             a_group_takes_its_turn_in_all_functions_at_once

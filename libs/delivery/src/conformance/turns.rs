@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::RunId;
+use tidegate_model::{RunId, limits::MAX_BATCH_SIZE};
 
 use super::support::{Fixture, at, keyed, queue, runs, take, task, with_epoch};
 use crate::{Delivery, Entry, Function, QueueId};
@@ -39,6 +39,34 @@ pub async fn groups_take_turns(fixture: Fixture) {
     assert_eq!(keys(&got), ["a", "b", "many", "a", "b", "many", "many"]);
     let got = take(&fixture.delivery, &q, &functions, 100, at(0)).await.entries;
     assert_eq!(runs(&got), runs(&many[5..]));
+}
+
+/// However many it has, nobody waits for longer than a round.
+pub async fn one_with_a_hundred_thousand_keeps_nobody_waiting(fixture: Fixture) {
+    const N_MANY: usize = 100_000;
+    const N_OTHERS: usize = 9;
+    const N_EACH: usize = 10;
+    let (q, functions) = (queue("q"), [task("f")]);
+    for _ in 0..N_MANY / MAX_BATCH_SIZE {
+        enqueue(&fixture.delivery, &q, &functions[0], "many", MAX_BATCH_SIZE).await;
+    }
+    let others: Vec<_> = (0..N_OTHERS).map(|n| format!("other-{n}")).collect();
+    for other in &others {
+        enqueue(&fixture.delivery, &q, &functions[0], other, N_EACH).await;
+    }
+    let mut got = Vec::new();
+    while got.len() < (N_OTHERS + 1) * N_EACH {
+        got.extend(take(&fixture.other, &q, &functions, 7, at(0)).await.entries);
+    }
+    // Each round has one of each.
+    for round in keys(&got).chunks_exact(N_OTHERS + 1).take(N_EACH) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        assert_eq!(round[0], "many");
+        assert!(round[1..].iter().copied().eq(others.iter()), "{round:?}");
+    }
+    let depth = fixture.delivery.depth(&q).await.expect("depth");
+    assert_eq!((depth.ready + depth.delayed + depth.claimed) as usize, N_MANY + N_OTHERS * N_EACH);
 }
 
 /// It neither overtakes those who wait, again and again, nor waits until they have nothing left.

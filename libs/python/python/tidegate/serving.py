@@ -278,8 +278,7 @@ class Serving:
     def _start(self, attempt: _core.Attempt) -> None:
         function = self._served.get((attempt.kind, attempt.name))
         if function is None:
-            attempt.finish("crashed", f"this worker does not serve the {attempt.kind} `{attempt.name}`")
-            self._tally.add("crashed")
+            attempt.finish("released")  # the core has given back what it did not say that it serves
         elif function.execution == "process":
             assert self._processes is not None
             in_process = self._process_attempt(attempt, function, self._tally, self._processes)

@@ -98,6 +98,8 @@ pub(super) struct Actor {
     attempts: mpsc::Sender<Attempt>,
     drain: Drain,
     status: watch::Sender<WorkerStatus>,
+    /// What it takes, in order. `None`: the runs of its pool, whatever they are called.
+    serves: Option<Vec<proto::Function>>,
     /// It executes this one run for a worker of a pool, and ends with it.
     executes: Option<proto::HeldRun>,
     held: HashMap<String, Held>,
@@ -124,6 +126,11 @@ impl Actor {
         status: watch::Sender<WorkerStatus>,
     ) -> Self {
         let (commands_sender, commands) = mpsc::unbounded_channel();
+        let serves = options.work_pool.is_empty().then(|| {
+            let mut functions = options.functions.clone();
+            functions.sort_by(|a, b| by_name(a).cmp(&by_name(b)));
+            functions
+        });
         Self {
             transfer: Transfer::new(Arc::clone(&connection)),
             reports: Reports::new(connection.options.call_deadline),
@@ -135,6 +142,7 @@ impl Actor {
             attempts,
             drain,
             status,
+            serves,
             executes: None,
             held: HashMap::new(),
             busy: Slots::default(),
@@ -320,6 +328,7 @@ impl Actor {
             return; // delivered twice: the epoch makes the second a no-op
         }
         *self.busy.of(kind) += 1;
+        let is_served = self.does_serve(&assign);
         let hindrance = Hindrance::new(Arc::clone(&self.hindered));
         let (commands, connection) = (self.commands_sender.clone(), Arc::clone(&self.connection));
         let (attempt, stop) = Attempt::new(assign, commands, connection, hindrance.clone());
@@ -331,12 +340,22 @@ impl Actor {
         // Where nobody takes it any more, the attempt is dropped, and that gives it back.
         if self.is_draining() {
             drop(attempt);
+        } else if !is_served {
+            // Nothing of the run was executed: that it came here costs it neither a retry nor a crash.
+            let (kind, name) = (kind.as_str_name(), &attempt.assign().name);
+            tracing::warn!("run {run_id} is given back: this worker does not serve the {kind} `{name}`");
         } else if attempt.has_to_fetch() {
             let fetching = attempt.fetch(self.transfer.clone(), self.attempts.clone());
             runtime::spawn(&self.connection.runtime, "parameter download", fetching);
         } else if let Err(error) = self.attempts.try_send(attempt) {
             tracing::debug!("run {run_id} is given back: {error}");
         }
+    }
+
+    fn does_serve(&self, assign: &proto::Assign) -> bool {
+        let Some(serves) = self.serves.as_ref().filter(|_| self.executes.is_none()) else { return true };
+        let wanted = (assign.kind, assign.name.as_str());
+        serves.binary_search_by(|function| by_name(function).cmp(&wanted)).is_ok()
     }
 
     fn on_command(&mut self, command: Command) {
@@ -543,4 +562,8 @@ impl Actor {
         let message = format!("{} reports were not answered before the worker ended", self.reports.len());
         Err(Error::new(ErrorKind::DeadlineExceeded, message))
     }
+}
+
+fn by_name(function: &proto::Function) -> (i32, &str) {
+    (function.kind, &function.name)
 }

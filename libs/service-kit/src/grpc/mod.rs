@@ -2,6 +2,7 @@
 
 mod layers;
 mod observe;
+mod readiness;
 mod routes;
 mod serve;
 

@@ -13,7 +13,10 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceExt;
 use tracing::{info, warn};
 
-use super::{GrpcRoutes, is_grpc, layers};
+use super::{
+    GrpcRoutes, is_grpc, layers,
+    readiness::{Readiness, Unready, report},
+};
 use crate::{Supervisor, metrics};
 
 /// A peer that does not answer a ping for this long is gone. Clients may ping as often as they like.
@@ -35,7 +38,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// Adds health (by the full name of each service, and `""` for all), reflection v1 and v1alpha over
 /// `descriptors` (encoded `FileDescriptorSet`s), gRPC-web, `/livez`, `/readyz` and `/metrics`. An unknown rpc
-/// answers UNIMPLEMENTED. At stop health says NOT_SERVING and `/readyz` 503, no connection is accepted any
+/// answers UNIMPLEMENTED. While a loop of `tasks` is late, health says NOT_SERVING and `/readyz` 503 (see
+/// [`Supervisor::pulses`]); `/livez` answers all the same. At stop health says NOT_SERVING and `/readyz` 503, no connection is accepted any
 /// more, and calls may end; nine tenths of the supervisor's grace cap that. Streams must watch the stop token.
 ///
 /// # Errors
@@ -48,9 +52,10 @@ pub async fn serve_grpc(
 ) -> anyhow::Result<()> {
     let GrpcRoutes { mut services, mut names, pages, ready } = routes;
     let (health, health_service) = tonic_health::server::health_reporter();
-    let is_ready = ready.as_ref().is_none_or(|ready| *ready.borrow());
-    report(&health, &names, is_ready).await;
-    report(&health, &[WHOLE], is_ready).await;
+    let says_so = ready.as_ref().is_some_and(|ready| !*ready.borrow());
+    let (unready, reasons) = watch::channel(Unready { says_so, late: Vec::new() });
+    report(&health, &names, !says_so).await;
+    report(&health, &[WHOLE], !says_so).await;
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -71,7 +76,7 @@ pub async fn serve_grpc(
 
     let stop = tasks.stop_token();
     let app = axum::Router::new()
-        .merge(probes(stop.clone(), ready.clone()))
+        .merge(probes(stop.clone(), reasons))
         .merge(grpc)
         .fallback(move |request| other(pages.clone(), request));
     let app = layers::around(app, &names);
@@ -88,10 +93,14 @@ pub async fn serve_grpc(
         .add_routes(Routes::from(app).prepare());
 
     names.push(WHOLE);
-    if let Some(ready) = ready {
-        let (health, names) = (health.clone(), names.clone());
-        tasks.essential("readiness", move |stop| follow(ready, health, names, stop));
-    }
+    let readiness = Readiness {
+        says: ready,
+        pulses: tasks.pulses().clone(),
+        health: health.clone(),
+        names: names.clone(),
+        unready,
+    };
+    tasks.essential("readiness", move |stop| readiness.follow(stop));
     let drain_limit = tasks.grace().mul_f64(0.9);
     tasks.essential("grpc", move |stop| async move {
         info!("serving on {address}");
@@ -126,27 +135,6 @@ pub async fn serve_grpc(
     Ok(())
 }
 
-async fn report(health: &HealthReporter, names: &[&'static str], is_ready: bool) {
-    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for name in names {
-        health.set_service_status(name, status).await;
-    }
-}
-
-/// Has health say what `ready` says, until the stop.
-async fn follow(
-    mut ready: watch::Receiver<bool>,
-    health: HealthReporter,
-    names: Vec<&'static str>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    while let Some(Ok(())) = stop.run_until_cancelled(ready.changed()).await {
-        let is_ready = *ready.borrow_and_update();
-        report(&health, &names, is_ready).await;
-    }
-    Ok(())
-}
-
 /// Load balancers look away. Then the watchers' streams end, which would otherwise hold the drain up.
 async fn not_serving(mut health: HealthReporter, names: &[&'static str]) {
     for name in names {
@@ -155,16 +143,16 @@ async fn not_serving(mut health: HealthReporter, names: &[&'static str]) {
     }
 }
 
-/// `/livez`: the process answers. `/readyz`: it also takes work. Neither asks a dependency: a database that is
-/// away is not mended by restarting us.
-fn probes(stop: CancellationToken, ready: Option<watch::Receiver<bool>>) -> axum::Router {
+/// `/livez`: the process answers. `/readyz`: it also takes work, and its loops go round. Neither asks a dependency: a
+/// database that is away is not mended by restarting us, nor is a loop that hangs because it does.
+fn probes(stop: CancellationToken, unready: watch::Receiver<Unready>) -> axum::Router {
     let ready = move || async move {
         if stop.is_cancelled() {
-            (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-        } else if ready.is_some_and(|ready| !*ready.borrow()) {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+        } else if !unready.borrow().is_ready() {
+            (StatusCode::SERVICE_UNAVAILABLE, unready.borrow().reason())
         } else {
-            (StatusCode::OK, "ready\n")
+            (StatusCode::OK, "ready\n".to_owned())
         }
     };
     axum::Router::new()

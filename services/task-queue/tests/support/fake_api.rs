@@ -3,7 +3,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tidegate_model::{Clock, RunId, SystemClock, Timestamp, limits};
@@ -16,7 +20,7 @@ use tidegate_proto::{
     },
     v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
 };
-use tidegate_wire::timestamp_to_proto;
+use tidegate_wire::{duration_to_proto, timestamp_to_proto};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -32,6 +36,10 @@ pub struct FakeApi {
     /// The functions whose runs are in a paused queue, and how many claims were answered so.
     paused: Mutex<HashSet<String>>,
     n_paused_claims: watch::Sender<usize>,
+    /// How many claims came before the time of their run.
+    n_early_claims: AtomicUsize,
+    /// How much its clock is behind that of the others.
+    behind: Mutex<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +129,21 @@ impl FakeApi {
         tokio::time::timeout(super::PATIENCE, waiting).await.expect("claims in time").unwrap();
     }
 
+    /// How many claims were answered that the run is not due yet.
+    pub fn n_early_claims(&self) -> usize {
+        self.n_early_claims.load(Ordering::Relaxed)
+    }
+
+    /// Its clock is behind that of the others.
+    pub fn set_behind(&self, behind: Duration) {
+        *self.behind.lock().unwrap() = behind;
+    }
+
+    /// By its clock.
+    pub fn now(&self) -> Timestamp {
+        SystemClock.now() - *self.behind.lock().unwrap()
+    }
+
     pub fn hold_up_claims(&self, hold: bool) {
         self.claims_held_up.send_replace(hold);
     }
@@ -152,8 +175,11 @@ impl FakeApi {
         let mut runs = self.runs.lock().unwrap();
         let outcome = match runs.get_mut(&run_id) {
             Some(run) if run.state == StateType::Scheduled && run.epoch == claim.epoch => {
-                if run.due_at > SystemClock.now() {
-                    Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)) })
+                let now = self.now();
+                if run.due_at > now {
+                    self.n_early_claims.fetch_add(1, Ordering::Relaxed);
+                    let delay = Some(duration_to_proto(run.due_at.since(now)));
+                    Outcome::NotDue(NotDue { due_at: Some(timestamp_to_proto(run.due_at)), delay })
                 } else if self.paused.lock().unwrap().contains(&in_pool(&run.name)) {
                     self.n_paused_claims.send_modify(|n| *n += 1);
                     Outcome::WorkPoolPaused(WorkPoolPaused {})

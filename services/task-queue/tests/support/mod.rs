@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "tests only; not every test file uses all of it")]
 
 pub mod fake_api;
+pub mod observed;
 
 use std::{sync::Arc, time::Duration};
 
 use fake_api::FakeApi;
-use tidegate_delivery::Delivery as _;
+use tidegate_delivery::Delivery as DeliveryPort;
 use tidegate_delivery_memory::MemoryDelivery;
-use tidegate_model::{RunId, SystemClock};
+use tidegate_model::{Clock, RunId, SystemClock};
 use tidegate_proto::{
     internal::{
         CancelRunsRequest, CancelledRun, CheckLeasesRequest, Delivery, DescribeDeliveryRequest,
@@ -71,20 +72,39 @@ pub async fn start() -> Suite {
 }
 
 pub async fn start_with(config: Config) -> Suite {
+    let tasks = Supervisor::with_grace(PATIENCE);
+    start_on(config, |delivery| delivery, Arc::new(SystemClock), tasks).await
+}
+
+/// The service on what `wrap` makes of the delivery state, on a machine with this clock.
+pub async fn start_on<D: DeliveryPort>(
+    config: Config,
+    wrap: impl FnOnce(Arc<MemoryDelivery>) -> Arc<D>,
+    clock: Arc<dyn Clock>,
+    tasks: Supervisor,
+) -> Suite {
     let api = Arc::new(FakeApi::default());
     let mut grpc = GrpcRoutes::new();
     grpc.add(RunEngineServiceServer::from_arc(Arc::clone(&api)));
     let (engine, api_tasks) = serve(grpc, Supervisor::with_grace(PATIENCE)).await;
 
     let delivery = Arc::new(MemoryDelivery::new(Arc::new(SystemClock)));
-    let Replica { deliveries, channel, tasks } = replica(&config, &delivery, &engine).await;
+    let state = wrap(Arc::clone(&delivery));
+    let Replica { deliveries, channel, tasks } = replica(&config, state, &engine, clock, tasks).await;
     Suite { api, delivery, deliveries, channel, tasks, config, engine, api_tasks }
 }
 
-async fn replica(config: &Config, delivery: &Arc<MemoryDelivery>, engine: &Channel) -> Replica {
-    let (tasks, mut grpc) = (Supervisor::with_grace(PATIENCE), GrpcRoutes::new());
-    let state = Arc::clone(delivery) as _;
-    tidegate_task_queue::start(config, state, engine.clone(), &tasks, &mut grpc).await.unwrap();
+async fn replica(
+    config: &Config,
+    state: Arc<dyn DeliveryPort>,
+    engine: &Channel,
+    clock: Arc<dyn Clock>,
+    tasks: Supervisor,
+) -> Replica {
+    let mut grpc = GrpcRoutes::new();
+    let starting =
+        tidegate_task_queue::start_with_clock(config, state, engine.clone(), clock, &tasks, &mut grpc);
+    starting.await.unwrap();
     let (channel, tasks) = serve(grpc, tasks).await;
     Replica { deliveries: DeliveryServiceClient::new(channel.clone()), channel, tasks }
 }
@@ -99,7 +119,13 @@ async fn serve(grpc: GrpcRoutes, tasks: Supervisor) -> (Channel, Supervisor) {
 impl Suite {
     /// Another replica of the service.
     pub async fn replica(&self) -> Replica {
-        replica(&self.config, &self.delivery, &self.engine).await
+        self.replica_with_clock(Arc::new(SystemClock)).await
+    }
+
+    /// The same on a machine with this clock.
+    pub async fn replica_with_clock(&self, clock: Arc<dyn Clock>) -> Replica {
+        let state = Arc::clone(&self.delivery) as _;
+        replica(&self.config, state, &self.engine, clock, Supervisor::with_grace(PATIENCE)).await
     }
 
     /// Creates a run and enqueues it, as api does.

@@ -1,0 +1,72 @@
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server that nobody else uses. It writes nothing down unless it is told to.
+pub struct Server {
+    process: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let server = Self { process: serve(port, folder.path()), port, folder };
+        server.until_up().await;
+        server
+    }
+
+    /// Ends it by SIGKILL and starts it again with what it had when it was last saved.
+    pub async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.process = serve(self.port, self.folder.path());
+        self.until_up().await;
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
+        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+    }
+
+    async fn until_up(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while let Err(error) = self.connect().await {
+            assert!(Instant::now() < deadline, "the server does not come up: {error}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn serve(port: u16, folder: &Path) -> Child {
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+        .args(["--dir", folder.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: integration-tests/run does it")
+}
