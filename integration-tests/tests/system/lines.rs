@@ -129,7 +129,7 @@ async fn runs_that_nobody_takes_keep_a_slot_from_others_for_a_moment_only(suite:
     client.core().put_concurrency_limit("gone", 1).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("starts").to_str().unwrap().to_owned();
-    let (here, gone) = (suite.worker("here"), suite.worker("gone"));
+    let (here, mut gone) = (suite.worker("here"), suite.worker("gone"));
     let mut holders = Holders::of(&client, folder.path(), "gone", "here", 1).await;
     let call = |queue: &str| client.task("note").queue(queue).concurrency_limits(["gone"]);
     let lost = call("gone").delay_many(&vec![(path.clone(), "lost".to_owned()); 20]).await.unwrap();

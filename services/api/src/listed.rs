@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn pages_have_each_thing_once_and_as_many_as_are_asked_for() {
         assert_eq!(pages(5, "", 2, 0).0, [vec![0, 1], vec![2, 3], vec![4]]);
-        assert_eq!(pages(0, "", 2, 0).0, [vec![]]);
+        assert_eq!(pages(0, "", 2, 0).0, [Vec::<usize>::new()]);
         // Twenty of two hundred fit, in two places.
         let (found, n_reads) = pages(200, "tens = (3 OR 17)", 8, 0);
         assert_eq!(found.concat(), (30..40).chain(170..180).collect::<Vec<_>>());
@@ -153,13 +153,13 @@ mod tests {
         assert!(n_reads <= 6, "{n_reads}");
         // The last of the list fills the page: no further one is asked for.
         assert_eq!(pages(150, "tens = 14", 10, 0).0, [(140..150).collect::<Vec<_>>()]);
-        assert_eq!(pages(150, "tens > 99", 10, 0).0, [vec![]]);
+        assert_eq!(pages(150, "tens > 99", 10, 0).0, [Vec::<usize>::new()]);
     }
 
     #[test]
     fn a_page_is_bounded_in_what_it_looks_through_and_in_bytes() {
         let (found, _) = pages(2_500, "tens > 249", 10, 0);
-        assert_eq!(found, [vec![]; 3], "each call has looked through a thousand");
+        assert_eq!(found, vec![Vec::<usize>::new(); 3], "each call has looked through a thousand");
         let (found, _) = pages(3, "", 10, MAX_PAGE_BYTES);
         assert_eq!(found, [vec![0, 1], vec![2]]);
     }

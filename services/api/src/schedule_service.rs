@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use futures::future::join_all;
 use prost::Message as _;
 use tidegate_deploy::{Scheduled, Times, overlap_limit, schedule_spec_of};
-use tidegate_engine::{Engine, EngineError, Fire, ScheduleAsk, ScheduleVerb, Timetables as _, schedule_etag};
+use tidegate_engine::{Engine, EngineError, Fire, ScheduleAsk, ScheduleVerb, schedule_etag};
 use tidegate_model::{DeploymentName, RunId, ScheduleId, ScheduleName, Timestamp, limits};
 use tidegate_proto::v1::{self, schedule_service_server::ScheduleService};
 use tidegate_store::{

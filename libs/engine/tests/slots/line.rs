@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{Clock as _, RunId};
 use tidegate_orchestration::{Event, Run};
 
-use super::{claimed, created, is_handed_over, key, limited, until_handed_over};
+use super::{claimed, created, key, limited, until_handed_over};
 use crate::common::Fixture;
 
 /// A run of a customer that needs a slot of `db`.

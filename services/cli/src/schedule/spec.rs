@@ -9,7 +9,7 @@ use tidegate_sdk_core::proto::{
 };
 
 use crate::{
-    common::parse_span,
+    common::{parse_span, parse_time},
     completion::named,
     deployment::{object, parameters, parse_param},
     fault::Fault,
