@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row, types::Json};
+use tidegate_store::adapter::Statement;
 use tidegate_store_postgres::{
     PgOptions, PgStore, STATEMENTS,
     testing::{Database, pool},
@@ -42,9 +43,13 @@ async fn a_hand_out_and_a_claim_read_no_more_of_a_long_line() {
             sqlx::raw_sql("ANALYZE concurrency_waits").execute(pool).await.unwrap();
         }
         for (name, arguments) in ASKED {
-            let statement = STATEMENTS.iter().find(|statement| statement.name() == name).unwrap();
+            let statement = found(name);
             for cache_mode in ["force_generic_plan", "force_custom_plan"] {
                 let mut tx = pool.begin().await.unwrap();
+                if name == "concurrency_waits/hand_out.sql" {
+                    let lock = sqlx::query(found("concurrency_waits/lock_hand_out.sql").sql());
+                    lock.bind("default").bind("db").execute(&mut *tx).await.unwrap();
+                }
                 let prepare =
                     format!("SET LOCAL plan_cache_mode = {cache_mode}; PREPARE probe AS {}", statement.sql());
                 sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *tx).await.unwrap();
@@ -62,6 +67,10 @@ async fn a_hand_out_and_a_claim_read_no_more_of_a_long_line() {
     }
     drop(store);
     database.remove().await;
+}
+
+fn found(name: &str) -> &'static Statement {
+    STATEMENTS.iter().find(|statement| statement.name() == name).unwrap()
 }
 
 /// How many rows the scans of a plan have read, those included that a filter took away.

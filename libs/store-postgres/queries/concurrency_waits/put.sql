@@ -7,28 +7,10 @@ WITH new AS MATERIALIZED (
 ), lines AS MATERIALIZED (
     SELECT
         keys.*,
-        (
-            SELECT waits.turn
-            FROM concurrency_waits AS waits
-            WHERE waits.namespace = keys.namespace
-                AND waits.limit_name = keys.limit_name
-                AND waits.priority = keys.priority
-                AND waits.fairness_key = keys.fairness_key
-                AND waits.handed_at = 0
-            ORDER BY waits.turn DESC
-            LIMIT 1
+        concurrency_waits_last_turn(
+            keys.namespace, keys.limit_name, keys.priority, keys.fairness_key
         ) AS last_turn,
-        (
-            SELECT waits.turn
-            FROM concurrency_waits AS waits
-            WHERE waits.namespace = keys.namespace
-                AND waits.limit_name = keys.limit_name
-                AND waits.priority = keys.priority
-                AND waits.handed_at = 0
-                AND waits.expires_at IS NULL
-            ORDER BY waits.turn
-            LIMIT 1
-        ) AS first_turn
+        concurrency_waits_first_turn(keys.namespace, keys.limit_name, keys.priority) AS first_turn
     FROM (SELECT DISTINCT namespace, limit_name, priority, fairness_key FROM new) AS keys
 )
 INSERT INTO concurrency_waits AS waits
@@ -62,17 +44,10 @@ SET namespace = EXCLUDED.namespace,
             AND waits.priority = EXCLUDED.priority
             AND waits.fairness_key = EXCLUDED.fairness_key
         -- Not before those of today: newer ones would come between it and them.
-        THEN GREATEST(waits.turn, (
-            SELECT first.turn
-            FROM concurrency_waits AS first
-            WHERE first.namespace = EXCLUDED.namespace
-                AND first.limit_name = EXCLUDED.limit_name
-                AND first.priority = EXCLUDED.priority
-                AND first.handed_at = 0
-                AND first.expires_at IS NULL
-            ORDER BY first.turn
-            LIMIT 1
-        ))
+        THEN GREATEST(
+            waits.turn,
+            concurrency_waits_first_turn(EXCLUDED.namespace, EXCLUDED.limit_name, EXCLUDED.priority)
+        )
         ELSE EXCLUDED.turn
     END,
     expires_at = NULL
