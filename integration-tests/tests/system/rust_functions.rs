@@ -9,7 +9,7 @@ use std::{
 use futures::StreamExt as _;
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::{
-    CancellationToken, Client, Context, Error, NonRetryable, RunHandle, Worker, as_completed, delay_all,
+    CancellationToken, Client, Context, Error, Map as _, NonRetryable, RunHandle, Worker, as_completed, delay_all,
     flow, gather, join_all,
     proto::{Failure, ListRunsRequest, Run, RunKind, State, StateType},
     spawn, submit_all, task,
@@ -83,7 +83,7 @@ async fn slow_double(n: i64) -> i64 {
 #[flow]
 async fn sum_of_doubles(ctx: Context, n: i64) -> Result<i64, Error> {
     assert_eq!(ctx.run_id(), Context::current().expect("this is a run").run_id());
-    let submitted = submit_all((0..n).map(slow_double));
+    let submitted = slow_double.map(0..n);
     let spawned = spawn(async { double(100).await });
     let mut sum = double(n).await? + nested(n).await?;
     let mut ended = as_completed(submitted);
@@ -396,6 +396,9 @@ async fn a_worker_serves_functions_by_their_names() {
     let calls = (0..3).map(|n| double(n).queue("served").with_client(&client));
     let doubles = delay_all(calls).await.unwrap();
     assert_eq!(within("the doubles", DEADLINE, gather::<i64>(&doubles)).await.unwrap(), [0, 2, 4]);
+    let through = |n| double(n).queue("served").with_client(&client);
+    let mapped = through.delay_map(3..5).await.unwrap();
+    assert_eq!(within("the doubles", DEADLINE, gather::<i64>(&mapped)).await.unwrap(), [6, 8]);
     let call = || client.task("takes_two").queue("served");
     let by_name = call().delay(&serde_json::json!({"b": 1, "a": 3})).await.unwrap();
     let in_order = call().delay(&(3, 1)).await.unwrap();

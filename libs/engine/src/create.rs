@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -217,12 +217,23 @@ pub(crate) async fn insert<'a>(
     if !keyed.is_empty() {
         let keys: Vec<_> = keyed.iter().filter_map(|idx| reservation(&creates[*idx], now, options)).collect();
         let owners = tx.reserve_keys(&keys, now).await?;
-        for (idx, owner) in keyed.into_iter().zip(owners) {
+        let mut answered = BTreeMap::<_, (KeyReservation, u64)>::new();
+        for ((idx, owner), key) in keyed.into_iter().zip(owners).zip(keys) {
             let create = &creates[idx];
             // Its own reservation has its own hash.
             if owner.run_id != create.draft.id || owner.params_hash != create.params_hash {
                 plans[idx] = owned(create, owner);
             }
+            // What a person has given as a key is told to who asks about the run; calls of a later attempt and times of
+            // a schedule come again by themselves.
+            let is_given = !create.is_child_call && create.schedule.is_none();
+            if is_given && matches!(plans[idx], Plan::Existing(_)) {
+                let name = (key.namespace.clone(), key.scope.clone(), key.key.clone());
+                answered.entry(name).or_insert((key, 0)).1 += 1;
+            }
+        }
+        if !answered.is_empty() {
+            tx.note_answers(&answered.into_values().collect::<Vec<_>>(), now).await?;
         }
     }
 

@@ -29,6 +29,19 @@ impl KeyScope {
             (None, None) => Self::Function(draft.kind, draft.name.clone()),
         }
     }
+
+    /// That of a key which a caller has given, as both are stored; `None`: the key is of something else.
+    pub(crate) fn given(scope: &str, key: &str) -> Option<Self> {
+        let (what, name) = scope.split_once(':')?;
+        match what {
+            "deployment" => Some(Self::Deployment(name.to_owned())),
+            // Calls that are counted in the parent have keys, too.
+            "run" if !key.starts_with("call:") => Some(Self::Parent(name.parse().ok()?)),
+            "flow" => Some(Self::Function(RunKind::Flow, name.parse().ok()?)),
+            "task" => Some(Self::Function(RunKind::Task, name.parse().ok()?)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for KeyScope {

@@ -52,7 +52,7 @@ pub use dispatch::{
 };
 pub use engine::{BackgroundTask, Engine, Options};
 pub use error::EngineError;
-pub use explain::{Explanation, SlotFacts, Wait};
+pub use explain::{Explanation, KeyFacts, SlotFacts, Wait};
 pub use fires::{Fire, Fires, Timetables};
 pub use key::KeyScope;
 pub use leases::{LeaseRequest, Leased};

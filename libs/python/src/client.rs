@@ -53,16 +53,18 @@ impl Client {
         self.core.max_payload_size()
     }
 
-    /// Creates queued runs; the result is a list of their ids. The first error in order is raised.
+    /// Creates queued runs; the result is a list of their ids, each with whether it is new. The first error in order is
+    /// raised.
     fn create(&self, runs: Vec<PyRef<'_, NewRun>>) -> Op {
         let runs: Vec<proto::NewRun> = runs.iter().map(|run| run.0.clone()).collect();
         let core = self.core.clone();
         Op::start(
             self.core.runtime(),
             async move {
-                core.create_runs(runs).await.into_iter().map(|created| created.map(|run| run.id)).collect()
+                let created = core.create_runs(runs).await.into_iter();
+                created.map(|created| created.map(|run| (run.id, run.created))).collect()
             },
-            |py, ids: Vec<String>| Ok(ids.into_pyobject(py)?.into_any().unbind()),
+            |py, created: Vec<(String, bool)>| Ok(created.into_pyobject(py)?.into_any().unbind()),
         )
     }
 

@@ -32,6 +32,7 @@ mod _core {
         callbacks::next_callbacks,
         client::Client,
         codecs::Codecs,
+        errors::error_kinds,
         local::LocalRun,
         new_run::{ChildCalls, NewRun},
         op::Op,

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use pyo3::{
     prelude::*,
 };
 use tidegate_sdk_core::{
-    self as core, Attempts, End, WorkerOptions,
+    self as core, Attempts, End, Error, ErrorKind, WorkerOptions,
     proto::{self, Failure, report},
 };
 use tokio::{runtime::Handle, time::timeout};
@@ -37,12 +38,14 @@ pub(crate) struct Worker {
     worker: OfProcess<core::Worker>,
     attempts: OfProcess<Mutex<Attempts>>,
     runtime: Handle,
+    health_address: Option<SocketAddr>,
 }
 
 #[pymethods]
 impl Worker {
     #[new]
-    #[pyo3(signature = (client, *, queues, functions, task_slots, flow_slots, drain_grace, labels=BTreeMap::new()))]
+    #[pyo3(signature = (client, *, queues, functions, task_slots, flow_slots, drain_grace, labels=BTreeMap::new(),
+        health_address=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -53,7 +56,18 @@ impl Worker {
         flow_slots: u32,
         drain_grace: f64,
         labels: BTreeMap<String, String>,
+        health_address: Option<&str>,
     ) -> PyResult<Self> {
+        let health_address: Option<SocketAddr> = match health_address.map(str::parse).transpose() {
+            Ok(address) => address,
+            Err(_) => {
+                let message = format!(
+                    "health_address={:?}: write an IP address and a port, such as \"0.0.0.0:8080\"",
+                    health_address.unwrap_or_default()
+                );
+                return Err(errors::raise(py, &Error::new(ErrorKind::InvalidArgument, message)));
+            }
+        };
         let functions = functions
             .into_iter()
             .map(|(kind, name)| proto::Function { kind: kind_of(&kind).into(), name })
@@ -69,12 +83,15 @@ impl Worker {
             flow_slots,
             drain_grace,
         };
-        let (worker, attempts) =
+        let (mut worker, attempts) =
             core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
+        let health_address = health_address.map(|address| worker.serve_health(&client.core, address));
+        let health_address = health_address.transpose().map_err(|error| errors::raise(py, &error))?;
         Ok(Self {
             worker: OfProcess::new(worker),
             attempts: OfProcess::new(Mutex::new(attempts)),
             runtime: client.core.runtime().clone(),
+            health_address,
         })
     }
 
@@ -87,12 +104,18 @@ impl Worker {
         let executing =
             py.detach(|| runtime.block_on(core::Worker::execute(core, run_id, epoch, EXECUTOR_DRAIN)));
         let (worker, attempts) = executing.map_err(|error| errors::raise(py, &error))?;
-        Ok(Self { worker: OfProcess::new(worker), attempts: OfProcess::new(Mutex::new(attempts)), runtime })
+        Ok(Self { worker: OfProcess::new(worker), attempts: OfProcess::new(Mutex::new(attempts)), runtime, health_address: None })
     }
 
     #[getter]
     fn id(&self) -> &str {
         self.worker.id()
+    }
+
+    /// Where it tells how it is: `127.0.0.1:8080`; None: nowhere.
+    #[getter]
+    fn health_address(&self) -> Option<String> {
+        self.health_address.map(|address| address.to_string())
     }
 
     /// `(connected, running, finished)`.

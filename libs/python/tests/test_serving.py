@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 from typing import Iterator
@@ -69,6 +71,40 @@ def test_a_path_names_functions_too(processes: Processes, server: str, queue: st
     worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue, "--limit", "3")
     assert f"serves flow where (process) from {queue}, 3 flows at once" in next_line(worker, " serves ")
     assert work.where.with_options(queue=queue).delay().result(timeout=PATIENCE)[1] == worker.pid
+
+
+def probed(address: str, path: str) -> tuple[int, str]:
+    """What a probe is told."""
+    try:
+        with urllib.request.urlopen(f"{address}{path}", timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_probes_are_told_whether_a_worker_takes_runs(
+    processes: Processes, server: str, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    arguments = ["-m", "tidegate", "serve", str(HERE / "process_work.py") + ":waits_for_file", "--queue", queue]
+    if by == "option":
+        arguments += ["--health-address", "127.0.0.1:0"]
+    else:
+        monkeypatch.setenv("TIDEGATE_WORKER_HEALTH_ADDRESS", "127.0.0.1:0")
+    worker = processes.start(*arguments)
+    line = next_line(worker, "its health is at ")
+    address = line.split(" at ", 1)[1].removesuffix("/readyz")
+    until(lambda: probed(address, "/readyz") == (200, "takes runs\n"))
+    assert (probed(address, "/livez")[0], probed(address, "/health")[0], probed(address, "/nowhere")[0]) == (200, 200, 404)
+    path = tmp_path / "pids"
+    waiting = work.waits_for_file.with_options(queue=queue).delay(str(path))
+    until(path.exists)
+    worker.send_signal(signal.SIGTERM)
+    until(lambda: probed(address, "/readyz") == (503, "takes no more runs\n"))
+    assert probed(address, "/livez")[0] == 200
+    Path(f"{path}.go").touch()
+    assert waiting.result(timeout=PATIENCE) == "went on"
+    assert worker.wait(PATIENCE) == 0
 
 
 def test_flows_in_threads_may_be_many(processes: Processes, server: str, queue: str) -> None:
@@ -167,7 +203,7 @@ def test_serve_in_an_event_loop_takes_signals(processes: Processes, server: str,
 def test_wrong_options_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError, match="no option `webserver` and needs none: any process starts a run by `.delay"):
         work.where.serve(webserver=True)
-    options = "its options are limit, flow_limit, queues, drain_seconds, labels$"
+    options = "its options are limit, flow_limit, queues, drain_seconds, labels, health_address$"
     with pytest.raises(TypeError, match=f"serve.. has no option `limits`; {options}"):
         serve(work.where, limits=3)
     with pytest.raises(InvalidArgument, match="takes flows and tasks, not a .*: decorate it first"):
@@ -176,6 +212,9 @@ def test_wrong_options_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         work.where_task.serve(limit=0)
     with pytest.raises(InvalidArgument, match=r"serve\(flow_limit='many'\): it is a whole number"):
         work.where.serve(flow_limit="many")
+    with pytest.raises(InvalidArgument) as told:
+        serve(work.where_task, health_address="localhost")
+    assert str(told.value) == 'health_address="localhost": write an IP address and a port, such as "0.0.0.0:8080"'
     monkeypatch.setenv("TIDEGATE_HEARTBEAT_LINE_SECONDS", "often")
     with pytest.raises(InvalidArgument, match="TIDEGATE_HEARTBEAT_LINE_SECONDS=often is no number of seconds"):
         work.where.serve()

@@ -38,7 +38,47 @@ pub enum ErrorKind {
     Payload,
 }
 
-/// The one error of the SDKs.
+impl ErrorKind {
+    /// All of them. Each has a method of [`Error`], `is_` and its name.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::FailedPrecondition,
+        Self::Exhausted,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::Internal,
+        Self::RunFailed,
+        Self::RunCrashed,
+        Self::RunCancelled,
+        Self::Payload,
+    ];
+
+    /// Its name, as SDKs of other languages have it: `not_found`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::FailedPrecondition => "failed_precondition",
+            Self::Exhausted => "exhausted",
+            Self::Unavailable => "unavailable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::Internal => "internal",
+            Self::RunFailed => "run_failed",
+            Self::RunCrashed => "run_crashed",
+            Self::RunCancelled => "run_cancelled",
+            Self::Payload => "payload",
+        }
+    }
+}
+
+/// The one error of the SDKs. What kind of error it is, exactly one of its `is_` methods of [`ErrorKind`]'s names says.
 #[derive(Clone, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Error(Box<Inner>);
@@ -208,6 +248,36 @@ impl Error {
         self.0.kind == ErrorKind::AlreadyExists
     }
 
+    /// The state of things does not allow it.
+    pub fn is_failed_precondition(&self) -> bool {
+        self.0.kind == ErrorKind::FailedPrecondition
+    }
+
+    /// The server is at a bound; later it may work.
+    pub fn is_exhausted(&self) -> bool {
+        self.0.kind == ErrorKind::Exhausted
+    }
+
+    /// The server does not know who calls.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.0.kind == ErrorKind::Unauthenticated
+    }
+
+    /// The caller may not do this.
+    pub fn is_permission_denied(&self) -> bool {
+        self.0.kind == ErrorKind::PermissionDenied
+    }
+
+    /// A fault of the server or of this library.
+    pub fn is_internal(&self) -> bool {
+        self.0.kind == ErrorKind::Internal
+    }
+
+    /// A value cannot be encoded or decoded.
+    pub fn is_payload(&self) -> bool {
+        self.0.kind == ErrorKind::Payload
+    }
+
     /// The time given was not enough.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.0.kind == ErrorKind::DeadlineExceeded
@@ -337,6 +407,51 @@ mod tests {
         assert!(Error::from_status(&Status::unauthenticated("who?")).is_refusal());
         for code in [Code::Unimplemented, Code::Aborted, Code::FailedPrecondition, Code::InvalidArgument] {
             assert!(!Error::from_status(&Status::new(code, "a proxy's page")).is_refusal(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_one_predicate_and_each_predicate_one_kind() {
+        type Predicate = fn(&Error) -> bool;
+        let predicates: [(&str, Predicate); 14] = [
+            ("is_invalid_argument", Error::is_invalid_argument),
+            ("is_not_found", Error::is_not_found),
+            ("is_already_exists", Error::is_already_exists),
+            ("is_failed_precondition", Error::is_failed_precondition),
+            ("is_exhausted", Error::is_exhausted),
+            ("is_unavailable", Error::is_unavailable),
+            ("is_deadline_exceeded", Error::is_deadline_exceeded),
+            ("is_unauthenticated", Error::is_unauthenticated),
+            ("is_permission_denied", Error::is_permission_denied),
+            ("is_internal", Error::is_internal),
+            ("is_run_failed", Error::is_run_failed),
+            ("is_run_crashed", Error::is_run_crashed),
+            ("is_run_cancelled", Error::is_run_cancelled),
+            ("is_payload", Error::is_payload),
+        ];
+        for (idx, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            // One that is added comes here by the compiler, and has to be in `ALL`.
+            let place = match kind {
+                ErrorKind::InvalidArgument => 0,
+                ErrorKind::NotFound => 1,
+                ErrorKind::AlreadyExists => 2,
+                ErrorKind::FailedPrecondition => 3,
+                ErrorKind::Exhausted => 4,
+                ErrorKind::Unavailable => 5,
+                ErrorKind::DeadlineExceeded => 6,
+                ErrorKind::Unauthenticated => 7,
+                ErrorKind::PermissionDenied => 8,
+                ErrorKind::Internal => 9,
+                ErrorKind::RunFailed => 10,
+                ErrorKind::RunCrashed => 11,
+                ErrorKind::RunCancelled => 12,
+                ErrorKind::Payload => 13,
+            };
+            assert_eq!(place, idx, "{kind:?}");
+            let error = Error::new(kind, "x");
+            let true_ones: Vec<_> =
+                predicates.iter().filter(|(_, is)| is(&error)).map(|(name, _)| *name).collect();
+            assert_eq!(true_ones, [format!("is_{}", kind.as_str())]);
         }
     }
 

@@ -12,13 +12,20 @@ pub(crate) const OUTGOING: usize = 8;
 /// What the service's welcome says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
+    /// How long a lease lasts without a heartbeat.
+    pub(crate) lease: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) max_batch_size: usize,
 }
 
 impl Terms {
-    pub(crate) fn new(heartbeat_interval: Option<Duration>, max_batch_size: u32) -> Self {
+    pub(crate) fn new(
+        lease: Option<Duration>,
+        heartbeat_interval: Option<Duration>,
+        max_batch_size: u32,
+    ) -> Self {
         Self {
+            lease: lease.unwrap_or(Duration::from_secs(15)),
             heartbeat_interval: heartbeat_interval
                 .unwrap_or(Duration::from_secs(5))
                 .clamp(Duration::from_millis(50), Duration::from_secs(3_600)),

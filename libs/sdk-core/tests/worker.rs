@@ -4,13 +4,13 @@
 
 mod fake;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
 use tidegate_sdk_core::{Attempts, End, Stop, Worker, WorkerOptions, new_run_id};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -247,6 +247,59 @@ async fn an_end_that_crosses_a_cancel_becomes_cancelled() {
     conn.answer(vec![refused]).await;
     let cancelled = conn.reports().await;
     assert!(matches!(cancelled[0].event, Some(Event::Cancelled(_))));
+}
+
+/// What a probe is told: the status line and the text.
+async fn probed(address: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: worker\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.trim_end().to_owned())
+}
+
+async fn until_told(address: SocketAddr, status: &str, text: &str) {
+    let told = async {
+        while probed(address, "/readyz").await != (format!("HTTP/1.1 {status}"), text.to_owned()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(told).await;
+    assert_eq!(probed(address, "/livez").await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn probes_are_told_of_a_stream_that_is_lost_for_longer_than_a_lease() {
+    const UNAVAILABLE: &str = "503 Service Unavailable";
+
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let (mut worker, mut attempts) = Worker::start(&client, options(1)).unwrap();
+    let address = worker.serve_health(&client, "127.0.0.1:0".parse().unwrap()).unwrap();
+    until_told(address, UNAVAILABLE, "not connected to the server yet").await;
+    let conn = fake.worker().await;
+    until_told(address, "200 OK", "takes runs").await;
+    let run_id = new_run_id();
+    conn.assign(assign(&run_id)).await;
+    let attempt = soon(attempts.next()).await.unwrap();
+    conn.break_off().await;
+    until_told(address, UNAVAILABLE, "the stream to the server has been lost for longer than a lease").await;
+    let _conn = fake.worker().await;
+    until_told(address, "200 OK", "takes runs").await;
+    worker.drain();
+    until_told(address, UNAVAILABLE, "takes no more runs").await;
+
+    let (mut other, _attempts) = Worker::start(&client, options(1)).unwrap();
+    let taken = other.serve_health(&client, address).unwrap_err();
+    assert!(taken.is_invalid_argument() && taken.message().contains("a port that is free"), "{taken}");
+    drop((attempt, worker));
+    let gone = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(gone).await;
 }
 
 #[tokio::test]

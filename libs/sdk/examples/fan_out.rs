@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tidegate_sdk::{Client, Context, Level, as_completed, flow, submit_all, task};
+use tidegate_sdk::{Client, Context, Level, Map as _, as_completed, flow, task};
 
 #[task(retries = 3, retry_delays = "100ms, 1s", timeout = "10s", tags("words"))]
 async fn count_words(text: String) -> usize {
@@ -15,7 +15,7 @@ async fn count_words(text: String) -> usize {
 /// At most 16 of the tasks execute at once.
 #[flow(max_concurrency = 16)]
 async fn count_all(ctx: Context, texts: Vec<String>) -> anyhow::Result<usize> {
-    let mut counts = as_completed(submit_all(texts.into_iter().map(count_words)));
+    let mut counts = as_completed(count_words.map(texts));
     let mut total = 0;
     while let Some((place, count)) = counts.next().await {
         let count = count?;

@@ -3,7 +3,7 @@ use std::{marker::PhantomData, sync::Arc};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use tidegate_sdk_core::{
-    Error, ErrorKind,
+    CreatedRun, Error, ErrorKind,
     proto::{CancelRunResponse, Run, State},
 };
 
@@ -15,6 +15,7 @@ use crate::{Client, json};
 pub struct RunHandle<T = Untyped> {
     client: Client,
     id: Arc<str>,
+    created: Option<bool>,
     value: PhantomData<fn() -> T>,
 }
 
@@ -68,7 +69,18 @@ impl<T> std::fmt::Debug for RunHandle<T> {
 
 impl<T> RunHandle<T> {
     pub(crate) fn new(client: Client, id: String) -> Self {
-        Self { client, id: id.into(), value: PhantomData }
+        Self { client, id: id.into(), created: None, value: PhantomData }
+    }
+
+    /// Of a run that this process asked for.
+    pub(crate) fn of_created(client: Client, run: CreatedRun) -> Self {
+        Self { created: Some(run.created), ..Self::new(client, run.id) }
+    }
+
+    /// Whether the call that gave this handle made the run. False: it was there, by its idempotency key, or because an
+    /// earlier attempt of the parent had made it. `None` for one that was found by its id.
+    pub fn created(&self) -> Option<bool> {
+        self.created
     }
 
     /// The run's id.
@@ -82,7 +94,8 @@ impl<T> RunHandle<T> {
 
     /// The same run, with a result of the type `U`.
     pub fn typed<U>(&self) -> RunHandle<U> {
-        RunHandle { client: self.client.clone(), id: Arc::clone(&self.id), value: PhantomData }
+        let (client, id) = (self.client.clone(), Arc::clone(&self.id));
+        RunHandle { client, id, created: self.created, value: PhantomData }
     }
 
     /// The run in full, once it has ended, however it did.

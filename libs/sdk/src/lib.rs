@@ -4,7 +4,7 @@
 //! [`Worker`]. [`Client`] starts runs by name and finds them again.
 //!
 //! ```no_run
-//! use tidegate_sdk::{flow, submit_all, task};
+//! use tidegate_sdk::{Map as _, flow, task};
 //!
 //! #[task(retries = 3, retry_delays = "1s, 10s", timeout = "30s")]
 //! async fn square(n: i64) -> i64 {
@@ -14,7 +14,7 @@
 //! #[flow]
 //! async fn sum_of_squares(numbers: Vec<i64>) -> Result<i64, tidegate_sdk::Error> {
 //!     let mut sum = square(1).await?;
-//!     for squared in submit_all(numbers.into_iter().map(square)) {
+//!     for squared in square.map(numbers) {
 //!         sum += squared.await?;
 //!     }
 //!     Ok(sum)
@@ -67,6 +67,7 @@ mod handle;
 mod hooks;
 mod json;
 mod local;
+mod map;
 mod operations;
 mod progress;
 mod run_future;
@@ -84,6 +85,7 @@ pub use context::{Context, Level, spawn};
 pub use failure::NonRetryable;
 pub use function::{Callable, Function};
 pub use handle::{RunHandle, Untyped, gather, gather_all};
+pub use map::Map;
 pub use operations::Feed;
 pub use run_future::{RunFuture, Upstream, as_completed, join_all, submit_all, wait};
 pub use schedule::Schedule;

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -41,6 +42,7 @@ pub struct WorkerBuilder {
     task_slots: u32,
     flow_slots: u32,
     drain_grace: Duration,
+    health_address: Option<SocketAddr>,
 }
 
 /// Executes the runs of its flows and tasks.
@@ -49,6 +51,7 @@ pub struct Worker {
     attempts: Attempts,
     client: Client,
     functions: Arc<HashMap<(RunKind, String), Served>>,
+    health_address: Option<SocketAddr>,
 }
 
 impl Worker {
@@ -63,12 +66,18 @@ impl Worker {
             task_slots: 10,
             flow_slots: 100,
             drain_grace: Duration::from_secs(30),
+            health_address: None,
         }
     }
 
     /// Its name: host, process id and a random part.
     pub fn id(&self) -> &str {
         self.worker.id()
+    }
+
+    /// Where it tells probes how it is; `None`: nowhere.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_address
     }
 
     /// How it stands; follow it for changes.
@@ -218,6 +227,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Where the worker tells probes how it is, by HTTP: see [`core::Worker::serve_health`]. With port 0 a free one is taken,
+    /// which [`Worker::health_address`] tells. Default: nowhere.
+    pub fn health_address(mut self, address: SocketAddr) -> Self {
+        self.health_address = Some(address);
+        self
+    }
+
     /// How long running attempts may go on after a shutdown. Default: 30 s. A drain by the server does not bound them.
     pub fn drain_grace(mut self, grace: Duration) -> Self {
         self.drain_grace = grace;
@@ -248,8 +264,10 @@ impl WorkerBuilder {
             flow_slots: if serves(RunKind::Flow) { self.flow_slots } else { 0 },
             drain_grace: self.drain_grace,
         };
-        let (worker, attempts) = core::Worker::start(self.client.core(), options)?;
-        Ok(Worker { worker, attempts, client: self.client, functions: Arc::new(self.functions) })
+        let (mut worker, attempts) = core::Worker::start(self.client.core(), options)?;
+        let health_address = self.health_address.map(|address| worker.serve_health(self.client.core(), address));
+        let (health_address, functions) = (health_address.transpose()?, Arc::new(self.functions));
+        Ok(Worker { worker, attempts, client: self.client, functions, health_address })
     }
 }
 

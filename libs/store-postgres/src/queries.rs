@@ -68,6 +68,8 @@ statements! {
     GET_KEY = "idempotency_keys/get.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
+    NOTE_ANSWERS = "idempotency_keys/note_answers.sql";
+    KEYS_OF_RUN = "idempotency_keys/of_run.sql";
     PURGE_KEYS = "idempotency_keys/purge.sql";
     FIND_LIMITS = "concurrency_limits/find.sql" after "concurrency_limits/columns.sql";
     LIST_LIMITS = "concurrency_limits/list.sql" after "concurrency_limits/columns.sql";

@@ -5,7 +5,7 @@ use sqlx::{Executor as _, Postgres, Transaction, postgres::PgArguments, query, q
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
+    Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, KeyUse,
     ListQuery, Maintained, RunDetail, RunInput, RunStore, RunTx, Selection, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
@@ -119,6 +119,32 @@ impl RunStore for PgStore {
         let n_planned = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
         // A number of rows, and never fewer than were counted.
         Ok(Count::About((n_planned as u64).max(n_counted)))
+    }
+
+    async fn keys_of_run(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        limit: usize,
+    ) -> Result<Vec<KeyUse>, StoreError> {
+        let rows = query(queries::KEYS_OF_RUN.sql())
+            .bind(namespace.as_str())
+            .bind(run.as_uuid())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows
+            .iter()
+            .map(|row| {
+                Ok(KeyUse {
+                    scope: row::column(row, 0)?,
+                    key: row::column(row, 1)?,
+                    n_answers: adapter::number("n_answers", row::column(row, 2)?)?,
+                    answered_at: row::column::<Option<i64>>(row, 3)?.map(Timestamp::from_micros),
+                })
+            })
+            .collect()
     }
 
     async fn find_key(

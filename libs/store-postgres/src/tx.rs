@@ -178,6 +178,23 @@ impl RunTx for PgTx {
             .collect()
     }
 
+    async fn note_answers(
+        &mut self,
+        answered: &[(KeyReservation, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        query(queries::NOTE_ANSWERS.sql())
+            .bind(each!(answered, (key, _) => key.namespace.as_str()))
+            .bind(each!(answered, (key, _) => key.scope.as_str()))
+            .bind(each!(answered, (key, _) => key.key.as_str()))
+            .bind(each!(answered, (_, n) => adapter::signed(*n)))
+            .bind(at(now))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn find_keys(
         &mut self,
         keys: &[KeyReservation],

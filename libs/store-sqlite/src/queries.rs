@@ -62,6 +62,8 @@ statements! {
     DELETE_CACHE_KEYS = "cache_keys/delete.sql";
     PURGE_CACHE_KEYS = "cache_keys/purge.sql";
     RESERVE_KEYS = "idempotency_keys/reserve.sql";
+    NOTE_ANSWERS = "idempotency_keys/note_answers.sql";
+    KEYS_OF_RUN = "idempotency_keys/of_run.sql";
     GET_KEY = "idempotency_keys/get.sql";
     FIND_KEYS = "idempotency_keys/find.sql";
     DELETE_KEYS = "idempotency_keys/delete.sql";

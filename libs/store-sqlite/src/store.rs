@@ -5,7 +5,7 @@ use sqlx::query;
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery,
+    Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, KeyUse,
     ListQuery, Maintained, RunDetail, RunInput, RunStore, RunTx, Selection, Session, StoreError, adapter,
 };
 use tokio::sync::watch;
@@ -77,6 +77,32 @@ impl RunStore for SqliteStore {
             return Ok(Count::Exact(n_counted));
         }
         Ok(Count::AtLeast(n_counted))
+    }
+
+    async fn keys_of_run(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        limit: usize,
+    ) -> Result<Vec<KeyUse>, StoreError> {
+        let rows = query(queries::KEYS_OF_RUN.sql())
+            .bind(namespace.as_str())
+            .bind(run.as_uuid())
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows
+            .iter()
+            .map(|row| {
+                Ok(KeyUse {
+                    scope: row::column(row, 0)?,
+                    key: row::column(row, 1)?,
+                    n_answers: adapter::number("n_answers", row::column(row, 2)?)?,
+                    answered_at: row::column::<Option<i64>>(row, 3)?.map(Timestamp::from_micros),
+                })
+            })
+            .collect()
     }
 
     async fn find_key(

@@ -146,6 +146,23 @@ impl RunTx for SqliteTx {
             .collect()
     }
 
+    async fn note_answers(
+        &mut self,
+        answered: &[(KeyReservation, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let rows = Json::from_iter(
+            answered.iter().map(|(key, n)| json!([key.namespace.as_str(), key.scope, key.key, n])),
+        );
+        query(queries::NOTE_ANSWERS.sql())
+            .bind(rows.to_string())
+            .bind(now.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
     async fn find_keys(
         &mut self,
         keys: &[KeyReservation],

@@ -55,6 +55,19 @@ pub struct KeyOwner {
     pub params_hash: [u8; 32],
 }
 
+/// An idempotency key that has made a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// What it is unique in, as in [`KeyReservation`]; or something else that is known by a key, such as a request.
+    pub scope: String,
+    /// The caller's key.
+    pub key: String,
+    /// Later calls with it that got the run.
+    pub n_answers: u64,
+    /// When the last of them came.
+    pub answered_at: Option<Timestamp>,
+}
+
 /// One event to be appended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRow {
@@ -341,6 +354,14 @@ pub trait RunStore:
     /// How many runs there are, exact up to a bound.
     async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError>;
 
+    /// Up to `limit` keys that a run owns, by scope and key: of its creation, and of requests about it.
+    async fn keys_of_run(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        limit: usize,
+    ) -> Result<Vec<KeyUse>, StoreError>;
+
     /// The run that an idempotency key has made, unless the key expired by `now`.
     async fn find_key(
         &self,
@@ -519,6 +540,14 @@ pub trait RunTx:
         keys: &[KeyReservation],
         now: Timestamp,
     ) -> Result<Vec<KeyOwner>, StoreError>;
+
+    /// Notes how many calls with keys, which this transaction has reserved and each of which is given once, got at `now`
+    /// the run that owns them.
+    async fn note_answers(
+        &mut self,
+        answered: &[(KeyReservation, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Who owns each of these keys by `now`, in their order, without reserving any.
     async fn find_keys(

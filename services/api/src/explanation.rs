@@ -1,5 +1,6 @@
-use tidegate_engine::{Explanation, SlotFacts, Wait};
-use tidegate_proto::v1::{self, wait::Subject};
+use tidegate_engine::{Explanation, KeyFacts, KeyScope, SlotFacts, Wait};
+use tidegate_model::RunKind;
+use tidegate_proto::v1::{self, used_key::Scope, wait::Subject};
 use tidegate_wire::{duration_to_proto, failure_to_proto, run_to_proto, timestamp_to_proto};
 
 use crate::{concurrency_service::rate_to_proto, convert::event_to_proto};
@@ -12,6 +13,24 @@ pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::Explanation
         waits: explanation.waits.iter().map(wait_to_proto).collect(),
         happenings: explanation.happenings.iter().map(event_to_proto).collect(),
         failure: explanation.failure.as_ref().map(failure_to_proto),
+        idempotency_key: explanation.key.as_ref().map(key_to_proto),
+    }
+}
+
+fn key_to_proto(key: &KeyFacts) -> v1::UsedKey {
+    let scope = match &key.scope {
+        KeyScope::Deployment(deployment) => Some(Scope::Deployment(deployment.clone())),
+        KeyScope::Parent(parent) => Some(Scope::ParentRunId(parent.to_string())),
+        KeyScope::Function(RunKind::Flow, name) => Some(Scope::Flow(name.to_string())),
+        KeyScope::Function(RunKind::Task, name) => Some(Scope::Task(name.to_string())),
+        // No caller gives these.
+        KeyScope::Schedule(_) => None,
+    };
+    v1::UsedKey {
+        key: key.key.clone(),
+        scope,
+        answered_calls: key.n_answers,
+        last_answered_at: key.answered_at.map(timestamp_to_proto),
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName};
 use tidegate_orchestration::{Failure, Holder, Phase, Rate, Run};
-use tidegate_store::{EventRow, LimitKey, Queue, QueuePause, RunDetail, Slot, WorkPool};
+use tidegate_store::{EventRow, KeyUse, LimitKey, Queue, QueuePause, RunDetail, Slot, WorkPool};
 
 use crate::{
-    DeliveryFacts, DispatchError, Engine, EngineError, Standing,
+    DeliveryFacts, DispatchError, Engine, EngineError, KeyScope, Standing,
     queues::queue_of,
     slots::{is_waiting, limits_of},
     work_pools::pool_of,
@@ -15,6 +15,8 @@ use crate::{
 
 /// Events of a run's history that an explanation has at most: the latest.
 const MAX_HAPPENINGS: usize = 50;
+/// Keys of a run that are looked at: that of its creation, and those of requests about it.
+const MAX_KEYS: usize = 100;
 /// Owners of the slots of a limit that an explanation names at most.
 const MAX_OWNERS: usize = 5;
 
@@ -31,6 +33,29 @@ pub struct Explanation {
     pub happenings: Vec<EventRow>,
     /// Why its last failed attempt failed.
     pub failure: Option<Failure>,
+    /// The idempotency key that made it; `None`: none did, or it has expired.
+    pub key: Option<KeyFacts>,
+}
+
+/// The idempotency key that a run was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// What the key is unique in: one key makes one run there.
+    pub scope: KeyScope,
+    /// The caller's key.
+    pub key: String,
+    /// Later calls with it that got this run instead of a new one.
+    pub n_answers: u64,
+    /// When the last of them came.
+    pub answered_at: Option<Timestamp>,
+}
+
+impl KeyFacts {
+    /// `None`: it is no key that a caller has given.
+    fn of(used: KeyUse) -> Option<Self> {
+        let scope = KeyScope::given(&used.scope, &used.key)?;
+        Some(Self { scope, key: used.key, n_answers: used.n_answers, answered_at: used.answered_at })
+    }
 }
 
 /// Something that a run waits for.
@@ -160,6 +185,7 @@ pub(crate) struct Facts {
     work_pool: Option<WorkPool>,
     /// For a queued run that waits for a worker or has one.
     delivery: Option<Result<DeliveryFacts, DispatchError>>,
+    key: Option<KeyFacts>,
     now: Timestamp,
 }
 
@@ -192,7 +218,9 @@ impl Engine {
             }
             _ => None,
         };
-        Ok(explain(Facts { detail, happenings, limits, queue, work_pool, delivery, now }))
+        let keys = self.store().keys_of_run(namespace, run_id, MAX_KEYS).await?;
+        let key = keys.into_iter().find_map(KeyFacts::of);
+        Ok(explain(Facts { detail, happenings, limits, queue, work_pool, delivery, key, now }))
     }
 
     async fn slot_facts(&self, run: &Run) -> Result<Vec<SlotFacts>, EngineError> {
@@ -224,8 +252,8 @@ impl Engine {
 fn explain(facts: Facts) -> Explanation {
     let waits = waits(&facts);
     let summary = words::summary(&facts, &waits);
-    let Facts { detail, happenings, .. } = facts;
-    Explanation { run: detail.run, summary, waits, happenings, failure: detail.failure }
+    let Facts { detail, happenings, key, .. } = facts;
+    Explanation { run: detail.run, summary, waits, happenings, failure: detail.failure, key }
 }
 
 fn waits(facts: &Facts) -> Vec<Wait> {

@@ -44,6 +44,7 @@ fn explained(
         queue: None,
         work_pool: None,
         delivery,
+        key: None,
         now: NOW,
     })
 }
@@ -142,7 +143,7 @@ fn a_run_of_a_paused_queue_says_who_paused_it_and_since_when() {
         let (run, happenings) = after(draft, &[]);
         let detail = RunDetail { run, parameters: None, result: None, failure: None };
         let queue = Some(Queue { pause: Some(pause.clone()), ..paused.clone() });
-        explain(Facts { detail, happenings, limits: Vec::new(), queue, work_pool: None, delivery, now: NOW })
+        explain(Facts { detail, happenings, limits: Vec::new(), queue, work_pool: None, delivery, key: None, now: NOW })
     };
     let waiting = explained(draft(), known(Standing::Ready { n_ahead: 3 }, 1, 1), &pause);
     assert_eq!(waiting.waits, [Wait::Queue { queue: paused.key.name.clone(), pause: pause.clone() }]);
@@ -198,7 +199,7 @@ fn a_run_that_waits_for_a_slot_names_the_limit() {
     let limits = vec![db.clone()];
     let delivery = known(Standing::Unknown, 1, 4);
     let explanation =
-        explain(Facts { detail, happenings, limits, queue: None, work_pool: None, delivery, now: NOW });
+        explain(Facts { detail, happenings, limits, queue: None, work_pool: None, delivery, key: None, now: NOW });
     assert_eq!(
         explanation.waits,
         [Wait::Slot { limits: vec![db] }],
@@ -352,5 +353,45 @@ fn phase(state_type: StateType) -> Phase {
         StateType::Failed => Phase::Failed,
         StateType::Crashed => Phase::Crashed,
         StateType::Cancelled => Phase::Cancelled,
+    }
+}
+
+#[test]
+fn who_was_made_with_a_key_says_so_and_who_else_got_it() {
+    let told = |scope: &str, key: &str, n_answers, answered_at| {
+        let (run, happenings) = after(draft(), &[]);
+        let detail = RunDetail { run, parameters: None, result: None, failure: None };
+        let used = KeyUse { scope: scope.to_owned(), key: key.to_owned(), n_answers, answered_at };
+        let key = KeyFacts::of(used);
+        let delivery = known(Standing::Ready { n_ahead: 0 }, 1, 1);
+        let (limits, queue, work_pool) = (Vec::new(), None, None);
+        explain(Facts { detail, happenings, limits, queue, work_pool, delivery, key, now: NOW }).summary
+    };
+    let last = Some(NOW - Duration::from_secs(3));
+    for (scope, n_answers, expected) in [
+        ("task:resize", 0, "It was made with the idempotency key `order-7` of task `resize`."),
+        (
+            "deployment:etl/daily",
+            1,
+            "It was made with the idempotency key `order-7` of deployment `etl/daily`; a later call with that key, at \
+             2027-01-15T07:59:57Z, 3 s ago, got this run instead of a new one.",
+        ),
+        (
+            "run:0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b",
+            2,
+            "It was made with the idempotency key `order-7` of the children of run \
+             0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b; 2 later calls with that key, the last at 2027-01-15T07:59:57Z, 3 s \
+             ago, got this run instead of a new one.",
+        ),
+    ] {
+        let summary = told(scope, "order-7", n_answers, last.filter(|_| n_answers > 0));
+        assert!(summary.ends_with(expected), "{summary}");
+    }
+    for (scope, key) in [
+        ("run:0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b", "call:queued:task:1:00:resize"),
+        ("schedule:0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b", "1"),
+        ("cancel", "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b"),
+    ] {
+        assert!(!told(scope, key, 0, None).contains("idempotency key"), "{scope} {key}");
     }
 }

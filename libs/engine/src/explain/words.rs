@@ -4,8 +4,8 @@ use tidegate_model::Timestamp;
 use tidegate_orchestration::{Holder, Placement, Run, StateName, StateType};
 use tidegate_store::EventRow;
 
-use super::{Facts, SlotFacts, Wait};
-use crate::{DeliveryFacts, Standing};
+use super::{Facts, KeyFacts, SlotFacts, Wait};
+use crate::{DeliveryFacts, KeyScope, Standing};
 
 /// The answer for people: how the run came here, and what it waits for.
 pub(super) fn summary(facts: &Facts, waits: &[Wait]) -> String {
@@ -28,7 +28,26 @@ pub(super) fn summary(facts: &Facts, waits: &[Wait]) -> String {
             are_forgiven(run)
         ));
     }
+    sentences.extend(facts.key.iter().map(|key| made_by(key, facts.now)));
     sentences.join(" ")
+}
+
+/// The key that made the run, and who else got it by that.
+fn made_by(key: &KeyFacts, now: Timestamp) -> String {
+    let KeyFacts { scope, key, n_answers, answered_at } = key;
+    let scope = match scope {
+        KeyScope::Deployment(deployment) => format!("of deployment `{deployment}`"),
+        KeyScope::Parent(parent) => format!("of the children of run {parent}"),
+        KeyScope::Schedule(schedule) => format!("of schedule {schedule}"),
+        KeyScope::Function(kind, name) => format!("of {kind} `{name}`"),
+    };
+    let made = format!("It was made with the idempotency key `{key}` {scope}");
+    let last = answered_at.map(|time| at(time, now)).unwrap_or_default();
+    match n_answers {
+        0 => format!("{made}."),
+        1 => format!("{made}; a later call with that key, {last}, got this run instead of a new one."),
+        n => format!("{made}; {n} later calls with that key, the last {last}, got this run instead of a new one."),
+    }
 }
 
 /// What a limit has none of: when its rate allows a start, or who has its slots.

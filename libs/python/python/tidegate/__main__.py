@@ -31,6 +31,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     serving.add_argument("--queue", action="append", default=[], help="where to take runs from; may be repeated")
     serving.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="of this worker")
     serving.add_argument("--drain-seconds", type=float, default=30.0, help="how long work may go on after a signal")
+    serving.add_argument(
+        "--health-address", metavar="IP:PORT", help="where it tells probes how it is: /livez, /readyz (default: nowhere)"
+    )
     options = parser.parse_args(arguments)
     for label in options.label:
         if "=" not in label:
@@ -44,6 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             queues=options.queue or ["default"],
             labels=dict(label.split("=", 1) for label in options.label),
             drain_seconds=options.drain_seconds,
+            health_address=options.health_address,
         )
     except TidegateError as error:
         print(f"tidegate: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@ from typing import Any, Callable, Optional
 
 __version__: str
 
+def error_kinds() -> list[str]: ...
 def next_callbacks(seconds: float) -> list[tuple[Callable[..., None], tuple[Any, ...]]]: ...
 
 class Op:
@@ -233,6 +234,7 @@ class LocalRun:
 class Worker:
     id: str
     status: tuple[bool, int, int]
+    health_address: Optional[str]
     def __init__(
         self,
         client: Client,
@@ -243,6 +245,7 @@ class Worker:
         flow_slots: int,
         drain_grace: float,
         labels: dict[str, str] = ...,
+        health_address: Optional[str] = None,
     ) -> None: ...
     @staticmethod
     def executing(client: Client, run_id: str, epoch: int) -> Worker: ...

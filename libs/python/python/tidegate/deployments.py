@@ -172,8 +172,8 @@ def run_deployment(
     :param timeout: seconds to wait. 0: not at all, the handle comes at once. Default: as long as it takes. When they have
         passed, :class:`WaitTimeout` is raised, whose `handle` is that of the run; that goes on.
     :param as_subflow: False: it is no child of the current run.
-    :param idempotency_key: one key, one run of this deployment: a second call with it gives the run of the first. The
-        same key for another deployment is another one.
+    :param idempotency_key: one key, one run of this deployment: a second call with it gives the run of the first, and a
+        handle whose `created` is False. The same key for another deployment is another one.
     :param tags: words to find it by, beside those of the deployment.
     :param scheduled_time: it does not start before.
     :param run_name: what people call it. `flow_run_name` is the same.
@@ -224,8 +224,8 @@ def _started(runs: list[_core.NewRun], names: list[str], timeout: Optional[float
     by = deadline(timeout)
     handles: list[RunHandle[Any]] = []
     for begin in range(0, len(runs), _MAX_BATCH):
-        run_ids: list[str] = yield client().create(runs[begin : begin + _MAX_BATCH])
-        handles.extend(RunHandle(run_id) for run_id in run_ids)
+        made: list[tuple[str, bool]] = yield client().create(runs[begin : begin + _MAX_BATCH])
+        handles.extend(RunHandle(run_id, created) for run_id, created in made)
     if timeout == 0 or not handles:
         return handles
     try:

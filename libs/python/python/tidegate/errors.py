@@ -12,18 +12,86 @@ class TidegateError(Exception):
     """
 
     reason: str = ""
+    #: What kind of error it is: the name of the one method that tells so, without ``is_``.
+    kind: str = "internal"
+
+    def is_invalid_argument(self) -> bool:
+        """An argument is wrong."""
+        return self.kind == "invalid_argument"
+
+    def is_not_found(self) -> bool:
+        """There is no such run, deployment or limit."""
+        return self.kind == "not_found"
+
+    def is_already_exists(self) -> bool:
+        """The idempotency key or id was used for something else."""
+        return self.kind == "already_exists"
+
+    def is_failed_precondition(self) -> bool:
+        """The state of things does not allow it."""
+        return self.kind == "failed_precondition"
+
+    def is_exhausted(self) -> bool:
+        """The server is at a bound; later it may work."""
+        return self.kind == "exhausted"
+
+    def is_unavailable(self) -> bool:
+        """No server answers."""
+        return self.kind == "unavailable"
+
+    def is_deadline_exceeded(self) -> bool:
+        """The time given was not enough."""
+        return self.kind == "deadline_exceeded"
+
+    def is_unauthenticated(self) -> bool:
+        """The server does not know who calls."""
+        return self.kind == "unauthenticated"
+
+    def is_permission_denied(self) -> bool:
+        """The caller may not do this."""
+        return self.kind == "permission_denied"
+
+    def is_internal(self) -> bool:
+        """A fault of the server or of this package."""
+        return self.kind == "internal"
+
+    def is_run_failed(self) -> bool:
+        """The run's code raised."""
+        return self.kind == "run_failed"
+
+    def is_run_crashed(self) -> bool:
+        """The run's process went away."""
+        return self.kind == "run_crashed"
+
+    def is_run_cancelled(self) -> bool:
+        """The run was cancelled."""
+        return self.kind == "run_cancelled"
+
+    def is_payload(self) -> bool:
+        """A value cannot be written or read."""
+        return self.kind == "payload"
+
+    def is_retryable(self) -> bool:
+        """The same call may succeed later."""
+        return self.kind in ("unavailable", "exhausted", "deadline_exceeded")
 
 
 class ServerUnavailable(TidegateError):
     """No server answers. The message says how to start one."""
 
+    kind = "unavailable"
+
 
 class NotFound(TidegateError):
     """There is no such run, or deployment."""
 
+    kind = "not_found"
+
 
 class InvalidArgument(TidegateError, ValueError):
     """An argument is wrong; the message says which, and how to mend it."""
+
+    kind = "invalid_argument"
 
 
 class ParameterError(InvalidArgument, TypeError):
@@ -33,13 +101,19 @@ class ParameterError(InvalidArgument, TypeError):
 class AlreadyExists(TidegateError):
     """The idempotency key was used before with other parameters."""
 
+    kind = "already_exists"
+
 
 class PayloadError(TidegateError):
     """A value can be written neither as JSON nor as a pickle, or cannot be read back."""
 
+    kind = "payload"
+
 
 class WaitTimeout(TidegateError, TimeoutError):
     """The run did not end within the given time. It goes on."""
+
+    kind = "deadline_exceeded"
 
     #: Of a run that was started and waited for by one call: its handle.
     handle: Any = None
@@ -51,13 +125,19 @@ class SlotsLost(TidegateError):
     """Others may have had the slots of a block before it ended: no server heard of this process for as long as its lease
     lasts."""
 
+    kind = "failed_precondition"
+
 
 class WouldDeadlock(TidegateError, RuntimeError):
     """Code of an event loop is to wait for something that only this event loop can do. The message says what to await."""
 
+    kind = "failed_precondition"
+
 
 class NonRetryable(TidegateError):
     """Raise it in a task or flow when a further attempt cannot succeed: no retry is made."""
+
+    kind = "run_failed"
 
 
 class RunError(TidegateError):
@@ -71,6 +151,8 @@ class RunError(TidegateError):
 
 class RunFailed(RunError):
     """The code of a run raised, and no retry was left."""
+
+    kind = "run_failed"
 
     def __init__(
         self, message: str, run_id: str = "", error_type: str = "", error_message: str = "", traceback: str = ""
@@ -95,9 +177,13 @@ class UpstreamFailed(RunFailed):
 class RunCrashed(RunError):
     """The process that executed the run went away, and no redelivery was left."""
 
+    kind = "run_crashed"
+
 
 class RunCancelled(RunError):
     """The run was cancelled."""
+
+    kind = "run_cancelled"
 
 
 class Interrupted(BaseException):
@@ -124,6 +210,7 @@ def _from_core(kind: str, reason: str, message: str) -> TidegateError:
         error: TidegateError = RunCrashed(message)
     else:
         error = _KINDS.get(kind, TidegateError)(message)
+        error.kind = kind
     error.reason = reason
     return error
 

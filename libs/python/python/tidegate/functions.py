@@ -229,7 +229,7 @@ class Function(Generic[P, R_co]):
         self._check_receiver()
         runs = [self._new_run(self.resolved(arguments), queued=True) for arguments in calls]
         ops = [client().create(runs[i : i + _MAX_BATCH]) for i in range(0, len(runs), _MAX_BATCH)]
-        return [RunHandle(run_id) for op in ops for run_id in block(op)]
+        return [RunHandle(run_id, created) for op in ops for run_id, created in block(op)]
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by the names of the parameters."""

@@ -22,11 +22,14 @@ class RunHandle(Generic[R]):
     ``handle.result()`` waits in plain code, ``await handle`` in async code.
     """
 
-    __slots__ = ("_ended", "id")
+    __slots__ = ("_ended", "created", "id")
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, created: Optional[bool] = None) -> None:
         #: The run's id.
         self.id = run_id
+        #: Whether the call that gave this handle made the run. False: it was there, by its idempotency key, or because an
+        #: earlier attempt of the parent had made it. None for one that was found by its id.
+        self.created = created
         self._ended: Optional[_core.Run] = None
 
     @overload

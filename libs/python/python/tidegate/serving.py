@@ -47,6 +47,7 @@ def serve(
     queues: Sequence[str] = ("default",),
     drain_seconds: float = 30.0,
     labels: Optional[Mapping[str, str]] = None,
+    health_address: Optional[str] = None,
     **unknown: Any,
 ) -> Any:
     """Executes queued runs of `functions` until SIGTERM or SIGINT; then takes no more and lets running ones end.
@@ -64,6 +65,10 @@ def serve(
     :param drain_seconds: how long running code may go on after a signal. A second signal ends the process at once.
     :param labels: what tells this worker from others: it gets the runs that require no label which it lacks
         (`require_labels` of :class:`Options`). At most 50.
+    :param health_address: where the worker tells probes how it is, by HTTP: ``"0.0.0.0:8080"``. ``/livez`` is 200 as long as
+        the process lives; ``/readyz``, and ``/health``, while it is connected and takes runs, else 503: also when the stream
+        to the server has been lost for longer than a lease. A thread of the core answers, so code that is busy is no
+        fault. Default: TIDEGATE_WORKER_HEALTH_ADDRESS, else nowhere.
     """
     if _process.is_importing:
         raise InvalidArgument(
@@ -79,7 +84,8 @@ def serve(
     heartbeat_line_seconds()  # a wrong one is told here
 
     def make() -> Serving:
-        return Serving(served, n_tasks, n_flows, list(queues), drain_seconds, dict(labels or {}))
+        health = health_address or os.environ.get("TIDEGATE_WORKER_HEALTH_ADDRESS") or None
+        return Serving(served, n_tasks, n_flows, list(queues), drain_seconds, dict(labels or {}), health)
 
     try:
         asyncio.get_running_loop()
@@ -120,7 +126,7 @@ def _refuse(unknown: dict[str, Any]) -> None:
     if name == "webserver":
         raise TypeError(
             "serve() has no option `webserver` and needs none: any process starts a run by `.delay()`, and the server "
-            "delivers it"
+            'delivers it. For probes there is health_address="0.0.0.0:8080"'
         )
     if name in ("cron", "interval", "rrule", "schedules"):
         raise TypeError(
@@ -163,6 +169,7 @@ class Serving:
         queues: list[str],
         drain_seconds: float,
         labels: dict[str, str],
+        health_address: Optional[str] = None,
     ) -> None:
         self._served = served
         self._queues = queues
@@ -185,6 +192,7 @@ class Serving:
                 flow_slots=flow_slots,
                 drain_grace=drain_seconds,
                 labels=labels,
+                health_address=health_address,
             )
         except BaseException:
             if self._processes is not None:
@@ -205,6 +213,8 @@ class Serving:
     def run(self) -> None:
         """Takes and executes runs until the worker is drained."""
         say(f"worker {self._worker.id} serves {self._offer} at {client().address}")
+        if self._worker.health_address is not None:
+            say(f"its health is at http://{self._worker.health_address}/readyz")
         earlier = self._take_signals()
         try:
             self._work()

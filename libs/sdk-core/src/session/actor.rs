@@ -427,7 +427,11 @@ async fn dial(
     else {
         return Err(Error::new(ErrorKind::Unavailable, "the api closed the stream instead of a welcome"));
     };
-    let terms = Terms::new(clock::duration_of(welcome.heartbeat_interval.as_ref()), welcome.max_batch_size);
+    let terms = Terms::new(
+        clock::duration_of(welcome.lease_duration.as_ref()),
+        clock::duration_of(welcome.heartbeat_interval.as_ref()),
+        welcome.max_batch_size,
+    );
     Ok(Live { outgoing, incoming, terms })
 }
 

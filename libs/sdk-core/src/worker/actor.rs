@@ -6,7 +6,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Attempt, Hindrance, WorkerOptions, WorkerStatus, dial};
+use super::{Attempt, Hindrance, WorkerHealth, WorkerOptions, WorkerStatus, dial};
 use crate::{
     Error, ErrorKind, clock,
     connection::Connection,
@@ -114,6 +114,10 @@ pub(super) struct Actor {
     hindered_from: Instant,
     max_batch_size: usize,
     phase: Phase,
+    /// Once it was connected: how long a lease lasts.
+    lease: Option<Duration>,
+    /// When what is held may be another's, as the stream is lost; `None`: it is there.
+    lost_at: Option<Instant>,
 }
 
 impl Actor {
@@ -152,6 +156,8 @@ impl Actor {
             hindered_from: Instant::now(),
             max_batch_size: 1,
             phase: Phase::Working,
+            lease: None,
+            lost_at: None,
         }
     }
 
@@ -194,6 +200,7 @@ impl Actor {
                 hindered.notified().await;
             };
             let far = Instant::now() + Duration::from_secs(3_600);
+            let loses_at = self.lost_at.filter(|at| *at > Instant::now());
             tokio::select! {
                 event = link.next() => match event {
                     Event::Up(terms) => self.on_up(terms, &mut heartbeat),
@@ -223,17 +230,37 @@ impl Actor {
                     self.take_no_more(Some(Instant::now() + self.options.drain_grace));
                 }
                 () = sleep_until(phase_ends.unwrap_or(far)), if phase_ends.is_some() => self.next_phase(),
+                () = sleep_until(loses_at.unwrap_or(far)), if loses_at.is_some() => {} // the status says so
             }
+            let is_live = link.is_live();
+            self.lost_at = match (is_live, self.lost_at, self.lease) {
+                (true, ..) | (false, None, None) => None,
+                (false, None, Some(lease)) => Some(Instant::now() + lease),
+                (false, since, _) => since,
+            };
+            let health = self.health(is_live);
             self.status.send_if_modified(|status| {
                 let now = WorkerStatus {
-                    connected: link.is_live(),
+                    connected: is_live,
                     n_running: self.busy.tasks + self.busy.flows,
                     n_finished: status.n_finished,
+                    health,
                 };
                 let changed = now != *status;
                 *status = now;
                 changed
             });
+        }
+    }
+
+    fn health(&self, is_live: bool) -> WorkerHealth {
+        if self.drain.no_more.is_cancelled() {
+            return WorkerHealth::Draining;
+        }
+        match (self.lease, self.lost_at) {
+            (None, _) if !is_live => WorkerHealth::Connecting,
+            (_, Some(lost_at)) if lost_at <= Instant::now() => WorkerHealth::Lost,
+            _ => WorkerHealth::Serving,
         }
     }
 
@@ -262,6 +289,7 @@ impl Actor {
         *heartbeat = interval(terms.heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.max_batch_size = terms.max_batch_size;
+        self.lease = Some(terms.lease);
         self.outstanding = Slots::default();
         self.reports.resend_all();
         self.heartbeat_due = true; // the new stream learns at once what is held

@@ -41,6 +41,10 @@ pub(super) async fn dial(
     };
     connection.note_reached();
     connection.learn_limits().await;
-    let terms = Terms::new(clock::duration_of(welcome.heartbeat_interval.as_ref()), welcome.max_batch_size);
+    let terms = Terms::new(
+        clock::duration_of(welcome.lease_duration.as_ref()),
+        clock::duration_of(welcome.heartbeat_interval.as_ref()),
+        welcome.max_batch_size,
+    );
     Ok(Live { outgoing, incoming, terms })
 }

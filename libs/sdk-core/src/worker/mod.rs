@@ -4,9 +4,10 @@ mod actor;
 mod attempt;
 mod dial;
 mod executor;
+mod health;
 mod hindrance;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,34 @@ pub struct WorkerStatus {
     pub n_running: u32,
     /// Attempts that it has ended since the start.
     pub n_finished: u64,
+    /// Whether it takes runs.
+    pub health: WorkerHealth,
+}
+
+/// Whether a worker takes runs, as probes are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerHealth {
+    /// It has not been connected yet.
+    #[default]
+    Connecting,
+    /// It is connected, or was within the time of a lease: its runs are its own.
+    Serving,
+    /// The stream to the server has been lost for longer than a lease: its runs are given to others.
+    Lost,
+    /// It takes no more runs.
+    Draining,
+}
+
+impl WorkerHealth {
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Connecting => "not connected to the server yet",
+            Self::Serving => "takes runs",
+            Self::Lost => "the stream to the server has been lost for longer than a lease",
+            Self::Draining => "takes no more runs",
+        }
+    }
 }
 
 /// A worker that takes runs until it is drained, here or by the server. Dropping it drains it.
@@ -60,6 +89,7 @@ pub struct Worker {
     drain: CancellationToken,
     status: watch::Receiver<WorkerStatus>,
     done: watch::Receiver<Option<Result<(), Error>>>,
+    health: Option<health::HealthServer>,
 }
 
 impl Worker {
@@ -115,7 +145,7 @@ impl Worker {
             let result = actor.run().await;
             done_sender.send_replace(Some(result));
         });
-        (Self { id, drain, status, done }, Attempts::new(inbox, no_more))
+        (Self { id, drain, status, done, health: None }, Attempts::new(inbox, no_more))
     }
 
     /// Its name, process id and a random part.
@@ -132,6 +162,22 @@ impl Worker {
     /// How it stands; follow it for changes.
     pub fn status(&self) -> watch::Receiver<WorkerStatus> {
         self.status.clone()
+    }
+
+    /// Tells who asks at `address` (port 0: a free one), by HTTP, how the worker is, as long as there is this. Gives the
+    /// address.
+    ///
+    /// `/livez` is 200 where the process lives. `/readyz`, and `/health`, are 200 while the worker is
+    /// [`WorkerHealth::Serving`], else 503. It is a thread of the core that answers, so code which is busy for long is no
+    /// fault.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: nobody can listen there.
+    pub fn serve_health(&mut self, client: &Client, address: SocketAddr) -> Result<SocketAddr, Error> {
+        let server = health::HealthServer::start(client.runtime(), address, self.status())?;
+        let address = server.address;
+        self.health = Some(server);
+        Ok(address)
     }
 
     /// Completes when the worker has ended: drained by [`Worker::drain`] or the server, or refused for good.

@@ -20,7 +20,7 @@ impl Call {
         let (run, client) = (self.queued(json::parameters(params)?), self.client()?);
         self.upstream_ended().await?;
         let created = client.core().create_run(run).await?;
-        Ok(RunHandle::new(client, created.id))
+        Ok(RunHandle::of_created(client, created))
     }
 
     /// Starts a run for each of `params`, in one batch. An idempotency key must not be set: it would be that of all.
@@ -35,7 +35,7 @@ impl Call {
         let created = client.core().create_runs(runs).await;
         created
             .into_iter()
-            .map(|created| created.map(|created| RunHandle::new(client.clone(), created.id)))
+            .map(|created| created.map(|created| RunHandle::of_created(client.clone(), created)))
             .collect()
     }
 }
@@ -68,7 +68,7 @@ impl<F: Function> Call<F> {
     pub async fn delay(self) -> Result<RunHandle<F::Output>, Error> {
         let (run, client) = self.into_queued().await?;
         let created = client.core().create_run(run).await?;
-        Ok(RunHandle::new(client, created.id))
+        Ok(RunHandle::of_created(client, created))
     }
 
     /// What a queued run is made of, once what it comes after has ended.
@@ -154,5 +154,5 @@ pub async fn delay_all<F: Function>(
     }
     let Some(client) = through else { return Ok(Vec::new()) };
     let created = client.core().create_runs(runs).await.into_iter();
-    created.map(|created| created.map(|created| RunHandle::new(client.clone(), created.id))).collect()
+    created.map(|created| created.map(|created| RunHandle::of_created(client.clone(), created))).collect()
 }

@@ -5,6 +5,8 @@ WHERE TRUE -- without it, ON would be read as that of a join
 ON CONFLICT (namespace, scope, key) DO UPDATE
 SET run_id = excluded.run_id,
     params_hash = excluded.params_hash,
-    expires_at = excluded.expires_at
+    expires_at = excluded.expires_at,
+    n_answers = 0,
+    answered_at = NULL
 WHERE idempotency_keys.expires_at <= ?2
     AND idempotency_keys.scope NOT LIKE 'run:%' -- a child's key lasts as long as its parent is open

@@ -7,7 +7,7 @@ use tidegate_orchestration::Phase;
 use tokio::task::JoinSet;
 
 use super::fixture::*;
-use crate::{KeyOwner, KeyReservation, RunStore};
+use crate::{KeyOwner, KeyReservation, KeyUse, RunStore};
 
 /// A reservation for a run of its own.
 pub fn reservation(scope: &str, key: &str) -> KeyReservation {
@@ -101,6 +101,36 @@ pub async fn of_two_transactions_one_owns_the_key(store: Arc<dyn RunStore>) {
     }
     let answers = within(callers.join_all()).await;
     assert!(answers.iter().all(|owners| *owners == answers[0]));
+}
+
+/// It is kept how often a key was answered by the run that owns it, and forgotten with a new owner.
+pub async fn a_run_knows_its_keys_and_who_got_it_by_them(store: Arc<dyn RunStore>) {
+    let first = reservation("flow:etl", "daily \"7\"");
+    let other = KeyReservation { run_id: first.run_id, ..reservation("request", "b") };
+    reserve(&store, &[first.clone(), other.clone()], 0).await;
+    let used = |key: &KeyReservation, n_answers, seconds: Option<u64>| KeyUse {
+        scope: key.scope.clone(),
+        key: key.key.clone(),
+        n_answers,
+        answered_at: seconds.map(after),
+    };
+    let of_run = async |run| store.keys_of_run(&first.namespace, run, 10).await.unwrap();
+    assert_eq!(of_run(first.run_id).await, [used(&first, 0, None), used(&other, 0, None)]);
+    for (n, seconds) in [(2, 5), (1, 7)] {
+        let mut tx = store.begin().await.unwrap();
+        tx.reserve_keys(&[first.clone(), other.clone()], after(seconds)).await.unwrap();
+        let elsewhere = KeyReservation { namespace: elsewhere(), ..first.clone() };
+        tx.note_answers(&[(first.clone(), n), (elsewhere, 9)], after(seconds)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(of_run(first.run_id).await, [used(&first, 3, Some(7)), used(&other, 0, None)]);
+    assert_eq!(store.keys_of_run(&first.namespace, first.run_id, 1).await.unwrap().len(), 1);
+    assert_eq!(store.keys_of_run(&elsewhere(), first.run_id, 10).await.unwrap(), []);
+    let second = KeyReservation { run_id: RunId::new(), expires_at: after(200), ..first.clone() };
+    assert_eq!(reserve(&store, from_ref(&second), 99).await, [owner(&first)]);
+    reserve(&store, from_ref(&second), 100).await;
+    assert_eq!(of_run(second.run_id).await, [used(&second, 0, None)]);
+    assert_eq!(of_run(first.run_id).await, [used(&other, 0, None)]);
 }
 
 /// Keys are looked up without being taken; one that has expired has no owner.

@@ -98,6 +98,7 @@ macro_rules! run_store_conformance {
             keys::an_expired_key_is_given_anew,
             keys::a_rolled_back_reservation_is_none,
             keys::owners_are_found_without_reserving,
+            keys::a_run_knows_its_keys_and_who_got_it_by_them,
             keys::a_key_is_found_until_it_expires,
             keys::of_two_transactions_one_owns_the_key,
             keys::a_childs_key_lasts_as_long_as_its_parent_is_open,

@@ -14,7 +14,7 @@ use tidegate_model::{BulkOperationId, DeploymentName, Epoch, Namespace, RunId, S
 use tidegate_orchestration::Run;
 use tidegate_store::{
     Below, BulkOperation, BulkPlace, Count, CountQuery, Deployment, DeploymentKey, DeploymentRows,
-    DeploymentVersion, EventRow, FeedCursor, FeedEvent, InputQuery, ListQuery, Maintained, RunDetail,
+    DeploymentVersion, EventRow, FeedCursor, FeedEvent, InputQuery, KeyUse, ListQuery, Maintained, RunDetail,
     RunInput, RunStore, RunTx, Selection, Session, StoreError,
 };
 use tokio::sync::watch;
@@ -178,6 +178,15 @@ impl RunStore for FaultyStore {
             return Err(StoreError::TooSlow("the statement took too long, as the test wants it".into()));
         }
         self.inner.count_runs(query).await
+    }
+
+    async fn keys_of_run(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        limit: usize,
+    ) -> Result<Vec<KeyUse>, StoreError> {
+        self.inner.keys_of_run(namespace, run, limit).await
     }
 
     async fn find_key(

@@ -116,6 +116,14 @@ impl RunTx for FaultyTx {
         self.inner.reserve_keys(keys, now).await
     }
 
+    async fn note_answers(
+        &mut self,
+        answered: &[(KeyReservation, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.inner.note_answers(answered, now).await
+    }
+
     async fn find_keys(
         &mut self,
         keys: &[KeyReservation],

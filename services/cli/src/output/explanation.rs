@@ -2,7 +2,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use tidegate_proto::v1::{
-    Explanation, Wait,
+    Explanation, UsedKey, Wait,
+    used_key::Scope,
     wait::{self, Subject},
 };
 
@@ -45,6 +46,23 @@ pub fn explanation_json(explanation: &Explanation) -> Value {
         "waits": explanation.waits.iter().map(wait_json).collect::<Vec<_>>(),
         "happenings": explanation.happenings.iter().map(event_json).collect::<Vec<_>>(),
         "failure": explanation.failure.as_ref().map(failure_json),
+        "idempotency_key": explanation.idempotency_key.as_ref().map(key_json),
+    })
+}
+
+fn key_json(key: &UsedKey) -> Value {
+    let scope = match &key.scope {
+        None => Value::Null,
+        Some(Scope::Deployment(name)) => json!({ "deployment": name }),
+        Some(Scope::ParentRunId(id)) => json!({ "parent_run_id": id }),
+        Some(Scope::Flow(name)) => json!({ "flow": name }),
+        Some(Scope::Task(name)) => json!({ "task": name }),
+    };
+    json!({
+        "key": key.key,
+        "scope": scope,
+        "answered_calls": key.answered_calls,
+        "last_answered_at": time_json(key.last_answered_at),
     })
 }
 

@@ -316,9 +316,11 @@ class Flow(Function, functions.Flow[Any, Any]):
         """This flow under a name, to be given to `serve`."""
         return _serving().deployment_of(self, name, options)
 
-    def serve(self, name: Optional[str] = None, limit: Optional[int] = None, **options: Any) -> Any:
+    def serve(
+        self, name: Optional[str] = None, limit: Optional[int] = None, webserver: bool = False, **options: Any
+    ) -> Any:
         """Makes it known to the server under a name, and executes its runs until SIGTERM or SIGINT."""
-        return _serving().serve(self.to_deployment(name or self.name, **options), limit=limit)
+        return _serving().serve(self.to_deployment(name or self.name, **options), limit=limit, webserver=webserver)
 
 
 class Task(Function, functions.Task[Any, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from ... import _process, serving
@@ -15,7 +16,6 @@ _WITHOUT_EFFECT = frozenset(
     {
         "pause_on_shutdown",
         "print_starting_message",
-        "webserver",
         "entrypoint_type",
         "print_next_steps",
         "ignore_warnings",
@@ -66,10 +66,12 @@ def serve(
     pause_on_shutdown: bool = True,
     print_starting_message: bool = True,
     limit: Optional[int] = None,
+    webserver: bool = False,
     **options: Any,
 ) -> Any:
     """Executes the runs of flows, tasks and deployments until SIGTERM or SIGINT. Where an event loop runs it gives an
-    awaitable."""
+    awaitable. With `webserver`, or PREFECT_RUNNER_SERVER_ENABLE, ``/health`` at PREFECT_RUNNER_SERVER_HOST and _PORT tells how
+    it is."""
     unknown = sorted(options.keys() - _WITHOUT_EFFECT)
     if unknown:
         raise TypeError(f"serve() has no option `{unknown[0]}` here; its options are limit, pause_on_shutdown")
@@ -82,7 +84,15 @@ def serve(
             served = served.flow
         functions.setdefault((served.kind, served.name), served.in_thread())
     limit = limit or _DEFAULT_LIMIT
-    return serving.serve(*functions.values(), limit=limit, flow_limit=limit)
+    return serving.serve(*functions.values(), limit=limit, flow_limit=limit, health_address=_health_address(webserver))
+
+
+def _health_address(webserver: Optional[bool]) -> Optional[str]:
+    """Where Prefect's runner has its web server, of which there is ``/health`` here."""
+    if not webserver and os.environ.get("PREFECT_RUNNER_SERVER_ENABLE", "").lower() not in ("1", "true", "t", "yes", "on"):
+        return None
+    host = os.environ.get("PREFECT_RUNNER_SERVER_HOST", "localhost")
+    return f"{'127.0.0.1' if host == 'localhost' else host}:{os.environ.get('PREFECT_RUNNER_SERVER_PORT', '8080')}"
 
 
 async def aserve(*args: Any, **options: Any) -> None:
@@ -95,5 +105,8 @@ def serve_tasks(
 ) -> Any:
     """Executes the delayed runs of tasks, and of flows, until SIGTERM or SIGINT."""
     if status_server_port is not None or timeout is not None:
-        raise NotImplementedError("serve() has neither `status_server_port` nor `timeout` here: ask the server of its workers")
+        raise NotImplementedError(
+            "serve() has neither `status_server_port` nor `timeout` here: ask the server of its workers, and for probes set "
+            "TIDEGATE_WORKER_HEALTH_ADDRESS=0.0.0.0:8080, which gives /livez and /readyz"
+        )
     return serve(*tasks, limit=limit)

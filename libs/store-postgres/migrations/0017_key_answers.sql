@@ -1,0 +1,3 @@
+-- What became of an idempotency key since it made its run.
+ALTER TABLE idempotency_keys ADD COLUMN n_answers bigint NOT NULL DEFAULT 0; -- later calls that got the run
+ALTER TABLE idempotency_keys ADD COLUMN answered_at bigint; -- the last of them
