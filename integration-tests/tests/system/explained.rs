@@ -5,13 +5,14 @@ use std::time::Duration;
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::{
     Client, RunHandle,
-    proto::{Explanation, StateType, wait::Subject},
+    proto::{Explanation, StateType, used_key::Scope, wait::Subject},
 };
 
 crate::on_both_forms!(
     a_waiting_run_says_what_it_waits_for,
     a_run_under_way_says_who_has_it,
     an_ended_run_says_what_ended_it,
+    a_run_says_by_which_key_it_was_made_and_who_else_got_it,
 );
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -43,6 +44,36 @@ async fn a_waiting_run_says_what_it_waits_for(suite: &mut Suite) {
     .await;
     assert!(matches!(subject(&explanation), Some(Subject::Time(_))), "{explanation:#?}");
     assert!(explanation.failure.unwrap().message.contains("attempt 1 fails"));
+}
+
+async fn a_run_says_by_which_key_it_was_made_and_who_else_got_it(suite: &mut Suite) {
+    let client = suite.client();
+    let delayed =
+        async |key: &str, b: i64| client.task("add").queue("keyed").idempotency_key(key).delay(&(1, b)).await;
+    let first = delayed("order-7", 1).await.unwrap();
+    assert_eq!(first.created(), Some(true));
+    let explanation = explain(&client, &first).await;
+    let used = explanation.idempotency_key.unwrap();
+    assert_eq!((used.key.as_str(), used.answered_calls, used.last_answered_at), ("order-7", 0, None));
+    assert_eq!(used.scope, Some(Scope::Task("add".into())));
+    assert!(explanation.summary.ends_with("It was made with the idempotency key `order-7` of task `add`."));
+    for _ in 0..2 {
+        let again = delayed("order-7", 1).await.unwrap();
+        assert_eq!((again.id(), again.created()), (first.id(), Some(false)));
+    }
+    assert!(delayed("order-7", 2).await.unwrap_err().is_already_exists());
+    let explanation = explain(&client, &first).await;
+    let used = explanation.idempotency_key.unwrap();
+    assert_eq!(used.answered_calls, 2, "whoever was refused got nothing");
+    assert!(used.last_answered_at.is_some());
+    assert!(
+        explanation.summary.contains("; 2 later calls with that key, the last at "),
+        "{}",
+        explanation.summary
+    );
+    let plain = client.task("add").queue("keyed").delay(&(1, 1)).await.unwrap();
+    assert_eq!((plain.created(), client.handle(plain.id()).created()), (Some(true), None));
+    assert_eq!(explain(&client, &plain).await.idempotency_key, None);
 }
 
 async fn a_run_under_way_says_who_has_it(suite: &mut Suite) {

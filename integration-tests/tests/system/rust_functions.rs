@@ -9,8 +9,8 @@ use std::{
 use futures::StreamExt as _;
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::{
-    CancellationToken, Client, Context, Error, Map as _, NonRetryable, RunHandle, Worker, as_completed, delay_all,
-    flow, gather, join_all,
+    CancellationToken, Client, Context, Error, Map as _, NonRetryable, RunHandle, Worker, as_completed,
+    delay_all, flow, gather, join_all,
     proto::{Failure, ListRunsRequest, Run, RunKind, State, StateType},
     spawn, submit_all, task,
 };

@@ -104,7 +104,12 @@ impl Worker {
         let executing =
             py.detach(|| runtime.block_on(core::Worker::execute(core, run_id, epoch, EXECUTOR_DRAIN)));
         let (worker, attempts) = executing.map_err(|error| errors::raise(py, &error))?;
-        Ok(Self { worker: OfProcess::new(worker), attempts: OfProcess::new(Mutex::new(attempts)), runtime, health_address: None })
+        Ok(Self {
+            worker: OfProcess::new(worker),
+            attempts: OfProcess::new(Mutex::new(attempts)),
+            runtime,
+            health_address: None,
+        })
     }
 
     #[getter]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
 import uuid
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -15,7 +17,7 @@ import pytest
 
 import deployed
 from conftest import PATIENCE, Processes, until
-from tidegate import InvalidArgument, NotFound, RunFailed, WaitTimeout, _schema, flow, tags, task
+from tidegate import InvalidArgument, NotFound, RunFailed, WaitTimeout, _schema, flow, get_run, tags, task
 from tidegate._connection import block, client
 from tidegate.deployments import DeploymentCall, GitSource, run_deployment, run_deployments
 
@@ -113,11 +115,57 @@ def test_a_call_says_when_and_where_and_whose_child_it_is(queue: str) -> None:
 def test_a_key_is_that_of_one_deployment(queue: str) -> None:
     one, other = deploy(deployed.holds, queue), deploy(deployed.holds, f"{queue}-other")
 
-    def started(name: str) -> str:
-        run_id: str = run_deployment(name, timeout=0, idempotency_key="order-7").id
-        return run_id
+    def started(name: str) -> tuple[str, Optional[bool]]:
+        handle = run_deployment(name, timeout=0, idempotency_key="order-7")
+        return handle.id, handle.created
 
-    assert started(one) == started(one) != started(other) == started(other)
+    async def awaited(name: str) -> tuple[str, Optional[bool]]:
+        handle = await run_deployment(name, timeout=0, idempotency_key="order-7")
+        return handle.id, handle.created
+
+    (first, is_new), (of_other, other_is_new) = started(one), started(other)
+    assert (is_new, other_is_new) == (True, True) and first != of_other
+    assert started(one) == asyncio.run(awaited(one)) == (first, False)
+    assert started(other) == (of_other, False)
+    same, new = run_deployments(
+        [DeploymentCall(one, idempotency_key="order-7"), DeploymentCall(one, idempotency_key="order-8")], timeout=0
+    )
+    assert (same.id, same.created, new.created) == (first, False, True)
+    assert (get_run(first).created, run_deployment(one, timeout=0).created) == (None, True)
+    explained = subprocess.run(
+        [os.environ["TIDEGATE_BIN"], "run", "explain", first], capture_output=True, text=True, timeout=PATIENCE
+    ).stdout
+    assert f"It was made with the idempotency key `order-7` of deployment `{one}`; 3 later calls with that key" in explained
+    assert "got this run instead of a new one." in explained
+
+
+def test_a_run_may_require_labels_of_its_worker(processes: Processes, queue: str, tmp_path: Path) -> None:
+    name = deploy(deployed.jot, queue)
+    path = tmp_path / "names"
+    processes.worker("-m", "tidegate", "serve", "deployed:jot", "--queue", queue, "--label", "zone=b")
+    labels = {"gpu": "true", "zone": "a"}
+    needy = run_deployment(name, {"path": str(path), "name": "needy"}, timeout=0, require_labels=labels)
+    assert needy.run().required_labels == labels
+
+    async def in_a_loop() -> Any:
+        return await run_deployment(name, {"path": str(path), "name": "b"}, require_labels={"zone": "b"})
+
+    assert asyncio.run(in_a_loop()).result() == "b"
+    (plain,) = run_deployments([DeploymentCall(name, {"path": str(path), "name": "c"}, require_labels={"zone": "b"})])
+    assert plain.result() == "c"
+    assert needy.state.type == "SCHEDULED", "the worker that had time for two others lacks its labels"
+    serving = ["-m", "tidegate", "serve", "deployed:jot", "--queue", queue]
+    processes.worker(*serving, "--label", "zone=a", "--label", "gpu=true")
+    assert needy.result(timeout=PATIENCE) == "needy"
+    wrong: Any
+    for wrong, told in [
+        (["gpu"], "is ['gpu']: give a dict of texts, such as {\"gpu\": \"true\"}"),
+        ({"gpu": True}, "'gpu': True is no pair of texts; labels are compared as texts, so write {'gpu': 'true'}"),
+    ]:
+        with pytest.raises(InvalidArgument) as raised:
+            run_deployment(name, require_labels=wrong, timeout=0)
+        assert str(raised.value).startswith(f"require_labels of a run of `{name}`")
+        assert told in str(raised.value)
 
 
 def test_what_cannot_be_is_told(queue: str) -> None:

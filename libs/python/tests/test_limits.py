@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import pytest
 
 import tidegate
-from tidegate import PayloadError, flow, get_run, task
+from tidegate import PayloadError, RunFailed, flow, get_run, task
+from tidegate.testing import worker
 
 #: More than the 256 MiB of the server's default.
 TOO_MUCH = (256 << 20) + 1
@@ -28,6 +30,22 @@ def test_arguments_that_are_too_large_are_refused_with_the_limit_and_the_mend() 
         "`payload.max_size`): pass a reference, such as a path or a key, instead"
     )
     assert load(bytes(TOO_MUCH)) == TOO_MUCH, "what is executed here need not travel"
+
+
+def test_a_result_that_is_too_large_fails_a_queued_run_with_the_limit_and_the_mend() -> None:
+    queue = f"q-{uuid.uuid4().hex[:12]}"
+
+    @task(queue=queue)
+    def make_queued() -> bytes:
+        return bytes(TOO_MUCH)
+
+    with worker(make_queued, queues=[queue]):
+        with pytest.raises(RunFailed) as raised:
+            make_queued.delay().result()
+    assert re.sub(r"has \d+ bytes", "has N bytes", raised.value.error_message) == (
+        "the result has N bytes, and the server keeps at most 268435456 of a value (256 MiB, by its setting "
+        "`payload.max_size`): return a reference, such as a path or a key, instead"
+    )
 
 
 def test_a_result_that_is_too_large_is_the_callers_alone() -> None:

@@ -1,6 +1,8 @@
 """The most likely mistakes, and what is said to each: word for word, as people read it.
 
-A message names what is wrong, its value and its cause, and how to mend it.
+A message names what is wrong, its value and its cause, and how to mend it. Three more are elsewhere, word for word as well: an
+argument that cannot be pickled (``test_results.py``), a missing server (``test_missing_server.py``), and a result that is too
+large (``test_limits.py``).
 """
 
 from __future__ import annotations
@@ -158,8 +160,9 @@ def test_a_cancelled_upstream() -> None:
 
     upstream_id, message = nightly()
     assert message == (
-        f"not executed: it needs the result of run {upstream_id}, which was cancelled: run {upstream_id} (double) was cancelled: "
-        "not needed"
+        f"not executed: it needs the result of run {upstream_id}, which was cancelled. Call it again once that run has one "
+        f"(`tidegate run explain {upstream_id}` says why it has none), or pass something else. The cause: run {upstream_id} "
+        "(double) was cancelled: not needed"
     )
 
 

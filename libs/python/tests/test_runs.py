@@ -539,7 +539,7 @@ class TestMistakes:
             handle.cancel("enough")
             with pytest.raises(UpstreamFailed) as refused:
                 dependent.result()
-            assert f"not executed: it needs the result of run {handle.id}, which was cancelled: " in str(refused.value)
+            assert f"not executed: it needs the result of run {handle.id}, which was cancelled. " in str(refused.value)
             return dependent.id or ""
 
         run = get_run(outer()).run()

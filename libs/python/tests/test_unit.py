@@ -13,7 +13,7 @@ import pytest
 import tidegate
 from conftest import PATIENCE
 from tidegate import Future, InvalidArgument, PayloadError, State, TidegateError, WaitTimeout, as_completed, flow, task, wait
-from tidegate import _payload, handles
+from tidegate import _core, _payload, errors, handles
 from tidegate._interrupt import Control
 from tidegate.errors import Interrupted, RunFailed, _of_ended_run
 from tidegate._dependencies import dependencies, resolve
@@ -232,3 +232,40 @@ print("went on")
 def test_a_call_that_is_not_answered_in_time_is_no_wait_that_ran_out() -> None:
     error = tidegate.errors._from_core("deadline_exceeded", "", "no answer")
     assert isinstance(error, tidegate.ServerUnavailable) and not isinstance(error, tidegate.WaitTimeout)
+
+
+def test_each_kind_of_error_has_one_predicate() -> None:
+    kinds = _core.error_kinds()
+    predicates = [name for name in vars(TidegateError) if name.startswith("is_") and name != "is_retryable"]
+    assert sorted(predicates) == sorted(f"is_{kind}" for kind in kinds)
+    for kind in kinds:
+        error = errors._from_core(kind, "", "x")
+        assert [name for name in predicates if getattr(error, name)()] == [f"is_{kind}"]
+        assert error.is_retryable() == (kind in ("unavailable", "exhausted", "deadline_exceeded"))
+
+
+def test_each_exception_is_of_one_kind() -> None:
+    kinds = {
+        name: each.kind
+        for name, each in vars(errors).items()
+        if isinstance(each, type) and issubclass(each, TidegateError) and each is not TidegateError
+    }
+    assert kinds == {
+        "ServerUnavailable": "unavailable",
+        "NotFound": "not_found",
+        "InvalidArgument": "invalid_argument",
+        "ParameterError": "invalid_argument",
+        "AlreadyExists": "already_exists",
+        "PayloadError": "payload",
+        "WaitTimeout": "deadline_exceeded",
+        "SlotsLost": "failed_precondition",
+        "WouldDeadlock": "failed_precondition",
+        "NonRetryable": "run_failed",
+        "RunError": "internal",
+        "RunFailed": "run_failed",
+        "UpstreamFailed": "run_failed",
+        "RunCrashed": "run_crashed",
+        "RunCancelled": "run_cancelled",
+    }
+    assert set(kinds.values()) | {TidegateError.kind} <= set(_core.error_kinds())
+    assert errors._from_core("failed_precondition", "SESSION_LOST", "x").is_run_crashed()

@@ -87,11 +87,12 @@ impl Client {
         &self.core
     }
 
-    /// Takes a slot and a token of each of these concurrency limits, all or none. They are held until what this gives
+    /// Takes slots and tokens of each of these concurrency limits, all or none. They are held until what this gives
     /// is released or dropped; its lease is renewed meanwhile.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.
+    /// `DeadlineExceeded` when `options.timeout` passed first; `NotFound` where a limit must exist and does not;
+    /// `InvalidArgument`, `Unavailable`.
     pub async fn acquire_slots<S: Into<String>>(
         &self,
         limits: impl IntoIterator<Item = S>,

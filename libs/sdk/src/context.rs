@@ -286,11 +286,12 @@ impl Context {
         &self.shared.calls
     }
 
-    /// Takes a slot and a token of each of these concurrency limits for a block of the code, as
+    /// Takes slots and tokens of each of these concurrency limits for a block of the code, as
     /// [`Client::acquire_slots`]; they are shown as this run's.
     ///
     /// # Errors
-    /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.
+    /// `DeadlineExceeded` when `options.timeout` passed first; `NotFound` where a limit must exist and does not;
+    /// `InvalidArgument`, `Unavailable`.
     pub async fn acquire_slots<S: Into<String>>(
         &self,
         limits: impl IntoIterator<Item = S>,

@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn parameters<F: Function>(call: &Call<F>) -> serde_json::Value {
-        serde_json::to_value(call.function()).expect("is JSON")
+        serde_json::to_value(call.parameters()).expect("is JSON")
     }
 
     #[test]

@@ -265,7 +265,8 @@ impl WorkerBuilder {
             drain_grace: self.drain_grace,
         };
         let (mut worker, attempts) = core::Worker::start(self.client.core(), options)?;
-        let health_address = self.health_address.map(|address| worker.serve_health(self.client.core(), address));
+        let health_address =
+            self.health_address.map(|address| worker.serve_health(self.client.core(), address));
         let (health_address, functions) = (health_address.transpose()?, Arc::new(self.functions));
         Ok(Worker { worker, attempts, client: self.client, functions, health_address })
     }

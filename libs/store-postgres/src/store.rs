@@ -134,8 +134,7 @@ impl RunStore for PgStore {
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        rows
-            .iter()
+        rows.iter()
             .map(|row| {
                 Ok(KeyUse {
                     scope: row::column(row, 0)?,

@@ -92,8 +92,7 @@ impl RunStore for SqliteStore {
             .fetch_all(&self.readers)
             .await
             .map_err(store_error)?;
-        rows
-            .iter()
+        rows.iter()
             .map(|row| {
                 Ok(KeyUse {
                     scope: row::column(row, 0)?,

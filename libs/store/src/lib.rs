@@ -30,8 +30,9 @@ pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
 pub use order::{Order, OrderBy, Position};
 pub use queues::{Queue, QueueKey, QueuePause, QueueRows, QueueTx};
 pub use run_store::{
-    Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner, KeyUse,
-    KeyReservation, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session, Sweep,
+    Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
+    KeyReservation, KeyUse, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session,
+    Sweep,
 };
 pub use schedules::{
     Schedule, ScheduleKey, SchedulePause, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx,

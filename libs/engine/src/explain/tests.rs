@@ -143,7 +143,16 @@ fn a_run_of_a_paused_queue_says_who_paused_it_and_since_when() {
         let (run, happenings) = after(draft, &[]);
         let detail = RunDetail { run, parameters: None, result: None, failure: None };
         let queue = Some(Queue { pause: Some(pause.clone()), ..paused.clone() });
-        explain(Facts { detail, happenings, limits: Vec::new(), queue, work_pool: None, delivery, key: None, now: NOW })
+        explain(Facts {
+            detail,
+            happenings,
+            limits: Vec::new(),
+            queue,
+            work_pool: None,
+            delivery,
+            key: None,
+            now: NOW,
+        })
     };
     let waiting = explained(draft(), known(Standing::Ready { n_ahead: 3 }, 1, 1), &pause);
     assert_eq!(waiting.waits, [Wait::Queue { queue: paused.key.name.clone(), pause: pause.clone() }]);
@@ -198,8 +207,16 @@ fn a_run_that_waits_for_a_slot_names_the_limit() {
     let detail = RunDetail { run, parameters: None, result: None, failure: None };
     let limits = vec![db.clone()];
     let delivery = known(Standing::Unknown, 1, 4);
-    let explanation =
-        explain(Facts { detail, happenings, limits, queue: None, work_pool: None, delivery, key: None, now: NOW });
+    let explanation = explain(Facts {
+        detail,
+        happenings,
+        limits,
+        queue: None,
+        work_pool: None,
+        delivery,
+        key: None,
+        now: NOW,
+    });
     assert_eq!(
         explanation.waits,
         [Wait::Slot { limits: vec![db] }],

@@ -46,7 +46,9 @@ fn made_by(key: &KeyFacts, now: Timestamp) -> String {
     match n_answers {
         0 => format!("{made}."),
         1 => format!("{made}; a later call with that key, {last}, got this run instead of a new one."),
-        n => format!("{made}; {n} later calls with that key, the last {last}, got this run instead of a new one."),
+        n => format!(
+            "{made}; {n} later calls with that key, the last {last}, got this run instead of a new one."
+        ),
     }
 }
 

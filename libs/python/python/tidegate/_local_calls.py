@@ -386,7 +386,10 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
         upstream = dependency.result(raise_on_failure=False)
         if isinstance(upstream, BaseException) and has_failed(dependency):
             how = "was cancelled" if isinstance(upstream, RunCancelled) else "failed"
-            message = f"not executed: it needs the result of run {dependency.id}, which {how}: {upstream}"
+            message = (
+                f"not executed: it needs the result of run {dependency.id}, which {how}. Call it again once that run has one "
+                f"(`tidegate run explain {dependency.id}` says why it has none), or pass something else. The cause: {upstream}"
+            )
             call.arguments = {}
             call.create(always_new=True)
             assert call._pending is not None

@@ -47,6 +47,11 @@ impl<F: Function> Call<F> {
         Call::of(None, F::KIND, F::NAME.to_owned(), Template(PhantomData))
     }
 
+    #[cfg(test)]
+    pub(crate) fn parameters(&self) -> &F {
+        &self.function
+    }
+
     /// A call with these parameters.
     pub fn of_function(function: F) -> Self {
         Self::template().with(function)
