@@ -37,14 +37,14 @@ impl HealthServer {
         address: SocketAddr,
         status: watch::Receiver<WorkerStatus>,
     ) -> Result<Self, Error> {
-        let listen = || {
+        let listen = || -> std::io::Result<(SocketAddr, TcpListener)> {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             let _in_runtime = runtime.enter();
             let listener = TcpListener::from_std(listener)?;
             Ok((listener.local_addr()?, listener))
         };
-        let (address, listener) = listen().map_err(|error: std::io::Error| {
+        let (address, listener) = listen().map_err(|error| {
             let message = format!(
                 "the worker cannot tell its health at {address}: {error}; choose an address of this machine, and a port that \
                  is free"
