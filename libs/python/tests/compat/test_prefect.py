@@ -6,6 +6,9 @@ import ast
 import importlib
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
@@ -127,6 +130,26 @@ def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes
     ]
     (submitter,) = runs('flow = "submits"')
     assert states(f'parent_run_id = "{submitter.id}"') == {"report": ["COMPLETED", "COMPLETED"]}
+
+
+def test_the_web_server_of_a_runner_tells_its_health(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_RUNNER_SERVER_ENABLE", "true")
+    monkeypatch.setenv("PREFECT_RUNNER_SERVER_PORT", "0")
+    started = processes.start("-m", "tidegate.compat.prefect", str(SCRIPTS / "background.py"))
+    assert started.stderr is not None
+    line = next(line for line in started.stderr if "its health is at " in line)
+    address = line.split(" at ", 1)[1].strip().removesuffix("/readyz")
+    assert address.startswith("http://127.0.0.1:")
+
+    def is_well() -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=PATIENCE) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            assert error.code == 503
+            return False
+
+    until(is_well)
 
 
 def test_a_killed_worker_loses_nothing(processes: Processes, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A line with an `ignore` must be an error: both checkers report one that is not n
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from typing_extensions import assert_type
 
@@ -48,6 +48,7 @@ async def submitted() -> None:
 
 
 async def delayed() -> None:
+    assert_type(add.delay(1).created, Optional[bool])
     assert_type(add.delay(1), RunHandle[int])
     assert_type(fetch.delay(url="x"), RunHandle[bytes])
     assert_type(fetch.delay("x").result(), bytes)
