@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence, Union
 
@@ -121,6 +121,8 @@ class DeploymentCall:
     queue: Optional[str] = None
     #: Job variables over those of the deployment, which has a work pool.
     job_variables: Optional[Mapping[str, Any]] = None
+    #: Labels that the worker which gets it must have, with these values.
+    require_labels: Mapping[str, str] = field(default_factory=dict)
 
     def _new_run(self) -> _core.NewRun:
         if not isinstance(self.name, str) or "/" not in self.name.strip("/"):
@@ -144,6 +146,7 @@ class DeploymentCall:
             due_at=self.scheduled_time.timestamp() if self.scheduled_time is not None else None,
             deployment=self.name,
             job_variables=as_json_object(self.job_variables, f"the job variables of a run of `{self.name}`"),
+            required_labels=_labels(self.require_labels, self.name),
         )
 
 
@@ -160,6 +163,7 @@ def run_deployment(
     flow_run_name: str = "",
     queue: Optional[str] = None,
     job_variables: Optional[Mapping[str, Any]] = None,
+    require_labels: Optional[Mapping[str, str]] = None,
 ) -> Any:
     """Starts a run of the deployment `name` and waits for its end; gives its :class:`RunHandle`, however it ended.
 
@@ -180,6 +184,8 @@ def run_deployment(
     :param queue: the queue that delivers it, instead of the deployment's.
     :param job_variables: for a deployment with a work pool: what its workers start it with, over what the deployment says.
         Mappings such as ``env`` go over each other key by key; a key that is ``None`` is taken away.
+    :param require_labels: labels that the worker which gets the run must have, with these values: `{"gpu": "true"}`. Until one
+        with all of them has a free slot the run waits, which ``tidegate run explain`` tells.
     """
     if run_name and flow_run_name:
         raise InvalidArgument("run_name and flow_run_name are the same: give one of them")
@@ -193,6 +199,7 @@ def run_deployment(
         run_name=run_name or flow_run_name,
         queue=queue,
         job_variables=job_variables,
+        require_labels=require_labels or {},
     )
     return dual(_first(_start([call], timeout)))
 
@@ -235,6 +242,25 @@ def _started(runs: list[_core.NewRun], names: list[str], timeout: Optional[float
     for handle, run in zip(handles, ended):
         handle._keep(run)
     return handles
+
+
+def _labels(labels: Mapping[str, str], name: str) -> dict[str, str]:
+    """Checks what `require_labels` was given as: a mapping of texts."""
+    if not isinstance(labels, Mapping):
+        raise InvalidArgument(
+            f"require_labels of a run of `{name}` is {labels!r}: give a dict of texts, such as {{\"gpu\": \"true\"}}"
+        )
+    for key, value in labels.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidArgument(
+                f"require_labels of a run of `{name}`: {key!r}: {value!r} is no pair of texts; labels are compared as texts, "
+                f"so write {{{str(key)!r}: {_as_label(value)!r}}}"
+            )
+    return dict(labels)
+
+
+def _as_label(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _first(steps: Steps[list[RunHandle[Any]]]) -> Steps[RunHandle[Any]]:
