@@ -83,10 +83,14 @@ impl Worker {
             flow_slots,
             drain_grace,
         };
+        let listener = health_address.map(|address| core::HealthListener::bind(&client.core, address));
+        let listener = listener.transpose().map_err(|error| errors::raise(py, &error))?;
+        let health_address = listener.as_ref().map(core::HealthListener::address);
         let (mut worker, attempts) =
             core::Worker::start(&client.core, options).map_err(|error| errors::raise(py, &error))?;
-        let health_address = health_address.map(|address| worker.serve_health(&client.core, address));
-        let health_address = health_address.transpose().map_err(|error| errors::raise(py, &error))?;
+        if let Some(listener) = listener {
+            worker.serve_health(listener);
+        }
         Ok(Self {
             worker: OfProcess::new(worker),
             attempts: OfProcess::new(Mutex::new(attempts)),

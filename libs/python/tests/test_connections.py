@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from conftest import HERE, PATIENCE, Processes, until
+from tidegate._connection import block, client
 
 #: One for calls and sessions, one for logs.
 OF_A_PROCESS = 2
@@ -74,7 +75,8 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.fixture
 def proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """In the environment of what the test starts."""
+    """In the environment of what the test starts. The test itself goes the straight way."""
+    block(client().list_runs("", 1, ""))
     started = Proxy(server)
     monkeypatch.setenv("TIDEGATE_ADDRESS", started.address)
     yield started

@@ -1,4 +1,10 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use prost::Message;
 use tokio::{
@@ -139,8 +145,10 @@ async fn send(connection: &Connection, batch: Vec<Item>) {
             runs: left.iter().map(|item| item.run.clone()).collect(),
         };
         let traceparent = left.front().map(|item| item.run.traceparent.clone());
+        let n_tries = AtomicUsize::new(0);
         let response = connection
             .call(|channel| {
+                n_tries.fetch_add(1, Ordering::Relaxed);
                 let request = connection.request(request.clone(), traceparent.as_deref());
                 async move { RunServiceClient::new(channel).create_runs(request).await }
             })
@@ -157,9 +165,11 @@ async fn send(connection: &Connection, batch: Vec<Item>) {
         let mut again = VecDeque::new();
         for (item, outcome) in left.into_iter().zip(outcomes) {
             if outcome.error_reason.is_empty() {
+                // A try whose answer was lost has made what this one has found under its id.
+                let was_lost = n_tries.load(Ordering::Relaxed) > 1 && outcome.run_id == item.run.id;
                 let created = CreatedRun {
                     id: outcome.run_id,
-                    created: outcome.created,
+                    created: outcome.created || was_lost,
                     state: outcome.state.unwrap_or_default(),
                     epoch: outcome.epoch,
                     adopted: outcome.adopted,

@@ -29,11 +29,13 @@ async fn a_create_is_repeated_under_the_same_id() {
     let creating = tokio::task::JoinSet::from_iter([async move { client.create_run(task("count")).await }]);
     let (first, answer) = soon(fake.creates.recv()).await.unwrap();
     answer.send(Err(Status::unavailable("the reply was lost"))).unwrap();
-    let second = fake.accept_creates().await;
+    let (second, answer) = soon(fake.creates.recv()).await.unwrap();
     assert!(!first.runs[0].id.is_empty());
-    assert_eq!(first.runs, second);
+    assert_eq!(first.runs, second.runs);
+    let outcome = CreateRunOutcome { run_id: first.runs[0].id.clone(), created: false, ..Default::default() };
+    answer.send(Ok(CreateRunsResponse { outcomes: vec![outcome] })).unwrap();
     let created = soon(creating.join_all()).await.remove(0).unwrap();
-    assert_eq!(created.id, first.runs[0].id);
+    assert_eq!((&created.id, created.created), (&first.runs[0].id, true), "the first try has made it");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use fake::{Event, Fake, accepted, soon};
 use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
-use tidegate_sdk_core::{Attempts, End, Stop, Worker, WorkerOptions, new_run_id};
+use tidegate_sdk_core::{Attempts, End, HealthListener, Stop, Worker, WorkerOptions, new_run_id};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -275,8 +275,10 @@ async fn probes_are_told_of_a_stream_that_is_lost_for_longer_than_a_lease() {
 
     let mut fake = Fake::start().await;
     let client = fake.client();
+    let listener = HealthListener::bind(&client, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address();
     let (mut worker, mut attempts) = Worker::start(&client, options(1)).unwrap();
-    let address = worker.serve_health(&client, "127.0.0.1:0".parse().unwrap()).unwrap();
+    worker.serve_health(listener);
     until_told(address, UNAVAILABLE, "not connected to the server yet").await;
     let conn = fake.worker().await;
     until_told(address, "200 OK", "takes runs").await;
@@ -290,10 +292,12 @@ async fn probes_are_told_of_a_stream_that_is_lost_for_longer_than_a_lease() {
     worker.drain();
     until_told(address, UNAVAILABLE, "takes no more runs").await;
 
-    let (mut other, _attempts) = Worker::start(&client, options(1)).unwrap();
-    let taken = other.serve_health(&client, address).unwrap_err();
+    let taken = HealthListener::bind(&client, address).unwrap_err();
     assert!(taken.is_invalid_argument() && taken.message().contains("a port that is free"), "{taken}");
-    drop((attempt, worker));
+    drop(attempt);
+    let _ = soon(worker.stopped()).await;
+    until_told(address, UNAVAILABLE, "has ended").await;
+    drop(worker);
     let gone = async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -47,7 +47,7 @@ pub trait Map<Marker>: Sized {
     type Function: Function;
 
     /// The call for one item.
-    fn call(&self, item: Self::Item) -> Call<Self::Function>;
+    fn call_for(&self, item: Self::Item) -> Call<Self::Function>;
 
     /// Submits it for each item, as [`Call::submit`]: a child of the current run, which does not end before them. To be
     /// called in a Tokio runtime.
@@ -55,7 +55,7 @@ pub trait Map<Marker>: Sized {
         self,
         items: impl IntoIterator<Item = Self::Item>,
     ) -> Vec<RunFuture<<Self::Function as Function>::Output>> {
-        submit_all(items.into_iter().map(|item| self.call(item)))
+        submit_all(items.into_iter().map(|item| self.call_for(item)))
     }
 
     /// Has workers execute it for each item, as [`Call::delay`], in few requests. When this returns all runs are durable.
@@ -65,7 +65,7 @@ pub trait Map<Marker>: Sized {
         self,
         items: impl IntoIterator<Item = Self::Item>,
     ) -> BoxFuture<'static, Result<Vec<RunHandle<<Self::Function as Function>::Output>>, Error>> {
-        let calls: Vec<_> = items.into_iter().map(|item| self.call(item)).collect();
+        let calls: Vec<_> = items.into_iter().map(|item| self.call_for(item)).collect();
         Box::pin(delay_all(calls))
     }
 }
@@ -77,7 +77,7 @@ where
     type Item = A;
     type Function = F;
 
-    fn call(&self, item: A) -> Call<F> {
+    fn call_for(&self, item: A) -> Call<F> {
         self(item)
     }
 }
@@ -91,7 +91,7 @@ macro_rules! map_tuples {
             type Item = ($($parameter,)+);
             type Function = F;
 
-            fn call(&self, ($($value,)+): Self::Item) -> Call<F> {
+            fn call_for(&self, ($($value,)+): Self::Item) -> Call<F> {
                 self($($value),+)
             }
         }
@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_function_makes_a_call_of_each_item() {
-        assert_eq!(parameters(&double.call(7)), json!({ "n": 7 }));
-        assert_eq!(parameters(&minus.call((7, 3))), json!({ "a": 7, "b": 3 }));
+        assert_eq!(parameters(&double.call_for(7)), json!({ "n": 7 }));
+        assert_eq!(parameters(&minus.call_for((7, 3))), json!({ "a": 7, "b": 3 }));
         let by = 10;
         let closure = move |a| minus(a, by).queue("slow");
-        assert_eq!(parameters(&closure.call(7)), json!({ "a": 7, "b": 10 }));
+        assert_eq!(parameters(&closure.call_for(7)), json!({ "a": 7, "b": 10 }));
     }
 }

@@ -264,10 +264,15 @@ impl WorkerBuilder {
             flow_slots: if serves(RunKind::Flow) { self.flow_slots } else { 0 },
             drain_grace: self.drain_grace,
         };
-        let (mut worker, attempts) = core::Worker::start(self.client.core(), options)?;
-        let health_address =
-            self.health_address.map(|address| worker.serve_health(self.client.core(), address));
-        let (health_address, functions) = (health_address.transpose()?, Arc::new(self.functions));
+        let client = self.client.core();
+        let listener = self.health_address.map(|address| core::HealthListener::bind(client, address));
+        let listener = listener.transpose()?;
+        let health_address = listener.as_ref().map(core::HealthListener::address);
+        let (mut worker, attempts) = core::Worker::start(client, options)?;
+        if let Some(listener) = listener {
+            worker.serve_health(listener);
+        }
+        let functions = Arc::new(self.functions);
         Ok(Worker { worker, attempts, client: self.client, functions, health_address })
     }
 }

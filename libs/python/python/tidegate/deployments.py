@@ -199,7 +199,7 @@ def run_deployment(
         run_name=run_name or flow_run_name,
         queue=queue,
         job_variables=job_variables,
-        require_labels=require_labels or {},
+        require_labels={} if require_labels is None else require_labels,
     )
     return dual(_first(_start([call], timeout)))
 

@@ -200,7 +200,8 @@ impl Actor {
                 hindered.notified().await;
             };
             let far = Instant::now() + Duration::from_secs(3_600);
-            let loses_at = self.lost_at.filter(|at| *at > Instant::now());
+            let is_told_well = self.status.borrow().health == WorkerHealth::Serving;
+            let loses_at = self.lost_at.filter(|_| is_told_well);
             tokio::select! {
                 event = link.next() => match event {
                     Event::Up(terms) => self.on_up(terms, &mut heartbeat),

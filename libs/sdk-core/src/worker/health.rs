@@ -12,31 +12,32 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{WorkerHealth, WorkerStatus};
-use crate::{Error, ErrorKind, runtime};
+use crate::{Client, Error, ErrorKind, runtime};
 
-/// How long a question may take, with its answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a question may take, with its answer. Who asks is near, and says at once what.
+const DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes of a question, at most.
 const MAX_REQUEST: usize = 8 << 10;
 /// Questions at once; further ones wait to be accepted.
-const MAX_AT_ONCE: usize = 32;
+const MAX_AT_ONCE: usize = 256;
 /// How long to wait after the system had no file for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers at an address until it is dropped.
+/// Where a worker will tell how it is. It is bound before the worker takes runs, which it could not keep without.
 #[derive(Debug)]
-pub(super) struct HealthServer {
-    pub(super) address: SocketAddr,
-    _answering: DropGuard,
+pub struct HealthListener {
+    address: SocketAddr,
+    listener: TcpListener,
+    runtime: Handle,
 }
 
-impl HealthServer {
+impl HealthListener {
     /// Listens at `address`: with port 0 at a free one.
-    pub(super) fn start(
-        runtime: &Handle,
-        address: SocketAddr,
-        status: watch::Receiver<WorkerStatus>,
-    ) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// `InvalidArgument`: nobody can listen there.
+    pub fn bind(client: &Client, address: SocketAddr) -> Result<Self, Error> {
+        let runtime = client.runtime().clone();
         let listen = || -> std::io::Result<(SocketAddr, TcpListener)> {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
@@ -51,13 +52,23 @@ impl HealthServer {
             );
             Error::new(ErrorKind::InvalidArgument, message)
         })?;
+        Ok(Self { address, listener, runtime })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until what this gives is dropped.
+    pub(super) fn serve(self, status: watch::Receiver<WorkerStatus>) -> DropGuard {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let handle = runtime.clone();
-        runtime::spawn(runtime, "health", async move {
-            stopped.run_until_cancelled(serve(&handle, listener, status)).await;
+        let Self { listener, runtime, .. } = self;
+        runtime::spawn(&runtime.clone(), "health", async move {
+            stopped.run_until_cancelled(serve(&runtime, listener, status)).await;
         });
-        Ok(Self { address, _answering: stop.drop_guard() })
+        stop.drop_guard()
     }
 }
 
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn who_takes_runs_is_ready_and_every_process_lives() {
-        use WorkerHealth::{Connecting, Draining, Lost, Serving};
+        use WorkerHealth::{Connecting, Draining, Ended, Lost, Serving};
         for (request, health, expected) in [
             ("GET /livez HTTP/1.1\r\n\r\n", Lost, "200 OK"),
             ("GET /readyz HTTP/1.1\r\n\r\n", Serving, "200 OK"),
@@ -131,6 +142,7 @@ mod tests {
             ("HEAD /readyz HTTP/1.1\r\n\r\n", Connecting, "503 Service Unavailable"),
             ("GET /readyz HTTP/1.1\r\n\r\n", Draining, "503 Service Unavailable"),
             ("GET /health HTTP/1.1\r\n\r\n", Lost, "503 Service Unavailable"),
+            ("GET /health HTTP/1.1\r\n\r\n", Ended, "503 Service Unavailable"),
             ("GET / HTTP/1.1\r\n\r\n", Serving, "404 Not Found"),
             ("POST /readyz HTTP/1.1\r\n\r\n", Serving, "405 Method Not Allowed"),
             ("\r\n\r\n", Serving, "405 Method Not Allowed"),

@@ -7,12 +7,13 @@ mod executor;
 mod health;
 mod hindrance;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use attempt::{Attempt, Attempts, End};
+pub use health::HealthListener;
 pub use hindrance::Hindrance;
 
 use crate::{Client, Error, ErrorKind, options, proto, runtime};
@@ -68,6 +69,8 @@ pub enum WorkerHealth {
     Lost,
     /// It takes no more runs.
     Draining,
+    /// It has ended.
+    Ended,
 }
 
 impl WorkerHealth {
@@ -78,6 +81,7 @@ impl WorkerHealth {
             Self::Serving => "takes runs",
             Self::Lost => "the stream to the server has been lost for longer than a lease",
             Self::Draining => "takes no more runs",
+            Self::Ended => "has ended",
         }
     }
 }
@@ -89,7 +93,7 @@ pub struct Worker {
     drain: CancellationToken,
     status: watch::Receiver<WorkerStatus>,
     done: watch::Receiver<Option<Result<(), Error>>>,
-    health: Option<health::HealthServer>,
+    health: Option<DropGuard>,
 }
 
 impl Worker {
@@ -129,6 +133,7 @@ impl Worker {
         let no_more = drain.child_token();
         let (done_sender, done) = watch::channel(None);
         let (status_sender, status) = watch::channel(WorkerStatus::default());
+        let told = status_sender.clone();
         // Credits bound what is in it, so sending never finds it full.
         let n_slots = options.task_slots as usize + options.flow_slots as usize + n_held;
         let (attempts, inbox) = mpsc::channel(n_slots);
@@ -143,6 +148,9 @@ impl Worker {
         prepare(&mut actor);
         runtime::spawn(client.runtime(), "worker", async move {
             let result = actor.run().await;
+            told.send_modify(|status| {
+                (status.connected, status.health) = (false, WorkerHealth::Ended);
+            });
             done_sender.send_replace(Some(result));
         });
         (Self { id, drain, status, done, health: None }, Attempts::new(inbox, no_more))
@@ -164,20 +172,13 @@ impl Worker {
         self.status.clone()
     }
 
-    /// Tells who asks at `address` (port 0: a free one), by HTTP, how the worker is, as long as there is this. Gives the
-    /// address.
+    /// Tells who asks there, by HTTP, how the worker is, as long as there is this.
     ///
     /// `/livez` is 200 where the process lives. `/readyz`, and `/health`, are 200 while the worker is
     /// [`WorkerHealth::Serving`], else 503. It is a thread of the core that answers, so code which is busy for long is no
     /// fault.
-    ///
-    /// # Errors
-    /// `InvalidArgument`: nobody can listen there.
-    pub fn serve_health(&mut self, client: &Client, address: SocketAddr) -> Result<SocketAddr, Error> {
-        let server = health::HealthServer::start(client.runtime(), address, self.status())?;
-        let address = server.address;
-        self.health = Some(server);
-        Ok(address)
+    pub fn serve_health(&mut self, listener: HealthListener) {
+        self.health = Some(listener.serve(self.status()));
     }
 
     /// Completes when the worker has ended: drained by [`Worker::drain`] or the server, or refused for good.

@@ -355,12 +355,15 @@ impl<F> Call<F> {
         self.client.clone().or_else(client_of_hook).map_or_else(Client::shared, Ok)
     }
 
-    /// Waits for what it is to come after.
-    async fn upstream_ended(&self) -> Result<(), Error> {
-        for upstream in &self.upstream {
-            upstream.completed().await.map_err(|failed| failed.error)?;
+    /// Waits for what it is to come after. Takes nothing else along, so that parameters need not be shared between threads.
+    fn upstream_ended(self) -> impl Future<Output = Result<(), Error>> + Send {
+        let upstreams = self.upstream;
+        async move {
+            for upstream in &upstreams {
+                upstream.completed().await.map_err(|failed| failed.error)?;
+            }
+            Ok(())
         }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any, Optional
 
 from ... import _process, serving
@@ -87,12 +88,20 @@ def serve(
     return serving.serve(*functions.values(), limit=limit, flow_limit=limit, health_address=_health_address(webserver))
 
 
-def _health_address(webserver: Optional[bool]) -> Optional[str]:
+def _health_address(webserver: bool) -> Optional[str]:
     """Where Prefect's runner has its web server, of which there is ``/health`` here."""
     if not webserver and os.environ.get("PREFECT_RUNNER_SERVER_ENABLE", "").lower() not in ("1", "true", "t", "yes", "on"):
         return None
     host = os.environ.get("PREFECT_RUNNER_SERVER_HOST", "localhost")
-    return f"{'127.0.0.1' if host == 'localhost' else host}:{os.environ.get('PREFECT_RUNNER_SERVER_PORT', '8080')}"
+    port = os.environ.get("PREFECT_RUNNER_SERVER_PORT", "8080")
+    family = socket.AF_INET if host == "localhost" else socket.AF_UNSPEC
+    try:
+        found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+    except OSError as error:
+        raise ValueError(
+            f"PREFECT_RUNNER_SERVER_HOST={host} and PREFECT_RUNNER_SERVER_PORT={port} are no address here: {error}"
+        ) from None
+    return f"[{found[0]}]:{found[1]}" if ":" in str(found[0]) else f"{found[0]}:{found[1]}"
 
 
 async def aserve(*args: Any, **options: Any) -> None:
