@@ -65,11 +65,16 @@ pub async fn health(channel: Channel, patience: Duration) -> Health {
         Err(_) => Health::Silent(format!("no answer within {patience:?}")),
         Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => Health::Serving,
         Ok(Ok(_)) => Health::NotServing,
-        Ok(Err(status)) if status.code() == Code::Unavailable => {
+        Ok(Err(status)) => {
             let source = std::error::Error::source(&status).map(ToString::to_string);
-            Health::Silent(source.unwrap_or_else(|| status.message().to_owned()))
+            let cause = source.unwrap_or_else(|| status.message().to_owned());
+            match status.code() {
+                Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => {
+                    Health::Unknown(format!("{:?}: {cause}", status.code()))
+                }
+                _ => Health::Silent(cause),
+            }
         }
-        Ok(Err(status)) => Health::Unknown(format!("{:?}: {}", status.code(), status.message())),
     }
 }
 
