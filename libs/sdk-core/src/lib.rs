@@ -59,4 +59,6 @@ pub use slots::{SlotOptions, Slots};
 pub use stop::{Stop, StopSignal};
 pub use tidegate_proto::v1 as proto;
 pub use transfer::UploadRoom;
-pub use worker::{Attempt, Attempts, End, HealthListener, Hindrance, Worker, WorkerHealth, WorkerOptions, WorkerStatus};
+pub use worker::{
+    Attempt, Attempts, End, HealthListener, Hindrance, Worker, WorkerHealth, WorkerOptions, WorkerStatus,
+};
