@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tidegate_model::{Namespace, RunId, Timestamp, limits::MAX_BATCH_SIZE};
-use tidegate_orchestration::{Arrival, LAPSES_COUNT_FOR, Line};
+use tidegate_model::{FieldViolation, Namespace, RunId, Timestamp, limits::MAX_BATCH_SIZE};
+use tidegate_orchestration::{Arrival, LAPSES_COUNT_FOR, Line, RESERVED_FOR};
 use tidegate_store::{LeaseWait, LimitKey, LimitUse, Slot, StoreError};
 use tokio::{
     sync::Notify,
@@ -27,6 +27,10 @@ const TURN_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duratio
 pub struct LeaseRequest {
     /// The limits of which it needs a slot, a token, or both. All of one namespace.
     pub limits: BTreeSet<LimitKey>,
+    /// How many slots of each of them, and tokens: at least 1.
+    pub n_slots: u32,
+    /// A limit that is not defined is an error. False: it does not bind.
+    pub must_exist: bool,
     /// Who is to have them. The same again changes nothing but the end of the lease.
     pub owner: RunId,
     /// How long it has them unless it renews the lease.
@@ -156,7 +160,8 @@ impl Engine {
     ///
     /// Those who wait for leases and runs are one line: by priority, where a lease has 0; then in turn by fairness key,
     /// where leases are with the runs that have none; then by the time since which they are due or wait. Whose turn it is
-    /// has what came free for a while; a lease that is new lets all those go first who are in line.
+    /// has what came free for a while; a lease that is new lets all those go first who are in line. One of several slots
+    /// keeps its turn, and what comes free, until that is enough.
     pub async fn take_lease(&self, request: &LeaseRequest, wait: Duration) -> Result<Leased, EngineError> {
         let deadline = Instant::now() + wait;
         let may_wait = !wait.is_zero();
@@ -192,7 +197,7 @@ impl Engine {
         let is_held = |slot: &&Slot| slot.expires_at.is_none_or(|expires_at| expires_at > now);
         let held: BTreeMap<LimitKey, Slot> =
             slots.iter().filter(is_held).map(|slot| (slot.limit.clone(), slot.clone())).collect();
-        if held.values().any(|slot| slot.expires_at.is_none())
+        if held.values().any(|slot| slot.expires_at.is_none() || slot.n_slots != request.n_slots)
             || held.keys().any(|limit| !request.limits.contains(limit))
             || wait.as_ref().is_some_and(is_elsewhere)
         {
@@ -200,6 +205,11 @@ impl Engine {
         }
         let keys: Vec<LimitKey> = request.limits.iter().cloned().collect();
         let locked = tx.lock_limits(&keys, now).await?;
+        if held.is_empty()
+            && let Err(error) = check_limits(request, &locked)
+        {
+            return Ok(Err(error));
+        }
         let mut freed = Freed::new();
         let mut arrivals: Vec<(LimitKey, Arrival)> = Vec::new();
         let since = wait.as_ref().map_or(now, |wait| wait.since);
@@ -215,31 +225,41 @@ impl Engine {
                 let lines = tx.count_line(keys, Some(owner), since, now, most).await?;
                 lines.into_iter().next().unwrap_or_default()
             };
-            if !line.lets_through(n_free) {
+            if n_free - line.n_kept(n_free) < request.n_slots.into() {
                 let limit = used.key.clone();
+                let keeps_its_turn = is_its_turn && request.n_slots > 1 && may_wait;
                 // What it was its turn for, and it cannot use, is another's.
-                if let Some(wait) = wait.filter(|wait| wait.was_handed) {
-                    freed.insert(wait.limit, 1);
+                if let Some(wait) = wait.filter(|wait| wait.was_handed && !keeps_its_turn) {
+                    freed.insert(wait.limit, wait.n_slots.into());
                 }
                 if may_wait {
-                    let expires_at = now + WAIT_GRACE;
-                    let wait =
-                        LeaseWait { owner, limit: limit.clone(), since, was_handed: false, expires_at };
+                    let wait = LeaseWait {
+                        owner,
+                        limit: limit.clone(),
+                        since,
+                        was_handed: keeps_its_turn,
+                        expires_at: now + WAIT_GRACE,
+                        n_slots: request.n_slots,
+                        reserved_until: keeps_its_turn.then(|| now + RESERVED_FOR),
+                    };
                     if !tx.put_lease_wait(&wait).await? {
                         return Ok(Err(EngineError::LeaseOwnerUsed { owner }));
                     }
                     // It may have come free since it was looked for, and who gave it up has not seen this one wait; and
                     // what is free and kept for those before it is to be handed out to them.
-                    freed.insert(limit.clone(), 1);
+                    if !keeps_its_turn {
+                        freed.insert(limit.clone(), 1);
+                    }
                 } else {
                     tx.end_lease_wait(&limit.namespace, owner).await?;
                 }
                 tx.commit().await?;
                 self.send(Outbound { freed, ..Outbound::default() });
-                return Ok(Ok(Leased::Waiting { limit, next_token_at: next_token_at(used, now) }));
+                let next_token_at = next_token_at(used, request.n_slots, now);
+                return Ok(Ok(Leased::Waiting { limit, next_token_at }));
             }
             if let Some(rate) = used.limit.settings.rate
-                && let Some(arrival) = rate.take(used.arrival, now)
+                && let Some(arrival) = rate.take_several(used.arrival, now, request.n_slots)
             {
                 arrivals.push((used.key.clone(), arrival));
             }
@@ -251,6 +271,7 @@ impl Engine {
             acquired_at: held.get(limit).map_or(now, |slot| slot.acquired_at),
             expires_at: Some(expires_at),
             for_run: request.for_run,
+            n_slots: request.n_slots,
         };
         tx.take_slots(&keys.iter().map(slot).collect::<Vec<_>>()).await?;
         if !arrivals.is_empty() {
@@ -259,7 +280,7 @@ impl Engine {
         if let Some(wait) = wait {
             tx.end_lease_wait(&wait.limit.namespace, owner).await?;
             // Those behind it may have a token as well.
-            freed.insert(wait.limit, 1);
+            freed.insert(wait.limit, wait.n_slots.into());
         }
         tx.commit().await?;
         self.send(Outbound { freed, ..Outbound::default() });
@@ -288,13 +309,15 @@ impl Engine {
 
     async fn try_release(&self, namespace: &Namespace, owner: RunId) -> Result<Freed, StoreError> {
         let mut tx = self.inner.store.begin().await?;
-        let (slots, _) = tx.lock_owner(owner).await?;
+        let (slots, wait) = tx.lock_owner(owner).await?;
         let is_its_own = |slot: &Slot| slot.expires_at.is_some() && slot.limit.namespace == *namespace;
         let mut freed = Freed::new();
         if !slots.is_empty() && slots.iter().all(is_its_own) {
-            freed.extend(tx.free_slots(&[owner]).await?.into_iter().map(|limit| (limit, 1)));
+            tx.free_slots(&[owner]).await?;
+            freed.extend(slots.into_iter().map(|slot| (slot.limit, u64::from(slot.n_slots))));
         }
-        freed.extend(tx.end_lease_wait(namespace, owner).await?.map(|limit| (limit, 1)));
+        let n_awaited = wait.map_or(1, |wait| u64::from(wait.n_slots));
+        freed.extend(tx.end_lease_wait(namespace, owner).await?.map(|limit| (limit, n_awaited)));
         tx.commit().await?;
         Ok(freed)
     }
@@ -332,7 +355,40 @@ impl Engine {
     }
 }
 
-fn next_token_at(used: &LimitUse, now: Timestamp) -> Option<Timestamp> {
+/// Whether the limits are there that must be, and can ever have what is asked of them.
+fn check_limits(request: &LeaseRequest, found: &[LimitUse]) -> Result<(), EngineError> {
+    let is_there = |limit: &&LimitKey| found.iter().any(|used| used.key == **limit);
+    if request.must_exist
+        && let Some(missing) = request.limits.iter().find(|limit| !is_there(limit))
+    {
+        return Err(EngineError::LimitNotFound { name: missing.name.clone() });
+    }
+    let n = request.n_slots;
+    let fault = found.iter().find_map(|used| {
+        let (name, settings) = (&used.key.name, &used.limit.settings);
+        // One that has none at all is closed for a while, and waited for.
+        let too_few = settings.max_slots.filter(|max_slots| (1..n).contains(max_slots));
+        let too_slow = settings.rate.map(|rate| rate.burst.get()).filter(|burst| *burst < n);
+        match (too_few, too_slow) {
+            (Some(max_slots), _) => Some(format!(
+                "{n} is more than the {max_slots} that the concurrency limit `{name}` has: ask for fewer, or raise it"
+            )),
+            (None, Some(burst)) => Some(format!(
+                "{n} is more than the {burst} starts that the rate of the concurrency limit `{name}` ever allows at once: ask \
+                 for fewer, or raise its burst"
+            )),
+            (None, None) => None,
+        }
+    });
+    match fault {
+        Some(description) => Err(EngineError::InvalidFields {
+            violations: vec![FieldViolation { field: "slot_count".to_owned(), description }],
+        }),
+        None => Ok(()),
+    }
+}
+
+fn next_token_at(used: &LimitUse, n_tokens: u32, now: Timestamp) -> Option<Timestamp> {
     let rate = used.limit.settings.rate?;
-    Some(rate.free_at(used.arrival)).filter(|free_at| *free_at > now)
+    Some(rate.several_free_at(used.arrival, n_tokens)).filter(|free_at| *free_at > now)
 }

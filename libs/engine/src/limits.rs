@@ -208,7 +208,7 @@ impl Engine {
         }
         let mut freed = Freed::new();
         for slot in &cleared {
-            *freed.entry(slot.limit.clone()).or_default() += 1;
+            *freed.entry(slot.limit.clone()).or_default() += u64::from(slot.n_slots);
         }
         self.send(Outbound { freed, ..Outbound::default() });
         Ok(cleared.len())
@@ -349,6 +349,10 @@ pub(crate) async fn hand_out(
             if n_useless == 0 || is_enough {
                 break;
             }
+        }
+        if n_given == 0 && defined.is_some_and(|used| used.awaits_several) {
+            // What has come free may be enough by now for one that has it kept.
+            store.tell_leases().await;
         }
         match rate {
             Some((rate, _)) if n_given > 0 => {

@@ -393,7 +393,7 @@ pub(crate) fn limits_of(run: &Run) -> BTreeSet<LimitKey> {
 }
 
 fn slot(run: &Run, limit: LimitKey, now: Timestamp) -> Slot {
-    Slot { limit, owner: run.id, acquired_at: now, expires_at: None, for_run: None }
+    Slot { limit, owner: run.id, acquired_at: now, expires_at: None, for_run: None, n_slots: 1 }
 }
 
 fn wait_of(run: &Run, limit: &LimitKey) -> SlotWait {

@@ -22,7 +22,14 @@ fn key(name: &str) -> LimitKey {
 
 fn request(limits: &[&str]) -> LeaseRequest {
     let limits = limits.iter().map(|name| key(name)).collect();
-    LeaseRequest { limits, owner: RunId::new(), duration: LEASE, for_run: None }
+    LeaseRequest {
+        limits,
+        n_slots: 1,
+        must_exist: false,
+        owner: RunId::new(),
+        duration: LEASE,
+        for_run: None,
+    }
 }
 
 async fn take(fixture: &Fixture, request: &LeaseRequest) -> Leased {
@@ -205,6 +212,123 @@ async fn a_rate_gives_code_a_token_once_and_holds_nothing() {
     assert_eq!(served(&mut tasks).await, next.owner);
     let run = limited(&fixture, "api").await;
     assert!(!fixture.claim(&run, "w").await.expect("is answered").is_granted(), "runs take of the same");
+}
+
+#[tokio::test]
+async fn who_wants_several_slots_has_what_comes_free_kept_until_it_is_enough() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 3).await.expect("is defined");
+    let several = |n_slots| LeaseRequest { n_slots, ..request(&["db"]) };
+    let (first, second) = (several(1), several(1));
+    for held in [&first, &second] {
+        assert!(is_held(&take(&fixture, held).await));
+    }
+    let (mut tasks, all) = (JoinSet::new(), several(3));
+    waiting(&fixture, &mut tasks, &all).await;
+    let run = limited(&fixture, "db").await;
+    assert!(!fixture.claim(&run, "w").await.expect("is answered").is_granted(), "the free one is kept");
+    let mut later = Vec::new();
+    for _ in 0..2 {
+        assert!(!is_held(&take(&fixture, &several(1)).await), "from code as well");
+        let single = several(1);
+        waiting(&fixture, &mut tasks, &single).await;
+        later.push(single.owner);
+    }
+    fixture.engine.release_lease(&Namespace::default(), first.owner).await.expect("is released");
+    assert!(!is_held(&take(&fixture, &several(1)).await), "so is the next");
+    fixture.engine.release_lease(&Namespace::default(), second.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, all.owner);
+    assert_eq!(n_used(&fixture, "db").await, 3);
+    assert!(is_held(&take(&fixture, &all).await), "a repeat takes nothing twice");
+    let fewer = LeaseRequest { n_slots: 2, ..all.clone() };
+    let refused = fixture.engine.take_lease(&fewer, Duration::ZERO).await;
+    assert!(matches!(refused, Err(EngineError::LeaseOwnerUsed { .. })), "{refused:?}");
+    fixture.engine.release_lease(&Namespace::default(), all.owner).await.expect("is released");
+    let mut got = [served(&mut tasks).await, served(&mut tasks).await];
+    got.sort_unstable();
+    later.sort_unstable();
+    assert_eq!(got.to_vec(), later, "with the run all three are given to those behind it");
+}
+
+#[tokio::test]
+async fn several_slots_that_lapse_are_all_given_on() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 3).await.expect("is defined");
+    let all = LeaseRequest { n_slots: 3, ..request(&["db"]) };
+    assert!(is_held(&take(&fixture, &all).await));
+    fixture.advance(25);
+    let (mut tasks, mut owners) = (JoinSet::new(), Vec::new());
+    for _ in 0..3 {
+        let single = request(&["db"]);
+        waiting(&fixture, &mut tasks, &single).await;
+        owners.push(single.owner);
+    }
+    fixture.advance(5);
+    assert_eq!(fixture.engine.clear_slots(10).await.expect("sweeps"), 1);
+    let mut got = Vec::new();
+    for _ in &owners {
+        got.push(served(&mut tasks).await);
+    }
+    got.sort_unstable();
+    owners.sort_unstable();
+    assert_eq!(got, owners);
+}
+
+#[tokio::test]
+async fn several_tokens_of_a_rate_are_taken_together() {
+    let (fixture, _wakes) = fixture().await;
+    let rate = Rate {
+        max_starts: NonZeroU32::new(3).expect("is not 0"),
+        period: Duration::from_secs(60),
+        burst: NonZeroU32::new(3).expect("is not 0"),
+    };
+    let settings = LimitSettings { max_slots: None, rate: Some(rate), on_collision: Collision::Wait };
+    fixture.engine.put_limit(key("api"), settings).await.expect("is defined");
+    let several = |n_slots| LeaseRequest { n_slots, ..request(&["api"]) };
+    assert!(is_held(&take(&fixture, &several(2)).await));
+    let Leased::Waiting { next_token_at, .. } = take(&fixture, &several(3)).await else {
+        panic!("there is one token")
+    };
+    assert_eq!(next_token_at, Some(fixture.clock.now() + Duration::from_secs(40)));
+    let (mut tasks, next) = (JoinSet::new(), several(3));
+    waiting(&fixture, &mut tasks, &next).await;
+    fixture.advance(20);
+    // It is heard of, so what has come free is kept for it.
+    let looked = fixture.engine.take_lease(&next, Duration::from_millis(1)).await.expect("is answered");
+    assert!(!is_held(&looked), "there are two");
+    let run = limited(&fixture, "api").await;
+    assert!(!fixture.claim(&run, "w").await.expect("is answered").is_granted(), "the two are kept");
+    fixture.advance(20);
+    assert_eq!(served(&mut tasks).await, next.owner);
+}
+
+#[tokio::test]
+async fn what_a_limit_never_has_and_a_limit_that_must_be_there_are_told() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 3).await.expect("is defined");
+    fixture.engine.put_limit(key("api"), once_a_minute()).await.expect("is defined");
+    fixture.engine.put_limit(key("closed"), 0).await.expect("is defined");
+    let asked = async |n_slots, must_exist, limits: &[&str]| {
+        let request = LeaseRequest { n_slots, must_exist, ..request(limits) };
+        fixture.engine.take_lease(&request, Duration::ZERO).await
+    };
+    for (limit, n_slots, told) in [
+        ("db", 4, "slot_count: 4 is more than the 3 that the concurrency limit `db` has"),
+        (
+            "api",
+            2,
+            "slot_count: 2 is more than the 1 starts that the rate of the concurrency limit `api` ever allows",
+        ),
+    ] {
+        let error = asked(n_slots, false, &[limit]).await.expect_err("is refused").to_string();
+        assert!(error.starts_with(told), "{error}");
+    }
+    assert!(!is_held(&asked(2, false, &["closed"]).await.expect("it may be opened again")));
+    let error = asked(1, true, &["db", "none"]).await.expect_err("is refused");
+    assert!(matches!(&error, EngineError::LimitNotFound { name } if name == "none"), "{error:?}");
+    assert_eq!(n_used(&fixture, "db").await, 0);
+    assert!(is_held(&asked(9, false, &["none"]).await.expect("does not bind")));
+    assert!(is_held(&asked(1, true, &["db"]).await.expect("is there")));
 }
 
 #[tokio::test]

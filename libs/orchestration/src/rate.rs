@@ -44,16 +44,27 @@ impl Rate {
 
     /// Takes a token, where there is one.
     pub fn take(self, arrival: Arrival, now: Timestamp) -> Option<Arrival> {
-        if self.n_free(arrival, now) == 0 {
+        self.take_several(arrival, now, 1)
+    }
+
+    /// Takes so many tokens, where all of them are there.
+    pub fn take_several(self, arrival: Arrival, now: Timestamp, n_tokens: u32) -> Option<Arrival> {
+        if self.n_free(arrival, now) < n_tokens.into() {
             return None;
         }
-        let next = i128::from(arrival.0).max(at(now)) + self.interval();
+        let next = i128::from(arrival.0).max(at(now)) + self.interval() * i128::from(n_tokens);
         Some(Arrival(i64::try_from(next).unwrap_or(i64::MAX)))
     }
 
     /// When a token is there.
     pub fn free_at(self, arrival: Arrival) -> Timestamp {
-        let free_at = i128::from(arrival.0) - self.interval() * i128::from(self.burst.get() - 1);
+        self.several_free_at(arrival, 1)
+    }
+
+    /// When so many tokens are there; they never are where that is more than the burst.
+    pub fn several_free_at(self, arrival: Arrival, n_tokens: u32) -> Timestamp {
+        let n_kept = i128::from(self.burst.get()) - i128::from(n_tokens);
+        let free_at = i128::from(arrival.0) - self.interval() * n_kept;
         // Up to the next microsecond: before that it is not there.
         let micros = -(-free_at).div_euclid(1_000);
         Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))

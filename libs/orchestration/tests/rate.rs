@@ -71,6 +71,21 @@ proptest! {
         prop_assert_eq!(granted(rate, &times), expected);
     }
 
+    /// Several tokens are there when as many single ones are, and cost the same.
+    #[test]
+    fn several_tokens_are_as_many_single_ones(rate in any_rate(), n_before in 0..50_u32, n in 1..50_u32) {
+        let take = |arrival, _| rate.take(arrival, T0);
+        let Some(before) = (0..n_before).try_fold(Arrival::default(), take) else { return Ok(()) };
+        let one_by_one = (0..n).try_fold(before, take);
+        prop_assert_eq!(rate.take_several(before, T0, n), one_by_one);
+        if one_by_one.is_none() && n <= rate.burst.get() {
+            let free_at = rate.several_free_at(before, n);
+            prop_assert!(free_at > T0 && rate.take_several(before, free_at, n).is_some());
+            let early = free_at - Duration::from_micros(1);
+            prop_assert!(rate.take_several(before, early, n).is_none());
+        }
+    }
+
     /// Whatever the clocks say: no window has more starts than the burst and what its length allows.
     #[test]
     fn no_window_has_more_starts_than_it_may(

@@ -247,19 +247,21 @@ impl Client {
         Op::start(self.core.runtime(), retrying, |py, _| Ok(py.None()))
     }
 
-    /// Takes slots and tokens of all these limits, held while the process is heard of every `lease` seconds; the result is
+    /// Takes `n_slots` slots and tokens of each of these limits, held while the process is heard of every `lease` seconds; the result is
     /// `Slots`, or None when `timeout` passed first. Dropped, it waits no longer.
-    #[pyo3(signature = (limits, *, lease, timeout, run_id))]
+    #[pyo3(signature = (limits, *, lease, timeout, run_id, n_slots=1, must_exist=false))]
     fn acquire_slots(
         &self,
         limits: Vec<String>,
         lease: f64,
         timeout: Option<f64>,
         run_id: String,
+        n_slots: u32,
+        must_exist: bool,
     ) -> PyResult<Op> {
         let lease = span("lease", lease)?;
         let timeout = timeout.map(|timeout| span("timeout", timeout)).transpose()?;
-        let options = core::SlotOptions { lease, timeout, run_id };
+        let options = core::SlotOptions { lease, n_slots, must_exist, timeout, run_id };
         let (core, runtime) = (self.core.clone(), self.core.runtime().clone());
         let acquiring = async move {
             match core.acquire_slots(limits, options).await {

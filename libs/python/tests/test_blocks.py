@@ -16,7 +16,7 @@ import pytest
 
 import work
 from conftest import PATIENCE, Processes
-from tidegate import InvalidArgument, WaitTimeout, concurrency, rate_limit
+from tidegate import InvalidArgument, NotFound, WaitTimeout, concurrency, rate_limit
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -135,6 +135,101 @@ def test_a_rate_gives_its_tokens_and_no_more(rated: str) -> None:
     limit = shown(rated)
     assert (limit["free_tokens"], limit["used_slots"]) == (0, 0)
     assert limit["next_token_at"] is not None
+
+
+@pytest.fixture
+def three() -> str:
+    """The name of a limit with three slots."""
+    name = f"three-{uuid.uuid4().hex[:12]}"
+    limits("set", name, "3")
+    return name
+
+
+def test_a_block_may_take_several_slots(three: str) -> None:
+    async def main() -> None:
+        async with concurrency(three, occupy=3):
+            assert [slot["slot_count"] for slot in shown(three)["slots"]] == [3]
+        async with concurrency(three):
+            with pytest.raises(WaitTimeout, match="had no 3 slots left for 0.1 s"):
+                async with concurrency(three, occupy=3, timeout=0.1):
+                    pass
+
+    with concurrency(three, occupy=2):
+        assert (shown(three)["used_slots"], [slot["slot_count"] for slot in shown(three)["slots"]]) == (2, [2])
+        with concurrency(three, timeout=PATIENCE), pytest.raises(WaitTimeout, match=three):
+            with concurrency(three, timeout=0.1):
+                pass
+        with pytest.raises(WaitTimeout, match="had no 2 slots left for 0.1 s"):
+            with concurrency(three, occupy=2, timeout=0.1):
+                pass
+    assert shown(three)["used_slots"] == 0
+    asyncio.run(main())
+    assert shown(three)["used_slots"] == 0
+
+
+def test_a_block_of_several_slots_is_not_overtaken(three: str) -> None:
+    """Twenty that want one slot come after one that wants all three: it has them before they do."""
+
+    async def hold(order: list[int], occupy: int) -> None:
+        async with concurrency(three, occupy=occupy):
+            order.append(occupy)
+
+    async def main() -> list[int]:
+        order: list[int] = []
+        async with concurrency(three), concurrency(three):
+            waiting = [asyncio.ensure_future(hold(order, 3))]
+            with pytest.raises(WaitTimeout):  # one slot is free, and kept for who waits for three
+                for _ in range(1_000):
+                    async with concurrency(three, timeout=0.1):
+                        await asyncio.sleep(0)
+            waiting += [asyncio.ensure_future(hold(order, 1)) for _ in range(20)]
+        await asyncio.gather(*waiting)
+        return order
+
+    assert asyncio.run(main()) == [3] + [1] * 20
+    assert shown(three)["used_slots"] == 0
+
+
+def test_a_rate_gives_several_tokens_at_once(rated: str) -> None:
+    with pytest.raises(InvalidArgument) as told:
+        rate_limit(rated, occupy=3)
+    assert str(told.value) == (
+        f"occupy=3: 3 is more than the 2 starts that the rate of the concurrency limit `{rated}` ever allows at once: ask "
+        "for fewer, or raise its burst"
+    )
+    rate_limit(rated, occupy=2)
+    assert shown(rated)["free_tokens"] == 0
+
+
+def test_a_strict_block_wants_its_limits_to_be_there(one: str) -> None:
+    async def main() -> None:
+        with pytest.raises(NotFound, match="no concurrency limit `nowhere`"):
+            async with concurrency("nowhere", strict=True):
+                pass
+        with pytest.raises(NotFound, match="no concurrency limit `nowhere`"):
+            await rate_limit("nowhere", strict=True)
+
+    with pytest.raises(NotFound) as told:
+        with concurrency(one, "nowhere", strict=True):
+            pass
+    assert "there is no concurrency limit `nowhere` in this namespace" in str(told.value)
+    with pytest.raises(NotFound, match="nowhere"):
+        rate_limit("nowhere", strict=True)
+    asyncio.run(main())
+    assert shown(one)["used_slots"] == 0, "none is taken"
+    with concurrency(one, strict=True):
+        assert shown(one)["used_slots"] == 1
+    template = f"kind{uuid.uuid4().hex[:12]}"
+    limits("set", f"{template}=*", "1")
+    with concurrency(f"{template}=a", strict=True):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2", 1_000_001])
+def test_what_occupies_is_a_whole_number(wrong: Any) -> None:
+    for call in (concurrency, rate_limit):
+        with pytest.raises(InvalidArgument, match="it is how many slots are taken, a whole number from 1 to 1000000"):
+            call("db", occupy=wrong)
 
 
 def test_names_are_checked_where_they_are_written() -> None:

@@ -154,21 +154,22 @@ impl ScheduleWrite {
 }
 
 impl Client {
-    /// Does this to schedules of a deployment, one after the other, and nothing to others. Repeating it changes nothing.
+    /// Does this to a schedule of a deployment. Repeating it changes nothing. One that was to go and has gone is no error.
     ///
     /// # Errors
     /// Those of one that is not as it was any more: `FailedPrecondition` with the reason ETAG_MISMATCH, `AlreadyExists`
     /// (SCHEDULE_EXISTS), `NotFound` (SCHEDULE_NOT_FOUND). Else `InvalidArgument`, `FailedPrecondition` (there are too many),
-    /// `Unavailable`. What comes before the one that is refused was done.
-    pub async fn write_schedules(&self, deployment: &str, writes: Vec<ScheduleWrite>) -> Result<(), Error> {
-        for write in writes {
-            let about = describe(deployment, write.name());
-            Box::pin(self.write_schedule(deployment, write)).await.map_err(|error| error.of(&about))?;
+    /// `Unavailable`.
+    pub async fn write_schedule(&self, deployment: &str, write: ScheduleWrite) -> Result<(), Error> {
+        let (about, is_delete) =
+            (describe(deployment, write.name()), matches!(write, ScheduleWrite::Delete { .. }));
+        match Box::pin(self.write(deployment, write)).await {
+            Err(error) if is_delete && error.is_not_found() => Ok(()),
+            written => written.map_err(|error| error.of(&about)),
         }
-        Ok(())
     }
 
-    async fn write_schedule(&self, deployment: &str, write: ScheduleWrite) -> Result<(), Error> {
+    async fn write(&self, deployment: &str, write: ScheduleWrite) -> Result<(), Error> {
         match write {
             ScheduleWrite::Put { schedule, etag } => {
                 let request = proto::CreateScheduleRequest {

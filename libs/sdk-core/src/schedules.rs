@@ -219,6 +219,7 @@ impl Client {
             deployment: deployment.to_owned(),
             name: name.to_owned(),
             request_id: new_run_id(),
+            etag: String::new(),
         };
         let send = async |channel, request| Schedules::new(channel).resume_schedule(request).await;
         answered(self.ask(request, send).await?.schedule, "schedule")

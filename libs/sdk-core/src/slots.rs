@@ -30,6 +30,10 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SlotOptions {
     /// How long the slots are held after the process was heard of last: 1 s to 1 h. It is heard of every third of that.
     pub lease: Duration,
+    /// How many slots of each limit, and tokens of its rate.
+    pub n_slots: u32,
+    /// A limit that is not defined is an error, `NotFound`. False: it does not bind.
+    pub must_exist: bool,
     /// How long to wait for what is not there; `None`: for as long as it takes.
     pub timeout: Option<Duration>,
     /// The run whose code it is, to show it; empty: none.
@@ -37,9 +41,10 @@ pub struct SlotOptions {
 }
 
 impl Default for SlotOptions {
-    /// 30 s, and for as long as it takes.
+    /// One slot, 30 s, and for as long as it takes.
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), timeout: None, run_id: String::new() }
+        let lease = Duration::from_secs(30);
+        Self { lease, n_slots: 1, must_exist: false, timeout: None, run_id: String::new() }
     }
 }
 
@@ -56,16 +61,21 @@ pub struct Slots {
 }
 
 impl Client {
-    /// Takes a slot and a token of each of these concurrency limits, all or none; see [`Slots`].
+    /// Takes slots and tokens of each of these concurrency limits, all or none; see [`Slots`].
     ///
     /// # Errors
-    /// `DeadlineExceeded` when `options.timeout` passed first; `InvalidArgument`, `Unavailable`.
+    /// `DeadlineExceeded` when `options.timeout` passed first; `NotFound` where a limit must exist and does not;
+    /// `InvalidArgument`, also where a limit never has so many; `Unavailable`.
     pub async fn acquire_slots<S: Into<String>>(
         &self,
         limits: impl IntoIterator<Item = S>,
         options: SlotOptions,
     ) -> Result<Slots, Error> {
         let limits: Vec<String> = limits.into_iter().map(Into::into).collect();
+        if options.n_slots == 0 {
+            let message = "n_slots is 0: a block takes at least one slot of each of its limits";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let connection = Arc::clone(self.connection());
         let lease = Lease { connection, owner: new_run_id(), duration: options.lease };
         // Whoever gives up waiting, by dropping this, gives up its place as well.
@@ -153,6 +163,8 @@ impl Lease {
                 lease_duration: prost_types::Duration::try_from(self.duration).ok(),
                 wait_timeout: prost_types::Duration::try_from(left.min(PATIENCE)).ok(),
                 run_id: options.run_id.clone(),
+                slot_count: options.n_slots,
+                limits_must_exist: options.must_exist,
             };
             let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let asking = async { self.client().acquire_slots(self.connection.request(request, None)).await };

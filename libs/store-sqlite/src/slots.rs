@@ -326,6 +326,7 @@ impl SlotTx for SqliteTx {
                 slot.acquired_at.as_micros(),
                 slot.expires_at.map(Timestamp::as_micros),
                 slot.for_run.map(|run| run.as_uuid().simple().to_string()),
+                slot.n_slots,
             ])
         }));
         query(queries::TAKE_SLOTS.sql())
@@ -393,6 +394,10 @@ impl SlotTx for SqliteTx {
                 since: Timestamp::from_micros(row::column(&row, 2)?),
                 was_handed: row::column::<i64>(&row, 3)? > 0,
                 expires_at: Timestamp::from_micros(row::column(&row, 4)?),
+                n_slots: adapter::number("n_slots", row::column(&row, 5)?)?,
+                reserved_until: Some(row::column::<i64>(&row, 6)?)
+                    .filter(|until| *until > 0)
+                    .map(Timestamp::from_micros),
             })
         });
         Ok((slots, wait.transpose()?))
@@ -404,9 +409,11 @@ impl SlotTx for SqliteTx {
             .bind(wait.limit.namespace.as_str())
             .bind(&wait.limit.name)
             .bind(wait.since.as_micros())
-            // Nothing is kept for it.
-            .bind(i64::from(wait.was_handed))
+            // Where nothing is kept for it, its turn was long ago. Where something is, no sweep is to give it another.
+            .bind(wait.reserved_until.map_or(i64::from(wait.was_handed), Timestamp::as_micros))
             .bind(wait.expires_at.as_micros())
+            .bind(i64::from(wait.n_slots))
+            .bind(wait.reserved_until.map_or(0, Timestamp::as_micros))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;
@@ -555,7 +562,8 @@ fn limit_use(row: &SqliteRow) -> Result<LimitUse, StoreError> {
     };
     let n_used = adapter::number("n_used", row::column(row, 11)?)?;
     let arrival = Arrival(row::column::<Option<i64>>(row, 12)?.unwrap_or_default());
-    Ok(LimitUse { key, limit, n_used, arrival, is_awaited: row::column(row, 13)? })
+    let (is_awaited, awaits_several) = (row::column(row, 13)?, row::column(row, 14)?);
+    Ok(LimitUse { key, limit, n_used, arrival, is_awaited, awaits_several })
 }
 
 fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
@@ -565,5 +573,6 @@ fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
         acquired_at: Timestamp::from_micros(row::column(row, 3)?),
         expires_at: row::column::<Option<i64>>(row, 4)?.map(Timestamp::from_micros),
         for_run: row::column::<Option<Uuid>>(row, 5)?.map(RunId::from_uuid),
+        n_slots: adapter::number("n_slots", row::column::<i64>(row, 6)?)?,
     })
 }

@@ -90,6 +90,8 @@ pub struct LimitUse {
     pub arrival: Arrival,
     /// True: somebody waits for it.
     pub is_awaited: bool,
+    /// True: somebody waits for a lease of several slots of it.
+    pub awaits_several: bool,
 }
 
 impl LimitUse {
@@ -131,6 +133,8 @@ pub struct Slot {
     pub expires_at: Option<Timestamp>,
     /// Of a lease: the run whose code took it, as it said.
     pub for_run: Option<RunId>,
+    /// How many of the limit's slots it is: of a run 1.
+    pub n_slots: u32,
 }
 
 /// A run that waits for a slot. One for each run.
@@ -196,6 +200,10 @@ pub struct LeaseWait {
     pub was_handed: bool,
     /// Until when it waits unless it is heard of.
     pub expires_at: Timestamp,
+    /// How many slots it needs, and tokens. In line it counts as so many.
+    pub n_slots: u32,
+    /// Of one whose turn it is: until when what comes free is kept for it.
+    pub reserved_until: Option<Timestamp>,
 }
 
 /// The rows of concurrency limits, and reads of their slots and of who waits for one.
@@ -326,7 +334,7 @@ pub trait SlotTx: Send {
 
     /// Who is in line for these limits, which this transaction has locked, in the order of `keys`: those that wait and
     /// were not handed out, those that are on their way, and those that came not in time since `lapsed_since`. Of each
-    /// kind up to `limit` are counted, and `but` is left out.
+    /// kind up to `limit` are counted, and `but` is left out. A lease counts as the slots that it needs.
     async fn count_line(
         &mut self,
         keys: &[LimitKey],

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    listed::{self, Found, Page},
+    listed::{Asked, Found},
     things::{self, LIMITS},
 };
 
@@ -80,15 +80,16 @@ impl ConcurrencyService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let of = (namespace.as_str(), "");
+        let asked = Asked::new(&LIMITS, of, &request.filter, &request.page_token, self.engine.clock().now())?;
         let mut violations = Violations::default();
-        violations.text("page_token", &request.page_token, 0, MAX_SHOWN_NAME_SIZE);
+        violations.text("page_token", &asked.after, 0, MAX_SHOWN_NAME_SIZE);
         if !violations.is_empty() {
             return Err(invalid(violations.into_vec()));
         }
         // The name of the last limit: a list that is ordered by name needs no more.
-        let after = (!request.page_token.is_empty()).then(|| request.page_token.clone());
-        let filter = listed::filter(&LIMITS, &request.filter, self.engine.clock().now())?;
-        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        let after = (!asked.after.is_empty()).then(|| asked.after.clone());
+        let mut page = asked.page(page_size, after, limits::MAX_PAGE_SIZE);
         while let Some((after, limit)) = page.wanted() {
             let read = self.engine.list_limits(&namespace, after.map(String::as_str), limit).await;
             let read = read.map_err(|error| to_status(&error))?;
@@ -98,7 +99,7 @@ impl ConcurrencyService for Service {
             };
             page.take(read.into_iter().map(found), things::limit)?;
         }
-        let (limits, next_page_token) = page.end(String::clone);
+        let (limits, next_page_token) = page.end(|name| asked.token(name));
         Ok(Response::new(v1::ListConcurrencyLimitsResponse { limits, next_page_token }))
     }
 
@@ -190,13 +191,19 @@ fn parse_acquire(request: &v1::AcquireSlotsRequest) -> Result<(LeaseRequest, Dur
     if wait.is_none() {
         violations.add("wait_timeout", "is out of the range 0 to 60 s: call again to wait for longer");
     }
+    let n_slots = request.slot_count.max(1);
+    if n_slots > limits::MAX_CONCURRENCY_SLOTS {
+        let most = limits::MAX_CONCURRENCY_SLOTS;
+        violations.add("slot_count", format!("{n_slots} is more than {most}, the most slots of a limit"));
+    }
     let for_run: Option<RunId> =
         if request.run_id.is_empty() { None } else { violations.parse("run_id", &request.run_id) };
     match (owner, duration, wait) {
         (Some(owner), Some(duration), Some(wait)) if violations.is_empty() => {
             let key = |name: &String| LimitKey { namespace: namespace.clone(), name: name.clone() };
             let limits = request.limits.iter().map(key).collect();
-            Ok((LeaseRequest { limits, owner, duration, for_run }, wait))
+            let must_exist = request.limits_must_exist;
+            Ok((LeaseRequest { limits, n_slots, must_exist, owner, duration, for_run }, wait))
         }
         _ => Err(invalid(violations.into_vec())),
     }
@@ -329,5 +336,6 @@ fn slot_to_proto(slot: &Slot) -> v1::ConcurrencySlot {
         limit: slot.limit.name.clone(),
         owner_id: slot.expires_at.map(|_| slot.owner.to_string()).unwrap_or_default(),
         lease_expires_at: slot.expires_at.map(timestamp_to_proto),
+        slot_count: slot.n_slots,
     }
 }

@@ -48,7 +48,12 @@ impl Diagnosis {
                     "it is there, and not ready: it comes up or goes down, or one of its loops has failed";
                 found(DependencyState::Failed, message, Some(asked_at.elapsed()))
             }
-            Health::Unknown(cause) | Health::Silent(cause) => found(DependencyState::Failed, &cause, None),
+            // Such as a proxy before it.
+            Health::Unknown(cause) => {
+                let message = format!("who answers at its address does not speak of health: {cause}");
+                found(DependencyState::Unknown, &message, None)
+            }
+            Health::Silent(cause) => found(DependencyState::Failed, &cause, None),
         }
     }
 

@@ -6,6 +6,8 @@ use tidegate_model::Timestamp;
 use tidegate_wire::invalid_field;
 use tonic::Status;
 
+use crate::page_token::{self, ListOf};
+
 /// Things that are read at once where a filter selects among them.
 const CHUNK: usize = 100;
 /// Things that a page looks through: a filter that few fit gives pages with few.
@@ -13,17 +15,61 @@ const MAX_LOOKED_AT: usize = 1_000;
 /// Bytes of a page, but for its last thing: clients take messages of 4 MiB.
 const MAX_PAGE_BYTES: usize = 2 << 20;
 
-/// The filter of a list. `None`: all are asked for.
-pub(crate) fn filter(
-    things: &'static Things,
-    text: &str,
+/// What a page of a list is asked with.
+pub(crate) struct Asked<'a> {
+    list: ListOf<'a>,
+    filter: Option<JsonFilter>,
+    /// What the filter counts from: when the first page was asked for.
     now: Timestamp,
-) -> Result<Option<JsonFilter>, Status> {
-    if text.is_empty() {
-        return Ok(None);
+    /// The key after which the page begins. Empty: at the first.
+    pub after: String,
+}
+
+impl<'a> Asked<'a> {
+    /// By a filter of these things, and the token of the page before. `of` is what else selects, such as a deployment.
+    pub fn new(
+        things: &'static Things,
+        (namespace, of): (&'a str, &'a str),
+        filter: &'a str,
+        page_token: &str,
+        now: Timestamp,
+    ) -> Result<Self, Status> {
+        let list = ListOf { namespace, filter, order_by: of };
+        if filter.is_empty() {
+            return Ok(Self { list, filter: None, now, after: page_token.to_owned() });
+        }
+        let (now, after) = match page_token {
+            "" => (now, String::new()),
+            token => page_token::read_filtered(token, &list)?,
+        };
+        let parsed = JsonFilter::parse_of(things, filter, now);
+        let parsed = parsed.map_err(|error| invalid_field("filter", error.to_string()))?;
+        Ok(Self { list, filter: Some(parsed), now, after })
     }
-    let parsed = JsonFilter::parse_of(things, text, now);
-    parsed.map(Some).map_err(|error| invalid_field("filter", error.to_string()))
+
+    /// The page after `after`. At most `most` are read at once.
+    pub fn page<K: Clone, T>(&self, page_size: usize, after: Option<K>, most: usize) -> Page<K, T> {
+        let chunk = if self.filter.is_some() { CHUNK } else { page_size };
+        Page {
+            filter: self.filter.clone(),
+            page_size,
+            chunk: chunk.min(most),
+            things: Vec::new(),
+            size: 0,
+            n_looked_at: 0,
+            last: after,
+            is_full: false,
+            is_over: false,
+        }
+    }
+
+    /// The token of the page after the one that ends with this key.
+    pub fn token(&self, key: &str) -> String {
+        match self.filter {
+            Some(_) => page_token::filtered(&self.list, self.now, key),
+            None => key.to_owned(),
+        }
+    }
 }
 
 /// A page under way: the list is read by parts, in its order, until the page is full.
@@ -51,22 +97,6 @@ pub(crate) struct Found<K, T> {
 }
 
 impl<K: Clone, T> Page<K, T> {
-    /// The page after `after`. At most `most` are read at once.
-    pub fn new(filter: Option<JsonFilter>, page_size: usize, after: Option<K>, most: usize) -> Self {
-        let chunk = if filter.is_some() { CHUNK.max(page_size) } else { page_size };
-        Self {
-            filter,
-            page_size,
-            chunk: chunk.min(most),
-            things: Vec::new(),
-            size: 0,
-            n_looked_at: 0,
-            last: after,
-            is_full: false,
-            is_over: false,
-        }
-    }
-
     /// What is to be read next: those after this, and how many. `None`: the page is made.
     pub fn wanted(&self) -> Option<(Option<&K>, usize)> {
         (!self.is_full && !self.is_over).then_some((self.last.as_ref(), self.chunk))
@@ -76,12 +106,12 @@ impl<K: Clone, T> Page<K, T> {
     pub fn take(
         &mut self,
         mut read: impl ExactSizeIterator<Item = Result<Found<K, T>, Status>>,
-        json: impl Fn(&T) -> Value,
+        json: impl Fn(&T, &JsonFilter) -> Value,
     ) -> Result<(), Status> {
         // The list ends with a part that has fewer than were asked for.
         let is_last = read.len() < self.chunk;
         let filter = self.filter.clone();
-        let fits = |thing: &T| filter.as_ref().is_none_or(|filter| filter.matches(&json(thing)));
+        let fits = |thing: &T| filter.as_ref().is_none_or(|filter| filter.matches(&json(thing, filter)));
         while let Some(found) = read.next() {
             let Found { key, thing, size } = found?;
             self.n_looked_at += 1;
@@ -119,21 +149,25 @@ mod tests {
 
     const NUMBERS: Things = Things { one: "a number", fields: &[("tens", FieldType::Number)] };
 
+    fn asked<'a>(filter: &'a str, token: &str) -> Result<Asked<'a>, Status> {
+        Asked::new(&NUMBERS, ("default", ""), filter, token, Timestamp::UNIX_EPOCH)
+    }
+
     /// All pages of a list of the numbers below `n`, and how often it was read.
     fn pages(n: usize, filter_text: &str, page_size: usize, size: usize) -> (Vec<Vec<usize>>, usize) {
         let (mut pages, mut n_reads, mut token) = (Vec::new(), 0, String::new());
         loop {
-            let filter = filter(&NUMBERS, filter_text, Timestamp::UNIX_EPOCH).expect("is right");
-            let mut page = Page::new(filter, page_size, token.parse().ok(), 1_000);
+            let asked = asked(filter_text, &token).expect("is right");
+            let mut page = asked.page(page_size, asked.after.parse().ok(), 1_000);
             while let Some((after, limit)) = page.wanted() {
                 n_reads += 1;
                 let from = after.map_or(0, |after: &usize| after + 1);
                 let read: Vec<usize> = (from..n).take(limit).collect();
                 let found = |number| Ok(Found { key: number, thing: number, size });
-                page.take(read.into_iter().map(found), |number| json!({ "tens": number / 10 }))
+                page.take(read.into_iter().map(found), |number, _| json!({ "tens": number / 10 }))
                     .expect("is read");
             }
-            let (things, next) = page.end(ToString::to_string);
+            let (things, next) = page.end(|number| asked.token(&number.to_string()));
             pages.push(things);
             if next.is_empty() {
                 return (pages, n_reads);
@@ -166,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_told_as_the_field() {
-        let status = filter(&NUMBERS, "ten = 3", Timestamp::UNIX_EPOCH).expect_err("is wrong");
+        let status = asked("ten = 3", "").err().expect("is wrong");
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert!(status.message().contains("did you mean `tens`?"), "{}", status.message());
     }

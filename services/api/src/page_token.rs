@@ -24,6 +24,8 @@ pub(crate) struct ListOf<'a> {
 }
 
 const VERSION: u8 = 1;
+/// Of a list that is ordered by a key and has a filter.
+const VERSION_FILTERED: u8 = 2;
 const HASH_SIZE: usize = 8;
 const HEAD_SIZE: usize = 1 + 2 * HASH_SIZE + 8 + 16 + 1;
 
@@ -84,6 +86,33 @@ pub(crate) fn read_plain<T: FromStr>(token: &str) -> Result<Option<T>, Status> {
         "" => Ok(None),
         token => token.parse().map(Some).map_err(|_| invalid_token(token)),
     }
+}
+
+/// The token of the page after the one that ends with `key`, of a list with a filter: that must be the same, and counts from the
+/// same moment.
+pub(crate) fn filtered(list: &ListOf<'_>, now: Timestamp, key: &str) -> String {
+    let mut bytes = vec![VERSION_FILTERED];
+    bytes.extend(hash(&[list.namespace, list.order_by, list.filter]));
+    bytes.extend(now.as_micros().to_be_bytes());
+    bytes.extend(key.as_bytes());
+    hex(&bytes)
+}
+
+/// What `filtered` was given for the same list.
+pub(crate) fn read_filtered(token: &str, list: &ListOf<'_>) -> Result<(Timestamp, String), Status> {
+    let read = || {
+        let bytes = unhex(token)?;
+        let rest = bytes.strip_prefix(&[VERSION_FILTERED])?;
+        let (of_list, rest) = rest.split_first_chunk::<HASH_SIZE>()?;
+        let (now, key) = rest.split_first_chunk()?;
+        let now = Timestamp::from_micros(i64::from_be_bytes(*now));
+        Some((*of_list, now, String::from_utf8(key.to_vec()).ok()?))
+    };
+    let (of_list, now, key) = read().ok_or_else(|| invalid_token(token))?;
+    if of_list != hash(&[list.namespace, list.order_by, list.filter]) {
+        return Err(foreign_token("namespace and filter"));
+    }
+    Ok((now, key))
 }
 
 /// The token of the page after this one, which `name` reads of the last item; empty: there is none.
@@ -176,6 +205,25 @@ mod tests {
         ] {
             let refused = PageToken::decode(&token, &list).expect_err("is refused");
             assert!(refused.message().contains(told), "{}", refused.message());
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_filtered_list_is_of_that_alone() {
+        let now = Timestamp::from_micros(1_790_000_000_000_000);
+        let token = filtered(&LIST, now, "etl/nightly/ä");
+        assert_eq!(read_filtered(&token, &LIST).expect("is one"), (now, "etl/nightly/ä".to_owned()));
+        for other in [
+            ListOf { filter: "", ..LIST },
+            ListOf { namespace: "b", ..LIST },
+            ListOf { order_by: "x", ..LIST },
+        ] {
+            let refused = read_filtered(&token, &other).expect_err("is refused");
+            assert!(refused.message().contains("another namespace and filter"), "{}", refused.message());
+        }
+        for wrong in ["", "etl/nightly/s", "02", &token[..20]] {
+            let refused = read_filtered(wrong, &LIST).expect_err("is none");
+            assert!(refused.message().contains("no next_page_token"), "{}", refused.message());
         }
     }
 

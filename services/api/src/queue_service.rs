@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     actor::actor,
-    listed::{self, Found, Page},
+    listed::{Asked, Found},
     page_token,
     queries::count_to_proto,
     requests::check_reason,
@@ -77,10 +77,11 @@ impl QueueService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let of = (namespace.as_str(), "");
+        let asked = Asked::new(&QUEUES, of, &request.filter, &request.page_token, self.engine.clock().now())?;
         // The name of the last queue: a list that is ordered by name needs no more.
-        let after: Option<QueueName> = page_token::read_plain(&request.page_token)?;
-        let filter = listed::filter(&QUEUES, &request.filter, self.engine.clock().now())?;
-        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        let after: Option<QueueName> = page_token::read_plain(&asked.after)?;
+        let mut page = asked.page(page_size, after, limits::MAX_PAGE_SIZE);
         while let Some((after, limit)) = page.wanted() {
             let read = self.engine.list_queues(&namespace, after, limit).await.map_err(status)?;
             let found = |view: QueueView| {
@@ -89,7 +90,7 @@ impl QueueService for Service {
             };
             page.take(read.into_iter().map(found), things::queue)?;
         }
-        let (queues, next_page_token) = page.end(QueueName::to_string);
+        let (queues, next_page_token) = page.end(|name| asked.token(name.as_str()));
         Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token }))
     }
 

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     actor::actor,
     deployment_service::checked,
-    listed::{self, Found, Page},
+    listed::{Asked, Found},
     page_token::invalid_token,
     schedule_spec::{FIELDS, copy_field, have_same_times, parse_spec},
     things::{self, SCHEDULES},
@@ -149,14 +149,16 @@ impl ScheduleService for Service {
             return Err(invalid(violations.into_vec()));
         }
         let page_size = page_size(request.page_size, limits::DEFAULT_PAGE_SIZE)?;
+        let namespace = namespace(&request.namespace)?;
+        let of = (namespace.as_str(), request.deployment.as_str());
+        let asked =
+            Asked::new(&SCHEDULES, of, &request.filter, &request.page_token, self.engine.clock().now())?;
         // The names of the last one: a list that is ordered by them needs no more.
-        let after = match request.page_token.as_str() {
+        let after = match asked.after.as_str() {
             "" => None,
             token => Some(parse_token(token).ok_or_else(|| invalid_token(token))?),
         };
-        let namespace = namespace(&request.namespace)?;
-        let filter = listed::filter(&SCHEDULES, &request.filter, self.engine.clock().now())?;
-        let mut page = Page::new(filter, page_size, after, limits::MAX_PAGE_SIZE);
+        let mut page = asked.page(page_size, after, limits::MAX_PAGE_SIZE);
         while let Some((after, limit)) = page.wanted() {
             let (namespace, deployment, after) = (namespace.clone(), deployment.clone(), after.cloned());
             let query = ScheduleQuery { namespace, deployment, after, limit };
@@ -168,7 +170,8 @@ impl ScheduleService for Service {
             };
             page.take(read.into_iter().map(found), things::schedule)?;
         }
-        let (schedules, next_page_token) = page.end(|(deployment, name)| format!("{deployment}/{name}"));
+        let (schedules, next_page_token) =
+            page.end(|(deployment, name)| asked.token(&format!("{deployment}/{name}")));
         Ok(Response::new(v1::ListSchedulesResponse { schedules, next_page_token }))
     }
 
@@ -263,7 +266,7 @@ impl ScheduleService for Service {
         let actor = actor(&request);
         let request = request.into_inner();
         let named = (&*request.namespace, &*request.deployment, &*request.name);
-        let ask = ask(named, "", actor, &request.request_id, Violations::default())?;
+        let ask = ask(named, &request.etag, actor, &request.request_id, Violations::default())?;
         let change = |_: &Deployment, _: Option<&WorkPool>, before: Option<&Schedule>, now: Timestamp| {
             let mut after = before.ok_or_else(|| ask.not_found())?.clone();
             let spec = schedule_spec_of(&after.spec)?;
@@ -338,19 +341,25 @@ impl ScheduleService for Service {
         let schedule = self.engine.get_schedule(&key).await.map_err(status)?;
         let spec = schedule_spec_of(&schedule.spec).map_err(status)?;
         let times = Times::of(&spec, schedule.id, schedule.created_at).map_err(status)?;
-        let fires = times.between(from, to, limits::MAX_BACKFILL + 1);
-        if fires.len() > limits::MAX_BACKFILL {
-            let most = limits::MAX_BACKFILL;
-            let text = format!("has more than {most} times since `from`: fill the range in several parts");
-            return Err(invalid_field("to", text));
-        }
-        let count = fires.len();
+        let mut fires = times.between(from, to, limits::MAX_BACKFILL + 1);
         let request_id = request_id.filter(|_| !request.validate_only);
-        let scope = format!("schedule/backfill:{}/{}", key.deployment.name, key.name);
+        // A range that is filled in several parts may be so under one id.
+        let (deployment, name) = (&key.deployment.name, &key.name);
+        let scope = format!("schedule/backfill:{deployment}/{name}:{}-{}", from.as_micros(), to.as_micros());
         let is_done = match request_id {
             Some(id) => self.engine.was_done(&key.deployment.namespace, &scope, id).await.map_err(status)?,
             None => false,
         };
+        if fires.len() > limits::MAX_BACKFILL {
+            let most = limits::MAX_BACKFILL;
+            if !is_done {
+                let text =
+                    format!("has more than {most} times since `from`: fill the range in several parts");
+                return Err(invalid_field("to", text));
+            }
+            fires.truncate(most); // the schedule has become denser since
+        }
+        let count = fires.len();
         if !is_done
             && let Some(expected) = request.expected_count.and_then(|expected| usize::try_from(expected).ok())
             && expected != count

@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 use tidegate_filter::{
-    FieldType::{Flag, Group, Map, Number, Text, Time, Word},
-    Things,
+    FieldType::{Flag, Group, Map, Number, Span, Text, Time, Word},
+    JsonFilter, Things,
 };
 use tidegate_proto::v1::{
     CatchUpPolicy, CollisionPolicy, ConcurrencyLimit, OverlapPolicy, Queue, QueuePause, Schedule,
-    ScheduleSpec, WorkPool, WorkPoolType, Worker, WorkerEnd, schedule_spec::Timetable,
+    ScheduleSpec, WorkPool, WorkPoolSpec, WorkPoolType, Worker, WorkerEnd, schedule_spec::Timetable,
 };
 use tidegate_wire::duration_from_proto;
 
@@ -20,17 +20,17 @@ pub(crate) const SCHEDULES: Things = Things {
         ("spec", Group),
         ("spec.cron", Text),
         ("spec.day_and", Flag),
-        ("spec.interval", Text),
+        ("spec.interval", Span),
         ("spec.anchor", Time),
         ("spec.rrule", Text),
         ("spec.time_zone", Text),
         ("spec.start_at", Time),
         ("spec.end_at", Time),
-        ("spec.jitter", Text),
+        ("spec.jitter", Span),
         ("spec.parameters", Map),
         ("spec.catch_up", Word(&["SKIP", "LATEST", "ALL"])),
         ("spec.max_catch_up", Number),
-        ("spec.catch_up_grace", Text),
+        ("spec.catch_up_grace", Span),
         ("spec.overlap", Word(&["ALLOW", "SKIP", "QUEUE", "CANCEL_RUNNING"])),
         ("spec.tags", Text),
         ("spec.queue", Text),
@@ -51,14 +51,14 @@ pub(crate) const SCHEDULES: Things = Things {
     ],
 };
 
-pub(crate) fn schedule(schedule: &Schedule) -> Value {
+pub(crate) fn schedule(schedule: &Schedule, filter: &JsonFilter) -> Value {
     let pause = schedule.pause.as_ref().map(|pause| {
         json!({ "paused_at": text(pause.paused_at.as_ref()), "paused_by": pause.paused_by, "reason": pause.reason })
     });
     json!({
         "deployment": schedule.deployment,
         "name": schedule.name,
-        "spec": schedule.spec.as_ref().map(schedule_spec),
+        "spec": schedule.spec.as_ref().map(|spec| schedule_spec(spec, filter)),
         "pause": pause,
         "next_fire_at": text(schedule.next_fire_at.as_ref()),
         "last_fire_at": text(schedule.last_fire_at.as_ref()),
@@ -71,7 +71,7 @@ pub(crate) fn schedule(schedule: &Schedule) -> Value {
     })
 }
 
-fn schedule_spec(spec: &ScheduleSpec) -> Value {
+fn schedule_spec(spec: &ScheduleSpec, filter: &JsonFilter) -> Value {
     let catch_up = match spec.catch_up() {
         CatchUpPolicy::Unspecified | CatchUpPolicy::Skip => "SKIP",
         CatchUpPolicy::Latest => "LATEST",
@@ -88,15 +88,15 @@ fn schedule_spec(spec: &ScheduleSpec) -> Value {
         "time_zone": if spec.time_zone.is_empty() { "UTC" } else { &spec.time_zone },
         "start_at": text(spec.start_at.as_ref()),
         "end_at": text(spec.end_at.as_ref()),
-        "jitter": text(spec.jitter.as_ref()),
-        "parameters": object(&spec.parameters),
+        "jitter": seconds(spec.jitter.as_ref()),
+        "parameters": object("parameters", &spec.parameters, filter),
         "catch_up": catch_up,
         "max_catch_up": spec.max_catch_up,
-        "catch_up_grace": text(spec.catch_up_grace.as_ref()),
+        "catch_up_grace": seconds(spec.catch_up_grace.as_ref()),
         "overlap": overlap,
         "tags": spec.tags,
         "queue": spec.queue,
-        "job_variables": object(&spec.job_variables),
+        "job_variables": object("job_variables", &spec.job_variables, filter),
         "description": spec.description,
     });
     match &spec.timetable {
@@ -106,7 +106,7 @@ fn schedule_spec(spec: &ScheduleSpec) -> Value {
             told["day_and"] = cron.day_and.into();
         }
         Some(Timetable::Interval(interval)) => {
-            told["interval"] = text(interval.every.as_ref());
+            told["interval"] = seconds(interval.every.as_ref());
             told["anchor"] = text(interval.anchor.as_ref());
         }
         Some(Timetable::Rrule(rrule)) => told["rrule"] = rrule.rule.as_str().into(),
@@ -136,26 +136,25 @@ pub(crate) const WORK_POOLS: Things = Things {
     ],
 };
 
-pub(crate) fn work_pool(pool: &WorkPool) -> Value {
-    let spec = pool.spec.clone().unwrap_or_default();
+pub(crate) fn work_pool(pool: &WorkPool, filter: &JsonFilter) -> Value {
+    let none = WorkPoolSpec::default();
+    let spec = pool.spec.as_ref().unwrap_or(&none);
     let job_type = match spec.r#type() {
         WorkPoolType::Unspecified => "",
         WorkPoolType::Process => "PROCESS",
         WorkPoolType::Docker => "DOCKER",
         WorkPoolType::Kubernetes => "KUBERNETES",
     };
-    // As it is served: a pool that names no queue has one of its own name.
-    let queues = if spec.queues.is_empty() { vec![pool.name.clone()] } else { spec.queues };
     json!({
         "name": pool.name,
         "spec": {
             "type": job_type,
             "description": spec.description,
-            "queues": queues,
+            "queues": spec.queues,
             "max_slots": spec.max_slots,
-            "job_template": object(&spec.job_template),
-            "job_variable_schema": object(&spec.job_variable_schema),
-            "job_variables": object(&spec.job_variables),
+            "job_template": object("job_template", &spec.job_template, filter),
+            "job_variable_schema": object("job_variable_schema", &spec.job_variable_schema, filter),
+            "job_variables": object("job_variables", &spec.job_variables, filter),
         },
         "pause": pause(pool.pause.as_ref()),
         "etag": pool.etag,
@@ -189,7 +188,7 @@ pub(crate) const WORKERS: Things = Things {
     ],
 };
 
-pub(crate) fn worker(worker: &Worker) -> Value {
+pub(crate) fn worker(worker: &Worker, _: &JsonFilter) -> Value {
     let end = match worker.end() {
         WorkerEnd::Unspecified => "UNSPECIFIED",
         WorkerEnd::Drained => "DRAINED",
@@ -237,7 +236,7 @@ pub(crate) const QUEUES: Things = Things {
     ],
 };
 
-pub(crate) fn queue(queue: &Queue) -> Value {
+pub(crate) fn queue(queue: &Queue, _: &JsonFilter) -> Value {
     let depth = queue.depth.as_ref().map(|depth| {
         json!({
             "ready_runs": depth.ready_runs,
@@ -275,7 +274,7 @@ pub(crate) const LIMITS: Things = Things {
     ],
 };
 
-pub(crate) fn limit(limit: &ConcurrencyLimit) -> Value {
+pub(crate) fn limit(limit: &ConcurrencyLimit, _: &JsonFilter) -> Value {
     let rate = limit.rate.as_ref().map(|rate| {
         let period = rate.period.as_ref().and_then(duration_from_proto).unwrap_or_default();
         json!({ "max_starts": rate.max_starts, "period_seconds": period.as_secs_f64(), "burst": rate.burst })
@@ -307,20 +306,25 @@ fn pause(pause: Option<&QueuePause>) -> Value {
     })
 }
 
-/// A time in RFC 3339, a span as `90s`.
+/// A time in RFC 3339.
 fn text(value: Option<&impl std::fmt::Display>) -> Value {
     value.map_or(Value::Null, |value| value.to_string().into())
 }
 
-/// A JSON object that travels as text.
-fn object(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+fn seconds(span: Option<&prost_types::Duration>) -> Value {
+    span.and_then(duration_from_proto).map_or(Value::Null, |span| span.as_secs_f64().into())
+}
+
+/// A JSON object that travels as text. It may be large, and is taken apart only where something is asked of it.
+fn object(field: &str, text: &str, filter: &JsonFilter) -> Value {
+    if filter.asks(field) { serde_json::from_str(text).unwrap_or_default() } else { Value::Null }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use prost::Message as _;
     use tidegate_proto::v1::{QueueDepth, RateLimit, SchedulePause};
 
     use super::*;
@@ -334,29 +338,49 @@ mod tests {
         }
     }
 
+    /// The fields of a message, by the contract.
+    fn of_message(name: &str) -> BTreeSet<String> {
+        let set =
+            prost_types::FileDescriptorSet::decode(tidegate_proto::FILE_DESCRIPTOR_SET).expect("is one");
+        let messages = set.file.into_iter().filter(|file| file.package() == "tidegate.v1");
+        let mut messages = messages.flat_map(|file| file.message_type);
+        let message = messages.find(|message| message.name() == name).expect("is there");
+        message.field.iter().map(|field| field.name().to_owned()).collect()
+    }
+
     #[test]
     fn a_filter_may_ask_for_what_there_is_and_for_nothing_else() {
-        let whole_schedule = Schedule {
-            spec: Some(ScheduleSpec::default()),
-            pause: Some(SchedulePause::default()),
-            ..Schedule::default()
-        };
         let pause = Some(QueuePause::default());
-        let whole_queue =
-            Queue { pause: pause.clone(), depth: Some(QueueDepth::default()), ..Queue::default() };
+        let schedule_pause = Some(SchedulePause::default());
+        let spec = Some(ScheduleSpec::default());
+        let whole_schedule = Schedule { spec, pause: schedule_pause, ..Schedule::default() };
+        let depth = Some(QueueDepth::default());
+        let whole_queue = Queue { pause: pause.clone(), depth, ..Queue::default() };
         let whole_limit =
             ConcurrencyLimit { rate: Some(RateLimit::default()), ..ConcurrencyLimit::default() };
-        for (things, told) in [
-            (SCHEDULES, schedule(&whole_schedule)),
-            (WORK_POOLS, work_pool(&WorkPool { pause, ..WorkPool::default() })),
-            (WORKERS, worker(&Worker::default())),
-            (QUEUES, queue(&whole_queue)),
-            (LIMITS, limit(&whole_limit)),
+        let all = |things: &'static Things| {
+            JsonFilter::parse_of(things, "", tidegate_model::Timestamp::UNIX_EPOCH).expect("is one")
+        };
+        let whole_pool = WorkPool { pause, ..WorkPool::default() };
+        for (things, told, messages) in [
+            (&SCHEDULES, schedule(&whole_schedule, &all(&SCHEDULES)), ("Schedule", "ScheduleSpec")),
+            (&WORK_POOLS, work_pool(&whole_pool, &all(&WORK_POOLS)), ("WorkPool", "WorkPoolSpec")),
+            (&WORKERS, worker(&Worker::default(), &all(&WORKERS)), ("Worker", "")),
+            (&QUEUES, queue(&whole_queue, &all(&QUEUES)), ("Queue", "")),
+            (&LIMITS, limit(&whole_limit, &all(&LIMITS)), ("ConcurrencyLimit", "")),
         ] {
             let mut found = BTreeSet::new();
             fields(&told, "", &mut found);
             let named: BTreeSet<_> = things.fields.iter().map(|(field, _)| (*field).to_owned()).collect();
             assert_eq!(found, named, "{}", things.one);
+            // A new field of the message is to be added.
+            let (message, spec) = messages;
+            for field in of_message(message) {
+                assert!(named.contains(&field), "{message}.{field}");
+            }
+            for field in if spec.is_empty() { BTreeSet::new() } else { of_message(spec) } {
+                assert!(named.contains(&format!("spec.{field}")), "{spec}.{field}");
+            }
         }
     }
 }

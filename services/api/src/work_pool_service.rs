@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     actor::actor,
-    listed::{self, Found, Page},
+    listed::{Asked, Found},
     page_token,
     queries::count_to_proto,
     requests::check_reason,
@@ -83,17 +83,19 @@ impl WorkPoolService for Service {
         let request = request.into_inner();
         let namespace = namespace(&request.namespace)?;
         let page_size = page_size(request.page_size, N_POOLS)?.min(N_POOLS);
+        let of = (namespace.as_str(), "");
+        let asked =
+            Asked::new(&WORK_POOLS, of, &request.filter, &request.page_token, self.engine.clock().now())?;
         // The name of the last pool: a list that is ordered by name needs no more.
-        let after: Option<WorkPoolName> = page_token::read_plain(&request.page_token)?;
-        let filter = listed::filter(&WORK_POOLS, &request.filter, self.engine.clock().now())?;
-        let mut page = Page::new(filter, page_size, after, N_POOLS);
+        let after: Option<WorkPoolName> = page_token::read_plain(&asked.after)?;
+        let mut page = asked.page(page_size, after, N_POOLS);
         while let Some((after, limit)) = page.wanted() {
             let read = self.engine.store().list_work_pools(&namespace, after, limit).await;
             let read = read.map_err(|error| to_status(&EngineError::from(error)))?;
             let found = |pool: WorkPool| Ok(Found { thing: to_proto(&pool)?, key: pool.key.name, size: 0 });
             page.take(read.into_iter().map(found), things::work_pool)?;
         }
-        let (work_pools, next_page_token) = page.end(WorkPoolName::to_string);
+        let (work_pools, next_page_token) = page.end(|name| asked.token(name.as_str()));
         Ok(Response::new(v1::ListWorkPoolsResponse { work_pools, next_page_token }))
     }
 
@@ -195,10 +197,12 @@ impl WorkPoolService for Service {
                 name.parse().map_err(|error: InvalidName| invalid_field("work_pool", error.to_string()))?,
             ),
         };
+        let of = (namespace.as_str(), request.work_pool.as_str());
+        let asked =
+            Asked::new(&WORKERS, of, &request.filter, &request.page_token, self.engine.clock().now())?;
         // The id of the last worker: a list that is ordered by id needs no more.
-        let after: Option<WorkerId> = page_token::read_plain(&request.page_token)?;
-        let filter = listed::filter(&WORKERS, &request.filter, self.engine.clock().now())?;
-        let mut page = Page::new(filter, page_size, after, limits::MAX_WORKERS_OF_PAGE);
+        let after: Option<WorkerId> = page_token::read_plain(&asked.after)?;
+        let mut page = asked.page(page_size, after, limits::MAX_WORKERS_OF_PAGE);
         while let Some((after, limit)) = page.wanted() {
             let read = self.engine.list_workers(&namespace, work_pool.as_ref(), after, limit).await;
             let found = |worker: Worker| {
@@ -206,7 +210,7 @@ impl WorkPoolService for Service {
             };
             page.take(read.map_err(status)?.into_iter().map(found), things::worker)?;
         }
-        let (workers, next_page_token) = page.end(WorkerId::to_string);
+        let (workers, next_page_token) = page.end(|id| asked.token(id.as_str()));
         Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token }))
     }
 

@@ -212,12 +212,47 @@ async fn code_acquires_renews_and_releases_slots() {
         lease_duration: seconds(if field == "lease_duration" { 3_601 } else { 3_600 }),
         wait_timeout: seconds(if field == "wait_timeout" { 61 } else { 60 }),
         run_id: if field == "run_id" { "mine".to_owned() } else { String::new() },
+        slot_count: if field == "slot_count" { 1_000_001 } else { 1_000_000 },
         ..Default::default()
     };
-    for field in ["limits", "limits[0]", "owner_id", "lease_duration", "wait_timeout", "run_id"] {
+    for field in ["limits", "limits[0]", "owner_id", "lease_duration", "wait_timeout", "run_id", "slot_count"]
+    {
         let refused = concurrency.acquire_slots(wrong(field)).await.expect_err("is refused");
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]));
     }
     let at_all_bounds = concurrency.acquire_slots(wrong("")).await.expect("is answered").into_inner();
     assert!(at_all_bounds.acquired);
+}
+
+#[tokio::test]
+async fn code_acquires_several_slots_of_limits_that_must_be_there() {
+    let api = Api::start().await;
+    put(&api, "db", 3).await.expect("is defined");
+    let acquire = |slot_count, limits: &[&str]| v1::AcquireSlotsRequest {
+        limits: limits.iter().map(|&limit| limit.to_owned()).collect(),
+        owner_id: RunId::new().to_string(),
+        lease_duration: seconds(30),
+        slot_count,
+        limits_must_exist: true,
+        ..Default::default()
+    };
+    let mut concurrency = api.concurrency.clone();
+    let request = acquire(2, &["db"]);
+    for _ in 0..2 {
+        let acquired = concurrency.acquire_slots(request.clone()).await.expect("is answered").into_inner();
+        assert!(acquired.acquired, "{acquired:?}");
+    }
+    let shown = get(&api, "db").await.expect("is there");
+    assert_eq!(shown.limit.expect("is told").used_slots, 2);
+    assert_eq!(shown.slots.iter().map(|slot| slot.slot_count).collect::<Vec<_>>(), [2]);
+    let refused = concurrency.acquire_slots(acquire(2, &["db"])).await.expect("is answered").into_inner();
+    assert_eq!((refused.acquired, refused.awaited_limit.as_str()), (false, "db"));
+    let other = v1::AcquireSlotsRequest { slot_count: 1, ..request };
+    let used = concurrency.acquire_slots(other).await.expect_err("the owner has two");
+    assert_eq!((used.code(), reason(&used).as_str()), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"));
+    let never = concurrency.acquire_slots(acquire(4, &["db"])).await.expect_err("is refused");
+    assert_eq!((never.code(), fields(&never)), (Code::InvalidArgument, vec!["slot_count".to_owned()]));
+    let missing = concurrency.acquire_slots(acquire(1, &["db", "none"])).await.expect_err("is refused");
+    assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "CONCURRENCY_LIMIT_NOT_FOUND"));
+    assert!(missing.message().contains("`none`"), "{missing:?}");
 }

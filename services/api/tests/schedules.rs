@@ -412,6 +412,10 @@ async fn a_repeated_backfill_tells_what_it_has_made_and_makes_no_more() {
     let first = ask(request.clone()).await.expect("is made");
     assert_eq!((first.count, first.created_count, first.run_ids.len()), (6, 4, 4));
     assert_eq!(ask(request.clone()).await.expect("is told again"), first, "the answer may have been lost");
+    // Another part of a range under the same id is made, too.
+    let part =
+        ask(range("2026-01-01T11:00:00Z", "2026-01-01T13:00:00Z", &request_id)).await.expect("is made");
+    assert_eq!((part.count, part.created_count), (2, 2));
     let other = v1::BackfillScheduleRequest {
         request_id: tidegate_model::RunId::new().to_string(),
         ..request.clone()
@@ -430,7 +434,7 @@ async fn a_repeated_backfill_tells_what_it_has_made_and_makes_no_more() {
     let late = ask(request).await.expect("is told again");
     assert_eq!((late.count, late.created_count, late.run_ids), (12, 4, first.run_ids));
     let runs = api.runs.clone().count_runs(v1::CountRunsRequest::default()).await.expect("are counted");
-    assert_eq!(runs.into_inner().count, 6);
+    assert_eq!(runs.into_inner().count, 8);
 }
 
 #[tokio::test]
@@ -483,6 +487,12 @@ async fn lists_are_filtered_page_by_page() {
         }
     }
     assert_eq!((names, n_pages), (["s00", "s03", "s06", "s09"].map(str::to_owned).to_vec(), 2));
+    // A page goes on with the filter that the one before had.
+    let first = list("tags:third", 2, String::new()).await.expect("is listed");
+    for filter in ["tags:other", ""] {
+        let refused = list(filter, 2, first.next_page_token.clone()).await.expect_err("is another list");
+        assert_eq!(fields(&refused), ["page_token"], "{filter}");
+    }
     let none = list("pause:*", 2, String::new()).await.expect("is listed");
     assert_eq!((none.schedules.len(), none.next_page_token.as_str()), (0, ""));
     for (filter, told) in [
@@ -507,7 +517,7 @@ async fn lists_are_filtered_page_by_page() {
     let spec = v1::WorkPoolSpec { r#type: v1::WorkPoolType::Process.into(), ..Default::default() };
     let request = v1::CreateWorkPoolRequest { name: "site".into(), spec: Some(spec), ..Default::default() };
     api.work_pools.clone().create_work_pool(request).await.expect("is made");
-    for (filter, n) in [("type = process queues:site", 1), ("type = docker", 0)] {
+    for (filter, n) in [("type = process -queues:*", 1), ("type = docker", 0)] {
         let request = v1::ListWorkPoolsRequest { filter: filter.into(), ..Default::default() };
         let pools = api.work_pools.clone().list_work_pools(request).await.expect("are listed").into_inner();
         assert_eq!(pools.work_pools.len(), n, "{filter}");

@@ -179,6 +179,7 @@ async fn a_slot_that_nobody_has_is_freed() {
         acquired_at: fixture.clock.now(),
         expires_at: None,
         for_run: None,
+        n_slots: 1,
     };
     let mut tx = fixture.store.begin().await.expect("begins");
     tx.take_slots(&[stray]).await.expect("takes");

@@ -120,7 +120,16 @@ class Client:
     def pause(self, run_id: str, timeout: Optional[float], reason: str) -> Op: ...
     def resume(self, run_id: str, input: Optional[tuple[str, bytes]]) -> Op: ...
     def retry(self, run_id: str, reason: str) -> Op: ...
-    def acquire_slots(self, limits: list[str], *, lease: float, timeout: Optional[float], run_id: str) -> Op: ...
+    def acquire_slots(
+        self,
+        limits: list[str],
+        *,
+        lease: float,
+        timeout: Optional[float],
+        run_id: str,
+        n_slots: int = 1,
+        must_exist: bool = False,
+    ) -> Op: ...
     def create_artifact(
         self,
         *,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
@@ -272,9 +274,19 @@ def test_a_module_is_run_as_a_module(processes: Processes) -> None:
 
 
 def test_limits_and_events(processes: Processes) -> None:
-    held, emitted, refused = run(processes, "limits").splitlines()
+    limit = f"three-{uuid.uuid4().hex[:12]}"
+    command = [os.environ["TIDEGATE_BIN"], "concurrency", "set", limit, "3"]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    held, emitted, *of_several = run(processes, "limits", limit).splitlines()
     assert (held, emitted) == ("held", "order.shipped")
-    assert refused == "concurrency(occupy=2): Tidegate takes one slot of a limit at a time"
+    assert of_several == [
+        "two and one",
+        "True True",
+        f"occupy=4: 4 is more than the 3 that the concurrency limit `{limit}` has: ask for fewer, or raise it",
+        "there is no concurrency limit `compat-nowhere` in this namespace: with strict=True it has to be there before",
+        "ConcurrencySlotAcquisitionError",
+        "does not bind",
+    ]
     (plain,) = runs('flow = "plain"')
     until(lambda: any('"order.shipped"' in line for line in get_run(plain.id).logs()))
 

@@ -13,4 +13,4 @@ WITH stray AS MATERIALIZED (
 DELETE FROM concurrency_slots AS slots
 USING stray
 WHERE (slots.namespace, slots.limit_name, slots.owner) = (stray.namespace, stray.limit_name, stray.owner)
-RETURNING slots.namespace, slots.limit_name, slots.owner, slots.acquired_at, slots.expires_at, slots.for_run
+RETURNING slots.namespace, slots.limit_name, slots.owner, slots.acquired_at, slots.expires_at, slots.for_run, slots.n_slots

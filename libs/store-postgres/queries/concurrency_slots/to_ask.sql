@@ -1,4 +1,4 @@
-SELECT namespace, limit_name, owner, acquired_at, expires_at, for_run
+SELECT namespace, limit_name, owner, acquired_at, expires_at, for_run, n_slots
 FROM concurrency_slots
 WHERE asked = 1
 ORDER BY owner

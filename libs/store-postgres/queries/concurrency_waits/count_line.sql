@@ -1,9 +1,9 @@
 -- Each part by an index of its own, and no further than it matters: many may wait, and the limits are locked.
 SELECT
     (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM (
-            SELECT 1
+            SELECT waits.n_slots
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.namespace
                 AND waits.limit_name = asked.name
@@ -14,13 +14,14 @@ SELECT
         ) AS not_handed
     ) AS n_waiting,
     (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM (
-            SELECT 1
+            SELECT waits.n_slots
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.namespace
                 AND waits.limit_name = asked.name
-                AND waits.reserved_until > 0
+                AND waits.handed_at > 0
+                AND waits.reserved_until <> 0
                 AND waits.reserved_until > $4
                 AND waits.run_id IS DISTINCT FROM $6
             LIMIT $5
@@ -33,7 +34,8 @@ SELECT
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.namespace
                 AND waits.limit_name = asked.name
-                AND waits.reserved_until > 0
+                AND waits.handed_at > 0
+                AND waits.reserved_until <> 0
                 AND waits.reserved_until > $3
                 AND waits.reserved_until <= $4
                 AND waits.run_id IS DISTINCT FROM $6

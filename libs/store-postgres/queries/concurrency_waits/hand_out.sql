@@ -2,7 +2,7 @@
 -- are served as it had tickets picked, those that are due first. Who has been picked and is not served gets the ticket of
 -- who is served in its place. Tickets may have gaps, since some leave the line: the next of a key moves up.
 WITH taken AS MATERIALIZED (
-    SELECT count(*) AS n
+    SELECT coalesce(sum(n_slots), 0) AS n
     FROM concurrency_slots
     WHERE namespace = $1
         AND limit_name = $2
@@ -21,17 +21,28 @@ WITH taken AS MATERIALIZED (
                 FROM concurrency_waits
                 WHERE namespace = $1
                     AND limit_name = $2
-                    AND reserved_until > 0
+                    AND handed_at > 0
+                    AND reserved_until <> 0
                     AND reserved_until > $11
                     AND reserved_until <= $4
+                UNION ALL
+                SELECT 1
+                FROM concurrency_waits
+                WHERE namespace = $1
+                    AND limit_name = $2
+                    AND handed_at > 0
+                    AND reserved_until <> 0
+                    AND reserved_until < -$11
+                    AND reserved_until >= -$4
                 LIMIT $9
             ) AS not_in_time
         ) - (
-            SELECT count(*)
+            SELECT coalesce(sum(n_slots), 0)
             FROM concurrency_waits
             WHERE namespace = $1
                 AND limit_name = $2
-                AND reserved_until > 0
+                AND handed_at > 0
+                AND reserved_until <> 0
                 AND reserved_until > $4
         )))
     END AS n

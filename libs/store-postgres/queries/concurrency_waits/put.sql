@@ -50,4 +50,5 @@ SET namespace = EXCLUDED.namespace,
         )
         ELSE EXCLUDED.turn
     END,
-    expires_at = NULL
+    expires_at = NULL,
+    n_slots = 1

@@ -11,7 +11,7 @@ SELECT
     limits.created_at,
     limits.updated_at,
     (
-        SELECT count(*)
+        SELECT coalesce(sum(slots.n_slots), 0)
         FROM concurrency_slots AS slots
         WHERE slots.namespace = asked.namespace
             AND slots.limit_name = asked.name
@@ -28,4 +28,12 @@ SELECT
         FROM concurrency_waits AS waits
         WHERE waits.namespace = asked.namespace
             AND waits.limit_name = asked.name
-    ) AS is_awaited
+    ) AS is_awaited,
+    EXISTS (
+        SELECT 1
+        FROM concurrency_waits AS waits
+        WHERE waits.namespace = asked.namespace
+            AND waits.limit_name = asked.name
+            AND waits.n_slots > 1
+            AND waits.expires_at > ?1
+    ) AS awaits_several

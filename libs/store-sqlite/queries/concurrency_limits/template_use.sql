@@ -1,6 +1,6 @@
 SELECT
     (
-        SELECT count(*)
+        SELECT coalesce(sum(slots.n_slots), 0)
         FROM concurrency_slots AS slots
         WHERE slots.namespace = ?1
             AND slots.limit_name >= ?3

@@ -10,4 +10,4 @@ WHERE (namespace, limit_name, owner) IN (
     ORDER BY slots.namespace, slots.limit_name, slots.owner
     LIMIT ?2
 )
-RETURNING namespace, limit_name, owner, acquired_at, expires_at, for_run
+RETURNING namespace, limit_name, owner, acquired_at, expires_at, for_run, n_slots

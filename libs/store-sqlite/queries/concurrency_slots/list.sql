@@ -1,5 +1,5 @@
 -- Of a limit, or of all that a template binds.
-SELECT slots.namespace, slots.limit_name, slots.owner, slots.acquired_at, slots.expires_at, slots.for_run
+SELECT slots.namespace, slots.limit_name, slots.owner, slots.acquired_at, slots.expires_at, slots.for_run, slots.n_slots
 FROM concurrency_slots AS slots
 WHERE slots.namespace = ?1
     AND slots.limit_name >= ?3

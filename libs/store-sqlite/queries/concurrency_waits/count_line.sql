@@ -1,9 +1,9 @@
 -- Each part by an index of its own, and no further than it matters: many may wait.
 SELECT
     (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM (
-            SELECT 1
+            SELECT waits.n_slots
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.value ->> 0
                 AND waits.limit_name = asked.value ->> 1
@@ -14,13 +14,14 @@ SELECT
         )
     ) AS n_waiting,
     (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM (
-            SELECT 1
+            SELECT waits.n_slots
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.value ->> 0
                 AND waits.limit_name = asked.value ->> 1
-                AND waits.reserved_until > 0
+                AND waits.handed_at > 0
+                AND waits.reserved_until <> 0
                 AND waits.reserved_until > ?3
                 AND waits.run_id IS NOT ?5
             LIMIT ?4
@@ -33,7 +34,8 @@ SELECT
             FROM concurrency_waits AS waits
             WHERE waits.namespace = asked.value ->> 0
                 AND waits.limit_name = asked.value ->> 1
-                AND waits.reserved_until > 0
+                AND waits.handed_at > 0
+                AND waits.reserved_until <> 0
                 AND waits.reserved_until > ?2
                 AND waits.reserved_until <= ?3
                 AND waits.run_id IS NOT ?5

@@ -80,4 +80,5 @@ SET namespace = excluded.namespace,
         ), concurrency_waits.turn))
         ELSE excluded.turn
     END,
-    expires_at = NULL
+    expires_at = NULL,
+    n_slots = 1

@@ -1,7 +1,7 @@
 -- Who waits for a lease has no key.
 INSERT INTO concurrency_waits
-    (run_id, namespace, limit_name, priority, due_at, handed_at, expires_at, turn)
-VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, coalesce(
+    (run_id, namespace, limit_name, priority, due_at, handed_at, expires_at, n_slots, reserved_until, turn)
+VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, coalesce(
     (
         SELECT last.turn + 2
         FROM concurrency_waits AS last
@@ -31,7 +31,8 @@ SET namespace = excluded.namespace,
     limit_name = excluded.limit_name,
     due_at = excluded.due_at,
     handed_at = excluded.handed_at,
-    reserved_until = 0,
+    reserved_until = excluded.reserved_until,
+    n_slots = excluded.n_slots,
     expires_at = excluded.expires_at,
     turn = CASE
         WHEN concurrency_waits.limit_name = excluded.limit_name THEN concurrency_waits.turn

@@ -1,7 +1,7 @@
 -- How many may be handed out: as many as are free, less those that are on their way, and as many more as came not in time.
 WITH free AS (
     SELECT min(?4 - (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM concurrency_slots
         WHERE namespace = ?1
             AND limit_name = ?2
@@ -18,17 +18,28 @@ SELECT CASE
             FROM concurrency_waits
             WHERE namespace = ?1
                 AND limit_name = ?2
-                AND reserved_until > 0
+                AND handed_at > 0
+                AND reserved_until <> 0
                 AND reserved_until > ?9
                 AND reserved_until <= ?3
+            UNION ALL
+            SELECT 1
+            FROM concurrency_waits
+            WHERE namespace = ?1
+                AND limit_name = ?2
+                AND handed_at > 0
+                AND reserved_until <> 0
+                AND reserved_until < -?9
+                AND reserved_until >= -?3
             LIMIT ?7
-        )
+        ) AS not_in_time
     ) - (
-        SELECT count(*)
+        SELECT coalesce(sum(n_slots), 0)
         FROM concurrency_waits
         WHERE namespace = ?1
             AND limit_name = ?2
-            AND reserved_until > 0
+            AND handed_at > 0
+            AND reserved_until <> 0
             AND reserved_until > ?3
     )))
 END

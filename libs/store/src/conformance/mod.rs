@@ -189,6 +189,7 @@ macro_rules! run_store_conformance {
             slots::leases_are_renewed_while_they_last,
             slots::waits_for_leases_are_in_line_with_runs,
             slots::waits_for_leases_are_apart_from_those_of_runs,
+            slots::leases_take_several_slots,
             artifacts::every_field_of_an_artifact_survives,
             artifacts::versions_of_a_key_grow,
             artifacts::of_two_transactions_each_has_its_own_versions,

@@ -15,7 +15,7 @@ pub(super) fn key(name: &str) -> LimitKey {
 }
 
 pub(super) fn slot(limit: &LimitKey, run: &Run) -> Slot {
-    Slot { limit: limit.clone(), owner: run.id, acquired_at: T0, expires_at: None, for_run: None }
+    Slot { limit: limit.clone(), owner: run.id, acquired_at: T0, expires_at: None, for_run: None, n_slots: 1 }
 }
 
 pub(super) fn wait(limit: &LimitKey, priority: i32, seconds: u64) -> SlotWait {
@@ -88,7 +88,8 @@ pub async fn limits_are_defined_and_listed(store: Arc<dyn RunStore>) {
             limit: changed.clone(),
             n_used: 0,
             arrival: Arrival::default(),
-            is_awaited: false
+            is_awaited: false,
+            awaits_several: false,
         }
     );
     let keys: Vec<_> = listed.iter().map(|used| used.limit.key.clone()).collect();
@@ -453,6 +454,8 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
         since: after(seconds),
         was_handed: false,
         expires_at: after(60),
+        n_slots: 1,
+        reserved_until: None,
     };
     let (first, second) = (lease(2), lease(3));
     let mut tx = store.begin().await.unwrap();
@@ -498,6 +501,69 @@ pub async fn waits_for_leases_are_in_line_with_runs(store: Arc<dyn RunStore>) {
     within(commits.changed()).await.unwrap();
 }
 
+/// A lease of several slots counts as that many, also in line.
+pub async fn leases_take_several_slots(store: Arc<dyn RunStore>) {
+    let db = key("db");
+    let run = queued();
+    store.put_limit(&db, &LimitSettings::from(5), T0).await.unwrap();
+    let several = Slot { owner: RunId::new(), expires_at: Some(after(60)), n_slots: 3, ..slot(&db, &run) };
+    take(&store, &[several.clone(), Slot { expires_at: Some(after(60)), ..slot(&db, &run) }]).await;
+    let shown = async || {
+        let used = store.get_limits(std::slice::from_ref(&db), after(1)).await.unwrap().remove(0);
+        (used.n_used, used.is_awaited, used.awaits_several)
+    };
+    assert_eq!(shown().await, (4, false, false));
+    assert_eq!(store.template_use(&db, after(1)).await.unwrap().0, 4);
+    let listed = store.list_slots(&db, after(1), 9).await.unwrap();
+    assert_eq!(listed.iter().find(|slot| slot.owner == several.owner), Some(&several));
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.lock_owner(several.owner).await.unwrap(), (vec![several.clone()], None));
+    let lease = |seconds, n_slots| LeaseWait {
+        owner: RunId::new(),
+        limit: db.clone(),
+        since: after(seconds),
+        was_handed: false,
+        expires_at: after(60),
+        n_slots,
+        reserved_until: None,
+    };
+    let (wide, late) = (lease(1, 3), lease(2, 1));
+    for one in [&wide, &late] {
+        assert!(tx.put_lease_wait(one).await.unwrap());
+    }
+    assert_eq!(tx.lock_owner(wide.owner).await.unwrap().1, Some(wide.clone()));
+    tx.commit().await.unwrap();
+    assert_eq!(shown().await, (4, true, true));
+    let line = async |but| {
+        let mut tx = store.begin().await.unwrap();
+        let lines = tx.count_line(std::slice::from_ref(&db), but, T0, after(12), 9).await.unwrap();
+        (lines[0].n_waiting, lines[0].n_reserved)
+    };
+    assert_eq!((line(None).await, line(Some(wide.owner)).await), ((4, 0), (1, 0)));
+    let hand_out = async |seconds| {
+        let ask = HandOut { max_slots: Some(5), ..any(seconds, 9) };
+        store.hand_out(&db, &ask).await.unwrap()
+    };
+    assert_eq!(hand_out(10).await, [wide.owner], "one is free");
+    assert_eq!(line(None).await, (1, 3));
+    let mut tx = store.begin().await.unwrap();
+    tx.free_slots(&[several.owner]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(hand_out(11).await, [late.owner], "four are free, of which three are kept");
+    let kept = LeaseWait { was_handed: true, reserved_until: Some(after(20)), ..wide.clone() };
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.put_lease_wait(&kept).await.unwrap());
+    assert_eq!(tx.lock_owner(wide.owner).await.unwrap().1, Some(kept), "it keeps its turn");
+    tx.commit().await.unwrap();
+    let ask = HandOut { handed_before: Some(after(18)), ..any(19, 9) };
+    let handed = store.hand_out(&db, &ask).await.unwrap();
+    assert_eq!(handed, [late.owner], "no sweep gives it another");
+    assert_eq!(store.handed_leases(&[wide.owner]).await.unwrap(), [wide.owner]);
+    let of_its_id = SlotWait { run_id: wide.owner, ..wait(&db, 0, 1) };
+    put_waits(&store, std::slice::from_ref(&of_its_id)).await;
+    assert!(!shown().await.2, "it is a run's");
+}
+
 /// A wait for a lease never takes the place of a run's under the same id, nor of another namespace's; that of a run takes
 /// its place, and is no lease's any more.
 pub async fn waits_for_leases_are_apart_from_those_of_runs(store: Arc<dyn RunStore>) {
@@ -510,6 +576,8 @@ pub async fn waits_for_leases_are_apart_from_those_of_runs(store: Arc<dyn RunSto
         since: after(2),
         was_handed: false,
         expires_at: after(60),
+        n_slots: 1,
+        reserved_until: None,
     };
     let theirs =
         LeaseWait { limit: LimitKey { namespace: elsewhere(), ..lease.limit.clone() }, ..lease.clone() };

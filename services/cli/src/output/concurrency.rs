@@ -59,21 +59,27 @@ pub fn limit_detail(limit: &ConcurrencyLimit, slots: &[ConcurrencySlot], now: Ti
         let _ = writeln!(text, "the next token comes at {}", time_text(limit.next_token_at));
     }
     if !slots.is_empty() {
-        let mut table = Table::new(&["LIMIT", "RUN", "SINCE", "FOR"]);
+        let has_several = slots.iter().any(|slot| slot.slot_count > 1);
+        let mut columns = vec!["LIMIT", "RUN", "SINCE", "FOR"];
+        columns.extend(has_several.then_some("SLOTS"));
+        let mut table = Table::new(&columns);
         for slot in slots {
             let since = slot.acquired_at.and_then(instant);
             let held_for =
                 since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
-            table.row(vec![
+            let mut row = vec![
                 printable(&slot.limit),
                 if slot.run_id.is_empty() { format!("code {}", slot.owner_id) } else { slot.run_id.clone() },
                 time_text(slot.acquired_at),
                 held_for.map(duration_text).unwrap_or_default(),
-            ]);
+            ];
+            row.extend(has_several.then(|| slot.slot_count.to_string()));
+            table.row(row);
         }
         let _ = write!(text, "\n{}", table.text()); // writing to a String cannot fail
     }
-    let n_more = limit.used_slots.saturating_sub(slots.len() as u64);
+    let n_shown: u64 = slots.iter().map(|slot| u64::from(slot.slot_count.max(1))).sum();
+    let n_more = limit.used_slots.saturating_sub(n_shown);
     if n_more > 0 {
         let _ = writeln!(text, "and {n_more} more");
     }
@@ -111,5 +117,6 @@ pub fn slot_json(slot: &ConcurrencySlot) -> Value {
         "acquired_at": time_json(slot.acquired_at),
         "owner_id": slot.owner_id,
         "lease_expires_at": time_json(slot.lease_expires_at),
+        "slot_count": slot.slot_count.max(1),
     })
 }

@@ -29,8 +29,15 @@ fn width(line: &str) -> usize {
         match char {
             '\x1b' => is_escape = true,
             char if is_escape => is_escape = !char.is_ascii_alphabetic(),
-            // From Hangul on most letters are as wide as two.
-            '\u{1100}'.. => n_columns += 2,
+            // Letters and signs of East Asia, and what stands for things, are as wide as two.
+            '\u{1100}'..='\u{115f}'
+            | '\u{2e80}'..='\u{a4cf}'
+            | '\u{ac00}'..='\u{d7a3}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{fe30}'..='\u{fe6f}'
+            | '\u{ff00}'..='\u{ff60}'
+            | '\u{1f300}'..='\u{1faff}'
+            | '\u{20000}'..='\u{3fffd}' => n_columns += 2,
             _ => n_columns += 1,
         }
     }
@@ -59,5 +66,6 @@ mod tests {
         let coloured = "\x1b[33mSCHEDULED\x1b[0m\nb\n";
         assert_eq!(cut(coloured, 3, 9), coloured, "what gives colours has no width");
         assert_eq!(cut("船船\nb\n", 3, 3), "… 2 more\n");
+        assert_eq!(cut("a → b … ─\nb\n", 3, 9), "a → b … ─\nb\n", "arrows and lines have one");
     }
 }

@@ -329,6 +329,9 @@ fn concurrency_limits() {
     let mut value = limit_json(&limits[0]);
     value["slots"] = slots.iter().map(slot_json).collect();
     insta::assert_snapshot!(format!("{value:#}"));
+    let of_code =
+        ConcurrencySlot { run_id: String::new(), owner_id: id(4), slot_count: 2, ..slots[0].clone() };
+    insta::assert_snapshot!(limit_detail(&limits[0], &[of_code], now()));
 }
 
 #[test]

@@ -1,5 +1,10 @@
 """`prefect.concurrency.sync`."""
 
-from ..._concurrency import concurrency, rate_limit
+from ..._concurrency import (
+    AcquireConcurrencySlotTimeoutError,
+    ConcurrencySlotAcquisitionError,
+    concurrency,
+    rate_limit,
+)
 
-__all__ = ["concurrency", "rate_limit"]
+__all__ = ["AcquireConcurrencySlotTimeoutError", "ConcurrencySlotAcquisitionError", "concurrency", "rate_limit"]
