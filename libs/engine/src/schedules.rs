@@ -91,8 +91,8 @@ impl Engine {
     /// those that have come before make their runs, by what it was until then.
     ///
     /// # Errors
-    /// `DeploymentNotFound` where it is to be made, else, or with an etag, `ScheduleNotFound`; `ScheduleChanged`, `TooManySchedules`, and
-    /// whatever `change` gives.
+    /// `DeploymentNotFound` where it is to be made, else, or with an etag, `ScheduleNotFound`; `ScheduleChanged`,
+    /// `TooManySchedules`, and whatever `change` gives.
     pub async fn change_schedule(
         &self,
         timetables: &dyn Timetables,

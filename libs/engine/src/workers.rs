@@ -32,17 +32,24 @@ impl Engine {
         request_id: Option<RunId>,
     ) -> Result<(), EngineError> {
         let scope = format!("worker/drain:{worker_id}");
-        if let Some(request_id) = request_id
-            && self.was_done(namespace, &scope, request_id).await?
-        {
-            return Ok(());
+        if let Some(request_id) = request_id {
+            match self.was_done(namespace, &scope, request_id).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // Delivery needs no store for it, and most repeats come while the worker lives.
+                Err(error) => {
+                    tracing::warn!(worker.id = %worker_id, %error, "whether worker {worker_id} was drained before cannot be asked");
+                }
+            }
         }
         let is_live = self.dispatch().drain_worker(namespace, worker_id).await.map_err(unavailable)?;
         if !is_live {
             return Err(EngineError::WorkerNotFound { worker_id: worker_id.clone() });
         }
-        if let Some(request_id) = request_id {
-            self.keep_done(namespace, &scope, request_id).await?;
+        if let Some(request_id) = request_id
+            && let Err(error) = self.keep_done(namespace, &scope, request_id).await
+        {
+            tracing::warn!(worker.id = %worker_id, %error, "a repeat of the drain of worker {worker_id} will not be known");
         }
         Ok(())
     }

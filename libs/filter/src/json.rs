@@ -41,6 +41,17 @@ impl JsonFilter {
         self.0.matches(thing)
     }
 
+    /// Whether anything is asked of a field, or of what is below it: what nobody asks for need not be told.
+    pub fn asks(&self, field: &str) -> bool {
+        let mut paths = Vec::new();
+        self.0.paths(&mut paths);
+        let is_it = |key: Option<&String>| key.is_none_or(|key| key == field);
+        paths.iter().any(|path| match path.first().map(String::as_str) {
+            Some("spec") => is_it(path.get(1)),
+            _ => is_it(path.first()),
+        })
+    }
+
     /// A field that is asked for and that such a thing has not, and those that it has. `thing` has each field that there is;
     /// what is below one that is null or empty there may be anything, such as a label.
     pub fn unknown_field(&self, thing: &Value) -> Option<(String, Vec<String>)> {
@@ -355,6 +366,17 @@ mod tests {
             ["pause.reason = x type = docker", "labels.team.eu/x = ml", "tags:x", "value.a.b = 1", "pause:*"]
         {
             assert_eq!(unknown(known_one), None, "{known_one}");
+        }
+    }
+
+    #[test]
+    fn it_is_known_of_which_fields_something_is_asked() {
+        let asks = |text: &str, field: &str| JsonFilter::parse(text, NOW).expect(text).asks(field);
+        for text in ["labels.a = x", "name = y AND NOT (spec.labels:b)", "spec:*", "labels:*"] {
+            assert!(asks(text, "labels"), "{text}");
+        }
+        for text in ["", "name = labels", "spec.type = labels", "parameters.labels = x"] {
+            assert!(!asks(text, "labels"), "{text}");
         }
     }
 

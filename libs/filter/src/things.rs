@@ -32,6 +32,8 @@ pub enum FieldType {
     Flag,
     /// An instant: `2026-01-31T12:00:00Z`, `2026-01-31`, `now`, `-1h`.
     Time,
+    /// A span of time, which the thing has in seconds: `90s`, `1h30m`.
+    Span,
     /// Other fields, which are asked for each by itself; of this one only whether it is set.
     Group,
     /// Keys of the users, and values of any kind: `labels.team = ml`.
@@ -82,7 +84,13 @@ impl Dialect for Known {
             self.check(&path.join("."), *field_type, is_order, literal)?;
         }
         let time = time::parse(&literal.text, self.now);
-        Ok(Node::Compare { path: path.clone(), operator, literal: literal.clone(), time })
+        let literal = match time::span(&literal.text) {
+            Some(span) if *field_type == FieldType::Span => {
+                Literal { text: span.as_secs().to_string(), stars: Vec::new() }
+            }
+            _ => literal.clone(),
+        };
+        Ok(Node::Compare { path: path.clone(), operator, literal, time })
     }
 
     fn all(filters: Vec<Node>) -> Node {
@@ -158,7 +166,11 @@ impl Known {
                 "`{text}` is no time, which `{name}` is: 2026-01-31T12:00:00Z, 2026-01-31, now, or a span from now such \
                  as -1h"
             ))),
-            FieldType::Number | FieldType::Time => Ok(()),
+            FieldType::Span if time::span(text).is_none() => {
+                let message = format!("`{text}` is no span of time, which `{name}` is: 90s, 1h30m, 2d");
+                Err(Fault::Value(message))
+            }
+            FieldType::Number | FieldType::Time | FieldType::Span => Ok(()),
             FieldType::Group => {
                 let below = format!("{name}.");
                 let fields = self.things.fields.iter().map(|(field, _)| *field);
@@ -192,6 +204,7 @@ mod tests {
             ("labels", FieldType::Map),
             ("spec.parameters", FieldType::Map),
             ("updated_at", FieldType::Time),
+            ("every", FieldType::Span),
         ],
     };
 
@@ -200,6 +213,7 @@ mod tests {
         let berth = json!({
             "name": "north", "max_slots": 4, "is_free": true, "pause": null, "labels": { "team.eu/x": "ml" },
             "spec": { "type": "DOCK", "parameters": { "day": "monday" } }, "updated_at": "2026-09-21T13:33:20Z",
+            "every": 5400.0,
         });
         for (text, expected) in [
             ("", true),
@@ -219,6 +233,11 @@ mod tests {
             ("updated_at = 2026-09-21T13:33:20.000Z", true),
             ("updated_at != 2026-09-21T15:33:20+02:00", false),
             ("updated_at < 2026-09-21", false),
+            ("every = 1h30m", true),
+            ("every = 5400s", true),
+            ("every > 90m", false),
+            ("every > 5m every < 1d", true),
+            ("every:*", true),
         ] {
             let filter = JsonFilter::parse_of(&BERTHS, text, NOW).expect(text);
             assert_eq!(filter.matches(&berth), expected, "{text}");
@@ -234,7 +253,7 @@ mod tests {
             (
                 "harbour = x",
                 1,
-                "there are name, max_slots, is_free, pause, pause.reason, type, labels, parameters, updated_at",
+                "there are name, max_slots, is_free, pause, pause.reason, type, labels, parameters, updated_at, every",
             ),
             ("name.first = x", 1, "`name.first` is no field"),
             ("max_slots > many", 13, "`many` is no number, which `max_slots` is"),
@@ -242,6 +261,8 @@ mod tests {
             ("type > dock", 6, "`type` has no order"),
             ("is_free = yes", 11, "`yes` is neither true nor false"),
             ("updated_at > yesterday", 14, "`yesterday` is no time"),
+            ("every > often", 9, "`often` is no span of time"),
+            ("every = 90", 9, "90s, 1h30m"),
             ("pause = x", 9, "ask for `pause:*`, or for pause.reason"),
             ("name > a*", 6, "`*` goes with"),
             ("spec. = x", 1, "key on each side"),

@@ -29,7 +29,7 @@ fn day(text: &str) -> Option<jiff::Timestamp> {
 }
 
 /// Numbers with units: `90s`, `1h30m`, `2w`.
-fn span(text: &str) -> Option<Duration> {
+pub(super) fn span(text: &str) -> Option<Duration> {
     let mut seconds: u64 = 0;
     let mut rest = text;
     if rest.is_empty() {

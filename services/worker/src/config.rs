@@ -79,7 +79,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2_048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_mib: u64,
     /// Below it are `/proc` and `/sys`, by which it knows whom the system has killed for want of memory
-    #[arg(long, default_value = "/", value_name = "DIR", hide = true)]
+    #[arg(skip = PathBuf::from("/"))]
     pub system_root: PathBuf,
     /// Where it says how it is: gRPC health, `/livez`, `/readyz` and `/metrics`. It is ready while it is connected and takes
     /// runs [default: nowhere]

@@ -50,9 +50,15 @@ fn options(address: &str, dir: &Path, more: &[&str]) -> Vec<String> {
 
 impl Lab {
     async fn new(more: &[&str]) -> Self {
+        Self::with(more, |_| {}).await
+    }
+
+    /// With what is no option of the command line.
+    async fn with(more: &[&str], change: impl FnOnce(&mut Options)) -> Self {
         let (mut fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        let options = Options::try_parse_from(options(&fake.address, dir.path(), more)).unwrap();
+        let mut options = Options::try_parse_from(options(&fake.address, dir.path(), more)).unwrap();
+        change(&mut options);
         let (ready, is_ready) = watch::channel(false);
         tasks.spawn(tidegate_worker::work(options, stop.clone(), ready));
         let conn = fake.worker().await;
@@ -160,7 +166,7 @@ async fn a_process_that_was_killed_for_want_of_memory_says_so() {
     write("proc/self/cgroup", "0::/jobs\n");
     write(group, "low 0\noom 0\noom_kill 0\n");
     write(machine, "oom_kill 4\n");
-    let mut lab = Lab::new(&["--system-root", system.path().to_str().unwrap()]).await;
+    let mut lab = Lab::with(&[], |options| options.system_root = system.path().to_owned()).await;
     let mut crash = async |script: &str| {
         lab.assign(shell(script)).await;
         match lab.end().await {

@@ -201,7 +201,7 @@ async fn apply(client: &Client, plan: &Plan, warnings: &mut Vec<String>) -> Resu
     }
     for write in plan.writes() {
         let schedule = write.name().to_owned();
-        client.write_schedules(name, vec![write]).await.map_err(|error| match error.reason() {
+        client.write_schedule(name, write).await.map_err(|error| match error.reason() {
             "ETAG_MISMATCH" | "SCHEDULE_EXISTS" | "SCHEDULE_NOT_FOUND" => {
                 changed(&schedule, "what comes before it was done")
             }

@@ -114,12 +114,16 @@ impl Plan {
         writes.collect()
     }
 
-    /// The schedule that is not as it was compared any more, of those that are there now.
+    /// Of the schedules that are to be changed, the first that is not as it was compared any more. One that was to go and has
+    /// gone is as it is to be.
     pub fn changed_meanwhile(&self, there: &[Schedule]) -> Option<&str> {
         let etag_of = |name: &str| {
             there.iter().find(|known| known.name == name).map_or("", |known| known.etag.as_str())
         };
-        let changed = self.schedules.iter().find(|plan| etag_of(&plan.name) != plan.etag);
+        let changed = self.schedules.iter().filter(|plan| plan.change.is_one()).find(|plan| {
+            let etag = etag_of(&plan.name);
+            etag != plan.etag && !(etag.is_empty() && plan.change == Change::Deleted)
+        });
         changed.map(|plan| plan.name.as_str())
     }
 

@@ -80,7 +80,11 @@ fn dependency(found: &Dependency, store: &str) -> Finding {
         }
         DependencyState::Failed => Finding::failed(check, &found.message, mend),
         DependencyState::Unknown | DependencyState::Unspecified => {
-            Finding::warning(check, format!("not known: {}", found.message), "mend what is above")
+            let mend = match name.as_str() {
+                "scheduler" => "have `scheduler_address` of the api lead to the scheduler itself",
+                _ => "mend what is above",
+            };
+            Finding::warning(check, format!("not known: {}", found.message), mend)
         }
     }
 }

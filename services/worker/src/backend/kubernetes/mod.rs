@@ -140,7 +140,10 @@ impl Kubernetes {
         let watch = watches
             .entry(namespace.to_owned())
             // Pods of an older worker do not say which server's they are.
-            .or_insert_with(|| Watch::start(&self.client, namespace, &self.settings.selector_of_all()));
+            .or_insert_with(|| {
+                let server = self.settings.labels.get(SERVER).map_or("", String::as_str);
+                Watch::start(&self.client, namespace, &self.settings.selector_of_all(), server)
+            });
         watch.note(&name, |seen| {
             seen.job.get_or_insert(found); // the watch may have told more
         });

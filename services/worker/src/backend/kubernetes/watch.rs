@@ -24,7 +24,7 @@ use tokio_util::{
 };
 use tracing::{info, warn};
 
-use super::{manifest::JOB, stage::Seen};
+use super::{super::marks::SERVER, manifest::JOB, stage::Seen};
 
 type Known = Arc<Mutex<HashMap<String, watch::Sender<Seen>>>>;
 
@@ -35,14 +35,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Those that `selector` selects in `namespace`.
-    pub(super) fn start(client: &Client, namespace: &str, selector: &str) -> Self {
+    /// Those that `selector` selects in `namespace`, but for those that say that they are another server's than `server`.
+    pub(super) fn start(client: &Client, namespace: &str, selector: &str, server: &str) -> Self {
         let (known, stop) = (Known::default(), CancellationToken::new());
         let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let config = watcher::Config::default().labels(selector);
-        let of_jobs = follow(jobs, config.clone(), Arc::clone(&known));
-        let of_pods = follow(pods, config, Arc::clone(&known));
+        let of_jobs = follow(jobs, config.clone(), server.to_owned(), Arc::clone(&known));
+        let of_pods = follow(pods, config, server.to_owned(), Arc::clone(&known));
         let stopped = stop.clone();
         let both = Box::pin(async { tokio::join!(of_jobs, of_pods) });
         TaskTracker::new().spawn(async move { stopped.run_until_cancelled(both).await });
@@ -107,7 +107,7 @@ impl Part for Pod {
 
 /// Follows objects for ever. Where the watch breaks it goes on from there, or begins with a list: what was known then and
 /// is not in it has gone.
-async fn follow<K>(api: Api<K>, config: watcher::Config, known: Known)
+async fn follow<K>(api: Api<K>, config: watcher::Config, server: String, known: Known)
 where
     K: Resource + Part + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -126,6 +126,11 @@ where
         };
         if std::mem::take(&mut is_broken) {
             info!("the cluster tells of jobs again");
+        }
+        if let Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) = &event
+            && object.meta().labels.as_ref().and_then(|all| all.get(SERVER)).is_some_and(|of| *of != server)
+        {
+            continue;
         }
         let mut known = lock(&known);
         match event {
