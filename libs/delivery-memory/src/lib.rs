@@ -182,7 +182,7 @@ impl Delivery for MemoryDelivery {
 
     async fn generation(&self) -> Result<Generation, Error> {
         let state = self.state();
-        Ok(Generation { born_at: state.born_at, age: state.born.elapsed() })
+        Ok(Generation { born_at: state.born_at, age: state.born.elapsed(), now: self.clock.now() })
     }
 
     async fn stop(&self, stops: &[Stop]) -> Result<(), Error> {

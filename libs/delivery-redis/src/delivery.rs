@@ -359,8 +359,8 @@ impl Delivery for RedisDelivery {
         pipeline.invoke_script(&call);
         let ((born, now),): ((i64, i64),) =
             self.connection.run("read the generation", Some(&self.scripts.generation), &pipeline).await?;
-        let born_at = Timestamp::from_micros(born);
-        Ok(Generation { born_at, age: Timestamp::from_micros(now).since(born_at) })
+        let (born_at, now) = (Timestamp::from_micros(born), Timestamp::from_micros(now));
+        Ok(Generation { born_at, age: now.since(born_at), now })
     }
 
     async fn stop(&self, stops: &[Stop]) -> Result<(), Error> {

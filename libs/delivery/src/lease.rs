@@ -40,4 +40,6 @@ pub struct Generation {
     pub born_at: Timestamp,
     /// The time since then, by the clock that judges the leases.
     pub age: Duration,
+    /// What that clock says now.
+    pub now: Timestamp,
 }

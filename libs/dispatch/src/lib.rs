@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use tidegate_engine::{
     DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{Namespace, QueueName, Timestamp, WorkPoolName, Worker, WorkerId, limits};
+use tidegate_model::{
+    Clock as _, Namespace, QueueName, SystemClock, Timestamp, WorkPoolName, Worker, WorkerId, limits,
+};
 use tidegate_orchestration::{Placement, Run};
 use tidegate_proto::{
     internal::{self, delivery_service_client::DeliveryServiceClient, describe_delivery_response},
@@ -209,10 +211,10 @@ impl Dispatch for GrpcDispatch {
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {
         let request = with_deadline(internal::GetGenerationRequest {});
         let answer = self.client.clone().get_generation(request).await.map_err(failed)?.into_inner();
-        answer
-            .born_at
-            .as_ref()
-            .and_then(timestamp_from_proto)
+        // By our clock, as that is what the time of a delivery is told by.
+        let by_age = answer.age.as_ref().and_then(duration_from_proto).map(|age| SystemClock.now() - age);
+        by_age
+            .or_else(|| answer.born_at.as_ref().and_then(timestamp_from_proto))
             .ok_or_else(|| DispatchError { cause: "an answer without a valid born_at".to_owned() })
     }
 }

@@ -134,6 +134,14 @@ impl Supervisor {
         &self.0.pulses
     }
 
+    /// The names of the tasks that run, each once.
+    pub fn running(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = lock(&self.0.running).values().copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// How long the process may take to end after it was asked to.
     pub fn grace(&self) -> Duration {
         self.0.grace

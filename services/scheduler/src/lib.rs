@@ -28,7 +28,7 @@ pub use config::{Config, RetentionConfig, SweepsConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
 const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
-/// What deletes much may take as long before it counts as hanging.
+/// What deletes much, or goes through much, may take as long before it counts as hanging.
 const LONG_TURN: Duration = Duration::from_secs(600);
 
 /// Starts the sweeps of the scheduler. It has no gRPC service of its own.
@@ -170,6 +170,8 @@ async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) ->
 
 async fn hand_out_slots(engine: Engine, reconcile_after: Duration) -> Result<usize, EngineError> {
     engine.ask_holders().await?;
+    // It goes through all limits that someone waits for.
+    pulse::rest(LONG_TURN);
     match lost_before(&engine, reconcile_after).await {
         Some(handed_before) => engine.hand_out_slots(handed_before).await,
         None => Ok(0),

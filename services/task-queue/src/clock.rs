@@ -34,8 +34,7 @@ impl SharedClock {
     /// Looks how much our own differs.
     pub(crate) async fn compare(&self, delivery: &dyn Delivery) -> Result<(), Error> {
         let (asked, before) = (Instant::now(), self.own.now());
-        let generation = delivery.generation().await?;
-        let there = generation.born_at + generation.age;
+        let there = delivery.generation().await?.now;
         // It was read somewhere between the question and the answer.
         let took = asked.elapsed();
         let ahead = there.as_micros() - (before + took / 2).as_micros();

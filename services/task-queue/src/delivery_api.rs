@@ -216,7 +216,8 @@ impl DeliveryService for DeliveryApi {
     ) -> Result<Response<GetGenerationResponse>, Status> {
         let generation = self.0.delivery.generation().await.map_err(|error| to_status(&error))?;
         let born_at = Some(timestamp_to_proto(generation.born_at));
-        Ok(Response::new(GetGenerationResponse { born_at }))
+        let age = Some(duration_to_proto(generation.age));
+        Ok(Response::new(GetGenerationResponse { born_at, age }))
     }
 }
 

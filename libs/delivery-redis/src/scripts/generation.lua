@@ -10,14 +10,17 @@ local now = string.format('%.0f', time[1] * 1000000 + time[2])
 -- Some servers keep INFO to themselves: then only a loss of everything is seen.
 local info = redis.pcall('INFO', 'server')
 local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+local born = tonumber(redis.call('GET', KEYS[1]))
+local is_other = false
 if server then
     local known = redis.call('GET', KEYS[2])
-    if known and known ~= server then
-        redis.call('SET', KEYS[1], now)
-    end
+    is_other = known and known ~= server
     if known ~= server then
         redis.call('SET', KEYS[2], server)
     end
 end
-redis.call('SET', KEYS[1], now, 'NX')
+-- A birth that is yet to come was told by a clock that has been put back since: no lease would be judged until then.
+if not born or is_other or born > tonumber(now) then
+    redis.call('SET', KEYS[1], now)
+end
 return { redis.call('GET', KEYS[1]), now }

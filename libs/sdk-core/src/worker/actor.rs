@@ -47,6 +47,9 @@ pub(super) struct Command {
     pub(super) reply: Option<oneshot::Sender<ReportOutcome>>,
 }
 
+/// How long a run is kept that came here though it is not served here.
+const UNSERVED_PAUSE: Duration = Duration::from_secs(1);
+
 /// A run that this worker holds: from its assignment until the report of its end is answered.
 struct Held {
     epoch: u64,
@@ -370,9 +373,15 @@ impl Actor {
         if self.is_draining() {
             drop(attempt);
         } else if !is_served {
-            // Nothing of the run was executed: that it came here costs it neither a retry nor a crash.
+            // Nothing of the run was executed: that it came here costs it neither a retry nor a crash. It keeps its slot for a
+            // moment, so that one that comes again and again does not go round as fast as it can.
             let (kind, name) = (kind.as_str_name(), &attempt.assign().name);
             tracing::warn!("run {run_id} is given back: this worker does not serve the {kind} `{name}`");
+            let giving_back = async move {
+                tokio::time::sleep(UNSERVED_PAUSE).await;
+                drop(attempt);
+            };
+            runtime::spawn(&self.connection.runtime, "run of others", giving_back);
         } else if attempt.has_to_fetch() {
             let fetching = attempt.fetch(self.transfer.clone(), self.attempts.clone());
             runtime::spawn(&self.connection.runtime, "parameter download", fetching);

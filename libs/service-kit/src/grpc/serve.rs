@@ -39,8 +39,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Adds health (by the full name of each service, and `""` for all), reflection v1 and v1alpha over
 /// `descriptors` (encoded `FileDescriptorSet`s), gRPC-web, `/livez`, `/readyz` and `/metrics`. An unknown rpc
 /// answers UNIMPLEMENTED. While a loop of `tasks` is late, health says NOT_SERVING and `/readyz` 503 (see
-/// [`Supervisor::pulses`]); `/livez` answers all the same. At stop health says NOT_SERVING and `/readyz` 503, no connection is accepted any
-/// more, and calls may end; nine tenths of the supervisor's grace cap that. Streams must watch the stop token.
+/// [`Supervisor::pulses`]); `/livez` answers all the same. At stop they say so, too, no connection is accepted
+/// any more, and calls may end; nine tenths of the supervisor's grace cap that. Streams must watch the stop
+/// token.
 ///
 /// # Errors
 /// A descriptor set cannot be read, or the listener has no address.
