@@ -102,8 +102,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
     /// What is no loop that work waits for: the port and who tells of it, what waits for the stop, and what measures.
-    const OTHERS: [&str; 7] =
-        ["drain", "gauges", "grpc", "metrics-upkeep", "pools", "readiness", "uploads"];
+    const OTHERS: [&str; 7] = ["drain", "gauges", "grpc", "metrics-upkeep", "pools", "readiness", "uploads"];
 
     /// One without a pulse could hang, and the process would go on saying that it serves.
     #[test]
