@@ -458,7 +458,10 @@ impl Later {
         // The look tells anew when the next one is to be.
         self.by_limit.retain(|limit, again| {
             if again.at <= now {
-                freed.insert(limit.clone(), u64::MAX);
+                let n_freed = freed.entry(limit.clone()).or_insert(1);
+                if again.is_lapse {
+                    *n_freed = u64::MAX;
+                }
             }
             !freed.contains_key(limit)
         });

@@ -211,12 +211,13 @@ impl Engine {
             return Ok(Err(error));
         }
         let mut freed = Freed::new();
-        let mut arrivals: Vec<(LimitKey, Arrival)> = Vec::new();
+        let (mut arrivals, mut lapses) = (Vec::<(LimitKey, Arrival)>::new(), Vec::new());
         let since = wait.as_ref().map_or(now, |wait| wait.since);
         for used in locked.iter().filter(|used| !held.contains_key(&used.key)) {
-            let is_its_turn = wait.as_ref().is_some_and(|wait| wait.was_handed && wait.limit == used.key);
+            // Also for its other limits: it would never have its turn for all of them at once.
+            let is_its_turn = wait.as_ref().is_some_and(|wait| wait.was_handed);
             let n_free = used.n_free().min(used.n_tokens(now));
-            let line = if is_its_turn || n_free == 0 || !used.is_awaited {
+            let mut line = if is_its_turn || n_free == 0 || !used.is_awaited {
                 Line::default()
             } else {
                 let (keys, since) = (std::slice::from_ref(&used.key), now - LAPSES_COUNT_FOR);
@@ -227,7 +228,8 @@ impl Engine {
             };
             if n_free - line.n_kept(n_free) < request.n_slots.into() {
                 let limit = used.key.clone();
-                let keeps_its_turn = is_its_turn && request.n_slots > 1 && may_wait;
+                let is_turn_here = wait.as_ref().is_some_and(|wait| wait.was_handed && wait.limit == limit);
+                let keeps_its_turn = is_turn_here && request.n_slots > 1 && may_wait;
                 // What it was its turn for, and it cannot use, is another's.
                 if let Some(wait) = wait.filter(|wait| wait.was_handed && !keeps_its_turn) {
                     freed.insert(wait.limit, wait.n_slots.into());
@@ -258,6 +260,10 @@ impl Engine {
                 let next_token_at = next_token_at(used, request.n_slots, now);
                 return Ok(Ok(Leased::Waiting { limit, next_token_at }));
             }
+            if !is_its_turn {
+                let n_passed = (0..u64::from(request.n_slots)).filter(|n| line.pass(n_free - n)).count();
+                lapses.extend((n_passed > 0).then(|| (used.key.clone(), n_passed as u64)));
+            }
             if let Some(rate) = used.limit.settings.rate
                 && let Some(arrival) = rate.take_several(used.arrival, now, request.n_slots)
             {
@@ -276,6 +282,9 @@ impl Engine {
         tx.take_slots(&keys.iter().map(slot).collect::<Vec<_>>()).await?;
         if !arrivals.is_empty() {
             tx.put_arrivals(&arrivals).await?;
+        }
+        if !lapses.is_empty() {
+            tx.use_lapses(&lapses, now - LAPSES_COUNT_FOR, now).await?;
         }
         if let Some(wait) = wait {
             tx.end_lease_wait(&wait.limit.namespace, owner).await?;

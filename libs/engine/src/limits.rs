@@ -131,10 +131,32 @@ impl Engine {
         while let Some(key) = inner.store.next_awaited(after.as_ref()).await? {
             let mut freed = Freed::from([(key.clone(), u64::MAX)]);
             while !freed.is_empty() {
+                tidegate_pulse::beat();
                 let (dispatch, store, now) = (&*inner.dispatch, &*inner.store, inner.clock.now());
                 let done = hand_out(dispatch, store, freed, Some(handed_before), now).await?;
                 n_runs += done.n_handed_over;
                 freed = done.rest;
+            }
+            after = Some(key);
+        }
+        Ok(n_runs)
+    }
+
+    /// Has those runs be in line again that were handed out before delivery's state was born, at `born_at`, and are lost for
+    /// that: in bulk, so that slots go on to them one after the other. Gives how many.
+    pub async fn return_lost_waits(&self, born_at: Timestamp) -> Result<usize, EngineError> {
+        let Self { inner } = self;
+        // One that has just been handed out is on its way, whatever the clock of delivery says.
+        let handed_before = born_at.min(inner.clock.now() - LAPSES_AFTER);
+        let (mut after, mut n_runs) = (None, 0);
+        while let Some(key) = inner.store.next_awaited(after.as_ref()).await? {
+            loop {
+                tidegate_pulse::beat();
+                let n_returned = inner.store.return_lost(&key, handed_before, BATCH).await?;
+                n_runs += n_returned;
+                if n_returned < BATCH {
+                    break;
+                }
             }
             after = Some(key);
         }
@@ -243,22 +265,24 @@ pub(crate) struct HandedOut {
     pub n_handed_over: usize,
     /// What is left for the next turn.
     pub rest: Freed,
-    /// Limits whose rates are to be looked at again, and when.
+    /// Limits that are to be looked at again, and when.
     pub later: BTreeMap<LimitKey, Again>,
 }
 
-/// When a rate is to be looked at again.
+/// When a limit is to be looked at again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
     /// At the latest.
     pub at: Timestamp,
     /// Until when a look is of no use, whatever came free.
     pub quiet_until: Timestamp,
+    /// True: what is kept for one that does not come is to be another's.
+    pub is_lapse: bool,
 }
 
 impl Again {
     const fn at(at: Timestamp) -> Self {
-        Self { at, quiet_until: at }
+        Self { at, quiet_until: at, is_lapse: false }
     }
 }
 
@@ -285,19 +309,45 @@ pub(crate) async fn hand_out(
     let keys: Vec<LimitKey> = freed.keys().cloned().collect();
     let found = store.get_limits(&keys, now).await?;
     for (key, n_freed) in freed {
+        tidegate_pulse::beat();
         let defined = found.iter().find(|used| used.key == key);
+        let turn = Turn { dispatch, store, handed_before, now, key: &key, defined, n_freed };
+        // One limit's fault is not that of those after it.
+        if let Err(error) = turn.hand_out(&mut done).await {
+            let name = &key.name;
+            tracing::warn!(%error, "what is free of concurrency limit `{name}` was not handed out; the sweep will do it");
+        }
+    }
+    Ok(done)
+}
+
+/// What [`hand_out`] does for one limit.
+struct Turn<'a> {
+    dispatch: &'a dyn Dispatch,
+    store: &'a dyn RunStore,
+    handed_before: Option<Timestamp>,
+    now: Timestamp,
+    key: &'a LimitKey,
+    /// `None`: it is not defined, and does not bind.
+    defined: Option<&'a LimitUse>,
+    n_freed: u64,
+}
+
+impl Turn<'_> {
+    async fn hand_out(self, done: &mut HandedOut) -> Result<(), StoreError> {
+        let Self { dispatch, store, handed_before, now, key, defined, n_freed } = self;
         if defined.is_some_and(|used| !used.is_awaited || used.n_free() == 0) {
             // Whoever begins to wait, or gives a slot up, says so.
-            continue;
+            return Ok(());
         }
-        // One that is not defined does not bind.
         let rate = defined.and_then(|used| Some((used.limit.settings.rate?, used.arrival)));
         if let Some((rate, arrival)) = rate
             && rate.n_free(arrival, now) == 0
         {
             let at = rate.free_at(arrival).max(now + rate_interval(rate));
-            done.later.insert(key, Again { at, quiet_until: at.min(now + MAX_QUIET) });
-            continue;
+            let again = Again { at, quiet_until: at.min(now + MAX_QUIET), is_lapse: false };
+            done.later.insert(key.clone(), again);
+            return Ok(());
         }
         let mut ask = HandOut {
             max_slots: defined.and_then(|used| used.limit.settings.max_slots),
@@ -313,7 +363,11 @@ pub(crate) async fn hand_out(
         let (mut n_given, mut n_rounds, mut n_passed_over) = (0, 0, 0);
         while n_given < BATCH {
             ask.limit = BATCH - n_given;
-            let ids = store.hand_out(&key, &ask).await?;
+            let Some(ids) = store.hand_out(key, &ask).await? else {
+                // It may know less than this look, and has been at it for a moment only.
+                done.later.insert(key.clone(), Again::at(now + MIN_RATE_INTERVAL));
+                return Ok(());
+            };
             if ids.is_empty() {
                 break;
             }
@@ -334,7 +388,7 @@ pub(crate) async fn hand_out(
             let paused: Vec<RunId> = paused.into_iter().collect();
             if !paused.is_empty() {
                 // Nobody takes them before the resume: nothing is kept for them.
-                store.pass_over(&key, &paused, now).await?;
+                store.pass_over(key, &paused, now).await?;
             }
             let n_useless = paused.len() + ended.len();
             n_passed_over += n_useless;
@@ -356,23 +410,24 @@ pub(crate) async fn hand_out(
         }
         match rate {
             Some((rate, _)) if n_given > 0 => {
-                done.later.insert(key, Again::at(now + rate_interval(rate)));
+                done.later.insert(key.clone(), Again::at(now + rate_interval(rate)));
             }
             // All that waits goes, and there may be more than one batch of it; or many were passed over.
             None if n_given >= BATCH || n_passed_over >= MAX_PASSED_OVER => {
-                done.rest.insert(key, n_freed);
+                done.rest.insert(key.clone(), n_freed);
             }
             // There is nobody else, or those that are on their way have theirs kept for them.
             _ => {
-                if let Some(lapse_at) = store.first_lapse(&key, now).await? {
+                if let Some(lapse_at) = store.first_lapse(key, now).await? {
                     let quiet_until = rate.map_or(now, |(rate, _)| now + rate_interval(rate));
                     let at = lapse_at + Duration::from_micros(1);
-                    done.later.insert(key, Again { at: at.max(quiet_until), quiet_until });
+                    let again = Again { at: at.max(quiet_until), quiet_until, is_lapse: true };
+                    done.later.insert(key.clone(), again);
                 }
             }
         }
+        Ok(())
     }
-    Ok(done)
 }
 
 /// Those of these limits that are of paused queues.

@@ -35,6 +35,8 @@ struct Left {
     rate: Option<(Rate, Arrival)>,
     /// Those who wait for it and come before runs that are new: they have what is free kept for them.
     line: Line,
+    /// New runs that were let through for those in line that did not come in time.
+    n_let_through: u64,
     on_collision: Collision,
     /// Those that could give way, the first to be asked last; empty where none is to be asked.
     holders: Vec<RunId>,
@@ -52,6 +54,7 @@ impl Left {
             n_free: used.n_free(),
             rate: settings.rate.map(|rate| (rate, used.arrival)),
             line: Line::default(),
+            n_let_through: 0,
             on_collision: settings.on_collision,
             holders: Vec::new(),
             newest: None,
@@ -65,13 +68,13 @@ impl Left {
         self.n_free.min(self.rate.map_or(u64::MAX, |(rate, arrival)| rate.n_free(arrival, now)))
     }
 
-    /// What it has not for a run. One that does not wait for it lets those go first who do.
-    fn lack(&self, waits_for_it: bool, now: Timestamp) -> Option<Lack> {
+    /// What it has not for a run. One that is new lets those go first who wait.
+    fn lack(&self, is_new: bool, now: Timestamp) -> Option<Lack> {
         if self.n_free == 0 {
             return Some(Lack::Slot);
         }
         let n_left = self.n_left(now);
-        let has_one = if waits_for_it { n_left > 0 } else { self.line.lets_through(n_left) };
+        let has_one = if is_new { self.line.lets_through(n_left) } else { n_left > 0 };
         (!has_one).then_some(if self.rate.is_some() { Lack::Token } else { Lack::Slot })
     }
 
@@ -154,12 +157,13 @@ impl Slots {
             return Ok(Self::default());
         }
         let keys: Vec<LimitKey> = n_claims.keys().cloned().collect();
-        // One that waits for its only limit lets nobody go first.
-        let has_others = runs.iter().any(|run| !is_waiting(run) || limits_of(run).len() > 1);
+        // One that waits, and whose turn it is, lets nobody go first: also where another of its limits has a line, as it
+        // would never have its turn for all of them at once.
+        let has_new = runs.iter().any(|run| !is_waiting(run));
         let (mut left, mut lined, mut needs_awaited) = (HashMap::<_, Left>::new(), Vec::new(), false);
         for used in tx.lock_limits(&keys, now).await? {
             let one = Left::of(&used);
-            if has_others && used.is_awaited && one.n_left(now) > 0 {
+            if has_new && used.is_awaited && one.n_left(now) > 0 {
                 lined.push(used.key.clone());
             }
             left.insert(used.key, one);
@@ -205,7 +209,7 @@ impl Slots {
         let mut refusal: Option<Refusal> = None;
         for limit in &limits {
             let Some(left) = self.left.get(limit) else { continue };
-            let Some(lack) = left.lack(self.waits_for(run, limit), now) else { continue };
+            let Some(lack) = left.lack(!is_waiting(run), now) else { continue };
             if left.on_collision == Collision::Skip && run.attempt == 0 {
                 return Err(Refusal { limit: limit.clone(), lack, then: Then::Skip });
             }
@@ -225,6 +229,10 @@ impl Slots {
         }
         for limit in &limits {
             let Some(left) = self.left.get_mut(limit) else { continue };
+            if !is_waiting(run) {
+                let n_left = left.n_left(now);
+                left.n_let_through += u64::from(left.line.pass(n_left));
+            }
             left.n_free = left.n_free.saturating_sub(1);
             if let Some((rate, arrival)) = &mut left.rate {
                 *arrival = rate.take(*arrival, now).unwrap_or(*arrival);
@@ -248,12 +256,6 @@ impl Slots {
         Ok(())
     }
 
-    /// True for a run that waits for this limit: what is free is for it. Of all others only what is not kept for those
-    /// in line.
-    fn waits_for(&self, run: &Run, limit: &LimitKey) -> bool {
-        is_waiting(run) && self.awaited.get(&run.id).is_some_and(|awaited| awaited.limit == *limit)
-    }
-
     /// A run is in line no longer: it has its slot, or waits anew.
     fn leave_line(&mut self, run: &Run) {
         if let Some(awaited) = self.awaited.get(&run.id).filter(|awaited| awaited.is_in_line)
@@ -263,14 +265,14 @@ impl Slots {
         }
     }
 
-    /// Has somebody give way, where the limit says so. Never more than wait.
+    /// Has somebody give way, where the limit says so. Never more than wait and have nothing kept for them.
     fn collide(&mut self, run: &Run, limit: &LimitKey) -> Then {
         let Some(left) = self.left.get_mut(limit) else { return Then::Wait };
         // It may wait for another one by now.
         let awaited = self.awaited.get(&run.id).map(|awaited| &awaited.limit);
         let is_counted = self.refused.get(&run.id).or(awaited) == Some(limit);
         let n_waiting = left.n_waiting + u64::from(!is_counted);
-        if left.may_ask() && left.n_asked < n_waiting {
+        if left.may_ask() && left.n_asked.saturating_add(left.n_free) < n_waiting {
             let is_by_age = left.on_collision == Collision::CancelNewest;
             if is_by_age && left.newest.is_none_or(|newest| newest < run.id) {
                 return Then::CancelIt;
@@ -321,8 +323,8 @@ impl Slots {
     ) -> Result<Freed, StoreError> {
         let mut freed = Freed::new();
         let (mut take, mut free, mut wait, mut end_wait) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        // Runs that wait no longer, and have not got what they waited for.
-        let mut has_left = Vec::new();
+        // Of those the runs that have not got what they waited for.
+        let mut has_left = BTreeSet::new();
         for (id, before) in &self.before {
             let Some(run) = runs.get(id) else { continue };
             let after = Standing::of(run);
@@ -345,8 +347,10 @@ impl Slots {
                     limits_of(run).into_iter().for_each(|limit| *freed.entry(limit).or_default() += 1);
                 }
                 None if before.is_waiting && !after.is_waiting => {
-                    let ended = if after.is_held { &mut end_wait } else { &mut has_left };
-                    ended.push(*id);
+                    end_wait.push(*id);
+                    if !after.is_held {
+                        has_left.insert(*id);
+                    }
                 }
                 None => {}
             }
@@ -360,21 +364,23 @@ impl Slots {
         if !wait.is_empty() {
             tx.put_waits(&wait).await?;
         }
-        if !end_wait.is_empty() {
-            tx.end_waits(&end_wait).await?;
-        }
-        if !has_left.is_empty() {
-            tx.end_waits(&has_left)
-                .await?
-                .into_iter()
-                .for_each(|limit| *freed.entry(limit).or_default() += 1);
-        }
         if !self.spent.is_empty() {
             let arrival = |limit: &LimitKey| Some((limit.clone(), self.left.get(limit)?.rate?.1));
             tx.put_arrivals(&self.spent.iter().filter_map(arrival).collect::<Vec<_>>()).await?;
         }
         if !self.asked.is_empty() {
             tx.ask_slots(&self.asked).await?;
+        }
+        let let_through = self.left.iter().filter(|(_, left)| left.n_let_through > 0);
+        let lapses: Vec<_> = let_through.map(|(limit, left)| (limit.clone(), left.n_let_through)).collect();
+        if !lapses.is_empty() {
+            tx.use_lapses(&lapses, now - LAPSES_COUNT_FOR, now).await?;
+        }
+        // At last: it locks waits of other runs as well, which two transactions are not to wait for crosswise.
+        if !end_wait.is_empty() {
+            let ended = tx.end_waits(&end_wait).await?.into_iter();
+            let left = ended.filter(|(id, _)| has_left.contains(id));
+            left.for_each(|(_, limit)| *freed.entry(limit).or_default() += 1);
         }
         Ok(freed)
     }

@@ -9,15 +9,15 @@ pub const LAPSES_COUNT_FOR: Duration = Duration::from_secs(60);
 ///
 /// A slot that comes free is handed out: the first in line is delivered, and until its claim comes the slot is kept for
 /// it, so that no stream of new runs takes it. It is kept for [`RESERVED_FOR`] and no longer: one whose worker has
-/// vanished, or that nobody serves, is passed over after that. Where that has happened lately as many are let through
-/// as came not, so that a line of those that do not come holds up nobody but once.
+/// vanished, or that nobody serves, is passed over after that, and a new one may be let through in its place, once: so a
+/// line of those that do not come holds up nobody for long, and nobody else loses what is kept for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// Those that wait, and were not handed out.
     pub n_waiting: u64,
     /// Those that were handed out, are on their way, and have a slot or a token kept for them.
     pub n_reserved: u64,
-    /// Those that were handed out and did not come in time, a while ago at most.
+    /// Those that were handed out and did not come in time, a while ago at most, and for which no other was let through.
     pub n_lapsed: u64,
 }
 
@@ -31,6 +31,13 @@ impl Line {
     /// True where one that is new may take of what is free.
     pub fn lets_through(self, n_free: u64) -> bool {
         n_free > self.n_kept(n_free)
+    }
+
+    /// One that is new takes of what is free. True: it was let through for one that did not come, which is used up by that.
+    pub fn pass(&mut self, n_free: u64) -> bool {
+        let takes_kept = n_free <= self.n_waiting.saturating_add(self.n_reserved);
+        self.n_lapsed = self.n_lapsed.saturating_sub(u64::from(takes_kept));
+        takes_kept
     }
 
     /// True where nobody is before one that is new.

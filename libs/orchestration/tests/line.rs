@@ -41,6 +41,18 @@ proptest! {
     }
 
     #[test]
+    fn one_is_let_through_for_each_that_did_not_come(line in lines(), n_free in 0_u64..30) {
+        let (mut left, mut n_left, mut n_passed) = (line, n_free, 0);
+        while left.lets_through(n_left) {
+            n_passed += u64::from(left.pass(n_left));
+            n_left -= 1;
+        }
+        let n_in_line = line.n_waiting + line.n_reserved;
+        prop_assert!(n_passed <= line.n_lapsed && left.n_lapsed == line.n_lapsed - n_passed);
+        prop_assert_eq!(n_left, n_free.min(n_in_line).saturating_sub(line.n_lapsed));
+    }
+
+    #[test]
     fn nobody_in_line_keeps_nothing(n_lapsed in 0_u64..20, n_free in 1_u64..30) {
         let line = Line { n_lapsed, ..Line::default() };
         prop_assert!(line.is_empty() && line.lets_through(n_free));

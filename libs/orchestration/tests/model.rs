@@ -54,6 +54,8 @@ enum Place {
     Reserved,
     /// It was, and did not come in time.
     Lapsed,
+    /// The same, and another was let through for it.
+    Passed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +158,8 @@ struct System {
     n_faults: u8,
     n_cancels: u8,
     n_lapses: u8,
+    /// New runs that took a slot though others were in line.
+    n_passed: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,6 +222,7 @@ impl System {
             n_faults: 0,
             n_cancels: 0,
             n_lapses: 0,
+            n_passed: 0,
         }
     }
 
@@ -229,6 +234,10 @@ impl System {
             n_reserved: count(Place::Reserved),
             n_lapsed: count(Place::Lapsed),
         }
+    }
+
+    fn n_not_in_time(&self) -> u64 {
+        self.line.values().filter(|place| matches!(place, Place::Lapsed | Place::Passed)).count() as u64
     }
 
     fn n_free(&self) -> u64 {
@@ -321,10 +330,11 @@ impl System {
         let is_theirs = matches!(&run.state.phase, Phase::Pending { holder, .. } if *holder == worker(&name));
         let epoch = run.epoch.0;
         if is_new {
-            // Nothing is taken from one that comes in time by one that does not wait.
-            let takes_kept = !was_in_line && line.n_lapsed == 0 && line.n_reserved >= n_free;
-            if takes_kept {
-                self.seen[idx].broken.get_or_insert("a new run took what was kept for another");
+            let mut line = line;
+            if !was_in_line && line.pass(n_free) {
+                self.n_passed += 1;
+                let lapsed = self.line.values_mut().find(|place| **place == Place::Lapsed);
+                *lapsed.expect("it was let through for one") = Place::Passed;
             }
             self.slots.insert(idx);
         }
@@ -378,7 +388,7 @@ impl Model for World {
                 // As many as are free, less those that are on their way, and one more for each that came not.
                 Some(Place::Waiting)
                     if system.n_free() > 0
-                        && system.n_free() + system.line().n_lapsed > system.line().n_reserved =>
+                        && system.n_free() + system.n_not_in_time() > system.line().n_reserved =>
                 {
                     actions.push(Action::HandOut(idx));
                 }
@@ -386,7 +396,9 @@ impl Model for World {
                     actions.push(Action::Lapse(idx));
                 }
                 // The sweep: it may have been lost on its way.
-                Some(Place::Reserved | Place::Lapsed) if is_undelivered && system.n_free() > 0 => {
+                Some(Place::Reserved | Place::Lapsed | Place::Passed)
+                    if is_undelivered && system.n_free() > 0 =>
+                {
                     actions.push(Action::Enqueue(idx));
                 }
                 _ => {}
@@ -574,6 +586,14 @@ impl Model for World {
                         u32::from(system.seen[idx].n_executions) <= allowed
                     })
                 },
+            ),
+            Property::always(
+                "no more come before those in line than came not in time",
+                |_, system: &System| system.n_passed <= system.n_lapses,
+            ),
+            Property::sometimes(
+                "one is let through for another, or none may",
+                |world: &Self, system: &System| world.n_lapses == 0 || system.n_passed > 0,
             ),
             Property::always("those in line are those that wait", |_, system: &System| {
                 all(system, |idx| {

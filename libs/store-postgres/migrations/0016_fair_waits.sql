@@ -3,10 +3,11 @@
 -- does who waits already.
 ALTER TABLE concurrency_waits
     ADD COLUMN turn bigint NOT NULL DEFAULT 0, -- among those of the priority: the smaller is served first
-    ADD COLUMN reserved_until bigint NOT NULL DEFAULT 0, -- of what was handed out: until when something is kept for it
+    -- Of what was handed out: until when something is kept for it; negative: it came not, and another was let through for that.
+    ADD COLUMN reserved_until bigint NOT NULL DEFAULT 0,
     ADD COLUMN fairness_key text COLLATE "C" NOT NULL DEFAULT ''; -- '': it has none
 
--- concurrency_waits/hand_out.sql, concurrency_waits_first_turn: whose turn it is
+-- concurrency_waits/hand_out.sql: whose turn it is
 CREATE INDEX concurrency_waits_by_turn
     ON concurrency_waits (namespace, limit_name, priority DESC, turn, due_at, run_id)
     WHERE handed_at = 0;
@@ -21,10 +22,16 @@ CREATE INDEX concurrency_waits_of_keys_by_due
     ON concurrency_waits (namespace, limit_name, priority, fairness_key, due_at, run_id)
     WHERE handed_at = 0;
 
--- concurrency_waits/count_line.sql, concurrency_waits/hand_out.sql, concurrency_waits/first_lapse.sql
+-- concurrency_waits_first_turn
+CREATE INDEX concurrency_waits_of_runs_by_turn
+    ON concurrency_waits (namespace, limit_name, priority, turn)
+    WHERE handed_at = 0 AND expires_at IS NULL;
+
+-- concurrency_waits/count_line.sql, concurrency_waits/hand_out.sql, concurrency_waits/first_lapse.sql,
+-- concurrency_waits/use_lapses.sql
 CREATE INDEX concurrency_waits_reserved
     ON concurrency_waits (namespace, limit_name, reserved_until)
-    WHERE reserved_until > 0;
+    WHERE reserved_until <> 0;
 
 -- The first and the last of a long line are read from the end of an index, also where the planner knows nothing of the table
 -- yet, or knew it empty, and takes reading and sorting all of it for as cheap: hence functions, which may say otherwise for
@@ -66,7 +73,7 @@ BEGIN
 END
 $$;
 
--- concurrency_waits/end.sql: who comes next of a key from a turn on, but for those that leave
+-- concurrency_waits/end.sql, concurrency_waits/end_lease.sql, concurrency_waits/purge_leases.sql: who comes next of a key from a turn on, but for those that leave
 CREATE FUNCTION concurrency_waits_next(
     in_namespace text, of_limit text, of_priority integer, of_key text, from_turn bigint, without uuid[]
 ) RETURNS uuid LANGUAGE plpgsql STABLE SET enable_sort = off AS $$

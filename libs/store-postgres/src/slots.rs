@@ -138,14 +138,17 @@ impl LimitRows for PgStore {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError> {
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Option<Vec<RunId>>, StoreError> {
         let mut tx = self.pool.begin().await.map_err(store_error)?;
-        query(queries::LOCK_HAND_OUT.sql())
+        let locked = query(queries::LOCK_HAND_OUT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
-            .execute(&mut *tx)
+            .fetch_one(&mut *tx)
             .await
             .map_err(store_error)?;
+        if !row::column::<bool>(&locked, 0)? {
+            return Ok(None);
+        }
         let rows = query(queries::HAND_OUT_WAITS.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)
@@ -168,7 +171,24 @@ impl LimitRows for PgStore {
                 handed.push(row::run_id(row, 0)?);
             }
         }
-        Ok(handed)
+        Ok(Some(handed))
+    }
+
+    async fn return_lost(
+        &self,
+        key: &LimitKey,
+        handed_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let done = query(queries::RETURN_LOST_WAITS.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(handed_before.as_micros())
+            .bind(adapter::limit(limit))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
 
     async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
@@ -260,13 +280,13 @@ impl LimitRows for PgStore {
     }
 
     async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let done = query(queries::PURGE_LEASE_WAITS.sql())
+        let row = query(queries::PURGE_LEASE_WAITS.sql())
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
-            .execute(&self.pool)
+            .fetch_one(&self.pool)
             .await
             .map_err(store_error)?;
-        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+        adapter::number("count", row::column(&row, 0)?)
     }
 
     async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -402,13 +422,31 @@ impl SlotTx for PgTx {
         Ok(())
     }
 
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
         let rows = query(queries::END_WAITS.sql())
             .bind(row::ids(runs))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        rows.iter().map(limit_key).collect()
+        rows.iter().map(|row| Ok((row::run_id(row, 2)?, limit_key(row)?))).collect()
+    }
+
+    async fn use_lapses(
+        &mut self,
+        lapses: &[(LimitKey, u64)],
+        lapsed_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        query(queries::USE_LAPSES.sql())
+            .bind(lapses.iter().map(|(key, _)| key.namespace.as_str()).collect::<Vec<_>>())
+            .bind(lapses.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>())
+            .bind(lapses.iter().map(|(_, n)| adapter::bound(Some(*n))).collect::<Vec<_>>())
+            .bind(lapsed_since.as_micros())
+            .bind(now.as_micros())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
     }
 
     async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError> {

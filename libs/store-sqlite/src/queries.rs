@@ -90,6 +90,8 @@ statements! {
     PUT_LEASE_WAIT = "concurrency_waits/put_lease.sql";
     COUNT_LINE = "concurrency_waits/count_line.sql";
     FIRST_LAPSE = "concurrency_waits/first_lapse.sql";
+    USE_LAPSES = "concurrency_waits/use_lapses.sql";
+    RETURN_LOST_WAITS = "concurrency_waits/return_lost.sql";
     PASS_OVER = "concurrency_waits/pass_over.sql";
     WAITS_OF_RUNS = "concurrency_waits/of_runs.sql";
     HANDED_LEASES = "concurrency_waits/handed_leases.sql";

@@ -136,11 +136,28 @@ impl LimitRows for SqliteStore {
         row.as_ref().map(limit_key).transpose()
     }
 
-    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError> {
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Option<Vec<RunId>>, StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
         let handed = turns::hand_out(&mut tx, key, ask).await?;
         tx.commit().await.map_err(store_error)?;
-        Ok(handed)
+        Ok(Some(handed))
+    }
+
+    async fn return_lost(
+        &self,
+        key: &LimitKey,
+        handed_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let done = query(queries::RETURN_LOST_WAITS.sql())
+            .bind(key.namespace.as_str())
+            .bind(&key.name)
+            .bind(handed_before.as_micros())
+            .bind(adapter::limit(limit))
+            .execute(&self.writer)
+            .await
+            .map_err(store_error)?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
 
     async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
@@ -230,13 +247,16 @@ impl LimitRows for SqliteStore {
     }
 
     async fn purge_lease_waits(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let done = query(queries::PURGE_LEASE_WAITS.sql())
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        let ended = query(queries::PURGE_LEASE_WAITS.sql())
             .bind(now.as_micros())
             .bind(adapter::limit(limit))
-            .execute(&self.writer)
+            .fetch_all(&mut *tx)
             .await
             .map_err(store_error)?;
-        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+        turns::move_up(&mut tx, &ended).await?;
+        tx.commit().await.map_err(store_error)?;
+        Ok(ended.len())
     }
 
     async fn purge_rates(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -365,14 +385,34 @@ impl SlotTx for SqliteTx {
         Ok(())
     }
 
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError> {
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError> {
         let rows = query(queries::END_WAITS.sql())
             .bind(row::ids(runs.iter().map(RunId::as_uuid)))
             .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
         turns::move_up(&mut self.tx, &rows).await?;
-        rows.iter().map(limit_key).collect()
+        rows.iter().map(|row| Ok((row::run_id(row, 6)?, limit_key(row)?))).collect()
+    }
+
+    async fn use_lapses(
+        &mut self,
+        lapses: &[(LimitKey, u64)],
+        lapsed_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for (key, n) in lapses {
+            query(queries::USE_LAPSES.sql())
+                .bind(key.namespace.as_str())
+                .bind(&key.name)
+                .bind(lapsed_since.as_micros())
+                .bind(now.as_micros())
+                .bind(adapter::bound(Some(*n)))
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        }
+        Ok(())
     }
 
     async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError> {
@@ -425,13 +465,14 @@ impl SlotTx for SqliteTx {
         namespace: &Namespace,
         owner: RunId,
     ) -> Result<Option<LimitKey>, StoreError> {
-        let row = query(queries::END_LEASE_WAIT.sql())
+        let rows = query(queries::END_LEASE_WAIT.sql())
             .bind(namespace.as_str())
             .bind(owner.as_uuid())
-            .fetch_optional(&mut *self.tx)
+            .fetch_all(&mut *self.tx)
             .await
             .map_err(store_error)?;
-        row.as_ref().map(limit_key).transpose()
+        turns::move_up(&mut self.tx, &rows).await?;
+        rows.first().map(limit_key).transpose()
     }
 
     async fn count_line(

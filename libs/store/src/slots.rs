@@ -253,8 +253,18 @@ pub trait LimitRows: Send + Sync {
     /// Notes those that wait for `key` and whose turn it is as handed out at `now`, and gives them: first those that were
     /// not since they began to wait, by priority; of one priority in turn by fairness key; of one key by due time. Leaves
     /// out rows that another transaction has locked, so two callers never get the same run, nor one more than there is
-    /// room for. The cost follows how many are handed out, not how many wait.
-    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError>;
+    /// room for. The cost follows how many are handed out, not how many wait. `None`: another hands out for this limit at
+    /// the moment.
+    async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Option<Vec<RunId>>, StoreError>;
+
+    /// Has up to `limit` runs be in line again, where they were, that were handed out before a time and are lost since. Gives
+    /// how many.
+    async fn return_lost(
+        &self,
+        key: &LimitKey,
+        handed_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
 
     /// Until when at least something is kept for one of those that are on their way at `now`.
     async fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
@@ -314,9 +324,18 @@ pub trait SlotTx: Send {
     /// with its key, and for the first with its key after one of each other key.
     async fn put_waits(&mut self, waits: &[SlotWait]) -> Result<(), StoreError>;
 
-    /// These runs wait no longer. Gives for which limits they did, once for each run. Those behind them that have their
+    /// These runs wait no longer. Gives for which limits they did. Those behind them that have their
     /// key move up.
-    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
+    async fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError>;
+
+    /// So many were let through for those that came not in time since `lapsed_since`, of limits that this transaction has
+    /// locked: for none of these again.
+    async fn use_lapses(
+        &mut self,
+        lapses: &[(LimitKey, u64)],
+        lapsed_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Locks what an owner has, and its wait for a lease.
     async fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError>;

@@ -168,10 +168,18 @@ async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) ->
     }
 }
 
+/// For how long after the birth of delivery's state it is looked for what was lost with the one before.
+const LOST_FOR: Duration = Duration::from_secs(3_600);
+
 async fn hand_out_slots(engine: Engine, reconcile_after: Duration) -> Result<usize, EngineError> {
     engine.ask_holders().await?;
     // It goes through all limits that someone waits for.
     pulse::rest(LONG_TURN);
+    if let Ok(born_at) = engine.dispatch().born_at().await
+        && engine.clock().now().since(born_at) < LOST_FOR
+    {
+        engine.return_lost_waits(born_at).await?;
+    }
     match lost_before(&engine, reconcile_after).await {
         Some(handed_before) => engine.hand_out_slots(handed_before).await,
         None => Ok(0),

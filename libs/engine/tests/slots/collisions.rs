@@ -139,3 +139,30 @@ async fn the_newest_of_holders_and_newcomer_gives_way() {
     assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 1);
     assert_eq!(fixture.state(&holder).await, "CANCELLING/Cancelling");
 }
+
+#[tokio::test]
+async fn nobody_gives_way_to_one_for_whom_something_comes_free() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), colliding(3, Collision::CancelOldest)).await.expect("is defined");
+    let mut holders = Vec::new();
+    for _ in 0..3 {
+        holders.push(fixture.start(&created(&fixture, &["db"]).await).await);
+        fixture.advance(1);
+    }
+    let waiting = created(&fixture, &["db"]).await;
+    assert!(claimed(&fixture, &waiting).await.is_waiting());
+    assert_eq!(fixture.engine.ask_holders().await.expect("asks"), 1);
+    fixture.report(&holders[1], Event::Completed).await.expect("completes");
+    until_handed_over(&fixture, &waiting).await;
+    let new = created(&fixture, &["db"]).await;
+    assert!(claimed(&fixture, &new).await.is_waiting(), "what is free is kept for the one before it");
+    assert_eq!(
+        fixture.engine.ask_holders().await.expect("asks"),
+        0,
+        "it has the slot of the one that was asked"
+    );
+    assert_eq!(fixture.state(&holders[2]).await, "RUNNING/Running");
+    assert!(claimed(&fixture, &fixture.get(&waiting).await).await.is_granted());
+    fixture.report(&fixture.get(&holders[0]).await, Event::Cancelled).await.expect("is stopped");
+    until_handed_over(&fixture, &new).await;
+}

@@ -67,7 +67,9 @@ async fn what_is_kept_for_one_that_does_not_come_is_for_the_next_and_for_new_one
     until_handed_over(&fixture, &lost).await;
     let next = created(&fixture, &["db"]).await;
     assert!(claimed(&fixture, &next).await.is_waiting());
-    assert!(!is_handed_over_anew(&fixture, &next).await, "it is on its way");
+    let lost_before = fixture.clock.now() - Duration::from_secs(600);
+    assert_eq!(fixture.engine.hand_out_slots(lost_before).await.expect("sweeps"), 0, "it is on its way");
+    assert!(!is_handed_over_anew(&fixture, &next).await);
     fixture.advance(6);
     until_handed_over(&fixture, &next).await;
     let new = created(&fixture, &["db"]).await;
@@ -157,4 +159,94 @@ async fn customers_are_served_in_turn_whatever_waits_for_one_of_them() {
         enqueued.iter().any(|(enqueued, epoch)| enqueued == *id && epoch.0 > 0)
     });
     assert_eq!(n_handed_over.count(), served.len(), "one for each slot");
+}
+
+#[tokio::test]
+async fn one_that_does_not_come_lets_one_new_run_through_and_no_more() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), 5).await.expect("is defined");
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(claimed(&fixture, &created(&fixture, &["db"]).await).await.run);
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(created(&fixture, &["db"]).await);
+        assert!(claimed(&fixture, &waiting[waiting.len() - 1]).await.is_waiting());
+    }
+    fixture.cancel(&held[0]).await;
+    until_handed_over(&fixture, &waiting[0]).await;
+    fixture.advance(6);
+    for run in &held[1..] {
+        free_silently(&fixture, run).await;
+    }
+    let mut n_granted = 0;
+    for _ in 0..20 {
+        let new = created(&fixture, &["db"]).await;
+        n_granted += usize::from(claimed(&fixture, &new).await.is_granted());
+    }
+    assert_eq!(n_granted, 1, "four slots are for those in line");
+}
+
+#[tokio::test]
+async fn one_that_needs_two_slots_has_its_turn_though_both_have_a_line() {
+    let fixture = Fixture::new().await;
+    for name in ["a", "b"] {
+        fixture.engine.put_limit(key(name), 1).await.expect("is defined");
+    }
+    let holders = [created(&fixture, &["a"]).await, created(&fixture, &["b"]).await];
+    let mut held = Vec::new();
+    for holder in &holders {
+        held.push(claimed(&fixture, holder).await.run);
+    }
+    let both = created(&fixture, &["a", "b"]).await;
+    assert!(claimed(&fixture, &both).await.is_waiting());
+    let mut of_b = Vec::new();
+    for name in ["a", "b", "a", "b", "b"] {
+        let one = created(&fixture, &[name]).await;
+        assert!(claimed(&fixture, &one).await.is_waiting());
+        if name == "b" {
+            of_b.push(one);
+        }
+    }
+    for holder in &held {
+        fixture.cancel(holder).await;
+    }
+    until_handed_over(&fixture, &both).await;
+    until_handed_over(&fixture, &of_b[0]).await;
+    let granted = claimed(&fixture, &fixture.get(&both).await).await;
+    assert!(granted.is_granted(), "it waits for the one, and gives way to nobody for the other");
+    assert!(claimed(&fixture, &fixture.get(&of_b[0]).await).await.is_waiting());
+    fixture.cancel(&granted.run).await;
+    until_handed_over(&fixture, &of_b[0]).await;
+    assert!(claimed(&fixture, &fixture.get(&of_b[0]).await).await.is_granted(), "it has kept its turn");
+}
+
+#[tokio::test]
+async fn what_delivery_has_lost_is_handed_out_again_as_slots_come_free() {
+    let fixture = Fixture::new().await;
+    fixture.engine.put_limit(key("db"), 0).await.expect("is defined");
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(created(&fixture, &["db"]).await);
+        assert!(claimed(&fixture, &runs[runs.len() - 1]).await.is_waiting());
+    }
+    fixture.engine.put_limit(key("db"), 4).await.expect("is raised");
+    for run in &runs {
+        until_handed_over(&fixture, run).await;
+    }
+    fixture.engine.put_limit(key("db"), 1).await.expect("is lowered");
+    fixture.notes.enqueued.lock().expect("no test panicked with it").clear();
+    fixture.advance(30);
+    let born_at = fixture.clock.now();
+    assert_eq!(fixture.engine.return_lost_waits(born_at).await.expect("sweeps"), 4);
+    let lost_before = fixture.clock.now() - Duration::from_secs(600);
+    fixture.engine.hand_out_slots(lost_before).await.expect("sweeps");
+    assert_eq!(fixture.engine.return_lost_waits(born_at).await.expect("sweeps"), 0, "once");
+    for run in &runs {
+        until_handed_over(&fixture, run).await;
+        let granted = claimed(&fixture, &fixture.get(run).await).await;
+        assert!(granted.is_granted());
+        fixture.cancel(&granted.run).await;
+    }
 }

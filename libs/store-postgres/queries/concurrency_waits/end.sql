@@ -3,7 +3,7 @@ WITH ended AS (
     DELETE FROM concurrency_waits
     WHERE run_id = ANY($1)
         AND expires_at IS NULL
-    RETURNING namespace, limit_name, priority, fairness_key, turn, handed_at
+    RETURNING run_id, namespace, limit_name, priority, fairness_key, turn, handed_at
 ), gone AS MATERIALIZED (
     SELECT namespace, limit_name, priority, fairness_key, min(turn) AS turn
     FROM ended
@@ -27,5 +27,5 @@ WITH ended AS (
     FROM moved_up
     WHERE waits.run_id = moved_up.run_id
 )
-SELECT namespace, limit_name
+SELECT namespace, limit_name, run_id
 FROM ended

@@ -6,3 +6,4 @@ WHERE run_id IN (
     ORDER BY expires_at
     LIMIT ?2
 )
+RETURNING namespace, limit_name, priority, fairness_key, turn, handed_at

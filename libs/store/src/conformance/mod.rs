@@ -184,6 +184,8 @@ macro_rules! run_store_conformance {
             lines::a_new_key_overtakes_nobody,
             lines::of_one_key_the_earliest_is_served,
             lines::who_leaves_takes_no_turn,
+            lines::leases_that_leave_take_no_turns,
+            lines::what_was_lost_is_in_line_again,
             lines::those_on_their_way_count,
             lines::those_who_wait_come_before_new_ones,
             slots::leases_are_renewed_while_they_last,

@@ -69,7 +69,10 @@ forward! {
         fn list_slots(&self, key: &LimitKey, now: Timestamp, limit: usize) -> Result<Vec<Slot>, StoreError>;
         fn count_waits(&self, keys: &[LimitKey]) -> Result<Vec<u64>, StoreError>;
         fn next_awaited(&self, after: Option<&LimitKey>) -> Result<Option<LimitKey>, StoreError>;
-        fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Vec<RunId>, StoreError>;
+        fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Option<Vec<RunId>>, StoreError>;
+        fn return_lost(
+            &self, key: &LimitKey, handed_before: Timestamp, limit: usize
+        ) -> Result<usize, StoreError>;
         fn first_lapse(&self, key: &LimitKey, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
         fn pass_over(
             &self, key: &LimitKey, runs: &[RunId], handed_at: Timestamp
@@ -94,7 +97,10 @@ forward! {
         fn take_slots(&mut self, slots: &[Slot]) -> Result<(), StoreError>;
         fn free_slots(&mut self, owners: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
         fn put_waits(&mut self, waits: &[SlotWait]) -> Result<(), StoreError>;
-        fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<LimitKey>, StoreError>;
+        fn end_waits(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, LimitKey)>, StoreError>;
+        fn use_lapses(
+            &mut self, lapses: &[(LimitKey, u64)], lapsed_since: Timestamp, now: Timestamp
+        ) -> Result<(), StoreError>;
         fn lock_owner(&mut self, owner: RunId) -> Result<(Vec<Slot>, Option<LeaseWait>), StoreError>;
         fn put_lease_wait(&mut self, wait: &LeaseWait) -> Result<bool, StoreError>;
         fn end_lease_wait(
