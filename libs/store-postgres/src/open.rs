@@ -148,6 +148,8 @@ impl PgStore {
                     .options([
                         ("statement_timeout", format!("{}ms", options.statement_timeout.as_millis())),
                         ("lock_timeout", format!("{}ms", options.lock_timeout.as_millis())),
+                        // What a process that is frozen holds is not to hold up all others for good.
+                        ("idle_in_transaction_session_timeout", "60s".to_owned()),
                     ])
                     .options(PLANNER),
             )
