@@ -1,20 +1,17 @@
-//! A run starts at its time: never before, and not by the beat of a poll.
+//! A run starts at its time, and never before. That its time is waited for, and not looked for by a poll, is counted by the
+//! tests of task-queue (`waking.rs`): what is late on a busy machine says nothing of that.
 
 use std::time::Duration;
 
 use tidegate_integration_tests::{Suite, within};
 use tidegate_sdk::gather;
 
-crate::on_both_forms!(runs_start_at_their_time_and_none_before);
+crate::on_both_forms!(no_run_starts_before_its_time);
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const N_RUNS: u64 = 20;
-/// What is promised for short delays.
-const PRECISION: Duration = Duration::from_millis(50);
-/// So many keep the promise also on a machine that does much else. Of starts by the beat of a second, one in twenty would.
-const N_PRECISE: usize = 8;
 
-async fn runs_start_at_their_time_and_none_before(suite: &Suite) {
+async fn no_run_starts_before_its_time(suite: &Suite) {
     let client = suite.client();
     let worker = suite.worker("delayed");
     let warm = client.task("add").queue("delayed").delay(&(1, 1)).await.unwrap();
@@ -31,18 +28,14 @@ async fn runs_start_at_their_time_and_none_before(suite: &Suite) {
     let retried = retry.delay(&2).await.unwrap();
     within("all results", DEADLINE, gather::<i64>(&handles)).await.unwrap();
     within("the retried one", DEADLINE, retried.result::<u32>()).await.unwrap();
-    let mut late = Vec::new();
     for handle in handles.iter().chain([&retried]) {
         let run = handle.get().await.unwrap();
         let micros = |time: Option<prost_types::Timestamp>| {
             let time = time.unwrap();
             time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)
         };
-        let late_by = micros(run.started_at) - micros(run.due_at);
-        assert!(late_by >= 0, "started {} µs too early: {run:?}", -late_by);
-        late.push(Duration::from_micros(late_by.unsigned_abs()));
+        let late = micros(run.started_at) - micros(run.due_at);
+        assert!(late >= 0, "started {} µs too early: {run:?}", -late);
     }
-    late.sort_unstable();
-    assert!(late[N_PRECISE - 1] <= PRECISION, "{late:?}");
     worker.stop().await;
 }
