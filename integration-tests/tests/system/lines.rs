@@ -114,8 +114,8 @@ async fn no_stream_of_new_runs_comes_before_who_waits(suite: &Suite) {
         }
     }
     assert_eq!(served, (0..waiting.len()).map(|n| format!("waited-{n}")).collect::<Vec<_>>());
-    // A slot is kept for 5 s: one that took longer to come had a new one come before it.
-    let most = took.as_secs() / 5;
+    // A slot is kept for 5 s. One that takes longer to come lets a new one through, and has one more handed out.
+    let most = (1_u64 << (took.as_secs() / 5).min(20)) - 1;
     assert!(
         n_new <= most,
         "{n_new} of {} new ones came before those that waited, within {took:?}",

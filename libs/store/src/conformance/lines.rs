@@ -210,6 +210,8 @@ pub async fn leases_that_leave_take_no_turns(store: Arc<dyn RunStore>) {
         since: after(seconds),
         was_handed: false,
         expires_at: after(expires_at),
+        n_slots: 1,
+        reserved_until: None,
     };
     let (of_none, of_x) = (waits_of(&db, "", 2, 60), waits_of(&db, "x", 3, 0));
     put_waits(&store, &of_x).await;

@@ -552,7 +552,7 @@ pub async fn leases_take_several_slots(store: Arc<dyn RunStore>) {
     assert_eq!((line(None).await, line(Some(wide.owner)).await), ((4, 0), (1, 0)));
     let hand_out = async |seconds| {
         let ask = HandOut { max_slots: Some(5), ..any(seconds, 9) };
-        store.hand_out(&db, &ask).await.unwrap()
+        handed_out(&store, &db, &ask).await
     };
     assert_eq!(hand_out(10).await, [wide.owner], "one is free");
     assert_eq!(line(None).await, (1, 3));
@@ -566,7 +566,7 @@ pub async fn leases_take_several_slots(store: Arc<dyn RunStore>) {
     assert_eq!(tx.lock_owner(wide.owner).await.unwrap().1, Some(kept), "it keeps its turn");
     tx.commit().await.unwrap();
     let ask = HandOut { handed_before: Some(after(18)), ..any(19, 9) };
-    let handed = store.hand_out(&db, &ask).await.unwrap();
+    let handed = handed_out(&store, &db, &ask).await;
     assert_eq!(handed, [late.owner], "no sweep gives it another");
     assert_eq!(store.handed_leases(&[wide.owner]).await.unwrap(), [wide.owner]);
     let of_its_id = SlotWait { run_id: wide.owner, ..wait(&db, 0, 1) };
