@@ -2,6 +2,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -21,7 +22,7 @@ pub struct Server {
 impl Server {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let server = Self { process: serve(port, folder.path()), port, folder };
         server.until_up().await;
         server
@@ -59,6 +60,20 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Below the ports that the system gives to outgoing connections: one of those could take it while the server is down.
+fn free_port() -> u16 {
+    const RANGE: std::ops::Range<u16> = 20_000..32_000;
+    static N_CALLS: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test programs that run side by side begin at different places.
+        let n = std::process::id().wrapping_mul(89).wrapping_add(N_CALLS.fetch_add(1, Ordering::Relaxed));
+        let port = RANGE.start + u16::try_from(n % RANGE.len() as u32).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
