@@ -96,12 +96,12 @@ def _health_address(webserver: bool) -> Optional[str]:
     port = os.environ.get("PREFECT_RUNNER_SERVER_PORT", "8080")
     family = socket.AF_INET if host == "localhost" else socket.AF_UNSPEC
     try:
-        found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+        address, number, *_ = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
     except OSError as error:
         raise ValueError(
             f"PREFECT_RUNNER_SERVER_HOST={host} and PREFECT_RUNNER_SERVER_PORT={port} are no address here: {error}"
         ) from None
-    return f"[{found[0]}]:{found[1]}" if ":" in str(found[0]) else f"{found[0]}:{found[1]}"
+    return f"[{address!s}]:{number}" if ":" in str(address) else f"{address!s}:{number}"
 
 
 async def aserve(*args: Any, **options: Any) -> None:
