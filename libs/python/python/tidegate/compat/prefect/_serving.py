@@ -101,7 +101,8 @@ def _health_address(webserver: bool) -> Optional[str]:
         raise ValueError(
             f"PREFECT_RUNNER_SERVER_HOST={host} and PREFECT_RUNNER_SERVER_PORT={port} are no address here: {error}"
         ) from None
-    return f"[{address!s}]:{number}" if ":" in str(address) else f"{address!s}:{number}"
+    assert isinstance(address, str)  # of IPv4 and IPv6
+    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
 
 
 async def aserve(*args: Any, **options: Any) -> None:
