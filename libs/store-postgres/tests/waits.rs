@@ -40,7 +40,7 @@ const ASKED: [(&str, &str); 12] = [
     ("concurrency_waits/put.sql", ANEW),
     (
         "concurrency_waits/put_lease.sql",
-        "'00000000-0000-7000-8000-000000090002', 'default', 'db', 7, 0, 9000",
+        "'00000000-0000-7000-8000-000000090002', 'default', 'db', 7, 0, 9000, 1, 0",
     ),
     (
         "concurrency_waits/end.sql",
