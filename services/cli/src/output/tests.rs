@@ -249,6 +249,7 @@ fn an_explanation() {
         ],
         happenings: events(),
         failure: None,
+        idempotency_key: None,
     };
     insta::assert_snapshot!(explanation_text(&explanation));
     insta::assert_snapshot!(format!("{:#}", explanation_json(&explanation)["waits"]));
