@@ -102,7 +102,7 @@ def _health_address(webserver: bool) -> Optional[str]:
             f"PREFECT_RUNNER_SERVER_HOST={host} and PREFECT_RUNNER_SERVER_PORT={port} are no address here: {error}"
         ) from None
     assert isinstance(address, str)  # of IPv4 and IPv6
-    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+    return f"[{address}]:{int(number)}" if ":" in address else f"{address}:{int(number)}"
 
 
 async def aserve(*args: Any, **options: Any) -> None:
