@@ -112,7 +112,7 @@ async fn what_wakes_a_waiting_credit_is_not_served_ahead_of_older_work() {
     seen.set_hangs(true);
     worker.credits(1, 0).await;
     seen.until_takes(1).await;
-    let (older, newer) = (suite.task("f").await, enqueue_elsewhere(&suite, "f").await);
+    let (older, newer) = (suite.task("f").await, suite.task("f").await);
     seen.set_hangs(false);
     let [assign] = worker.assigned().await.try_into().unwrap();
     assert_eq!(assign.run_id, older.to_string());
