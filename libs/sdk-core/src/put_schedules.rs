@@ -130,7 +130,7 @@ pub enum ScheduleWrite {
     /// It gets this specification. `etag`: of the schedule as it was; empty: there was none.
     Put {
         /// What is wanted.
-        schedule: WantedSchedule,
+        schedule: Box<WantedSchedule>,
         /// Of the schedule as it was; empty: there was none of its name.
         etag: String,
     },

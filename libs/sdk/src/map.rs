@@ -5,6 +5,9 @@ use tidegate_sdk_core::Error;
 
 use crate::{Call, Function, RunFuture, RunHandle, delay_all, submit_all};
 
+/// The runs of calls that were delayed together.
+type Delayed<F> = Result<Vec<RunHandle<<F as Function>::Output>>, Error>;
+
 /// A function of `#[task]` or `#[flow]`, called once for each of many items.
 ///
 /// ```no_run
@@ -64,7 +67,7 @@ pub trait Map<Marker>: Sized {
     fn delay_map(
         self,
         items: impl IntoIterator<Item = Self::Item>,
-    ) -> BoxFuture<'static, Result<Vec<RunHandle<<Self::Function as Function>::Output>>, Error>> {
+    ) -> BoxFuture<'static, Delayed<Self::Function>> {
         let calls: Vec<_> = items.into_iter().map(|item| self.call_for(item)).collect();
         Box::pin(delay_all(calls))
     }

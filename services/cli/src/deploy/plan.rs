@@ -109,7 +109,7 @@ impl Plan {
                 return Some(ScheduleWrite::Delete { name, etag });
             }
             let schedule = self.wanted.schedules.iter().find(|schedule| schedule.name == name)?.clone();
-            Some(ScheduleWrite::Put { schedule, etag })
+            Some(ScheduleWrite::Put { schedule: Box::new(schedule), etag })
         });
         writes.collect()
     }
