@@ -99,7 +99,7 @@ async fn a_redis_that_is_killed_twenty_times_loses_nothing_and_has_nothing_execu
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (notes, go_on) = (at("notes"), at("go on"));
-    let held = client.task("first_is_late").queue("killed").delay_many(&vec![&go_on; 4]).await.unwrap();
+    let held = client.task("first_is_late").queue("killed").delay_many(&[&go_on; 4]).await.unwrap();
     for handle in &held {
         suite.until_state(handle, StateType::Running).await;
     }

@@ -93,7 +93,7 @@ async fn a_hand_out_and_a_claim_read_no_more_of_a_long_line() {
 }
 
 fn found(name: &str) -> &'static Statement {
-    STATEMENTS.iter().find(|statement| statement.name() == name).unwrap()
+    STATEMENTS.iter().find(|statement| statement.name() == name).expect("is one of them")
 }
 
 /// How many rows the scans of a plan have read, those included that a filter took away.

@@ -411,7 +411,7 @@ mod tests {
         let env = serde_json::json!({ "env": { "REGION": "eu" } });
         let run = call().job_variables(&env).unwrap().queued(null());
         assert_eq!(run.job_variables, r#"{"env":{"REGION":"eu"}}"#);
-        let wrong = call().job_variables(&[1]).err().expect("is a list").to_string();
+        let wrong = call().job_variables(&[1]).expect_err("is a list").to_string();
         assert!(wrong.contains("`job_variables` are no JSON object"), "{wrong}");
     }
 
