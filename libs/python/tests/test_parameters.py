@@ -295,6 +295,7 @@ def test_a_value_that_cannot_tell_its_text_is_refused_all_the_same() -> None:
         takes.delay(Silent())  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("server")
 class TestWithAServer:
     def test_futures_are_checked_once_they_have_ended(self) -> None:
         @task
@@ -411,7 +412,7 @@ class TestWithAServer:
 
         def created(parameters: bytes) -> str:
             run = _core.NewRun(kind="task", name="add_exactly", encoding="json/plain", data=parameters, queue=queue)
-            (run_id,) = block(client().create([run]))
+            ((run_id, _),) = block(client().create([run]))
             return str(run_id)
 
         assert get_run(created(b'{"a": "7"}')).result(timeout=PATIENCE) == "7 1"

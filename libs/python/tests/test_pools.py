@@ -93,10 +93,14 @@ def test_a_flow_is_executed_in_a_process_that_the_worker_starts(lab: Lab) -> Non
 def test_a_pool_without_a_live_worker_is_told_by_deploy(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab.deploy(work.adds)
     assert f"work pool `{lab.pool}` has no live worker: start one with `tidegate worker start" in caplog.text
-    caplog.clear()
     lab.worker()
-    lab.deploy(work.awaits)
-    assert "no live worker" not in caplog.text
+
+    def is_deployed_without_a_word() -> bool:
+        caplog.clear()
+        lab.deploy(work.awaits)
+        return "no live worker" not in caplog.text
+
+    until(is_deployed_without_a_word)  # once the worker is known
 
 
 def test_what_the_code_raises_is_told_also_while_it_is_imported(lab: Lab) -> None:

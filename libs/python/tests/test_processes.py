@@ -136,7 +136,7 @@ def test_a_hundred_tasks_that_abort_are_a_hundred_crashes_of_theirs_alone(proces
         with pytest.raises(RunCrashed, match=causes[how]):
             handle.result(timeout=PATIENCE)
         run = handle.run()
-        assert (run.state.is_crashed(), run.attempt, run.crashes) == (True, 1, 1), run
+        assert (run.state[0], run.attempt, run.crashes) == ("CRASHED", 1, 1), run
     # The worker lives, has all its slots, and nothing was left behind.
     assert all(handle.result(timeout=PATIENCE)[1] == worker.pid for handle in others)
     assert result_of(work.where_process_task, queue)[1] == worker.pid
