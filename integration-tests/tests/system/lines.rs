@@ -1,7 +1,7 @@
 //! The line of those who wait for a concurrency limit: customers are served in turn, no stream of new runs comes before who
 //! waits, and what is kept for a run that nobody takes is kept for a moment only.
 
-use std::{cell::Cell, collections::HashMap, path::Path, time::Duration};
+use std::{cell::Cell, path::Path, time::Duration};
 
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::Client;
@@ -46,20 +46,7 @@ async fn one_customer_with_many_tasks_keeps_no_other_from_a_limit(suite: &Suite)
     for run in &few {
         within("the end of a run", DEADLINE, run.wait()).await.unwrap();
     }
-    let starts = std::fs::read_to_string(&path).unwrap();
-    let mut n_starts: HashMap<&str, usize> = HashMap::new();
-    let mut n_left = N_OTHERS * N_FEW;
-    for customer in starts.lines() {
-        *n_starts.entry(customer).or_default() += 1;
-        n_left -= usize::from(customer != "many");
-        if n_left == 0 {
-            break;
-        }
-    }
-    assert_eq!((n_left, n_starts.len()), (0, N_OTHERS + 1), "{n_starts:?}");
-    // A turn for each round; what runs at the same time may pass each other.
-    let most = N_FEW + 1 + 2 * N_SLOTS;
-    assert!(n_starts["many"] <= most, "it had {} starts, not {most}", n_starts["many"]);
+    crate::routing::were_in_turn(&path, N_OTHERS, N_FEW, N_SLOTS);
     worker.stop().await;
 }
 

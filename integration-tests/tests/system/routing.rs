@@ -45,20 +45,7 @@ async fn one_customer_with_many_tasks_keeps_no_other_waiting(suite: &mut Suite) 
     for run in &few {
         within("the end of a run", DEADLINE, run.wait()).await.unwrap();
     }
-    let starts = std::fs::read_to_string(&path).unwrap();
-    let mut n_starts: HashMap<&str, usize> = HashMap::new();
-    let mut n_left = N_OTHERS * N_FEW;
-    for customer in starts.lines() {
-        *n_starts.entry(customer).or_default() += 1;
-        n_left -= usize::from(customer != "many");
-        if n_left == 0 {
-            break;
-        }
-    }
-    assert_eq!((n_left, n_starts.len()), (0, N_OTHERS + 1), "{n_starts:?}");
-    // A turn for each round; what runs at the same time may pass each other.
-    let most = N_FEW + 1 + 2 * N_SLOTS;
-    assert!(n_starts["many"] <= most, "it had {} starts, not {most}", n_starts["many"]);
+    were_in_turn(&path, N_OTHERS, N_FEW, N_SLOTS);
     worker.stop().await;
 }
 
@@ -174,4 +161,22 @@ async fn until_ready(client: &Client, run: &RunHandle) -> Explanation {
 /// What decides now.
 fn subject(explanation: &Explanation) -> Option<Subject> {
     explanation.waits.first().and_then(|wait| wait.subject.clone())
+}
+
+/// By the customers of the starts in the file `path`: each of `n_others` had its `n_few` before "many" had more than its turns.
+pub fn were_in_turn(path: &str, n_others: usize, n_few: usize, n_slots: usize) {
+    let starts = std::fs::read_to_string(path).unwrap();
+    let mut n_starts: HashMap<&str, usize> = HashMap::new();
+    let mut n_left = n_others * n_few;
+    for customer in starts.lines() {
+        *n_starts.entry(customer).or_default() += 1;
+        n_left -= usize::from(customer != "many");
+        if n_left == 0 {
+            break;
+        }
+    }
+    assert_eq!((n_left, n_starts.len()), (0, n_others + 1), "{n_starts:?}");
+    // A turn for each round; what runs at the same time may pass each other.
+    let most = n_few + 1 + 2 * n_slots;
+    assert!(n_starts["many"] <= most, "it had {} starts, not {most}", n_starts["many"]);
 }
