@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("proto", &[]),
     ("pulse", &[]),
-    ("service-kit", &["pulse"]),
+    ("service-kit", &["model", "pulse"]),
     ("schema", &[]),
     ("schedule", &["model"]),
     ("orchestration", &["model"]),

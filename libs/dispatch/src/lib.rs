@@ -1,15 +1,13 @@
 //! The engine's way to delivery: a client of task-queue's `DeliveryService`. Shared by api and scheduler, which
 //! both have an engine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tidegate_engine::{
     DeliveryFacts, Dispatch, DispatchError, LeaseQuestion, QueueDepth, QueueTraffic, Standing, StopOrder,
 };
-use tidegate_model::{
-    Clock as _, Namespace, QueueName, SystemClock, Timestamp, WorkPoolName, Worker, WorkerId, limits,
-};
+use tidegate_model::{Clock, Namespace, QueueName, Timestamp, WorkPoolName, Worker, WorkerId, limits};
 use tidegate_orchestration::{Placement, Run};
 use tidegate_proto::{
     internal::{self, delivery_service_client::DeliveryServiceClient, describe_delivery_response},
@@ -32,15 +30,16 @@ type Client =
 #[derive(Clone)]
 pub struct GrpcDispatch {
     client: Client,
+    clock: Arc<dyn Clock>,
 }
 
 impl GrpcDispatch {
-    /// Over a channel to task-queue; it may be lazy.
-    pub fn new(channel: Channel) -> Self {
+    /// Over a channel to task-queue; it may be lazy. `clock` is that of the engine.
+    pub fn new(channel: Channel, clock: Arc<dyn Clock>) -> Self {
         let inject: fn(Request<()>) -> Result<Request<()>, Status> = trace::inject;
         let client = DeliveryServiceClient::with_interceptor(channel, inject)
             .max_decoding_message_size(limits::MAX_MESSAGE_SIZE);
-        Self { client }
+        Self { client, clock }
     }
 }
 
@@ -211,8 +210,8 @@ impl Dispatch for GrpcDispatch {
     async fn born_at(&self) -> Result<Timestamp, DispatchError> {
         let request = with_deadline(internal::GetGenerationRequest {});
         let answer = self.client.clone().get_generation(request).await.map_err(failed)?.into_inner();
-        // By our clock, as that is what the time of a delivery is told by.
-        let by_age = answer.age.as_ref().and_then(duration_from_proto).map(|age| SystemClock.now() - age);
+        // By the engine's clock, as that is what the time of a delivery is told by.
+        let by_age = answer.age.as_ref().and_then(duration_from_proto).map(|age| self.clock.now() - age);
         by_age
             .or_else(|| answer.born_at.as_ref().and_then(timestamp_from_proto))
             .ok_or_else(|| DispatchError { cause: "an answer without a valid born_at".to_owned() })

@@ -5,6 +5,7 @@
 //! [`run`]'s documentation shows the whole of it.
 
 mod channel;
+mod clock;
 pub mod config;
 mod grpc;
 mod health;
@@ -15,6 +16,7 @@ pub mod telemetry;
 pub mod trace;
 
 pub use channel::channel;
+pub use clock::SharedClock;
 pub use config::{ByteSize, HumanDuration, PostgresConfig, SecretString, SecretUrl, ServiceConfig};
 pub use grpc::{GrpcRoutes, serve_grpc};
 pub use health::{Health, check as check_health, health};

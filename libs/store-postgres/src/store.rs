@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use sqlx::{Executor as _, Postgres, Transaction, postgres::PgArguments, query, query::Query, types::Json};
+use sqlx::{Postgres, Transaction, postgres::PgArguments, query, query::Query, types::Json};
 use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
 use tidegate_orchestration::Run;
 use tidegate_store::{
@@ -22,9 +22,18 @@ use crate::{
     tx::PgTx,
 };
 
-/// A walk below one run, or a look for what a bulk operation is about, may take longer than a user's statement. It locks
-/// nothing. A walk below many has no more time than every other statement: who asked tries them by themselves then.
-const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
+/// Begins a transaction for statements of which plans are kept.
+pub(crate) const BEGIN: &str = "BEGIN";
+
+/// Begins a transaction whose statements are planned for their values: a plan for all values does not know a rare state
+/// from a common one.
+const BEGIN_FOR_VALUES: &str = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan";
+
+/// The same for a walk below one run, or a look for what a bulk operation is about, which may take longer than a user's
+/// statement. It locks nothing. A walk below many has no more time than every other statement: who asked tries them by
+/// themselves then.
+const BEGIN_WALK: &str =
+    "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL statement_timeout = '2min'";
 
 /// Claims share a lock of their namespace that a change of a queue has alone: else a claim that had read the queue before
 /// could start a run after it. The lock comes first, before those of runs, so that nobody who waits for it keeps a run
@@ -32,11 +41,28 @@ const WALK_TIMEOUT: &str = "SET LOCAL statement_timeout = '2min'";
 const QUEUE_LOCKS: i32 = 1_952_671_593;
 
 impl PgStore {
-    /// A transaction for statements with [`WALK_TIMEOUT`].
+    /// Begins a transaction by this statement. It does so in a task of its own: a begin that is dropped half-way, as its
+    /// caller leaves, gives the pool a connection whose transaction nobody ends, and what is written over that next goes
+    /// with it (sqlx issue 4385).
+    pub(crate) async fn begin_by(
+        &self,
+        statement: &'static str,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let pool = self.pool.clone();
+        #[expect(clippy::disallowed_methods, reason = "its caller waits for it and tells of its failure")]
+        let beginning = tokio::spawn(async move { pool.begin_with(statement).await });
+        let begun = beginning.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+        begun.map_err(store_error)
+    }
+
+    /// As [`BEGIN_FOR_VALUES`] says.
+    pub(crate) async fn begin_for_values(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.begin_by(BEGIN_FOR_VALUES).await
+    }
+
+    /// As [`BEGIN_WALK`] says.
     pub(crate) async fn begin_walk(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(store_error)?;
-        tx.execute(WALK_TIMEOUT).await.map_err(store_error)?;
-        Ok(tx)
+        self.begin_by(BEGIN_WALK).await
     }
 
     /// A transaction whose first statement takes a lock. It is begun before that, so that a lock that comes too late, or
@@ -45,7 +71,7 @@ impl PgStore {
         &self,
         lock: Query<'_, Postgres, PgArguments>,
     ) -> Result<Box<dyn RunTx>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_by(BEGIN).await?;
         lock.execute(&mut *tx).await.map_err(store_error)?;
         Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
     }
@@ -54,7 +80,7 @@ impl PgStore {
 #[async_trait]
 impl RunStore for PgStore {
     async fn begin(&self) -> Result<Box<dyn RunTx>, StoreError> {
-        let tx = self.pool.begin().await.map_err(store_error)?;
+        let tx = self.begin_by(BEGIN).await?;
         Ok(Box::new(PgTx::new(tx, Arc::clone(&self.signals))))
     }
 
@@ -92,13 +118,13 @@ impl RunStore for PgStore {
 
     async fn list_runs(&self, query: &ListQuery) -> Result<Vec<Run>, StoreError> {
         let mut runs = Vec::new();
+        let mut tx = self.begin_for_values().await?;
         for part in adapter::page_parts(query) {
             if runs.len() == query.limit {
                 break;
             }
             let mut sql = filter::list_runs(query, &part, query.limit - runs.len())?;
-            // Planned for its values: a plan that is kept for all values does not know a rare state from a common one.
-            let rows = sql.build().persistent(false).fetch_all(&self.pool).await.map_err(store_error)?;
+            let rows = sql.build().persistent(false).fetch_all(&mut *tx).await.map_err(store_error)?;
             for row in &rows {
                 runs.push(row::run(row)?);
             }
@@ -108,13 +134,14 @@ impl RunStore for PgStore {
 
     async fn count_runs(&self, query: &CountQuery) -> Result<Count, StoreError> {
         let mut sql = filter::count_runs(query)?;
-        let counted = sql.build().persistent(false).fetch_one(&self.pool).await.map_err(store_error)?;
+        let mut tx = self.begin_for_values().await?;
+        let counted = sql.build().persistent(false).fetch_one(&mut *tx).await.map_err(store_error)?;
         let n_counted: u64 = adapter::number("count", row::column(&counted, 0)?)?;
         if n_counted <= query.exact_up_to {
             return Ok(Count::Exact(n_counted));
         }
         let mut sql = filter::estimate_runs(query)?;
-        let plan = sql.build().persistent(false).fetch_one(&self.pool).await.map_err(store_error)?;
+        let plan = sql.build().persistent(false).fetch_one(&mut *tx).await.map_err(store_error)?;
         let Json(plan): Json<serde_json::Value> = row::column(&plan, 0)?;
         let n_planned = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
         // A number of rows, and never fewer than were counted.
@@ -399,6 +426,15 @@ impl RunStore for PgStore {
 
     fn kind(&self) -> &'static str {
         "postgres"
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        let micros: i64 =
+            sqlx::query_scalar("SELECT (EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000000)::BIGINT")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(store_error)?;
+        Ok(Timestamp::from_micros(micros))
     }
 
     async fn server_id(&self) -> Result<String, StoreError> {

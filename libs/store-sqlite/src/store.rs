@@ -2,7 +2,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::query;
-use tidegate_model::{BulkOperationId, Epoch, Namespace, RunId, SessionId, Timestamp};
+use tidegate_model::{
+    BulkOperationId, Clock as _, Epoch, Namespace, RunId, SessionId, SystemClock, Timestamp,
+};
 use tidegate_orchestration::Run;
 use tidegate_store::{
     Below, BulkOperation, BulkPlace, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputQuery, KeyUse,
@@ -361,6 +363,11 @@ impl RunStore for SqliteStore {
 
     fn kind(&self) -> &'static str {
         "sqlite"
+    }
+
+    /// That of the machine: there is only one.
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(SystemClock.now())
     }
 
     async fn server_id(&self) -> Result<String, StoreError> {

@@ -494,6 +494,9 @@ pub trait RunStore:
     /// `postgres` or `sqlite`.
     fn kind(&self) -> &'static str;
 
+    /// What the clock of the store says, which all who share the store have in common.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
     /// Who the server is whose store this is: random, made with the store, and never changed.
     async fn server_id(&self) -> Result<String, StoreError>;
 

@@ -35,3 +35,13 @@ impl Clock for ManualClock {
         Timestamp::from_micros(self.micros.load(Ordering::SeqCst))
     }
 }
+
+/// The clock of a machine whose time is wrong by so many seconds: ahead, or behind where it is negative.
+#[derive(Clone, Copy, Debug)]
+pub struct SkewedClock(pub i64);
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(SystemClock.now().as_micros() + self.0 * 1_000_000)
+    }
+}

@@ -1,4 +1,4 @@
-//! What tests share: a clock that they set, and faults by a seed.
+//! What tests share: clocks that they set or that are wrong, and faults by a seed.
 
 mod clock;
 mod draws;
@@ -6,7 +6,7 @@ mod faulty_store;
 mod postgres_proxy;
 mod vanish;
 
-pub use clock::ManualClock;
+pub use clock::{ManualClock, SkewedClock};
 pub use draws::Draws;
 pub use faulty_store::{Faults, FaultyStore};
 pub use postgres_proxy::PostgresProxy;

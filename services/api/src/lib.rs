@@ -37,7 +37,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::Engine;
-use tidegate_model::{SystemClock, limits};
+use tidegate_model::{Clock, SystemClock, limits};
 use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
@@ -52,7 +52,7 @@ use tidegate_proto::{
         work_pool_service_server::WorkPoolServiceServer,
     },
 };
-use tidegate_service_kit::{GrpcRoutes, Supervisor, channel};
+use tidegate_service_kit::{GrpcRoutes, SharedClock, Supervisor, channel};
 use tidegate_store::RunStore;
 use tokio_util::task::TaskTracker;
 use tonic::{codec::CompressionEncoding, transport::Channel};
@@ -72,14 +72,33 @@ pub async fn start(
     tasks: &Supervisor,
     grpc: &mut GrpcRoutes,
 ) -> anyhow::Result<()> {
+    start_with_clock(config, store, storage, delivery, Arc::new(SystemClock), tasks, grpc).await
+}
+
+/// As [`start`], on a machine with this clock. It is put right by that of the store, by which the scheduler judges.
+pub async fn start_with_clock(
+    config: &Config,
+    store: Arc<dyn RunStore>,
+    storage: ObjectStorage,
+    delivery: Channel,
+    clock: Arc<dyn Clock>,
+    tasks: &Supervisor,
+    grpc: &mut GrpcRoutes,
+) -> anyhow::Result<()> {
     let scheduler = match config.scheduler_address.as_str() {
         "" => None,
         address => Some(channel(address).context("scheduler_address")?),
     };
     let diagnosis = Diagnosis::new(Arc::clone(&store), delivery.clone(), scheduler);
-    let dispatch = Arc::new(GrpcDispatch::new(delivery));
+    let asked = Arc::clone(&store);
+    let there = move || {
+        let store = Arc::clone(&asked);
+        async move { store.now().await }
+    };
+    let clock: Arc<dyn Clock> = SharedClock::start(clock, "the store", there, tasks).await;
+    let dispatch = Arc::new(GrpcDispatch::new(delivery, Arc::clone(&clock)));
     let (engine, engine_tasks) =
-        Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), config.engine.options());
+        Engine::new(Arc::clone(&store), dispatch, Arc::clone(&clock), config.engine.options());
     for (name, task) in engine_tasks {
         tasks.essential(name, |_stop| async {
             task.await;
@@ -110,8 +129,7 @@ pub async fn start(
     });
     let stop = tasks.stop_token();
     let bulk_service = bulk_service::Service::new(engine.clone());
-    let payloads =
-        Payloads::new(Arc::clone(&store), storage, Arc::new(SystemClock), config.payload.options());
+    let payloads = Payloads::new(Arc::clone(&store), storage, Arc::clone(&clock), config.payload.options());
     let run_service = run_service::Service::new(engine.clone(), payloads.clone(), stop.clone());
     let session_service =
         session_service::Service::new(engine.clone(), payloads.clone(), config.session.clone(), stop.clone());
@@ -124,7 +142,7 @@ pub async fn start(
     let variable_service = variable_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service =
-        system_service::Service::new(config.endpoints.clone(), store, payloads.max_size(), diagnosis);
+        system_service::Service::new(config.endpoints.clone(), store, clock, payloads.max_size(), diagnosis);
     let uploads = TaskTracker::new();
     let payload_service = payload_service::Service::new(payloads, stop, uploads.clone());
     tasks.essential("uploads", |stop| async move {

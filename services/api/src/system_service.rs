@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tidegate_model::{Clock as _, SystemClock, limits};
+use tidegate_model::{Clock, limits};
 use tidegate_proto::v1::{self, system_service_server::SystemService};
 use tidegate_store::RunStore;
 use tidegate_wire::{duration_to_proto, timestamp_to_proto};
@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Service {
     endpoints: EndpointsConfig,
     store: Arc<dyn RunStore>,
+    clock: Arc<dyn Clock>,
     max_payload_size: u64,
     diagnosis: Diagnosis,
     server_id: OnceCell<String>,
@@ -25,10 +26,11 @@ impl Service {
     pub fn new(
         endpoints: EndpointsConfig,
         store: Arc<dyn RunStore>,
+        clock: Arc<dyn Clock>,
         max_payload_size: u64,
         diagnosis: Diagnosis,
     ) -> Self {
-        Self { endpoints, store, max_payload_size, diagnosis, server_id: OnceCell::new() }
+        Self { endpoints, store, clock, max_payload_size, diagnosis, server_id: OnceCell::new() }
     }
 }
 
@@ -53,7 +55,7 @@ impl SystemService for Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema_version: self.store.schema_version(),
             store: self.store.kind().to_owned(),
-            server_time: Some(timestamp_to_proto(SystemClock.now())),
+            server_time: Some(timestamp_to_proto(self.clock.now())),
             server_id: server_id.ok().and_then(Result::ok).cloned().unwrap_or_default(),
         }))
     }

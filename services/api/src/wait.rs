@@ -178,8 +178,8 @@ mod tests {
     async fn a_run_that_is_deleted_before_it_is_read_is_not_found() {
         let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("opens"));
         let nowhere = tidegate_service_kit::channel("http://127.0.0.1:1").expect("is an address");
-        let dispatch = Arc::new(GrpcDispatch::new(nowhere));
         let clock = Arc::new(SystemClock);
+        let dispatch = Arc::new(GrpcDispatch::new(nowhere, clock.clone()));
         let (engine, tasks) = Engine::new(Arc::clone(&store), dispatch, clock, Options::default());
         let mut background = JoinSet::new();
         for (_, task) in tasks {

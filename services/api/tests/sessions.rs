@@ -5,9 +5,14 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{Api, fields, payload, reason, report, silent_storage, task};
+use tidegate_model::{Namespace, SessionId};
+use tidegate_payload::ObjectStorage;
 use tidegate_proto::v1::{self, session_request, session_response};
 use tidegate_service_kit::{HumanDuration, config};
+use tidegate_store::RunStore;
 use tidegate_store_sqlite::SqliteStore;
+use tidegate_testkit::SkewedClock;
+use tidegate_wire::timestamp_from_proto;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
@@ -284,4 +289,33 @@ async fn the_next_attempt_of_a_parent_gets_its_local_children() {
     let stale = v1::NewRun { parent_epoch: 7, child_call: 2, ..call() };
     let refused = api.create(stale).await.expect_err("is refused");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "STALE_EPOCH"));
+}
+
+/// The scheduler may be on another machine, and calls it lost by the store's clock.
+#[tokio::test]
+async fn a_session_ends_by_the_clock_of_the_store_whatever_the_machine_of_the_api_says() {
+    const LEASE: Duration = Duration::from_secs(60);
+    const TOLERANCE: Duration = Duration::from_secs(20);
+
+    for ahead in [300, -300] {
+        let store: Arc<dyn RunStore> = Arc::new(SqliteStore::in_memory().await.expect("opens"));
+        let mut config = config::defaults::<tidegate_api::Config>();
+        config.session.lease_duration = HumanDuration::new(LEASE);
+        let clock = Arc::new(SkewedClock(ahead));
+        let api = Api::on_machine(clock, Arc::clone(&store), ObjectStorage::in_memory(), config).await;
+        let _session = Session::open(&api).await;
+        let now = store.now().await.expect("answers");
+        let ids: [SessionId; 1] = [SESSION_ID.parse().expect("is an id")];
+        let mut tx = store.begin().await.expect("begins");
+        let live = tx.live_sessions(&ids, now + LEASE - TOLERANCE).await.expect("reads");
+        assert_eq!(live, [(ids[0], Namespace::default())], "{ahead}");
+        let lost = tx.live_sessions(&ids, now + LEASE + TOLERANCE).await.expect("reads");
+        assert!(lost.is_empty(), "{ahead}");
+        drop(tx);
+
+        let request = v1::GetVersionRequest {};
+        let version = api.system.clone().get_version(request).await.expect("answers").into_inner();
+        let told = version.server_time.as_ref().and_then(timestamp_from_proto).expect("is told");
+        assert!((now - TOLERANCE..now + TOLERANCE).contains(&told), "{ahead}: {told} at {now}");
+    }
 }

@@ -1,27 +1,25 @@
 //! Owns time: hands over runs that are due or whose delivery was lost, fires timeouts, closes what was left open.
 //! It holds no state of its own, so two replicas are as safe as one: sweeps skip rows that another has locked.
 
+mod amnesty;
 mod config;
 mod fires;
 mod metrics;
 pub mod standalone;
 mod sweep;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidegate_deploy::Scheduled;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
-use tidegate_model::{SystemClock, Timestamp};
+use tidegate_model::{Clock, SystemClock, Timestamp};
 use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
-use tidegate_service_kit::{Supervisor, pulse};
+use tidegate_service_kit::{SharedClock, Supervisor, pulse};
 use tidegate_store::{Maintained, RunStore};
-use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use amnesty::Amnesty;
 use sweep::OnStop;
 
 pub use config::{Config, RetentionConfig, SweepsConfig};
@@ -41,10 +39,29 @@ pub async fn start(
     delivery: Channel,
     tasks: &Supervisor,
 ) -> anyhow::Result<()> {
+    start_with_clock(config, store, storage, delivery, Arc::new(SystemClock), tasks).await
+}
+
+/// As [`start`], on a machine with this clock. It is put right by that of the store, by which the api writes its times.
+pub async fn start_with_clock(
+    config: &Config,
+    store: Arc<dyn RunStore>,
+    storage: ObjectStorage,
+    delivery: Channel,
+    clock: Arc<dyn Clock>,
+    tasks: &Supervisor,
+) -> anyhow::Result<()> {
     metrics::describe();
-    let dispatch = Arc::new(GrpcDispatch::new(delivery));
+    let asked = Arc::clone(&store);
+    let there = move || {
+        let store = Arc::clone(&asked);
+        async move { store.now().await }
+    };
+    let shared_clock = SharedClock::start(clock, "the store", there, tasks).await;
+    let clock: Arc<dyn Clock> = shared_clock.clone();
+    let dispatch = Arc::new(GrpcDispatch::new(delivery, Arc::clone(&clock)));
     let (engine, engine_tasks) =
-        Engine::new(Arc::clone(&store), dispatch, Arc::new(SystemClock), Options::default());
+        Engine::new(Arc::clone(&store), dispatch, Arc::clone(&clock), Options::default());
     for (name, task) in engine_tasks {
         tasks.essential(name, |_stop| async {
             task.await;
@@ -78,8 +95,8 @@ pub async fn start(
         *sweeps.sessions_interval,
         OnStop::Finish,
         Box::new(move |engine| {
-            let amnesty = amnesty.clone();
-            Box::pin(async move { crash_lost_sessions(engine, &amnesty, batch).await })
+            let (clock, amnesty) = (Arc::clone(&shared_clock), amnesty.clone());
+            Box::pin(async move { crash_lost_sessions(engine, &clock, &amnesty, batch).await })
         }),
     );
     spawn_sweep(
@@ -146,7 +163,7 @@ pub async fn start(
     );
     // It uploads and grants nothing.
     let options = PayloadOptions { max_size: 0, presigned_lifetime: None, max_under_way: 0 };
-    let payloads = Payloads::new(store, storage, Arc::new(SystemClock), options);
+    let payloads = Payloads::new(store, storage, clock, options);
     let payloads_after = *sweeps.payloads_after;
     sweep::spawn(tasks, "payloads", *sweeps.payloads_interval, batch, OnStop::Cut, move || {
         let payloads = payloads.clone();
@@ -215,33 +232,17 @@ async fn maintain(engine: Engine, runs_after: Duration, batch: usize) -> Result<
     Ok(done.runs_deleted)
 }
 
-/// While the store was out of reach, or nothing of the suite ran, no process could renew its session: each gets the
-/// time to do so first.
-#[derive(Clone)]
-struct Amnesty {
-    duration: Duration,
-    ends_at: Arc<Mutex<Instant>>,
-}
-
-impl Amnesty {
-    fn new(duration: Duration) -> Self {
-        Self { duration, ends_at: Arc::new(Mutex::new(Instant::now() + duration)) }
-    }
-
-    fn is_over(&self) -> bool {
-        *self.ends_at.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
-    }
-
-    fn begin_anew(&self) {
-        *self.ends_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.duration;
-    }
-}
-
-async fn crash_lost_sessions(engine: Engine, amnesty: &Amnesty, batch: usize) -> Result<usize, EngineError> {
-    if !amnesty.is_over() {
-        // Asks all the same, so that an outage during the amnesty is noticed.
-        let reached = engine.store().feed_end().await;
-        return reached.map(|_| 0).inspect_err(|_| amnesty.begin_anew()).map_err(EngineError::from);
-    }
-    engine.crash_lost_sessions(batch).await.inspect_err(|_| amnesty.begin_anew())
+async fn crash_lost_sessions(
+    engine: Engine,
+    clock: &SharedClock,
+    amnesty: &Amnesty,
+    batch: usize,
+) -> Result<usize, EngineError> {
+    // Right before sessions are judged: after a machine's clock was set, none is called lost by what was known of it before.
+    let ask = async {
+        clock.compare(engine.store().now()).await?;
+        // Until then a replica of the api may renew to times that are over.
+        Ok::<_, EngineError>(clock.set_at().map(|set_at| set_at + SharedClock::KNOWN_AFTER))
+    };
+    amnesty.unless(ask, engine.crash_lost_sessions(batch)).await
 }

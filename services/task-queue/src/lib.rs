@@ -19,7 +19,6 @@
 mod announce;
 mod backoff;
 mod claims;
-mod clock;
 mod config;
 mod delivery_api;
 mod engine;

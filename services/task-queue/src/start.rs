@@ -5,7 +5,7 @@ use tidegate_model::{Clock, SessionId, SystemClock, limits};
 use tidegate_proto::{
     internal::delivery_service_server::DeliveryServiceServer, v1::worker_service_server::WorkerServiceServer,
 };
-use tidegate_service_kit::{CancellationToken, GrpcRoutes, Supervisor};
+use tidegate_service_kit::{CancellationToken, GrpcRoutes, SharedClock, Supervisor};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -15,12 +15,11 @@ use tonic::transport::Channel;
 
 use crate::{
     Config, announce, claims,
-    clock::{self, SharedClock},
     delivery_api::DeliveryApi,
     engine::Engine,
     gauges, hints, leases, metrics,
     paused::Paused,
-    pool::{Chain, Pools},
+    pool::Pools,
     reports::{self, Reports},
     shared::{Gate, Shared},
     work::{WorkApi, draining},
@@ -53,10 +52,12 @@ pub async fn start_with_clock(
     }
     metrics::describe();
     let hints = delivery.hints();
-    let clock = Arc::new(SharedClock::new(clock));
-    if let Err(error) = clock.compare(&*delivery).await {
-        tracing::warn!("the clock is not compared yet with that of the delivery state: {}", Chain(&error));
-    }
+    let asked = Arc::clone(&delivery);
+    let there = move || {
+        let delivery = Arc::clone(&asked);
+        async move { Ok::<_, tidegate_delivery::Error>(delivery.generation().await?.now) }
+    };
+    let clock = SharedClock::start(clock, "the delivery state", there, tasks).await;
     // Two batches in waiting for each under way.
     let (claims, claims_end) = mpsc::channel(2 * config.assign.batch_size.get() as usize);
     let (reports, lanes) = Reports::new(config);
@@ -65,7 +66,7 @@ pub async fn start_with_clock(
         replica: SessionId::new().to_string(),
         delivery,
         engine: Engine::new(engine, *config.engine_timeout),
-        clock: Arc::clone(&clock) as _,
+        clock,
         workers: Workers::new(*config.lease.duration),
         pools: Pools::default(),
         paused: Paused::new(*config.assign.probe_interval),
@@ -113,9 +114,6 @@ pub async fn start_with_clock(
     tasks.optional("leases", move |stop| leases::run(Arc::clone(&swept), stop));
     let measured = Arc::clone(&shared);
     tasks.optional("gauges", move |stop| gauges::run(Arc::clone(&measured), stop));
-
-    let compared = Arc::clone(&shared);
-    tasks.optional("clock", move |stop| clock::run(Arc::clone(&clock), Arc::clone(&compared.delivery), stop));
 
     let announced = Arc::clone(&shared);
     tasks.optional("announce", move |stop| announce::run(Arc::clone(&announced), stop));

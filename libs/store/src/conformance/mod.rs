@@ -82,6 +82,7 @@ macro_rules! run_store_conformance {
             rows::reads_keep_to_their_namespace,
             rows::a_large_batch_survives,
             rows::the_schema_that_is_there_is_the_one_that_is_known,
+            rows::the_store_has_a_clock,
             locks::a_locked_run_makes_the_second_wait,
             locks::a_shared_run_makes_a_change_wait,
             locks::locks_of_two_batches_do_not_cross,

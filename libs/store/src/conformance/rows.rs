@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_model::{Epoch, Payload, RunKind, SessionId};
+use tidegate_model::{Clock as _, Epoch, Payload, RunKind, SessionId, SystemClock};
 use tidegate_orchestration::{
     CachePolicy, CrashPolicy, Draft, Failure, Holder, ParentPolicies, ParentPolicy, Phase, Placement,
     Policies, RetryPolicy, Run, State, StateName, StateType, create,
@@ -382,4 +382,13 @@ pub async fn the_schema_that_is_there_is_the_one_that_is_known(store: Arc<dyn Ru
     assert_eq!(store.stored_schema_version().await.unwrap(), store.schema_version());
     let server_id = store.server_id().await.unwrap();
     assert_eq!((server_id.len(), store.server_id().await.unwrap()), (32, server_id.clone()));
+}
+
+/// It may be that of another machine, whose time is kept.
+pub async fn the_store_has_a_clock(store: Arc<dyn RunStore>) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let before = SystemClock.now();
+    let (first, second) = (store.now().await.unwrap(), store.now().await.unwrap());
+    assert!(first <= second, "{first} and then {second}");
+    assert!((before - MINUTE..SystemClock.now() + MINUTE).contains(&first), "{first} instead of {before}");
 }

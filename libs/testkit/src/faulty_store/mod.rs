@@ -343,6 +343,10 @@ impl RunStore for FaultyStore {
         self.inner.kind()
     }
 
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.inner.now().await
+    }
+
     async fn server_id(&self) -> Result<String, StoreError> {
         self.inner.server_id().await
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tidegate_model::{Clock, SystemClock};
 use tidegate_payload::{ObjectStorage, ObjectStorageConfig};
 use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
@@ -63,11 +64,23 @@ impl Api {
         storage: ObjectStorage,
         config: tidegate_api::Config,
     ) -> Self {
+        Self::on_machine(Arc::new(SystemClock), store, storage, config).await
+    }
+
+    /// On a machine with this clock.
+    pub async fn on_machine(
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn RunStore>,
+        storage: ObjectStorage,
+        config: tidegate_api::Config,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = format!("http://{}", listener.local_addr().expect("has an address"));
         let (tasks, mut grpc) = (Supervisor::new(), GrpcRoutes::new());
         let nowhere = channel("http://127.0.0.1:1").expect("is an address");
-        tidegate_api::start(&config, store, storage, nowhere, &tasks, &mut grpc).await.expect("starts");
+        tidegate_api::start_with_clock(&config, store, storage, nowhere, clock, &tasks, &mut grpc)
+            .await
+            .expect("starts");
         serve_grpc(listener, grpc, &[tidegate_proto::FILE_DESCRIPTOR_SET], &tasks).await.expect("serves");
         let channel = channel(&address).expect("is an address");
         Self {
