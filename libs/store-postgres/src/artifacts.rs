@@ -57,7 +57,8 @@ impl ArtifactRows for PgStore {
         }
         sql.push(format_args!(" ORDER BY artifacts.id {direction} LIMIT "));
         sql.push_bind(adapter::limit(query.limit));
-        let rows = sql.build().fetch_all(&self.pool).await.map_err(store_error)?;
+        let mut tx = self.begin_for_values().await?;
+        let rows = sql.build().persistent(false).fetch_all(&mut *tx).await.map_err(store_error)?;
         rows.iter().map(artifact).collect()
     }
 }

@@ -28,7 +28,6 @@ impl PgStore {
                 push_selection(&mut sql, selection, among)?;
                 sql.push(" AND runs.id < ").push_bind(id);
                 sql.push(" ORDER BY runs.id DESC LIMIT ").push_bind(adapter::limit(limit));
-                // Planned for its values: a plan for any would be kept.
                 sql.build().persistent(false).fetch_all(&mut *tx).await
             }
             Among::Tree { run_id, with_detached } => {

@@ -11,6 +11,7 @@ use crate::{
     partitions::{self, Partition, bound},
     queries::{self, of_runs},
     row,
+    store::BEGIN,
     tx::PgTx,
 };
 
@@ -60,7 +61,7 @@ async fn find_expired(
     ended_before: Timestamp,
     limit: usize,
 ) -> Result<Vec<RunId>, StoreError> {
-    let mut tx = store.pool.begin().await.map_err(store_error)?;
+    let mut tx = store.begin_by(BEGIN).await?;
     tx.execute(LOOK_TIMEOUT).await.map_err(store_error)?;
     let found = query(queries::EXPIRED_RUNS.sql())
         .bind(until)
@@ -80,7 +81,7 @@ async fn delete_expired(
     if found.is_empty() {
         return Ok(0);
     }
-    let mut tx = store.pool.begin().await.map_err(store_error)?;
+    let mut tx = store.begin_by(BEGIN).await?;
     let locked = of_runs(&queries::LOCK_EXPIRED_RUNS, row::ids(found))
         .bind(ended_before.as_micros())
         .fetch_all(&mut *tx)
@@ -117,7 +118,7 @@ async fn look_through(
     partition: &Partition,
     ended_before: Timestamp,
 ) -> Result<Option<i64>, StoreError> {
-    let mut tx = store.pool.begin().await.map_err(store_error)?;
+    let mut tx = store.begin_by(BEGIN).await?;
     tx.execute(LOOK_TIMEOUT).await.map_err(store_error)?;
     let feed_end = query(queries::FEED_END.sql()).fetch_one(&mut *tx).await.map_err(store_error)?;
     let keeps = query(queries::KEEPS_RUNS.sql())

@@ -9,7 +9,7 @@ use tidegate_store::{
 };
 use uuid::Uuid;
 
-use crate::{PgStore, error::store_error, queries, row, tx::PgTx};
+use crate::{PgStore, error::store_error, queries, row, store::BEGIN, tx::PgTx};
 
 #[async_trait]
 impl LimitRows for PgStore {
@@ -19,7 +19,7 @@ impl LimitRows for PgStore {
         settings: &LimitSettings,
         now: Timestamp,
     ) -> Result<ConcurrencyLimit, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_by(BEGIN).await?;
         let created_at = put(&mut tx, key, settings, now).await?;
         if let Some(rate) = settings.rate {
             let (first, end) = key.names();
@@ -38,7 +38,7 @@ impl LimitRows for PgStore {
     }
 
     async fn delete_limit(&self, key: &LimitKey) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_by(BEGIN).await?;
         let was_there = delete(&mut tx, key).await?;
         // What the limit left is not to count against a template that binds the name from now on.
         if was_there {
@@ -139,7 +139,7 @@ impl LimitRows for PgStore {
     }
 
     async fn hand_out(&self, key: &LimitKey, ask: &HandOut) -> Result<Option<Vec<RunId>>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_by(BEGIN).await?;
         let locked = query(queries::LOCK_HAND_OUT.sql())
             .bind(key.namespace.as_str())
             .bind(&key.name)

@@ -75,9 +75,10 @@ pub async fn connect_unmigrated(database: &Database, options: &PgOptions) -> PgS
 /// As [`list_runs`](tidegate_store::RunStore::list_runs).
 pub async fn plans(store: &PgStore, list: &ListQuery) -> Result<Vec<serde_json::Value>, StoreError> {
     let mut plans = Vec::new();
+    let mut tx = store.begin_for_values().await?;
     for part in adapter::page_parts(list) {
         let mut sql = filter::explain_list(list, &part)?;
-        let plan = sql.build().persistent(false).fetch_one(&store.pool).await.map_err(store_error)?;
+        let plan = sql.build().persistent(false).fetch_one(&mut *tx).await.map_err(store_error)?;
         let Json(plan) = row::column::<Json<serde_json::Value>>(&plan, 0)?;
         plans.push(plan[0]["Plan"].clone());
     }

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use sqlx::{Connection, PgConnection};
-use tidegate_model::Namespace;
+use tidegate_model::{Namespace, SessionId};
 use tidegate_store::{
-    RunStore, StoreError,
+    RunStore, Session, StoreError,
     conformance::fixture::{T0, append, event, get, insert, is_waiting, queued, within},
 };
 use tidegate_store_postgres::{OpenError, PgOptions, PgStore, testing::Database};
@@ -102,6 +103,32 @@ async fn a_server_that_hangs_up_on_new_connections_is_unavailable() {
     way.is_open.send_replace(true);
     within(async { while store.begin().await.is_err() {} }).await;
     drop((store, way));
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn what_follows_a_caller_who_left_at_once_is_kept() {
+    let database = Database::create().await;
+    let options = PgOptions { max_connections: 1, ..PgOptions::default() };
+    let store: Arc<dyn RunStore> = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
+    let session = |_| Session {
+        id: SessionId::new(),
+        namespace: Namespace::default(),
+        identity: "host:1".to_owned(),
+        expires_at: T0,
+    };
+    let sessions: Vec<Session> = (0..20).map(session).collect();
+    for session in &sessions {
+        assert!(store.begin().now_or_never().is_none(), "it has begun before the server can have answered");
+        assert!(store.put_session(session).await.unwrap());
+    }
+
+    let elsewhere = open(&database).await;
+    let ids: Vec<SessionId> = sessions.iter().map(|session| session.id).collect();
+    let mut tx = elsewhere.begin().await.unwrap();
+    let kept = tx.live_sessions(&ids, T0 - Duration::from_secs(1)).await.unwrap();
+    assert_eq!(kept.len(), ids.len());
+    drop((tx, store, elsewhere));
     database.remove().await;
 }
 
