@@ -1,4 +1,8 @@
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::{Client, Pipeline, ScriptInvocation};
@@ -16,7 +20,7 @@ use crate::{
     connection::{Connection, RedisOptions, unavailable},
     keys::{Keys, LEASE_PARTS},
     listener,
-    scripts::{RANK_OF_PRIORITY, Scripts},
+    scripts::{EVEN_WHEN_FULL, RANK_OF_PRIORITY, Scripts},
 };
 
 /// The most entries that one call of a script is given, so that Redis is never busy for long.
@@ -48,10 +52,11 @@ pub struct RedisDelivery {
     _listener: Mutex<JoinSet<()>>,
 }
 
-/// What [`Scripts::place`] does to an entry that is known under the same epoch.
+/// How entries are placed. One that is known under the same epoch is left alone, or replaced.
 #[derive(Clone, Copy)]
 enum Mode {
     New,
+    /// Where Redis is full, too.
     Back,
 }
 
@@ -66,7 +71,8 @@ impl RedisDelivery {
         let hints = hint_channel();
         let subscription = listener::subscribe(&client, &keys.hints()).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::listen(client, keys.hints(), subscription, hints.clone()));
+        let left = Arc::clone(&connection.left);
+        tasks.spawn(listener::listen(client, keys.hints(), subscription, hints.clone(), left));
         Ok(Self { connection, keys, scripts: Scripts::new(), hints, _listener: Mutex::new(tasks) })
     }
 
@@ -84,13 +90,22 @@ impl RedisDelivery {
         }
         let mut pipeline = Pipeline::new();
         for queue in queues.keys() {
-            pipeline.cmd("ZADD").arg(self.keys.queues()).arg("GT").arg(millis(now)).arg(queue.to_string());
-            pipeline.ignore();
+            match mode {
+                Mode::New => pipeline.cmd("ZADD").arg(self.keys.queues()),
+                Mode::Back => {
+                    pipeline.cmd("EVAL").arg(EVEN_WHEN_FULL).arg(1).arg(self.keys.queues()).arg("ZADD")
+                }
+            };
+            pipeline.arg("GT").arg(millis(now)).arg(queue.to_string()).ignore();
         }
+        let script = match mode {
+            Mode::New => &self.scripts.place,
+            Mode::Back => &self.scripts.put_back,
+        };
         for ((queue, function, requires), entries) in lanes {
             let lane = codec::lane(function, requires);
             for entries in entries.chunks(ENTRIES_PER_CALL) {
-                let mut call = self.lane_call(&self.scripts.place, queue, &lane);
+                let mut call = self.lane_call(script, queue, &lane);
                 call.arg(match mode {
                     Mode::New => "new",
                     Mode::Back => "back",
@@ -117,7 +132,7 @@ impl RedisDelivery {
         }
         let message = codec::encode_ready(queues.into_iter());
         pipeline.publish(self.keys.hints(), message).ignore();
-        self.connection.run("place entries", Some(&self.scripts.place), &pipeline).await
+        self.connection.run("place entries", Some(script), &pipeline).await
     }
 
     /// A call with the keys that `place` and `forget` take.
@@ -434,14 +449,10 @@ impl Delivery for RedisDelivery {
         let duration = i64::try_from(duration_millis(duration)).unwrap_or(i64::MAX);
         let mut pipeline = Pipeline::new();
         pipeline.zrembyscore(self.keys.replicas(), "-inf", clock).ignore();
-        pipeline.zadd(self.keys.replicas(), replica, clock.saturating_add(duration)).ignore();
-        pipeline
-            .cmd("SET")
-            .arg(self.keys.serving(replica))
-            .arg(codec::encode_servings(servings))
-            .arg("PX")
-            .arg(duration)
-            .ignore();
+        pipeline.cmd("EVAL").arg(EVEN_WHEN_FULL).arg(1).arg(self.keys.replicas());
+        pipeline.arg("ZADD").arg(clock.saturating_add(duration)).arg(replica).ignore();
+        pipeline.cmd("EVAL").arg(EVEN_WHEN_FULL).arg(1).arg(self.keys.serving(replica));
+        pipeline.arg("SET").arg(codec::encode_servings(servings)).arg("PX").arg(duration).ignore();
         self.connection.run("announce workers", None, &pipeline).await
     }
 

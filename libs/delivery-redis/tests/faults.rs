@@ -1,15 +1,17 @@
-//! What the adapter does when Redis forgets its scripts, goes away, was never there, holds what we have not written, or
-//! holds too much to look at.
+//! What the adapter does when Redis forgets its scripts, goes away, becomes a replica, was never there, is too old, holds
+//! what we have not written, or holds too much to look at.
 #![allow(clippy::unwrap_used, reason = "tests only")]
 
 mod support;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, error::Error as _, time::Duration};
 
+use support::Server;
 use tidegate_delivery::{Delivery, Entry, EntryId, Function, Hint, Labels, QueueId, Requirements, Want};
 use tidegate_delivery_redis::{RedisDelivery, RedisOptions};
 use tidegate_model::{Epoch, Namespace, QueueName, RunId, Timestamp};
 use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -39,23 +41,20 @@ async fn take(delivery: &RedisDelivery, like: &Entry) -> Result<Vec<Entry>, tide
     Ok(delivery.take(want).await?.entries)
 }
 
-/// Carries connections to `target` while `open` holds true, and cuts all of them when it becomes false.
-async fn proxy(listener: TcpListener, target: String, mut open: watch::Receiver<bool>) {
+/// Carries connections to where `target` leads when they come, and cuts all of them when it leads nowhere.
+async fn proxy(listener: TcpListener, mut target: watch::Receiver<Option<String>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (mut near, _) = accepted.unwrap();
-                if !*open.borrow() {
-                    continue;
-                }
-                let target = target.clone();
+                let Some(target) = target.borrow().clone() else { continue };
                 connections.spawn(async move {
                     let mut far = TcpStream::connect(target).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
-            _ = open.changed() => connections.abort_all(),
+            _ = target.changed() => if target.borrow().is_none() { connections.abort_all() },
         }
     }
 }
@@ -81,9 +80,9 @@ async fn a_cut_connection_mends_itself_and_listeners_hear_of_it() {
     let target = options.url.trim_start_matches("redis://").trim_end_matches('/').to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     options.url = format!("redis://{}", listener.local_addr().unwrap());
-    let open = watch::Sender::new(true);
+    let to = watch::Sender::new(Some(target.clone()));
     let mut tasks = JoinSet::new();
-    tasks.spawn(proxy(listener, target, open.subscribe()));
+    tasks.spawn(proxy(listener, to.subscribe()));
 
     let delivery = RedisDelivery::connect(&options).await.unwrap();
     let mut hints = delivery.hints();
@@ -91,10 +90,10 @@ async fn a_cut_connection_mends_itself_and_listeners_hear_of_it() {
     delivery.enqueue(std::slice::from_ref(&entry), NOW).await.unwrap();
     assert!(matches!(hints.next().await, Hint::Ready(_)));
 
-    open.send_replace(false);
+    to.send_replace(None);
     let error = delivery.generation().await.unwrap_err();
     assert!(error.to_string().contains("unavailable"), "{error}");
-    open.send_replace(true);
+    to.send_replace(Some(target));
 
     let patience = Duration::from_secs(10);
     // Another test's flush of the scripts repeats the enqueue, and with it the hint.
@@ -106,6 +105,77 @@ async fn a_cut_connection_mends_itself_and_listeners_hear_of_it() {
     };
     tokio::time::timeout(patience, working).await.unwrap();
     assert_eq!(take(&delivery, &entry).await.unwrap(), [entry]);
+}
+
+/// A failover that breaks no connection: the server is there, and refuses what writes.
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left_for_the_one_that_took_over() {
+    let (old, new) = (Server::start().await, Server::start().await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = RedisOptions::new(&format!("redis://{}", listener.local_addr().unwrap()));
+    let to = watch::Sender::new(Some(old.address()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(proxy(listener, to.subscribe()));
+    let delivery = RedisDelivery::connect(&options).await.unwrap();
+    let mut hints = delivery.hints();
+    let (before, after) = (entry(), entry());
+    delivery.enqueue(std::slice::from_ref(&before), NOW).await.unwrap();
+    let first = delivery.generation().await.unwrap();
+
+    new.follow(Some(&old)).await;
+    new.until_caught_up().await;
+    new.follow(None).await;
+    to.send_replace(Some(new.address()));
+    old.follow(Some(&new)).await;
+    let refused = delivery.enqueue(std::slice::from_ref(&after), NOW).await.unwrap_err();
+    let cause = refused.source().unwrap().to_string();
+    assert!(cause.contains("Redis is a replica"), "{cause}");
+
+    let patience = Duration::from_secs(30);
+    let working = async {
+        while delivery.enqueue(std::slice::from_ref(&after), NOW).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        // Hints come from there, too.
+        while hints.next().await != Hint::Missed {}
+    };
+    tokio::time::timeout(patience, working).await.unwrap();
+    let second = delivery.generation().await.unwrap();
+    assert!(second.born_at > first.born_at, "what the old one was told last may be lost");
+    let direct = RedisDelivery::connect(&RedisOptions::new(&new.url())).await.unwrap();
+    let taken = take(&direct, &before).await.unwrap();
+    let taken: HashSet<RunId> = taken.iter().map(|entry| entry.id.run_id).collect();
+    assert_eq!(taken, HashSet::from([before.id.run_id, after.id.run_id]));
+}
+
+/// Answers one client as a server does that does not know the flags of scripts.
+async fn old_server(listener: TcpListener) {
+    let (mut near, _) = listener.accept().await.unwrap();
+    let (read, mut write) = near.split();
+    let mut lines = BufReader::new(read).lines();
+    let mut is_name_next = false;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.starts_with('*') {
+            is_name_next = true; // A command begins with the number of its words; each is a line behind its length.
+        } else if is_name_next && !line.starts_with('$') {
+            is_name_next = false;
+            let answer = match line.as_str() {
+                "SCRIPT" => "-ERR Error compiling script (new function): unexpected symbol near '#'\r\n",
+                _ => "+OK\r\n",
+            };
+            write.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_told_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(old_server(listener));
+    let refused = RedisDelivery::connect(&RedisOptions::new(&url)).await.err().unwrap().to_string();
+    assert!(refused.contains("Redis 7.0 or newer"), "{refused}");
 }
 
 #[tokio::test]
@@ -203,7 +273,7 @@ async fn where_requirements_are_left_out_one_looks_again_soon() {
 /// It may have lost the last of what it was told, though it has what it was told before.
 #[tokio::test]
 async fn a_server_that_was_started_anew_is_a_new_generation_with_whatever_data() {
-    let mut server = support::Server::start().await;
+    let mut server = Server::start().await;
     let delivery = RedisDelivery::connect(&RedisOptions::new(&server.url())).await.unwrap();
     let first = delivery.generation().await.unwrap();
     let entry = entry();

@@ -35,8 +35,35 @@ impl Server {
         self.until_up().await;
     }
 
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
+    }
+
+    /// Makes it a replica of this one, or a primary again. Who is connected stays so.
+    pub async fn follow(&self, primary: Option<&Self>) {
+        let mut connection = self.connect().await.unwrap();
+        let port = primary.map(|primary| primary.port.to_string());
+        let (host, port) = port.as_deref().map_or(("NO", "ONE"), |port| ("127.0.0.1", port));
+        redis::cmd("REPLICAOF").arg(host).arg(port).exec_async(&mut connection).await.unwrap();
+    }
+
+    /// Waits until it has what its primary had when it began to follow.
+    pub async fn until_caught_up(&self) {
+        let mut connection = self.connect().await.unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let info = redis::cmd("INFO").arg("replication").to_owned();
+            let info: redis::RedisResult<String> = info.query_async(&mut connection).await;
+            match info {
+                Ok(info) if info.contains("master_link_status:up") => return,
+                info => assert!(Instant::now() < deadline, "the replica does not catch up: {info:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
@@ -80,7 +107,7 @@ fn free_port() -> u16 {
 fn serve(port: u16, folder: &Path) -> Child {
     Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
-        .args(["--dir", folder.to_str().unwrap()])
+        .args(["--dir", folder.to_str().unwrap(), "--repl-diskless-sync-delay", "0"])
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is installed: integration-tests/run does it")
