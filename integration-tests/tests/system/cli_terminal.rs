@@ -73,11 +73,19 @@ async fn a_person_is_asked_whether_so_many_runs_are_meant() {
     }
     let mut asked = on_terminal(at, &cancel, &[], 24);
     asked.shows("cancel 2 runs? [y/N] ", DEADLINE).await;
+    let third = suite.client().task("add").queue("nobody").delay(&(3, 3)).await.unwrap();
+    asked.types("y\r").await;
+    let (code, shown) = asked.ended(DEADLINE).await;
+    assert!(code == 1 && shown.contains("by now it is 3 runs, not 2"), "{code}: {shown:?}");
+    assert_eq!(states().await, [StateType::Scheduled; 2], "what was not asked about is not done");
+    let mut asked = on_terminal(at, &cancel, &[], 24);
+    asked.shows("cancel 3 runs? [y/N] ", DEADLINE).await;
     asked.types("y\r").await;
     let (code, shown) = asked.ended(DEADLINE).await;
     assert_eq!(code, 0, "{shown:?}");
     assert!(shown.contains("tidegate bulk get"), "{shown:?}");
     assert_eq!(states().await, [StateType::Cancelled; 2]);
+    assert_eq!(third.state().await.unwrap().r#type(), StateType::Cancelled);
     suite.stop().await;
 }
 

@@ -47,6 +47,8 @@ pub struct Bulk {
     pub actor: Option<String>,
     /// For a pause: how long a run may wait; `None`: for ever.
     pub pause_timeout: Option<Duration>,
+    /// How many runs it is to be about when it is counted; `None`: any number.
+    pub expected_count: Option<u64>,
 }
 
 /// The states from which an action leads anywhere. A COMPLETED run is tried again only by itself.
@@ -62,11 +64,9 @@ const fn states(action: BulkAction) -> &'static [StateType] {
 }
 
 impl Engine {
-    /// How many runs an operation would be about.
+    /// How many runs an operation would be about. Fails where the caller expects another number.
     pub async fn count_bulk(&self, bulk: &Bulk) -> Result<u64, EngineError> {
-        let operation = self.operation(bulk).await?;
-        let selection = selection(&operation)?;
-        with_retries(|| self.inner.store.count_selected(&selection)).await
+        self.counted(bulk).await.map(|operation| operation.n_matched)
     }
 
     /// Starts an operation, durable when it returns; this process carries it on at once, where it runs
@@ -75,8 +75,7 @@ impl Engine {
         if let Some(started) = self.started(bulk).await? {
             return Ok(started);
         }
-        let mut operation = self.operation(bulk).await?;
-        operation.n_matched = self.count_bulk(bulk).await?;
+        let operation = self.counted(bulk).await?;
         let is_new = with_retries(|| async {
             let mut tx = self.inner.store.begin().await?;
             let is_new = tx.put_bulk_operation(&operation).await?;
@@ -94,6 +93,20 @@ impl Engine {
 
     async fn started(&self, bulk: &Bulk) -> Result<Option<BulkOperation>, EngineError> {
         with_retries(|| self.inner.store.get_bulk_operation(&bulk.namespace, bulk.id)).await
+    }
+
+    /// As it begins, if it is about as many runs as the caller expects. They are counted as of the time that it bears, by
+    /// which it finds them later.
+    async fn counted(&self, bulk: &Bulk) -> Result<BulkOperation, EngineError> {
+        let mut operation = self.operation(bulk).await?;
+        let selection = selection(&operation)?;
+        operation.n_matched = with_retries(|| self.inner.store.count_selected(&selection)).await?;
+        match bulk.expected_count {
+            Some(expected) if expected != operation.n_matched => {
+                Err(EngineError::BulkCountMismatch { count: operation.n_matched, expected })
+            }
+            _ => Ok(operation),
+        }
     }
 
     async fn operation(&self, bulk: &Bulk) -> Result<BulkOperation, EngineError> {

@@ -140,6 +140,17 @@ pub enum EngineError {
         /// How many it was to have.
         expected: usize,
     },
+    /// A bulk operation is about another number of runs than its caller was told.
+    #[error(
+        "expected_count: the operation is about {count} runs and not {expected}, as some began or ceased to match meanwhile, \
+         or others are meant; nothing was started: count them once more with dry_run"
+    )]
+    BulkCountMismatch {
+        /// How many they are.
+        count: u64,
+        /// How many they were to be.
+        expected: u64,
+    },
     /// It was changed since the caller read it.
     #[error("etag: deployment `{name}` was changed meanwhile and is at version {version}: read it again")]
     EtagMismatch {
@@ -495,6 +506,7 @@ impl ServiceError for EngineError {
             | Self::TooManySchedules { .. }
             | Self::ScheduleChanged { .. }
             | Self::BackfillCountMismatch { .. }
+            | Self::BulkCountMismatch { .. }
             | Self::TooManyVariables { .. } => ErrorCode::FailedPrecondition,
             Self::KeyReused { .. }
             | Self::IdReused { .. }
@@ -544,6 +556,7 @@ impl ServiceError for EngineError {
             | Self::InvalidFields { .. }
             | Self::ArtifactMisfit { .. } => Reason::InvalidField,
             Self::BulkOperationNotFound { .. } => Reason::BulkOperationNotFound,
+            Self::BulkCountMismatch { .. } => Reason::BulkCountMismatch,
             Self::BulkOperationIdUsed { .. } => Reason::IdempotencyKeyReused,
             Self::Rejected(
                 Rejection::NotAllowed { .. }
@@ -650,6 +663,7 @@ impl ServiceError for EngineError {
             }
             Self::TooManySchedules { deployment, .. } => vec![("deployment", deployment.clone())],
             Self::BackfillCountMismatch { count, .. } => vec![("count", count.to_string())],
+            Self::BulkCountMismatch { count, .. } => vec![("count", count.to_string())],
             Self::ArtifactNotFound { artifact } => vec![("artifact", artifact.clone())],
             Self::VariableNotFound { name }
             | Self::VariableExists { name }

@@ -21,6 +21,7 @@ fn bulk(action: BulkAction, target: BulkTarget) -> Bulk {
         reason: "enough".to_owned(),
         actor: Some("ada".to_owned()),
         pause_timeout: None,
+        expected_count: None,
     }
 }
 

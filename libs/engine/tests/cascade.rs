@@ -36,6 +36,7 @@ fn bulk(action: BulkAction, target: BulkTarget) -> Bulk {
         reason: "enough".to_owned(),
         actor: None,
         pause_timeout: None,
+        expected_count: None,
     }
 }
 

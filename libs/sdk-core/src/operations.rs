@@ -126,7 +126,8 @@ impl Client {
     /// `request_id` are set here.
     ///
     /// # Errors
-    /// `InvalidArgument`, `NotFound`, `Unavailable`.
+    /// `InvalidArgument`, `NotFound`, `Unavailable`; `FailedPrecondition` where it is about another number of runs than
+    /// `expected_count`.
     pub async fn start_bulk_operation(
         &self,
         mut request: proto::StartBulkOperationRequest,

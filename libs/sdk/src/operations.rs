@@ -73,7 +73,8 @@ impl Client {
     /// Starts something that is done to many runs, or only counts them (`dry_run`).
     ///
     /// # Errors
-    /// `InvalidArgument`, `NotFound`, `Unavailable`.
+    /// `InvalidArgument`, `NotFound`, `Unavailable`; `FailedPrecondition` where it is about another number of runs than
+    /// `expected_count`.
     pub async fn start_bulk_operation(
         &self,
         request: proto::StartBulkOperationRequest,

@@ -126,9 +126,16 @@ fn parse(
         violations.add("pause_timeout", "is set for another action than BULK_ACTION_PAUSE");
     }
     match (id, action, target) {
-        (Some(id), Some(action), Some(target)) if violations.is_empty() => {
-            Ok(Bulk { id, namespace, action, target, reason: request.reason, actor, pause_timeout: timeout })
-        }
+        (Some(id), Some(action), Some(target)) if violations.is_empty() => Ok(Bulk {
+            id,
+            namespace,
+            action,
+            target,
+            reason: request.reason,
+            actor,
+            pause_timeout: timeout,
+            expected_count: request.expected_count,
+        }),
         _ => Err(invalid(violations.into_vec())),
     }
 }

@@ -83,6 +83,36 @@ async fn an_operation_is_counted_started_once_followed_and_listed() {
 }
 
 #[tokio::test]
+async fn an_operation_on_more_or_fewer_runs_than_expected_is_not_started() {
+    let api = Api::start().await;
+    for _ in 0..2 {
+        api.created(task()).await;
+    }
+    let cancel = v1::StartBulkOperationRequest {
+        request_id: BulkOperationId::new().to_string(),
+        ..request(v1::BulkAction::Cancel, "state = SCHEDULED")
+    };
+    let expecting = |expected_count, dry_run| v1::StartBulkOperationRequest {
+        expected_count: Some(expected_count),
+        dry_run,
+        ..cancel.clone()
+    };
+    for (expected_count, dry_run) in [(1, false), (3, false), (0, false), (3, true)] {
+        let case = format!("{expected_count} with dry_run {dry_run}");
+        let refused = start(&api, expecting(expected_count, dry_run)).await.expect_err(&case);
+        let told = (refused.code(), reason(&refused));
+        assert_eq!(told, (Code::FailedPrecondition, "BULK_COUNT_MISMATCH".to_owned()), "{case}");
+        let counts = format!("2 runs and not {expected_count}");
+        assert!(refused.message().contains(&counts), "{case}: {}", refused.message());
+    }
+    assert_eq!(start(&api, expecting(2, true)).await.expect("counts").n_matched, 2);
+    let started = start(&api, expecting(2, false)).await.expect("starts");
+    assert_eq!(ended(&api, &started.id).await.n_done, 2, "nothing was done before");
+    let known = start(&api, expecting(2, false)).await.expect("is known, though none matches any more");
+    assert_eq!(known.id, started.id);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_named_and_nothing_is_started() {
     let api = Api::start().await;
     let wrong = v1::StartBulkOperationRequest {

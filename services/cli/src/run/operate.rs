@@ -92,11 +92,23 @@ pub async fn operate(
     if targets.dry_run || counted.n_matched == 0 {
         return show(printer, &counted);
     }
-    if !targets.yes && !is_confirmed(&format!("{} {} runs", verb.as_str(), counted.n_matched))? {
-        return Err(Fault::stopped("nothing was done"));
+    if !targets.yes {
+        if !is_confirmed(&format!("{} {} runs", verb.as_str(), counted.n_matched))? {
+            return Err(Fault::stopped("nothing was done"));
+        }
+        // What began to match while the question stood was not meant.
+        request.expected_count = Some(counted.n_matched);
     }
     request.dry_run = false;
-    let started = client.start_bulk_operation(request).await?;
+    let started = client.start_bulk_operation(request).await.map_err(|error| match error.reason() {
+        "BULK_COUNT_MISMATCH" => Fault::stopped(format!(
+            "nothing was done: by now it is {} runs, not {} as was asked; ask once more, or say --yes to take them however \
+             many they are",
+            error.metadata("count").unwrap_or("another number of"),
+            counted.n_matched
+        )),
+        _ => error.into(),
+    })?;
     let id = &started.id;
     eprintln!("bulk operation {id}: `tidegate bulk get {id}` shows it, `tidegate bulk cancel {id}` stops it");
     let ended = follow(client, started).await?;
