@@ -174,8 +174,8 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
         assert started([*container["args"], "--no-such-option"]).returncode != 0
         drains = next(int(arg.partition("=")[2]) for arg in container["args"] if arg.startswith("--drain-seconds="))
         assert pod["terminationGracePeriodSeconds"] > drains + 30
-        started_as = next(arg.partition("=")[2] for arg in container["args"] if arg.startswith("--type="))
-        assert (item["kind"] == "StatefulSet") is (started_as == "kubernetes")
+        types = [arg.partition("=")[2] for arg in container["args"] if arg.startswith("--type=")]
+        assert (item["kind"] == "StatefulSet") is (types == ["kubernetes"])
         assert pod["serviceAccountName"] in everything.of("ServiceAccount")
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
@@ -189,9 +189,11 @@ def test_workers_can_be_started_and_have_time_to_drain() -> None:
         assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "health"}
         for arg in container["args"]:
             assert not arg.startswith("--secrets-dir=") or arg == f"--secrets-dir={mounts['secrets']}"
+    least = workers(everything)["flows-worker-least"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert not [arg for arg in least if arg.startswith("--type=")], "what is not said is not guessed: the pool knows it"
     most = workers(everything)["flows-worker-most"]
     assert most["spec"]["replicas"] == 0
-    wanted = {"--pool=large", "--queue=second", "--label=gpu=a100", "--limit=4", "--drain-seconds=0"}
+    wanted = {"--pool=large", "--type=process", "--queue=second", "--label=gpu=a100", "--limit=4", "--drain-seconds=0"}
     assert wanted <= set(most["spec"]["template"]["spec"]["containers"][0]["args"])
 
 

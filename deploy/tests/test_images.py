@@ -51,6 +51,30 @@ parameters = { n = 1 }
 cron = "* * * * * *"
 time_zone = "Europe/Berlin"
 """
+IN_A_CONTAINER = """
+from tidegate import flow
+
+@flow
+def double(n: int) -> int:
+    print(f"doubling {n}")
+    return n * 2
+"""
+OF_THE_WORKER = """
+[defaults]
+work_pool = "default"
+source.path = "/code"
+
+[[deployment]]
+flow = "report"
+name = "command"
+command = ["sh", "-c", "seq 3 > /tmp/made && echo the command wrote $(wc -l < /tmp/made)"]
+
+[[deployment]]
+flow = "double"
+name = "entrypoint"
+entrypoint = "inside.py:double"
+parameters.n = 21
+"""
 CALL = "from work import double; assert double.delay(200_000).result() == 'x' * 400_000; print('the same came back')"
 
 
@@ -221,22 +245,40 @@ def test_all_of_it_runs_in_its_images(containers: Containers, psql: Any, dns: st
     )
     pause = ["schedule", "pause", "double/each-second"]
     containers.run("tidegate-tidegate:0.1.0", *pause, options=names, env=env)
+
+    # The worker of the compose file. It has one volume and a /tmp to write to; the code is mounted, as an image would have it.
+    (pooled := containers.folder / "pooled").mkdir()
+    (pooled / "inside.py").write_text(IN_A_CONTAINER)
+    (pooled / "tidegate.toml").write_text(OF_THE_WORKER)
+    worker, with_code = compose["worker"], f"--volume={pooled}:/code:ro"
+    containers.run("tidegate-tidegate:0.1.0", "pool", "create", "default", "--type=process", options=names, env=env)
+    of_worker = {key: here(value) for key, value in worker["environment"].items()}
+    of_worker["TIDEGATE_WORKER_HEALTH_ADDRESS"] = f"127.0.0.1:{free_port()}"
+    writable = [f"--volume={volume}" for volume in worker["volumes"]] + [f"--tmpfs={tmpfs}" for tmpfs in worker["tmpfs"]]
+    options = [*names, *writable, with_code]
+    containers.run("tidegate-tidegate:0.1.0", *worker["command"], name="pool-worker", options=options, env=of_worker)
+    check = ["exec", "pool-worker", *worker["healthcheck"]["test"][1:]]
+    eventually("the worker takes runs", lambda: containers.call(*check, check=False).returncode == 0)
+    made = containers.run("tidegate-tidegate:0.1.0", "deploy", "/code", options=[*names, with_code], env=env)
+    assert "2 of 2 deployed" in made
+    for name, line in (("report/command", "the command wrote 3"), ("double/entrypoint", "doubling 21")):
+        begun = containers.run("tidegate-tidegate:0.1.0", "deployment", "run", name, options=names, env=env)
+        run_id = begun.split()[-1]
+        # Its exit code is 4 where the run does not complete, which `run` above refuses.
+        containers.run("tidegate-tidegate:0.1.0", "run", "watch", run_id, options=names, env=env)
+
+        def is_logged(run_id: str = run_id, line: str = line) -> bool:
+            return line in containers.run("tidegate-tidegate:0.1.0", "run", "logs", run_id, options=names, env=env)
+
+        eventually(f"the log of {name} has {line!r}", is_logged)
     assert containers.run("tidegate-tidegate:0.1.0", "--version", options=["--entrypoint=git"], env={})
 
-    for name in ("worker", *SERVICES):
+    for name in ("worker", "pool-worker", *SERVICES):
         containers.call("stop", "--time=60", name)
         code = containers.call("container", "inspect", "--format={{.State.ExitCode}}", name).stdout.strip()
         assert code == "0", containers.call("logs", name).stderr
 
 
-IN_A_CONTAINER = """
-from tidegate import flow
-
-@flow
-def double(n: int) -> int:
-    print(f"doubling {n}")
-    return n * 2
-"""
 OF_THE_POOL = """
 [defaults]
 work_pool = "containers"

@@ -46,6 +46,8 @@ async fn what_there_is_can_be_listed_shown_and_followed() {
     assert_eq!(shown["parameters"], serde_json::json!([1, 2, 3]));
     assert_eq!(shown["result"], 14);
     assert_eq!(shown["history"].as_array().unwrap().len(), 4);
+    let text = run(at, &["get", flow.id()]).await.stdout;
+    assert!(text.contains("\nattempt ") && !text.contains("\npolicies "), "it was started without: {text}");
     let tree = json(at, &["tree", flow.id()]).await;
     assert_eq!(tree["children"].as_array().unwrap().len(), 3);
     let tree = run(at, &["tree", flow.id()]).await.stdout;
@@ -55,13 +57,22 @@ async fn what_there_is_can_be_listed_shown_and_followed() {
     assert_eq!((logs.code, logs.stdout.lines().count()), (Some(0), 3), "{}", logs.stdout);
     let logs = run(at, &["logs", chatter.id(), "--contains", "line 2", "-o", "json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&logs.stdout).unwrap()["message"], "line 2");
-    let followed = {
+    let follow = |run_id: &str| {
         let env = [("TIDEGATE_ADDRESS".to_owned(), at.to_owned())];
-        Process::start(&program("tidegate"), ["run", "logs", "--follow", chatter.id()], env)
+        Process::start(&program("tidegate"), ["run", "logs", "--follow", run_id], env)
     };
-    followed.line("line 2", DEADLINE).await;
-    followed.signal("INT");
-    assert_eq!(followed.ended(DEADLINE).await.code, Some(0));
+    let of_ended = follow(chatter.id());
+    of_ended.line("line 2", DEADLINE).await;
+    let held = client.task("hold").queue("cli").delay(&()).await.unwrap();
+    let of_live = follow(held.id());
+    of_live.line("holding", DEADLINE).await;
+    // What is written after the first line was shown can be in no history that the command began with.
+    json(at, &["cancel", held.id()]).await;
+    of_live.line("cancelled while holding", DEADLINE).await;
+    for followed in [of_ended, of_live] {
+        followed.signal("INT");
+        assert_eq!(followed.ended(DEADLINE).await.code, Some(0));
+    }
 
     let watched = run(at, &["watch", flow.id(), chatter.id()]).await;
     assert_eq!((watched.code, watched.stdout.lines().count()), (Some(0), 8), "{}", watched.stdout);

@@ -4,7 +4,7 @@ use std::{cell::Cell, path::Path, rc::Rc};
 
 use serde_json::{Value, json};
 use tidegate_integration_tests::{Ended, Suite};
-use tidegate_sdk::proto::DeploymentSpec;
+use tidegate_sdk::proto::{DeploymentSpec, WorkPoolSpec, WorkPoolType};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -142,6 +142,24 @@ async fn what_the_server_alone_knows_to_be_wrong_is_told_before_anything_is_chan
         }
     }
     assert_eq!((bench.version("add/one").await, bench.version("add/two").await), (None, None));
+    bench.suite.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_deploys_for_a_pool_that_nobody_serves_is_told_so() {
+    let text = "[[deployment]]\nflow = \"add\"\nname = \"one\"\nwork_pool = \"site\"\ncommand = [\"true\"]\n";
+    let bench = Bench::new(text).await;
+    let pool = WorkPoolSpec { r#type: WorkPoolType::Process.into(), ..WorkPoolSpec::default() };
+    bench.suite.client().core().create_work_pool("site", pool, false).await.unwrap();
+    let told =
+        "add/one: work pool `site` has no live worker: start one with `tidegate worker start --pool site`";
+    let deployed = bench.deploy(&[]).await;
+    assert_eq!((deployed.code, deployed.stderr), (Some(0), format!("tidegate: {told}\n")));
+    assert!(deployed.stdout.contains("1 of 1 deployed"), "{}", deployed.stdout);
+    bench.write(&text.replace("true", "false"));
+    let deployed = bench.deploy(&["-o", "json"]).await;
+    let answer: Value = serde_json::from_str(&deployed.stdout).unwrap();
+    assert_eq!((deployed.stderr.as_str(), &answer["warnings"]), ("", &json!([told])));
     bench.suite.stop().await;
 }
 

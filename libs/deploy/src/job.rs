@@ -122,22 +122,6 @@ pub fn check_deployment(
             ),
         );
     }
-    let of_repository = match deployment.source.as_ref().and_then(|source| source.source.as_ref()) {
-        Some(v1::source::Source::Git(_)) => Some("source.git"),
-        Some(v1::source::Source::Archive(_)) => Some("source.archive"),
-        Some(v1::source::Source::Path(_) | v1::source::Source::Image(_)) | None => None,
-    };
-    if spec.r#type() == v1::WorkPoolType::Kubernetes
-        && let Some(field) = of_repository
-    {
-        violations.add(
-            field,
-            format!(
-                "is set, and work pool `{}` starts pods, whose code comes with their image: set image",
-                pool.key.name
-            ),
-        );
-    }
     let own = match object(&deployment.job_variables) {
         Ok(own) => own,
         Err(fault) => {

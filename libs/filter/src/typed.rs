@@ -99,7 +99,8 @@ impl Dialect for Typed {
 }
 
 /// Those of the fields of a run that its deployment gives it.
-const OF_DEPLOYMENTS: &[&str] = &["deployment", "queue", "priority", "tags", "labels", "created_at"];
+const OF_DEPLOYMENTS: &[&str] =
+    &["deployment", "work_pool", "queue", "priority", "tags", "labels", "created_at"];
 
 /// What has this name, or a sentence that says what there is.
 fn subject(of: Of, name: &str) -> Result<Subject, String> {

@@ -175,6 +175,7 @@ fn assign(operated: Operated) -> v1::Assign {
         labels: run.labels,
         deployment: run.deployment.unwrap_or_default(),
         job,
+        fire_at: run.fire_at.map(timestamp_to_proto),
     }
 }
 

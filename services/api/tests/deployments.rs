@@ -278,6 +278,11 @@ async fn deployments_are_listed_by_filter_and_page() {
     ] {
         assert_eq!(list(filter, 0, "").await.expect("lists").0, names, "{filter}");
     }
+    let of_type = v1::WorkPoolSpec { r#type: v1::WorkPoolType::Process.into(), ..Default::default() };
+    let pool = v1::CreateWorkPoolRequest { name: "site".into(), spec: Some(of_type), ..Default::default() };
+    api.work_pools.clone().create_work_pool(pool).await.expect("is made");
+    api.deployed("etl/of-site", DeploymentSpec { work_pool: "site".into(), ..spec() }).await;
+    assert_eq!(list("work_pool = site", 0, "").await.expect("lists").0, ["etl/of-site"]);
     let refused = list("state = RUNNING", 0, "").await.expect_err("is refused");
     assert!(refused.message().contains("`state` is no field of a deployment"), "{}", refused.message());
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use common::{Api, fields, reason};
 use prost_types::FieldMask;
 use tidegate_model::{Clock as _, SystemClock};
-use tidegate_proto::v1::{
-    self, CatchUpPolicy, CronTimetable, DeploymentSpec, IntervalTimetable, OverlapPolicy, RRuleTimetable,
-    ScheduleSpec, schedule_spec::Timetable,
+use tidegate_proto::{
+    internal::claim_outcome::Outcome,
+    v1::{
+        self, CatchUpPolicy, CronTimetable, DeploymentSpec, IntervalTimetable, OverlapPolicy, RRuleTimetable,
+        ScheduleSpec, schedule_spec::Timetable,
+    },
 };
 use tonic::{Code, Status};
 
@@ -348,6 +351,26 @@ async fn a_backfill_makes_each_time_once() {
     ] {
         assert_eq!(fields(&ask(wrong).await.expect_err(field)), [field]);
     }
+}
+
+#[tokio::test]
+async fn who_executes_a_run_is_told_for_which_time_it_is() {
+    let api = Api::start().await;
+    deployed(&api).await;
+    create(&api, "s", cron("0 * * * *")).await.expect("is made");
+    let request = v1::BackfillScheduleRequest {
+        deployment: NIGHTLY.into(),
+        name: "s".into(),
+        from: Some(at("2026-01-01T00:00:00Z")),
+        to: Some(at("2026-01-01T01:00:00Z")),
+        ..Default::default()
+    };
+    let made = api.schedules.clone().backfill_schedule(request).await.expect("is made").into_inner();
+    let request = v1::GetRunRequest { run_id: made.run_ids[0].clone(), ..Default::default() };
+    let run = api.runs.clone().get_run(request).await.expect("is there").into_inner().run.expect("is told");
+    let Outcome::Assign(assign) = api.claim(&run).await else { panic!("is assigned") };
+    let night = Some(at("2026-01-01T00:00:00Z"));
+    assert_eq!((run.schedule.as_str(), run.fire_at, assign.fire_at), ("s", night, night));
 }
 
 #[tokio::test]

@@ -268,11 +268,7 @@ async fn what_does_not_fit_the_pool_is_told_by_its_path() {
     assert_eq!(fields(&status.expect_err("needs a pool")), ["spec.source", "spec.job_variables"]);
     let both = DeploymentSpec { command: vec!["make".into()], ..deployment() };
     assert_eq!(fields(&deploy(&api, both).await.expect_err("has both")), ["spec.entrypoint"]);
-    // A pod has its code from its image, and a process has none.
-    let of_type = |r#type: WorkPoolType| WorkPoolSpec { r#type: r#type.into(), ..Default::default() };
-    create(&api, "cluster", of_type(WorkPoolType::Kubernetes)).await.expect("is made");
-    let on_cluster = DeploymentSpec { work_pool: "cluster".into(), ..deployment() };
-    assert_eq!(fields(&deploy(&api, on_cluster).await.expect_err("has a repository")), ["spec.source.git"]);
+    // A process has no image.
     let image = v1::source::Source::Image("etl:1".into());
     let of_image = DeploymentSpec { source: Some(v1::Source { source: Some(image) }), ..deployment() };
     assert_eq!(fields(&deploy(&api, of_image).await.expect_err("has an image")), ["spec.source.image"]);
@@ -281,6 +277,33 @@ async fn what_does_not_fit_the_pool_is_told_by_its_path() {
     assert_eq!(fields(&made.expect_err("does not fit")), ["run.job_variables.cleanup"]);
     let made = api.create(NewRun { job_variables: "{}".into(), ..common::task() }).await;
     assert_eq!(fields(&made.expect_err("has no pool")), ["run.job_variables"]);
+}
+
+#[tokio::test]
+async fn a_pod_or_a_container_may_have_its_code_from_anywhere() {
+    let api = Api::start().await;
+    let of_type = |r#type: WorkPoolType| WorkPoolSpec { r#type: r#type.into(), ..Default::default() };
+    create(&api, "cluster", of_type(WorkPoolType::Kubernetes)).await.expect("is made");
+    create(&api, "engine", of_type(WorkPoolType::Docker)).await.expect("is made");
+    let git = v1::GitSource { url: "https://example.org/etl".into(), ..Default::default() };
+    let archive = v1::ArchiveSource { url: "s3://code/etl.zip".into(), ..Default::default() };
+    for source in [
+        v1::source::Source::Git(git),
+        v1::source::Source::Archive(archive),
+        v1::source::Source::Image("etl:1".into()),
+        v1::source::Source::Path("/srv/etl".into()),
+    ] {
+        for pool in ["cluster", "engine"] {
+            let source = Some(v1::Source { source: Some(source.clone()) });
+            deploy(&api, DeploymentSpec { work_pool: pool.into(), source: source.clone(), ..deployment() })
+                .await
+                .unwrap_or_else(|status| panic!("{source:?} for {pool}: {status}"));
+            let made = api.created(run()).await;
+            assert_eq!((made.work_pool.as_str(), made.queue.as_str()), (pool, pool));
+            let Outcome::Assign(assign) = api.claim(&made).await else { panic!("is assigned") };
+            assert_eq!(assign.job.expect("is given").source, source);
+        }
+    }
 }
 
 #[tokio::test]

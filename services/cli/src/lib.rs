@@ -8,6 +8,9 @@
 //! A noun is a file, with its arguments beside what they do. It asks by [`ask`], answers by a [`printer`], and takes what
 //! it is not told from the environment or a profile ([`config`]).
 
+// `json!` takes three steps for each field, and a run has many.
+#![recursion_limit = "256"]
+
 mod args;
 mod artifact;
 mod ask;

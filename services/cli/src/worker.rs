@@ -39,6 +39,10 @@ pub struct WorkerArgs {
 #[derive(Subcommand, Debug)]
 pub enum WorkerCommand {
     /// Take runs of a work pool and start them, until SIGTERM or Ctrl-C
+    #[command(
+        after_help = "Exit codes: 0 ended by Ctrl-C, SIGTERM or `worker drain`, or `--check-health`: it takes runs; 1 error, \
+                      also where no server answers; 2 wrong usage."
+    )]
     Start(Box<StartArgs>),
     /// Fetch the code of a run, as its pod does before it is executed
     #[command(hide = true)]

@@ -13,6 +13,17 @@ pub enum PoolType {
     Kubernetes,
 }
 
+impl PoolType {
+    /// As the option has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
 /// The options of `tidegate-worker` and of `tidegate worker start`.
 #[derive(Parser, Clone, Debug)]
 #[command(
@@ -31,7 +42,7 @@ pub struct Options {
     /// The work pool whose runs it takes
     #[arg(long, required_unless_present = "check_health", default_value = "", hide_default_value = true)]
     pub pool: String,
-    /// What it starts; without it, what the pool says
+    /// What it starts, to be sure of it: the pool has to say the same
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub pool_type: Option<PoolType>,
     /// Runs at once

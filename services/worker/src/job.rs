@@ -8,7 +8,7 @@ use crate::backend::StartError;
 /// What executes an entrypoint where the job variables do not say it.
 const DEFAULT_PYTHON: &str = "python3";
 /// Variables of the environment that the worker itself sets, whatever the job variables say.
-const RESERVED: [&str; 2] = ["TIDEGATE_RUN_ID", "TIDEGATE_RUN_EPOCH"];
+const RESERVED: [&str; 3] = ["TIDEGATE_RUN_ID", "TIDEGATE_RUN_EPOCH", "TIDEGATE_FIRE_AT"];
 
 /// Who tells what became of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,9 @@ impl Job {
         }
         env.insert(RESERVED[0].to_owned(), assign.run_id.clone());
         env.insert(RESERVED[1].to_owned(), assign.epoch.to_string());
+        if let Some(fire_at) = &assign.fire_at {
+            env.insert(RESERVED[2].to_owned(), fire_at.to_string());
+        }
         if env.values().chain(&command).any(|value| value.contains('\0')) {
             return wrong(
                 "the command or a variable of its environment has a zero byte, which no program can be given",
@@ -194,6 +197,15 @@ mod tests {
         let told = |name: &str| made.env[name].as_str();
         assert_eq!((told("TIDEGATE_RUN_ID"), told("TIDEGATE_RUN_EPOCH"), told("N")), ("r-1", "7", "3"));
         assert_eq!((told("TIDEGATE_ADDRESS"), told("TIDEGATE_NAMESPACE")), ("http://server:4400", "lab"));
+    }
+
+    #[test]
+    fn a_job_of_a_schedule_is_told_for_which_time_it_is() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let of_schedule = Assign { fire_at: at(1_767_225_600), ..assign(job("")) };
+        let made = Job::new(of_schedule, "http://server:4400", "lab").unwrap();
+        assert_eq!(made.env["TIDEGATE_FIRE_AT"], "2026-01-01T00:00:00Z");
+        assert!(!of(job("")).unwrap().env.contains_key("TIDEGATE_FIRE_AT"));
     }
 
     #[test]

@@ -99,6 +99,9 @@ fn in_words(end: &End) -> String {
         End::Completed(_) | End::CompletedAs(_) => "completed".into(),
         End::Failed(failure) => format!("failed: {}", failure.message),
         End::TimedOut => "timed out".into(),
+        End::UpstreamFailed { run_id, cause } => {
+            format!("not executed: run {run_id} did not complete: {cause}")
+        }
         End::Cancelled => "cancelled".into(),
         End::Crashed(cause) => format!("crashed: {cause}"),
         End::Released => "given back".into(),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, anyhow, bail};
 use tidegate_sdk_core::{
     Client, ErrorKind, Options as ClientOptions, Worker, WorkerOptions,
-    proto::{Assign, WorkPool, WorkPoolType},
+    proto::{Assign, WorkPool, WorkPoolSpec, WorkPoolType},
 };
 use tidegate_service_kit::{GrpcRoutes, check_health, execute_with, serve_grpc};
 use tokio::{net::TcpListener, sync::watch};
@@ -99,15 +99,10 @@ async fn pool(client: &Client, name: &str) -> anyhow::Result<WorkPool> {
 )]
 async fn backend(options: &Options, client: &Client, pool: &WorkPool) -> anyhow::Result<Arc<dyn Backend>> {
     let spec = pool.spec.clone().unwrap_or_default();
-    let of_pool = match spec.r#type() {
-        WorkPoolType::Docker => PoolType::Docker,
-        WorkPoolType::Kubernetes => PoolType::Kubernetes,
-        WorkPoolType::Process | WorkPoolType::Unspecified => PoolType::Process,
-    };
     let data_dir = options.data_dir();
     let secrets = Secrets::new(&options.secrets_dir);
     let sources = Sources::new(data_dir.join("cache"), secrets.clone(), options.cache_mib << 20);
-    match options.pool_type.unwrap_or(of_pool) {
+    match pool_type(options, pool)? {
         PoolType::Process => {
             let process_options =
                 ProcessOptions { data_dir, secrets, sources, system_root: options.system_root.clone() };
@@ -214,6 +209,30 @@ async fn take_runs(
     Ok(())
 }
 
+/// What the pool says. An option that says otherwise is refused: runs would be started where they were not meant to be, and
+/// without what their deployments say of images and resources.
+fn pool_type(options: &Options, pool: &WorkPool) -> anyhow::Result<PoolType> {
+    let of_pool = match pool.spec.as_ref().map(WorkPoolSpec::r#type).unwrap_or_default() {
+        WorkPoolType::Process => PoolType::Process,
+        WorkPoolType::Docker => PoolType::Docker,
+        WorkPoolType::Kubernetes => PoolType::Kubernetes,
+        WorkPoolType::Unspecified => bail!(
+            "pool `{}` is of a type that this worker does not know: start one of the server's version",
+            pool.name
+        ),
+    };
+    if let Some(asked) = options.pool_type.filter(|asked| *asked != of_pool) {
+        bail!(
+            "pool `{}` is of the type `{}`, and this worker was started with `--type {}`: leave that out, or name a pool of its \
+             type",
+            pool.name,
+            of_pool.word(),
+            asked.word()
+        );
+    }
+    Ok(of_pool)
+}
+
 /// Those of the options, else those of the pool; one that names none has one of its own name.
 fn queues(options: &Options, pool: &WorkPool) -> anyhow::Result<Vec<String>> {
     let named = pool.spec.as_ref().map(|spec| spec.queues.clone()).unwrap_or_default();
@@ -228,15 +247,48 @@ fn queues(options: &Options, pool: &WorkPool) -> anyhow::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use tidegate_sdk_core::proto::WorkPoolSpec;
 
     use super::*;
 
+    fn options(more: &[&str]) -> Options {
+        Options::try_parse_from([&["tidegate-worker", "--pool", "lab"], more].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_type_is_that_of_the_pool_and_no_other() {
+        let pool = |r#type: i32| {
+            let spec = Some(WorkPoolSpec { r#type, ..WorkPoolSpec::default() });
+            WorkPool { name: "lab".into(), spec, ..WorkPool::default() }
+        };
+        let types = [
+            ("process", WorkPoolType::Process, PoolType::Process),
+            ("docker", WorkPoolType::Docker, PoolType::Docker),
+            ("kubernetes", WorkPoolType::Kubernetes, PoolType::Kubernetes),
+        ];
+        for (of_pool, told, wanted) in types {
+            let pool = pool(told.into());
+            assert_eq!(pool_type(&options(&[]), &pool).unwrap(), wanted);
+            for (asked, ..) in types {
+                let taken = pool_type(&options(&["--type", asked]), &pool);
+                if asked == of_pool {
+                    assert_eq!(taken.unwrap(), wanted);
+                } else {
+                    let error = taken.unwrap_err().to_string();
+                    let told = format!(
+                        "pool `lab` is of the type `{of_pool}`, and this worker was started with `--type {asked}`"
+                    );
+                    assert!(error.starts_with(&told), "{error}");
+                }
+            }
+        }
+        for unknown in [0, 99] {
+            let error = pool_type(&options(&["--type", "process"]), &pool(unknown)).unwrap_err().to_string();
+            assert!(error.contains("a type that this worker does not know"), "{error}");
+        }
+    }
+
     #[test]
     fn the_queues_are_those_of_the_pool_or_some_of_them() {
-        let options = |more: &[&str]| {
-            Options::try_parse_from([&["tidegate-worker", "--pool", "lab"], more].concat()).unwrap()
-        };
         let pool = |queues: &[&str]| WorkPool {
             name: "lab".into(),
             spec: Some(WorkPoolSpec {

@@ -84,6 +84,7 @@ fn assign_of(run: Run, epoch: u64) -> Result<(Assign, Stop), Error> {
         labels: run.labels,
         deployment: run.deployment,
         job: None,
+        fire_at: run.fire_at,
     };
     Ok((assign, stop))
 }

@@ -54,6 +54,10 @@ pub enum DeploymentCommand {
         watch: Watch,
     },
     /// Start a run of a deployment, and tell its id
+    #[command(
+        after_help = "Exit codes: 0 done; 1 error; 2 wrong usage; 3 no such deployment; 4 `--watch`: the run ended other \
+                      than COMPLETED; 6 `--timeout`: it has not ended by then; 69 no server answers."
+    )]
     Run(Box<DeploymentRun>),
     /// List the versions of a deployment that are kept, the newest first
     Versions {

@@ -35,17 +35,25 @@ pub fn deployment_table(deployments: &[Deployment]) -> String {
 pub fn deployment_detail(deployment: &Deployment) -> String {
     let spec = deployment.spec.clone().unwrap_or_default();
     let is_enforced = if spec.enforce_parameter_schema { "enforced" } else { "not enforced" };
+    let told = |value: Value| printable(&value.to_string());
+    let command = if spec.command.is_empty() { String::new() } else { told(json!(spec.command)) };
+    let source = spec.source.as_ref().map(|source| told(of_source(source))).unwrap_or_default();
     let lines = [
         ("name", printable(&deployment.name)),
         ("version", deployment.version.to_string()),
         ("label", printable(&spec.version_label)),
         ("about", printable(&spec.description)),
         ("entrypoint", printable(&spec.entrypoint)),
+        ("command", command),
+        ("source", source),
+        ("pool", printable(&spec.work_pool)),
+        ("variables", printable(&spec.job_variables)),
         ("queue", queue(&spec).to_owned()),
         ("priority", if spec.priority == 0 { String::new() } else { spec.priority.to_string() }),
         ("tags", printable(&spec.tags.join(", "))),
         ("labels", printable(&pairs(&spec.labels).join(", "))),
         ("at most", bound(&spec)),
+        ("policies", spec.policies.as_ref().map(policies_text).unwrap_or_default()),
         ("defaults", printable(&spec.parameters)),
         ("schema", if spec.parameter_schema.is_empty() { String::new() } else { is_enforced.to_owned() }),
         ("created", time_text(deployment.created_at)),
@@ -156,7 +164,42 @@ fn spec_json(spec: &DeploymentSpec) -> Value {
     })
 }
 
-fn policies_json(policies: &Policies) -> Value {
+/// What a run has where nobody says otherwise, as [`policies_text`] would tell it: of a run the server gives all policies.
+const DEFAULT_POLICIES: [(&str, &str); 8] = [
+    ("backoff_factor", "1.0"),
+    ("cancel_grace", "30s"),
+    ("late_after", "0s"),
+    ("max_crashes", "3"),
+    ("max_retries", "0"),
+    ("max_retry_delay", "3600s"),
+    ("parent", "CANCEL"),
+    ("start_timeout", "30s"),
+];
+
+/// What policies say that is not left as it is for all: `max_retries=3, run_timeout=90s`.
+pub(super) fn policies_text(policies: &Policies) -> String {
+    let all = policies_json(policies);
+    let text = |(key, value): (&String, &Value)| {
+        let text = match value {
+            Value::Null => return None,
+            Value::Number(factor) if factor.is_f64() && factor.as_f64() == Some(0.0) => return None,
+            Value::String(policy) if policy == "UNSPECIFIED" => return None,
+            // That of a failure or a crash is told where it is another one.
+            Value::String(policy) if key.starts_with("parent_on_") && all["parent"] == policy.as_str() => {
+                return None;
+            }
+            Value::String(text) => text.clone(),
+            Value::Array(items) if items.is_empty() => return None,
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        let is_default = DEFAULT_POLICIES.contains(&(key.as_str(), text.as_str()));
+        (!is_default).then(|| printable(&format!("{key}={text}")))
+    };
+    all.as_object().into_iter().flatten().filter_map(text).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn policies_json(policies: &Policies) -> Value {
     let Policies {
         retry,
         crash,

@@ -5,6 +5,7 @@ use tidegate_proto::v1::{LogEntry, LogLevel, Payload, Run, RunEvent, RunInput};
 use tidegate_sdk_core::payload;
 
 use super::{
+    deployment::policies_text,
     table::Table,
     text::{kind_word, printable, run_duration_text, state_text, time_text},
 };
@@ -25,6 +26,7 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("attempt", run.attempt.to_string()),
         ("crashes", nonzero(run.crashes)),
         ("retries", nonzero(run.retries)),
+        ("pool", printable(&run.work_pool)),
         ("queue", run.queue.clone()),
         ("session", run.session_id.clone()),
         ("holder", printable(&run.holder)),
@@ -32,6 +34,8 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("tags", printable(&run.tags.join(", "))),
         ("labels", printable(&pairs(&run.labels).join(", "))),
         ("deployment", deployment_text(run)),
+        ("schedule", printable(&run.schedule)),
+        ("fire time", time_text(run.fire_at)),
         ("limits", printable(&run.concurrency_limits.join(", "))),
         ("fair by", printable(&run.fairness_key)),
         ("requires", printable(&pairs(&run.required_worker_labels).join(", "))),
@@ -39,6 +43,7 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("cache key", printable(&run.cache_key)),
         ("parent", run.parent_run_id.clone()),
         ("root", if run.root_run_id == run.id { String::new() } else { run.root_run_id.clone() }),
+        ("policies", run.policies.as_ref().map(policies_text).unwrap_or_default()),
         ("created", time_text(run.created_at)),
         ("due", time_text(run.due_at)),
         ("expires", time_text(run.expires_at)),

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tidegate_proto::v1::{CountPrecision, GetWorkPoolResponse, WorkPool, WorkPoolType};
+use tidegate_proto::v1::{CountPrecision, GetWorkPoolResponse, WorkPool, WorkPoolSpec, WorkPoolType};
 
 use super::{
     json::{precision_text, time_json},
@@ -44,18 +44,9 @@ pub fn pool_detail(found: &GetWorkPoolResponse) -> String {
 
 /// A pool for programs.
 pub fn pool_json(pool: &WorkPool) -> Value {
-    let spec = pool.spec.clone().unwrap_or_default();
     json!({
         "name": pool.name,
-        "spec": {
-            "type": spec.r#type().as_str_name().trim_start_matches("WORK_POOL_TYPE_"),
-            "description": spec.description,
-            "queues": spec.queues,
-            "max_slots": spec.max_slots,
-            "job_template": spec.job_template,
-            "job_variable_schema": spec.job_variable_schema,
-            "job_variables": spec.job_variables,
-        },
+        "spec": spec_json(&pool.spec.clone().unwrap_or_default()),
         "pause": pool.pause.as_ref().map(|pause| json!({
             "paused_at": time_json(pause.paused_at),
             "paused_by": pause.paused_by,
@@ -64,6 +55,29 @@ pub fn pool_json(pool: &WorkPool) -> Value {
         "etag": pool.etag,
         "created_at": time_json(pool.created_at),
         "updated_at": time_json(pool.updated_at),
+    })
+}
+
+fn spec_json(spec: &WorkPoolSpec) -> Value {
+    // All fields by name: one that is new cannot be left out.
+    let WorkPoolSpec {
+        r#type: _,
+        description,
+        queues,
+        max_slots,
+        job_template,
+        job_variable_schema,
+        job_variables,
+    } = spec;
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    json!({
+        "type": spec.r#type().as_str_name().trim_start_matches("WORK_POOL_TYPE_"),
+        "description": description,
+        "queues": queues,
+        "max_slots": max_slots,
+        "job_template": value(job_template),
+        "job_variable_schema": value(job_variable_schema),
+        "job_variables": value(job_variables),
     })
 }
 
@@ -89,7 +103,7 @@ const fn type_text(pool: WorkPoolType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::v1::{QueuePause, WorkPoolSpec};
+    use tidegate_proto::v1::QueuePause;
 
     use super::*;
 
@@ -98,6 +112,7 @@ mod tests {
         let spec = WorkPoolSpec {
             queues: vec!["urgent".into(), "plain".into()],
             max_slots: Some(3),
+            job_variables: r#"{"env":{"A":"1"}}"#.into(),
             ..WorkPoolSpec::default()
         };
         let mut site = WorkPool { name: "site".into(), spec: Some(spec), ..WorkPool::default() };
@@ -129,6 +144,9 @@ mod tests {
         assert!(nobody.contains("`tidegate worker start --pool lab`"), "{nobody}");
         assert!(pool_detail(&found(None)).contains("is not known"));
         assert_eq!(pool_detail_json(&found(None))["n_workers"], Value::Null);
-        assert_eq!(pool_json(&site)["spec"]["type"], "PROCESS");
+        let shown = &pool_json(&site)["spec"];
+        assert_eq!(shown["type"], "PROCESS");
+        assert_eq!(shown["job_variables"], json!({"env": {"A": "1"}}), "values, not texts of them");
+        assert_eq!(shown["job_template"], Value::Null);
     }
 }

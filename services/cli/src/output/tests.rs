@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tidegate_proto::v1::{
-    CollisionPolicy, ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, Explanation,
-    Failure, LogEntry, LogLevel, Payload, PayloadReference, RateLimit, Run, RunEvent, RunInput, RunKind,
-    State, StateType, Wait,
+    CollisionPolicy, ConcurrencyLimit, ConcurrencySlot, CountPrecision, CountRunsResponse, CrashPolicy,
+    Explanation, Failure, LogEntry, LogLevel, ParentPolicy, Payload, PayloadReference, Policies, RateLimit,
+    RetryPolicy, Run, RunEvent, RunInput, RunKind, State, StateType, Wait,
     wait::{self, Subject},
 };
 use tidegate_sdk_core::payload;
@@ -51,6 +51,25 @@ fn flow() -> Run {
         parameters: Some(payload::json(r#"{"root":"/src"}"#)),
         event_seq: 7,
         ..Run::default()
+    }
+}
+
+fn policies() -> Policies {
+    let span = |seconds| prost_types::Duration { seconds, nanos: 0 };
+    let retry = RetryPolicy {
+        max_retries: 3,
+        delays: vec![span(10), span(20)],
+        never_retry_on: vec!["ValueError".into()],
+        ..RetryPolicy::default()
+    };
+    Policies {
+        retry: Some(retry),
+        crash: Some(CrashPolicy { max_crashes: Some(0) }),
+        run_timeout: Some(span(90)),
+        parent: ParentPolicy::Cancel.into(),
+        parent_on_failure: ParentPolicy::Cancel.into(),
+        parent_on_crash: ParentPolicy::Detach.into(),
+        ..Policies::default()
     }
 }
 
@@ -157,6 +176,10 @@ fn what_a_run_is_bound_to_and_waits_for_is_shown() {
         expires_at: at(60),
         pause_key: "approve".into(),
         pause_expires_at: at(90),
+        work_pool: "site".into(),
+        schedule: "night\u{1b}ly".into(),
+        fire_at: at(-30),
+        policies: Some(policies()),
         ..flow()
     };
     insta::assert_snapshot!(run_detail(&run, &[], now()));
@@ -172,10 +195,40 @@ fn what_a_run_is_bound_to_and_waits_for_is_shown() {
         "expires_at",
         "pause_key",
         "pause_expires_at",
+        "work_pool",
+        "schedule",
+        "fire_at",
     ];
     let shown: serde_json::Map<_, _> =
         names.map(|name| (name.to_owned(), value[name].clone())).into_iter().collect();
     insta::assert_snapshot!(serde_json::Value::Object(shown));
+    assert_eq!(value["policies"]["max_retries"], 3);
+}
+
+#[test]
+fn policies_that_are_as_they_are_for_all_are_not_shown() {
+    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    // As the server gives them of a run that was started without any.
+    let filled = |max_retries| Policies {
+        retry: Some(RetryPolicy {
+            max_retries,
+            backoff_factor: 1.0,
+            max_delay: span(3_600),
+            ..RetryPolicy::default()
+        }),
+        crash: Some(CrashPolicy { max_crashes: Some(3) }),
+        run_timeout: None,
+        start_timeout: span(30),
+        cancel_grace: span(30),
+        parent: ParentPolicy::Cancel.into(),
+        parent_on_failure: ParentPolicy::Cancel.into(),
+        parent_on_crash: ParentPolicy::Cancel.into(),
+        late_after: span(0),
+    };
+    let detail = |policies| run_detail(&Run { policies, ..flow() }, &[], now());
+    assert_eq!(detail(Some(filled(0))), detail(None));
+    let retried = detail(Some(filled(2)));
+    assert!(retried.contains("\npolicies    max_retries=2\n"), "{retried}");
 }
 
 #[test]
@@ -371,7 +424,7 @@ fn queues() {
 
 #[test]
 fn deployments() {
-    use tidegate_proto::v1::{Deployment, DeploymentSpec, DeploymentVersion, Policies};
+    use tidegate_proto::v1::{Deployment, DeploymentSpec, DeploymentVersion, GitSource, Source, source};
 
     let spec = DeploymentSpec {
         description: "Loads\nwhat came".into(),
@@ -385,10 +438,7 @@ fn deployments() {
         priority: 7,
         max_concurrent_runs: Some(2),
         on_collision: CollisionPolicy::Skip.into(),
-        policies: Some(Policies {
-            run_timeout: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
-            ..Policies::default()
-        }),
+        policies: Some(Policies { run_timeout: policies().run_timeout, ..Policies::default() }),
         version_label: "v1.4".into(),
         ..DeploymentSpec::default()
     };
@@ -411,6 +461,17 @@ fn deployments() {
     insta::assert_snapshot!(version_table(&versions));
     let shown = [deployment_json(&nightly), version_json(&versions[1])];
     insta::assert_snapshot!(format!("{:#}", json!(shown)));
+    let git =
+        GitSource { url: "https://example.org/etl".into(), r#ref: "main".into(), ..GitSource::default() };
+    let of_pool = DeploymentSpec {
+        command: vec!["make".into(), "re\u{1b}port".into()],
+        work_pool: "site".into(),
+        source: Some(Source { source: Some(source::Source::Git(git)) }),
+        job_variables: r#"{"env":{"A":"1"}}"#.into(),
+        policies: Some(policies()),
+        ..DeploymentSpec::default()
+    };
+    insta::assert_snapshot!(deployment_detail(&Deployment { spec: Some(of_pool), ..plain }));
 }
 
 #[test]

@@ -120,6 +120,10 @@ pub enum RunCommand {
         limit: u32,
     },
     /// Follow runs until they have ended
+    #[command(
+        after_help = "Exit codes: 0 all have completed; 1 error; 2 wrong usage; 3 no such run; 4 one ended other than \
+                      COMPLETED; 69 no server answers."
+    )]
     Watch {
         /// The runs' ids
         #[arg(required = true, add = named(names::runs))]

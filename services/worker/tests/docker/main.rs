@@ -16,7 +16,7 @@ use engine::Engine;
 use fake::{Event, ended};
 use lab::{Lab, command};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::{ArchiveSource, Job, Run, Source, source};
+use tidegate_sdk_core::proto::{ArchiveSource, Job, Run, Source, WorkPoolType, source};
 
 async fn lab(more: &[&str]) -> (Engine, Lab) {
     let dir = tempfile::tempdir().unwrap();
@@ -24,9 +24,9 @@ async fn lab(more: &[&str]) -> (Engine, Lab) {
     let engine = Engine::start(&socket);
     fs::create_dir(&secrets).unwrap();
     let socket = format!("unix://{}", socket.display());
-    let fixed = ["--type", "docker", "--docker-host", &socket, "--secrets-dir", secrets.to_str().unwrap()];
+    let fixed = ["--docker-host", &socket, "--secrets-dir", secrets.to_str().unwrap()];
     let options: Vec<_> = fixed.iter().chain(more).map(ToString::to_string).collect();
-    (engine, Lab::new(dir, "host", &options).await)
+    (engine, Lab::new(dir, "host", WorkPoolType::Docker, &options).await)
 }
 
 fn job() -> Job {
@@ -280,8 +280,9 @@ async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
     lab.started().await;
     lab.end().await;
     let socket = format!("unix://{}", lab.dir.path().join("docker.sock").display());
-    let options = ["--type", "docker", "--docker-host", &socket].map(str::to_owned);
-    let mut other = Lab::new(tempfile::tempdir().unwrap(), "other", &options).await;
+    let options = ["--docker-host", &socket].map(str::to_owned);
+    let other_dir = tempfile::tempdir().unwrap();
+    let mut other = Lab::new(other_dir, "other", WorkPoolType::Docker, &options).await;
     other.start().await;
     other.assign_again(&run_id, 4, job()).await;
     engine.until_gone(&earlier).await;
@@ -331,6 +332,6 @@ async fn a_worker_without_an_engine_says_how_it_gets_one() {
     let dir = tempfile::tempdir().unwrap();
     let socket = format!("unix://{}/none.sock", dir.path().display());
     let options = ["--type", "docker", "--docker-host", &socket].map(str::to_owned);
-    let error = Lab::new(dir, "host", &options).await.refused().await;
+    let error = Lab::new(dir, "host", WorkPoolType::Docker, &options).await.refused().await;
     assert!(error.contains("--docker-host") && error.contains("none.sock"), "{error}");
 }

@@ -16,15 +16,15 @@ use cluster::Cluster;
 use fake::{Event, ended};
 use lab::{Lab, command};
 use serde_json::{Value, json};
-use tidegate_sdk_core::proto::{GitSource, Job, Run, Source, source};
+use tidegate_sdk_core::proto::{GitSource, Job, Run, Source, WorkPoolType, source};
 
 async fn lab(more: &[&str]) -> (Cluster, Lab) {
     let (cluster, dir) = (Cluster::start().await, tempfile::tempdir().unwrap());
     let file = dir.path().join("kubeconfig");
     fs::write(&file, cluster.kubeconfig()).unwrap();
-    let fixed = ["--type", "kubernetes", "--kubeconfig", file.to_str().unwrap()];
+    let fixed = ["--kubeconfig", file.to_str().unwrap()];
     let options: Vec<_> = fixed.iter().chain(more).map(ToString::to_string).collect();
-    (cluster, Lab::new(dir, "host", &options).await)
+    (cluster, Lab::new(dir, "host", WorkPoolType::Kubernetes, &options).await)
 }
 
 fn job() -> Job {
@@ -382,8 +382,9 @@ async fn a_later_attempt_ends_what_an_earlier_one_has_left() {
     lab.end().await;
     // Nobody went on with it in time, so the run is another's, under another epoch.
     let file = lab.dir.path().join("kubeconfig").display().to_string();
-    let options = ["--type", "kubernetes", "--kubeconfig", &file].map(str::to_owned);
-    let mut other = Lab::new(tempfile::tempdir().unwrap(), "other", &options).await;
+    let options = ["--kubeconfig", &file].map(str::to_owned);
+    let other_dir = tempfile::tempdir().unwrap();
+    let mut other = Lab::new(other_dir, "other", WorkPoolType::Kubernetes, &options).await;
     other.start().await;
     other.assign_again(&run_id, 4, job()).await;
     cluster.until_gone(&pod).await;
@@ -492,6 +493,17 @@ async fn a_worker_without_a_cluster_says_how_it_gets_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("none").display().to_string();
     let options = ["--type", "kubernetes", "--kubeconfig", &file].map(str::to_owned);
-    let error = Lab::new(dir, "host", &options).await.refused().await;
+    let error = Lab::new(dir, "host", WorkPoolType::Kubernetes, &options).await.refused().await;
     assert!(error.contains(&file), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_of_another_type_than_its_pool_does_not_begin() {
+    let options = ["--type", "process"].map(str::to_owned);
+    let lab = Lab::new(tempfile::tempdir().unwrap(), "host", WorkPoolType::Kubernetes, &options).await;
+    assert_eq!(
+        lab.refused().await,
+        "pool `lab` is of the type `kubernetes`, and this worker was started with `--type process`: leave that out, or name a \
+         pool of its type"
+    );
 }

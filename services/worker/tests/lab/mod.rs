@@ -13,7 +13,7 @@ use tidegate_sdk_core::{
     new_run_id,
     proto::{
         self, Assign, Cancel, CancelCause, HeldRun, IngestLogsResponse, Job, LogEntry, Report, RunKind,
-        WorkRequest, WorkResponse,
+        WorkPoolType, WorkRequest, WorkResponse,
     },
 };
 use tidegate_worker::Options;
@@ -39,9 +39,10 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// For workers of this name, with these options.
-    pub async fn new(dir: TempDir, name: &str, options: &[String]) -> Self {
+    /// For workers of this name, with these options, of a pool that starts this.
+    pub async fn new(dir: TempDir, name: &str, pool_type: WorkPoolType, options: &[String]) -> Self {
         let mut fake = Fake::start().await;
+        fake.pool_type.send_replace(pool_type);
         let (mut logs, (sender, lines)) = (mpsc::channel(1).1, mpsc::unbounded_channel());
         std::mem::swap(&mut logs, &mut fake.logs);
         let mut tasks = JoinSet::new();
