@@ -66,6 +66,7 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
         .task("note", note)
         .task("occupy", occupy)
         .task("whoami", whoami)
+        .task("abort", abort)
         .flow("sum_of_squares", sum_of_squares)
         .flow("twenty_of_each", twenty_of_each)
         .flow("stays", stays)
@@ -215,6 +216,16 @@ async fn whoami(ctx: Context, attempt: u32) -> anyhow::Result<u32> {
         bail!("attempt {} fails", ctx.attempt());
     }
     Ok(std::process::id())
+}
+
+/// Notes in `starts` that it has begun, and takes its whole process down once there is a file with the number of its
+/// attempt.
+async fn abort(ctx: Context, folder: String) -> anyhow::Result<()> {
+    write_line(&format!("{folder}/starts"), "start")?;
+    while !std::fs::exists(format!("{folder}/{}", ctx.attempt()))? {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::process::abort()
 }
 
 /// Appends the name to the file, and returns it.

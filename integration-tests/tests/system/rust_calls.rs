@@ -1,10 +1,10 @@
 //! `#[task]` and `#[flow]` of the Rust SDK: what calls are known by and served from, what comes of values that cannot be
-//! kept, and when hooks are called and what they call.
+//! kept, when hooks are called and what they call, and how calls wait for slots.
 
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -13,11 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tidegate_integration_tests::{Suite, eventually, within};
 use tidegate_sdk::{
-    CancellationToken, Client, Context, Error, Worker, flow,
+    CancellationToken, Client, Context, Error, Map as _, SlotOptions, Worker, flow,
     proto::{Failure, ListRunsRequest, Run, State, StateType},
     task,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::Barrier, task::JoinSet};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -253,5 +253,117 @@ async fn code_that_is_stopped_has_ended_when_that_is_told() {
     let error = ends_slowly().with_client(&suite.client()).await.unwrap_err();
     assert!(error.is_run_failed(), "{error}");
     assert_eq!(notes("drops:"), ["drops: the code has ended", "drops: TimedOut"]);
+    suite.stop().await;
+}
+
+static N_OCCUPIED: AtomicU32 = AtomicU32::new(0);
+static PAIR: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+
+/// Ends where another one runs beside it, and fails where more do.
+#[task(concurrency_limits("two"))]
+async fn occupies(n: u32) -> u32 {
+    assert!(N_OCCUPIED.fetch_add(1, Ordering::SeqCst) < 2, "more than two at once");
+    PAIR.wait().await;
+    N_OCCUPIED.fetch_sub(1, Ordering::SeqCst);
+    PAIR.wait().await; // whoever gets the slot of one that has ended finds both counted down
+    n
+}
+
+#[flow]
+async fn occupies_all(n: u32) -> Result<u32, Error> {
+    let mut sum = 0;
+    for occupied in occupies.map(0..n) {
+        sum += occupied.await?;
+    }
+    Ok(sum)
+}
+
+#[tokio::test]
+async fn submitted_calls_share_the_slots_of_their_limit() {
+    let suite = Suite::embedded().await;
+    let (one, other) = (suite.client(), suite.client());
+    one.put_concurrency_limit("two", 2).await.unwrap();
+    let all = async {
+        tokio::try_join!(
+            occupies_all(8).with_client(&one).into_future(),
+            occupies_all(8).with_client(&other).into_future()
+        )
+    };
+    assert_eq!(within("the sums", DEADLINE, all).await.unwrap(), (28, 28));
+    let limit = one.concurrency_limit("two").await.unwrap().limit.unwrap();
+    assert_eq!(limit.used_slots, 0, "{limit:?}");
+    suite.stop().await;
+}
+
+async fn left_the_line(_: Context) {
+    note("turns: cancelled");
+}
+
+#[task(concurrency_limits("turns"), timeout = "1s", on_cancellation = left_the_line)]
+async fn takes_its_turn(n: u32) -> u32 {
+    note(format!("turns: {n}"));
+    n
+}
+
+#[task(timeout = "1s")]
+async fn stalls() {
+    std::future::pending().await
+}
+
+async fn until_it_waits(client: &Client) -> Run {
+    eventually("it waits", DEADLINE, async || {
+        runs(client, "name = takes_its_turn AND state = PENDING").await.pop()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_slot_can_be_cancelled_and_its_time_does_not_run() {
+    let suite = Suite::embedded().await;
+    let client = suite.client();
+    client.put_concurrency_limit("turns", 1).await.unwrap();
+    let slots = client.acquire_slots(["turns"], SlotOptions::default()).await.unwrap();
+    let cancelled = takes_its_turn(1).with_client(&client).submit();
+    client.handle(until_it_waits(&client).await.id).cancel("enough").await.unwrap();
+    let error = within("the end", DEADLINE, cancelled).await.unwrap_err();
+    assert!(error.is_run_cancelled(), "{error}");
+
+    let waits = takes_its_turn(2).with_client(&client).submit();
+    let run = until_it_waits(&client).await;
+    eventually("it says what it waits for", DEADLINE, async || {
+        let summary = client.handle(&run.id).explain().await.unwrap().summary;
+        summary.contains("`turns` has 1 slot, taken by code outside of runs").then_some(())
+    })
+    .await;
+    let stalled = stalls().with_client(&client).into_future();
+    let error = within("the timeout", DEADLINE, stalled).await.unwrap_err();
+    assert!(error.is_run_failed(), "{error}");
+    assert_eq!(notes("turns:").len(), 0);
+    assert!(slots.release().await, "they were held all the time");
+    assert_eq!(within("the result", DEADLINE, waits).await.unwrap(), 2);
+    assert_eq!(notes("turns:"), ["turns: 2"]);
+    let limit = client.concurrency_limit("turns").await.unwrap().limit.unwrap();
+    assert_eq!(limit.used_slots, 0, "{limit:?}");
+    suite.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_while_it_waits_for_a_slot_has_failed_and_not_crashed() {
+    let suite = Suite::embedded().await;
+    let client = suite.client();
+    client.put_concurrency_limit("turns", 1).await.unwrap();
+    let slots = client.acquire_slots(["turns"], SlotOptions::default()).await.unwrap();
+    let mut call = Box::pin(takes_its_turn(3).with_client(&client).into_future());
+    let run = tokio::select! {
+        ended = &mut call => panic!("there is no slot for it: {ended:?}"),
+        run = until_it_waits(&client) => run,
+    };
+    drop(call);
+    within("the end", DEADLINE, client.core().wait(&run.id)).await.unwrap();
+    let run = client.core().get_run(&run.id).await.unwrap();
+    assert_eq!(state_of(&run), StateType::Failed, "{run:?}");
+    assert_eq!(run.failure.unwrap().error_type, "Dropped");
+    assert!(slots.release().await, "they were held all the time");
+    assert_eq!(notes("turns: 3").len(), 0, "its code was not executed");
     suite.stop().await;
 }

@@ -242,7 +242,7 @@ async fn a_flow_waits_for_what_it_submitted_and_is_no_success_over_its_failures(
     let error = leaves_failures().with_client(&client).await.unwrap_err();
     let failure = error.failure().unwrap();
     assert_eq!(failure.error_type, "UnawaitedFailure");
-    let expected = "1 submitted runs failed and nobody asked for their results: half (";
+    let expected = "1 submitted run failed and nobody asked for its result: half (";
     assert!(failure.message.starts_with(expected), "{error}");
     assert!(failure.message.contains("1 is odd"), "{error}");
     let children = runs(&client, "task:*").await;
@@ -307,7 +307,19 @@ async fn what_comes_after_a_failure_is_not_executed() {
     let [told] = &notes("in_order: 5")[..] else { panic!("it was noted once") };
     assert!(told.contains("UpstreamFailed: not executed: it comes after run"), "{told}");
     assert!(told.contains("5 is odd"), "{told}");
-    assert_eq!(runs(&client, "name = double AND state = FAILED").await.len(), 2);
+    let failed = runs(&client, "name = double AND state_name = UpstreamFailed").await;
+    let [last, after] = &failed[..] else { panic!("there are two, the newest first: {failed:?}") };
+    let [halved] = &runs(&client, "name = half AND state = FAILED").await[..] else { panic!("one failed") };
+    assert_eq!((state_of(after), after.attempt), (StateType::Failed, 0));
+    let said = format!("run {}, whose result it needs, did not complete: ", halved.id);
+    assert!(after.state.as_ref().unwrap().message.starts_with(&said), "{after:?}");
+    assert!(after.state.as_ref().unwrap().message.ends_with("Odd: 5 is odd"), "{after:?}");
+    assert!(last.state.as_ref().unwrap().message.starts_with(&format!("run {}, ", after.id)), "{last:?}");
+    let error = client.handle(&after.id).result::<i64>().await.unwrap_err();
+    assert!(error.is_run_failed() && error.is_upstream_failed(), "{error:?}");
+    assert_eq!(error.failure().unwrap().message, after.state.as_ref().unwrap().message);
+    let explained = client.handle(&after.id).explain().await.unwrap().summary;
+    assert!(explained.starts_with(&format!("It was not executed: {said}")), "{explained}");
     suite.stop().await;
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidegate_model::{FieldViolation, Namespace, RunId, Timestamp, limits::MAX_BATCH_SIZE};
-use tidegate_orchestration::{Arrival, LAPSES_COUNT_FOR, Line, RESERVED_FOR};
+use tidegate_orchestration::{Arrival, LAPSES_COUNT_FOR, Line, RESERVED_FOR, Run};
 use tidegate_store::{LeaseWait, LimitKey, LimitUse, Slot, StoreError};
 use tokio::{
     sync::Notify,
@@ -59,9 +59,17 @@ pub enum Leased {
 /// Who waits for a lease in this process.
 pub(crate) struct LeaseWaits {
     places: Places,
-    by_owner: Mutex<HashMap<RunId, (usize, Arc<Notify>)>>,
+    by_owner: Mutex<HashMap<RunId, Waiting>>,
     /// Somebody has begun to wait.
     begun: Notify,
+}
+
+/// Who waits under one owner's id.
+struct Waiting {
+    n_calls: usize,
+    turn: Arc<Notify>,
+    limits: BTreeSet<LimitKey>,
+    for_run: Option<RunId>,
 }
 
 impl LeaseWaits {
@@ -70,8 +78,17 @@ impl LeaseWaits {
         Self { places, by_owner: Mutex::default(), begun: Notify::new() }
     }
 
-    fn by_owner(&self) -> MutexGuard<'_, HashMap<RunId, (usize, Arc<Notify>)>> {
+    fn by_owner(&self) -> MutexGuard<'_, HashMap<RunId, Waiting>> {
         self.by_owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The limits of which a run's code waits for slots, as far as this process knows: another may have been asked.
+    pub fn awaited_for(&self, run: &Run) -> BTreeSet<LimitKey> {
+        let by_owner = self.by_owner();
+        let waiting = by_owner.values().filter(|waiting| waiting.for_run == Some(run.id));
+        let limits = waiting.flat_map(|waiting| &waiting.limits);
+        // Whose code it is was only said.
+        limits.filter(|limit| limit.namespace == run.namespace).cloned().collect()
     }
 }
 
@@ -130,24 +147,29 @@ struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    fn of(waits: &'a LeaseWaits, owner: RunId) -> Self {
+    fn of(waits: &'a LeaseWaits, request: &LeaseRequest) -> Self {
         let turn = {
             let mut by_owner = waits.by_owner();
-            let (n_waiting, turn) = by_owner.entry(owner).or_default();
-            *n_waiting += 1;
-            Arc::clone(turn)
+            let waiting = by_owner.entry(request.owner).or_insert_with(|| Waiting {
+                n_calls: 0,
+                turn: Arc::default(),
+                limits: request.limits.clone(),
+                for_run: request.for_run,
+            });
+            waiting.n_calls += 1;
+            Arc::clone(&waiting.turn)
         };
         waits.begun.notify_one();
-        Self { waits, owner, turn }
+        Self { waits, owner: request.owner, turn }
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut by_owner = self.waits.by_owner();
-        if let Some((n_waiting, _)) = by_owner.get_mut(&self.owner) {
-            *n_waiting -= 1;
-            if *n_waiting == 0 {
+        if let Some(waiting) = by_owner.get_mut(&self.owner) {
+            waiting.n_calls -= 1;
+            if waiting.n_calls == 0 {
                 by_owner.remove(&self.owner);
             }
         }
@@ -167,7 +189,7 @@ impl Engine {
         let may_wait = !wait.is_zero();
         let namespace = request.limits.first().map(|limit| &limit.namespace);
         let _place = may_wait.then(|| self.inner.leases.places.take(namespace)).transpose()?;
-        let waiter = Waiter::of(&self.inner.leases, request.owner);
+        let waiter = Waiter::of(&self.inner.leases, request);
         loop {
             let leased = with_retries(|| self.try_lease(request, may_wait)).await??;
             if matches!(leased, Leased::Held { .. }) || Instant::now() >= deadline {
@@ -347,7 +369,7 @@ impl Engine {
                     Ok(handed) => {
                         let by_owner = self.inner.leases.by_owner();
                         let turns = handed.iter().filter_map(|owner| by_owner.get(owner));
-                        turns.for_each(|(_, turn)| turn.notify_one());
+                        turns.for_each(|waiting| waiting.turn.notify_one());
                     }
                     Err(error) => {
                         tracing::warn!(%error, "whose turn it is cannot be read; each looks for itself")

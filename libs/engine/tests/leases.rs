@@ -5,9 +5,9 @@ mod common;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{Fixture, options, task};
-use tidegate_engine::{EngineError, LeaseRequest, Leased, Options};
+use tidegate_engine::{EngineError, LeaseRequest, Leased, Options, Wait};
 use tidegate_model::{Clock as _, Namespace, RunId};
-use tidegate_orchestration::{Collision, Event, Rate, Run};
+use tidegate_orchestration::{Collision, Event, Failure, Placement, Rate, Run};
 use tidegate_store::{LimitKey, LimitSettings};
 use tidegate_store_sqlite::SqliteStore;
 use tokio::{task::JoinSet, time::timeout};
@@ -128,6 +128,47 @@ async fn all_slots_are_taken_or_none_and_repeats_take_nothing_more() {
     let of_run = LeaseRequest { owner: run.id, ..request(&["db"]) };
     let used = fixture.engine.take_lease(&of_run, Duration::ZERO).await;
     assert!(matches!(used, Err(EngineError::LeaseOwnerUsed { .. })), "{used:?}");
+}
+
+#[tokio::test]
+async fn a_local_run_whose_code_waits_for_a_slot_says_so_before_each_attempt() {
+    let (fixture, _wakes) = fixture().await;
+    fixture.engine.put_limit(key("db"), 1).await.expect("is defined");
+    let holder = fixture.queued().await;
+    let held = LeaseRequest { for_run: Some(holder.id), ..request(&["db"]) };
+    assert!(is_held(&take(&fixture, &held).await));
+    let mut create = task();
+    create.draft.placement = Placement::Session(fixture.session().await);
+    create.draft.policies.retry.max_retries = 1;
+    let run = fixture.create(create).await.expect("is created").run;
+    let explained =
+        async || fixture.engine.explain(&Namespace::default(), run.id).await.expect("is explained");
+    let not_asked = explained().await;
+    assert!(matches!(not_asked.waits[..], [Wait::Start { .. }]), "{not_asked:?}");
+    assert!(not_asked.summary.contains("or for slots of its concurrency limits"), "{not_asked:?}");
+
+    let mut tasks = JoinSet::new();
+    let asked = LeaseRequest { for_run: Some(run.id), ..request(&["db"]) };
+    waiting(&fixture, &mut tasks, &asked).await;
+    let waits = format!(
+        "It needs a free slot of each of the concurrency limits `db`. `db` has 1 slot, taken by run {}.",
+        holder.id
+    );
+    let first = explained().await;
+    assert!(matches!(first.waits[..], [Wait::Slot { .. }]), "{first:?}");
+    assert_eq!(first.summary, waits);
+
+    fixture.report(&run, Event::Started).await.expect("starts");
+    fixture.report(&run, Event::Failed(Failure::default())).await.expect("is to be tried again");
+    let second = explained().await;
+    assert!(matches!(second.waits[..], [Wait::Slot { .. }]), "{second:?}");
+    assert!(second.summary.starts_with("It is to be tried again"), "{second:?}");
+    assert!(second.summary.ends_with(&waits), "{second:?}");
+
+    fixture.engine.release_lease(&Namespace::default(), held.owner).await.expect("is released");
+    assert_eq!(served(&mut tasks).await, asked.owner);
+    let has_its_slot = explained().await;
+    assert!(matches!(has_its_slot.waits[..], [Wait::Time { .. }]), "{has_its_slot:?}");
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub enum Event {
     UpstreamFailed {
         /// That run.
         upstream: RunId,
+        /// How it ended, in words; may be empty.
+        cause: String,
     },
     /// The code waits to be resumed.
     Paused {

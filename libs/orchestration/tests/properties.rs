@@ -23,7 +23,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::CompletedAs { message: "3 files are new".into() }),
         4 => any::<bool>().prop_map(|non_retryable| Event::Failed(Failure { non_retryable, ..Failure::default() })),
         2 => Just(Event::TimedOut),
-        1 => Just(Event::UpstreamFailed { upstream: RunId::from_uuid(uuid(8)) }),
+        1 => Just(Event::UpstreamFailed { upstream: RunId::from_uuid(uuid(8)), cause: String::new() }),
         3 => (key(), timeout(), any::<bool>())
             .prop_map(|(key, timeout, suspend)| Event::Paused { key, timeout, suspend }),
         2 => Just(Event::Cancelled),

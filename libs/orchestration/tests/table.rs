@@ -333,10 +333,13 @@ fn a_failed_upstream_is_not_retried() {
     let mut run = queued_run(phase("RUNNING"));
     run.policies.retry.max_retries = 5;
     let upstream = RunId::new();
-    let step = take(&run, &Event::UpstreamFailed { upstream });
+    let step = take(&run, &Event::UpstreamFailed { upstream, cause: "ValueError: no".into() });
     assert_eq!(step.run.state.name, StateName::UpstreamFailed);
-    assert!(step.run.state.message.contains(&upstream.to_string()));
+    let message = format!("run {upstream}, whose result it needs, did not complete");
+    assert_eq!(step.run.state.message, format!("{message}: ValueError: no"));
     assert_eq!(step.run.epoch, run.epoch, "its holder ended it");
+    let step = take(&run, &Event::UpstreamFailed { upstream, cause: String::new() });
+    assert_eq!(step.run.state.message, message);
 }
 
 #[test]

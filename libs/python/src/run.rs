@@ -80,6 +80,23 @@ impl Run {
     }
 
     #[getter]
+    fn work_pool(&self) -> &str {
+        &self.0.work_pool
+    }
+
+    /// The schedule of its deployment that made it.
+    #[getter]
+    fn schedule(&self) -> &str {
+        &self.0.schedule
+    }
+
+    /// The time of the schedule that it was made for, without jitter.
+    #[getter]
+    fn fire_at(&self) -> Option<f64> {
+        self.0.fire_at.as_ref().map(seconds)
+    }
+
+    #[getter]
     fn cache_key(&self) -> &str {
         &self.0.cache_key
     }

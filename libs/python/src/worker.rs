@@ -307,7 +307,7 @@ impl Attempt {
 }
 
 /// `("completed", encoding, data=…)`, `("failed", error type, message, traceback, non_retryable=…)`,
-/// `("crashed", cause)`, `("cancelled",)`, `("timed_out",)` or `("released",)`.
+/// `("crashed", cause)`, `("cancelled",)`, `("timed_out",)`, `("upstream_failed", run id, cause)` or `("released",)`.
 pub(crate) fn end_of(
     end: &str,
     first: &str,
@@ -331,6 +331,7 @@ pub(crate) fn end_of(
         "crashed" => End::Crashed(first.into()),
         "cancelled" => End::Cancelled,
         "timed_out" => End::TimedOut,
+        "upstream_failed" => End::UpstreamFailed { run_id: first.into(), cause: second.into() },
         "released" => End::Released,
         other => return Err(PyValueError::new_err(format!("`{other}` is no end of an attempt"))),
     })

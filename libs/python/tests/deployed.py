@@ -8,7 +8,7 @@ import time
 from typing import Optional
 
 from tidegate import current_run, flow, serve
-from tidegate.deployments import DeploymentCall, run_deployments
+from tidegate.deployments import DeploymentCall, run_deployment, run_deployments
 
 
 @flow(name="deployed-jot")
@@ -43,9 +43,24 @@ def fan_out(path: str, marker: str, deployment: str, n: int) -> list[str]:
     return [handle.result() for handle in handles]
 
 
+@flow(name="deployed-one-by-one", execution="thread")
+def one_by_one(path: str, marker: str, deployment: str, n: int, n_first: int) -> list[str]:
+    """Starts `n` runs of a deployment, a call for each. Its first attempt hangs after `n_first`, and tells `marker` so."""
+    run = current_run()
+    assert run is not None
+    handles = []
+    for i in range(n):
+        if run.attempt == 1 and i == n_first:
+            with open(marker, "a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(600)
+        handles.append(run_deployment(deployment, {"path": path, "name": f"n{i % 150}"}, timeout=0))
+    return [handle.result() for handle in handles]
+
+
 def main(queue: Optional[str]) -> None:
     queues = ("default",) if queue is None else (queue,)
-    serve(jot, raises, holds, fan_out, queues=queues, flow_limit=40)
+    serve(jot, raises, holds, fan_out, one_by_one, queues=queues, flow_limit=40)
 
 
 if __name__ == "__main__":

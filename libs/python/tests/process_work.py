@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from tidegate import current_run, flow, get_run_logger, serve, task
+from tidegate import current_run, flow, get_run, get_run_logger, serve, task
 from tidegate.runners import ProcessPoolTaskRunner
 
 queue = sys.argv[1] if len(sys.argv) > 1 else "default"
@@ -171,6 +171,17 @@ def prints_and_dies() -> None:
     die("exit")
 
 
+@flow(max_crashes=0)
+def logs_and_dies() -> None:
+    run = current_run()
+    get_run_logger().info("sent before")
+    while "sent before" not in get_run(run.run_id).logs():
+        time.sleep(0.02)
+    get_run_logger().info("a moment before")
+    print("the last words")
+    die("exit")
+
+
 @flow
 def fails() -> None:
     raise ValueError("no")
@@ -180,7 +191,7 @@ if __name__ == "__main__":
     serve(
         where, where_async, where_in_thread, where_task, where_process_task, dies, dies_as_task, dies_once, computes,
         sleeps_too_long, computes_too_long, does_not_end, ends_when_told, waits_for_file,
-        fails, ends_what_it_forks, prints_and_dies, dies_over_its_pool, dies_over_its_children,
+        fails, ends_what_it_forks, prints_and_dies, logs_and_dies, dies_over_its_pool, dies_over_its_children,
         queues=[queue],
         drain_seconds=20,
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from tidegate import Interval, flow
+from tidegate.runtime import flow_run
 
 
 @flow(name="scheduled-jot", execution="thread")
-def jot(path: str, name: str) -> str:
-    """Appends a name to a file."""
+def jot(path: str, name: str) -> list[Any]:
+    """Appends a name to a file, and tells by which schedule and for which time it is executed."""
     with open(path, "a") as file:
         file.write(f"{name}\n")
-    return name
+    time = flow_run.scheduled_start_time
+    return [flow_run.schedule, time.timestamp() if time is not None else None]
 
 
 if __name__ == "__main__":

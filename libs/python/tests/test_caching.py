@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from typing import Any, Optional
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 import results_work as work
 import tidegate
-from conftest import HERE, PATIENCE, Processes
+from conftest import HERE, PATIENCE, Processes, until
 from tidegate import InvalidArgument, _hashing, flow, task
 from tidegate.cache_policies import DEFAULT, INPUTS, NO_CACHE, RUN_ID, TASK_SOURCE, CacheKeyFnPolicy, CachePolicy
 from tidegate.functions import Task
@@ -73,6 +74,15 @@ def test_a_policy_works_for_delayed_calls(server: str, processes: Processes) -> 
     assert second.state.name == "Cached" and first.state.name == "Completed"
     anew = typed.with_options(refresh_cache=True).delay("dataclass")
     assert anew.result(timeout=PATIENCE) == work.TYPED["dataclass"] and anew.state.name == "Completed"
+
+
+@pytest.mark.usefixtures("server")
+def test_a_result_serves_until_it_expires() -> None:
+    lasting, _ = counting(INPUTS, cache_expiration=3600)
+    short, seen = counting(INPUTS, cache_expiration=timedelta(seconds=0.3))
+    assert (lasting(1), short(1)) == (1, 1)
+    until(lambda: short(1) == 2)
+    assert lasting(1) == 1 and seen == [1, 1]
 
 
 @pytest.mark.usefixtures("server")

@@ -66,6 +66,16 @@ def test_a_run_is_started_by_name_and_waited_for(processes: Processes, queue: st
         failed.result()
 
 
+def test_a_run_has_one_name(queue: str) -> None:
+    name = deploy(deployed.holds, queue)
+    handle = run_deployment(name, run_name="of monday", timeout=0)
+    assert handle.run().run_name == "of monday"
+    (other,) = run_deployments([DeploymentCall(name, run_name="of tuesday")], timeout=0)
+    assert other.run().run_name == "of tuesday"
+    with pytest.raises(InvalidArgument, match="run_name and flow_run_name"):
+        run_deployment(name, run_name="of monday", flow_run_name="of tuesday", timeout=0)
+
+
 def test_a_served_name_is_a_deployment(processes: Processes, queue: str, tmp_path: Path) -> None:
     processes.worker("deployed.py", queue, "served")
     handle = run_deployment("deployed-jot/served", {"path": str(tmp_path / "names"), "name": "ada"}, queue=queue)
@@ -241,6 +251,32 @@ def test_a_parent_that_is_killed_starts_no_child_again(processes: Processes, que
     assert (len(page), token) == (200, "")
     executed = Counter(lines_of(path))
     assert executed.keys() == set(names)
+
+
+def test_a_parent_that_is_killed_between_its_calls_goes_on_with_the_next(
+    processes: Processes, queue: str, tmp_path: Path
+) -> None:
+    """200 calls, killed after the 80th: 200 children, not 280."""
+    jot = deploy(deployed.jot.with_options(execution="thread"), queue)
+    one_by_one = deploy(deployed.one_by_one, queue)
+    path, marker = tmp_path / "names", tmp_path / "hangs"
+    first = processes.worker("deployed.py", queue)
+    parameters = {"path": str(path), "marker": str(marker), "deployment": jot, "n": 200, "n_first": 80}
+    handle = run_deployment(one_by_one, parameters, timeout=0)
+    until(lambda: lines_of(marker))
+    children = f'deployment = "{jot}" parent_run_id = {handle.id}'
+    before, _ = block(client().list_runs(children, 1_000, ""))
+    assert len(before) == 80
+    first.send_signal(signal.SIGKILL)
+    first.wait(PATIENCE)
+    processes.worker("deployed.py", queue)
+    names = [f"n{i % 150}" for i in range(200)]
+    assert handle.result(timeout=4 * PATIENCE) == names
+    assert handle.run().attempt == 2
+    after, token = block(client().list_runs(children, 1_000, ""))
+    assert (len(after), token) == (200, "")
+    assert {run.id for run in before} <= {run.id for run in after}
+    assert Counter(lines_of(path)).keys() == set(names)
 
 
 def test_what_the_workers_of_a_pool_start_is_told_the_server(queue: str) -> None:

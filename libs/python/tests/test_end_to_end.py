@@ -72,6 +72,16 @@ def test_a_fan_out_of_a_flow(processes: Processes, queue: str) -> None:
     assert handle.result(timeout=PATIENCE) == sum(range(200)) + 200
 
 
+def test_a_flow_of_a_worker_answers_for_what_it_submitted(processes: Processes, queue: str, tmp_path: Path) -> None:
+    processes.worker("work.py", queue)
+    path = tmp_path / "ended"
+    handle = work.leaves_work.with_options(queue=queue).delay(str(path))
+    unseen = r"TidegateError: 1 submitted run failed and nobody asked for its result: raises \(.*KeyError: 'lost'"
+    with pytest.raises(RunFailed, match=unseen):
+        handle.result(timeout=PATIENCE)
+    assert lines_of(path) == ["late"], "it did not end before that"
+
+
 def test_the_work_of_a_killed_worker_is_delivered_again(processes: Processes, queue: str, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     worker = processes.worker("work.py", queue)
@@ -189,8 +199,8 @@ def test_a_cancel_reaches_the_code(processes: Processes, queue: str, tmp_path: P
 
 def test_a_busy_interpreter_keeps_its_lease(processes: Processes, queue: str) -> None:
     processes.worker("work.py", queue)
-    handle = work.computes.with_options(queue=queue).delay(20.0)  # longer than a lease
-    handle.result(timeout=PATIENCE)
+    handle = work.computes.with_options(queue=queue).delay(60.0)  # twelve leases of `tidegate dev`
+    handle.result(timeout=2 * PATIENCE)
     assert (handle.run().attempt, handle.run().crashes) == (1, 0)
 
 

@@ -43,8 +43,8 @@ def test_a_result_that_is_too_large_fails_a_queued_run_with_the_limit_and_the_me
         with pytest.raises(RunFailed) as raised:
             make_queued.delay().result()
     assert re.sub(r"has \d+ bytes", "has N bytes", raised.value.error_message) == (
-        "the result cannot be kept: a value has N bytes, and the server keeps at most 268435456 of a value (256 MiB, by its "
-        "setting `payload.max_size`): pass a reference, such as a path or a key, instead"
+        "the result has N bytes, and the server keeps at most 268435456 of a value (256 MiB, by its setting "
+        "`payload.max_size`): return a reference, such as a path or a key, instead"
     )
 
 

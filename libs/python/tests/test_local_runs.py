@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import subprocess
 import threading
+import uuid
 from typing import Any
 
 import pytest
 
 import tidegate
 from conftest import PATIENCE
-from tidegate import Future, PayloadError, RunFailed, TidegateError, UpstreamFailed, current_run, flow, gather, get_run
-from tidegate import get_run_logger, task
+from tidegate import Future, ParameterError, PayloadError, RunFailed, TidegateError, UpstreamFailed, current_run, find_runs
+from tidegate import flow, gather, get_run, get_run_logger, task, wait
 from tidegate._connection import block, client
+from tidegate.cache_policies import TASK_SOURCE
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -32,6 +36,11 @@ async def double_async(n: int) -> int:
 @task
 def fails(message: str = "no") -> None:
     raise ValueError(message)
+
+
+@task
+def fails_to_be_a_number() -> str:
+    return "two"
 
 
 def children_of(run_id: str) -> list[Any]:
@@ -112,19 +121,73 @@ def test_arguments_may_hold_themselves_and_be_nested_deep() -> None:
 
 def test_dependents_of_a_failure_are_not_executed() -> None:
     @flow
-    def outer() -> str:
+    def outer() -> list[Any]:
         upstream = fails.submit()
         dependent = double.submit(upstream)
         with pytest.raises(ValueError, match="no"):
             upstream.result()
-        with pytest.raises(UpstreamFailed, match="not executed"):
+        # Neither a retry nor the result of another run makes another end of it.
+        cached = double.with_options(retries=3, cache_policy=TASK_SOURCE)
+        assert cached(1) == 2
+        unlucky = cached.submit(upstream)
+        for future in (dependent, unlucky):
+            with pytest.raises(UpstreamFailed, match="not executed"):
+                future.result()
+        return [run_id(), upstream.id, dependent.id, unlucky.id]
+
+    flow_id, upstream, *dependents = outer()
+    said = f"run {upstream}, whose result it needs, did not complete: ValueError: no"
+    for dependent in dependents:
+        run = get_run(dependent).run()
+        assert (run.state, run.attempt) == (("FAILED", "UpstreamFailed", said), 0)
+        with pytest.raises(UpstreamFailed) as failed:
+            get_run(dependent).result()
+        assert (failed.value.error_type, failed.value.error_message) == ("UpstreamFailed", said)
+        assert str(failed.value) == f"run {dependent} (double) failed: UpstreamFailed: {said}"
+        explained = subprocess.run(
+            [os.environ["TIDEGATE_BIN"], "run", "explain", dependent], capture_output=True, text=True, timeout=PATIENCE
+        ).stdout
+        assert f"It was not executed: {said}." in explained
+    found = find_runs("state_name = UpstreamFailed", parent=flow_id)
+    assert {handle.id for handle in found} == set(dependents)
+
+
+def test_a_dependent_of_what_took_too_long_says_so() -> None:
+    @task(timeout_seconds=0.1)
+    def endless() -> int:
+        while True:
+            pass
+
+    @flow
+    def outer() -> list[Any]:
+        upstream = endless.submit()
+        dependent = double.submit(upstream)
+        for future in (upstream, dependent):
+            with pytest.raises(RunFailed):
+                future.result()
+        return [upstream.id, dependent.id]
+
+    upstream, dependent = outer()
+    said = f"run {upstream}, whose result it needs, did not complete: TimedOut"
+    assert get_run(dependent).run().state == ("FAILED", "UpstreamFailed", said)
+
+
+def test_a_dependent_of_what_never_became_a_run_has_failed_as_well() -> None:
+    @flow
+    def outer() -> str:
+        wrong: Any = fails_to_be_a_number.submit()
+        never: Any = double.submit(wrong)
+        dependent = double.submit(never)
+        with pytest.raises(ParameterError):
+            never.result()
+        with pytest.raises(UpstreamFailed, match="the result of a call that failed before it became a run. Mend that one first"):
             dependent.result()
-        assert dependent.id is not None
+        assert dependent.id
+        assert dependent.state[:2] == get_run(dependent.id).state[:2] == ("FAILED", "Failed")
         return dependent.id
 
-    with pytest.raises(RunFailed) as failed:
+    with pytest.raises(UpstreamFailed):
         get_run(outer()).result()
-    assert failed.value.error_type == "UpstreamFailed"
 
 
 @pytest.mark.every_python
@@ -134,6 +197,20 @@ def test_map_and_many() -> None:
         return [future.result() for future in double.map(range(300))]
 
     assert outer() == [2 * n for n in range(300)]
+
+
+def test_flows_are_mapped() -> None:
+    @flow
+    def inner(n: int) -> int:
+        return double.submit(n).result() + 1
+
+    @flow(max_workers=1)
+    def outer() -> tuple[str, list[int]]:
+        return run_id(), inner.map(range(3)).result()
+
+    flow_id, values = outer()
+    assert values == [1, 3, 5]
+    assert [(child.kind, child.name, child.state[0]) for child in children_of(flow_id)] == [("flow", "inner", "COMPLETED")] * 3
 
 
 def test_more_large_results_than_are_held_at_a_time() -> None:
@@ -157,7 +234,8 @@ def test_more_large_results_than_are_held_at_a_time() -> None:
     assert all(len(value) == 9 << 20 for value in gather(children, timeout=PATIENCE))
 
 
-def test_a_flow_waits_for_what_it_submitted() -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_flow_waits_for_what_it_submitted(is_async: bool) -> None:
     release, ended = threading.Event(), []
 
     @task
@@ -170,18 +248,68 @@ def test_a_flow_waits_for_what_it_submitted() -> None:
         slow.submit()
         threading.Timer(0.2, release.set).start()
 
-    outer()
+    @flow
+    async def outer_async() -> None:
+        slow.submit()
+        threading.Timer(0.2, release.set).start()
+
+    if is_async:
+        asyncio.run(outer_async())
+    else:
+        outer()
     assert ended == [1]
 
 
-def test_a_failure_that_nobody_looked_at_fails_the_flow() -> None:
-    @flow
-    def outer() -> str:
-        fails.submit("lost")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_failure_that_nobody_looked_at_fails_the_flow(is_async: bool) -> None:
+    futures: list[Future[Any]] = []
+
+    def submits() -> str:
+        futures.extend([fails.submit("lost"), double.submit(1), fails.submit("lost as well")])
         return "fine"
 
-    with pytest.raises(TidegateError, match="1 submitted runs failed and nobody asked.*ValueError: lost"):
-        outer()
+    async def submits_async() -> str:
+        return submits()
+
+    outer: Any = flow(name="outer")(submits_async if is_async else submits)
+    with pytest.raises(TidegateError) as failed:
+        asyncio.run(outer()) if is_async else outer()
+    assert str(failed.value) == (
+        f"2 submitted runs failed and nobody asked for their results: fails ({futures[0].id}), fails ({futures[2].id}). Ask each "
+        'future for its result(), or let `outer` have on_unawaited_failure="ignore". The first failure: ValueError: lost'
+    )
+
+
+def test_a_future_tells_the_state_of_its_run() -> None:
+    futures: list[Future[Any]] = []
+
+    @task(cache_key=uuid.uuid4().hex)
+    def keyed() -> int:
+        return 1
+
+    @task(timeout_seconds=0.1)
+    def endless() -> None:
+        while True:
+            pass
+
+    @task
+    def passes_on() -> None:
+        endless()
+
+    @flow
+    def outer() -> None:
+        first, failed = keyed.submit(), fails.submit()
+        first.result()
+        futures.extend([first, keyed.submit(), failed, double.submit(failed), endless.submit(), passes_on.submit()])
+        wait(futures)
+
+    outer()
+    names = ["Completed", "Cached", "Failed", "UpstreamFailed", "TimedOut", "Failed"]
+    assert [future.state.name for future in futures] == names
+    for future in futures:
+        assert future.id is not None
+        run = get_run(future.id)
+        assert run.wait(PATIENCE) and run.state[:2] == future.state[:2]
 
 
 def test_an_exception_is_the_callers_and_the_servers() -> None:

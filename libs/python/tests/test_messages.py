@@ -28,8 +28,10 @@ from tidegate import (
     RunCancelled,
     UpstreamFailed,
     WouldDeadlock,
+    as_completed,
     current_run,
     flow,
+    gather,
     task,
 )
 from tidegate.deployments import run_deployment
@@ -85,6 +87,35 @@ def test_a_nested_event_loop() -> None:
         "the future of `fetch` would never end: this code waits for it in the event loop that is to execute it. Write `await "
         "future` (or `await future.result_async()`) instead of `future.result()`"
     )
+
+
+@pytest.mark.usefixtures("server")
+def test_runs_that_are_waited_for_in_an_event_loop() -> None:
+    nobody = f"q-{uuid.uuid4().hex[:12]}"
+
+    @flow
+    async def crawl() -> list[str]:
+        handles = [double.with_options(queue=nobody).delay(n) for n in range(2)]
+        told = [handles[0].id]
+        for wait in (handles[0].result, lambda: gather(handles), lambda: list(as_completed(handles))):
+            with pytest.raises(WouldDeadlock) as refused:
+                wait()
+            told.append(str(refused.value))
+        for handle in handles:
+            await handle.cancel_async()
+        await asyncio.gather(*handles, return_exceptions=True)
+        assert [type(end) for end in gather(handles, raise_on_failure=False)] == [RunCancelled] * 2, "they have ended"
+        return told
+
+    first_id, *told = crawl.submit().result(timeout=PATIENCE)
+    held_up = "and hold up the event loop in which other async flows and tasks of this process are executed: write"
+    assert told == [
+        f"this code would wait for run {first_id} {held_up} `await handle` (or `await handle.result_async()`) instead of "
+        "`handle.result()`",
+        f"this code would wait for 2 runs {held_up} `await asyncio.gather(*handles)` instead of `gather(handles)`",
+        f"this code would wait for 2 runs {held_up} `for each in asyncio.as_completed(handles): await each` instead of "
+        "`as_completed(handles)`",
+    ]
 
 
 @pytest.mark.usefixtures("server")

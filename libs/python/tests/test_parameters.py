@@ -23,6 +23,7 @@ from conftest import PATIENCE, Processes
 from tidegate import InvalidArgument, ParameterError, PayloadError, RunFailed, flow, get_run, task
 from tidegate import _core, validation
 from tidegate._connection import block, client
+from tidegate.cache_policies import INPUTS
 
 
 class Point(BaseModel):
@@ -387,6 +388,24 @@ class TestWithAServer:
             "makes the `work_authoring.Locked` itself"
         )
 
+    def test_methods_have_options(self) -> None:
+        executed: list[int] = []
+        heard: list[int] = []
+
+        def hear(parameters: dict[str, Any]) -> None:
+            heard.append(parameters["n"])
+
+        class Shop:
+            @task(name=f"price-{uuid.uuid4()}", retries=1, on_completion=hear, cache_policy=INPUTS - "self")
+            def price(self, n: int) -> int:
+                executed.append(n)
+                if len(executed) == 1:
+                    raise ValueError("not yet")
+                return 10 * n
+
+        assert (Shop().price(1), Shop().price.submit(1).result(), Shop().price.map([1, 2]).result()) == (10, 10, [10, 20])
+        assert (executed, heard) == ([1, 1, 2], [1, 2]), "it was tried again, and 1 is cached from then on"
+
     def test_typed_values_reach_a_worker(self, processes: Processes) -> None:
         queue = f"q-{uuid.uuid4().hex[:12]}"
         processes.worker("work_authoring.py", queue)
@@ -403,6 +422,8 @@ class TestWithAServer:
         assert parameters is not None and json.loads(parameters[1])["order"]["due"] == "2026-01-02"
         greeter = work.Greeter("Hello")
         assert greeter.greet.with_options(queue=queue).delay("you").result(timeout=PATIENCE) == "Hello, you"
+        greeted = greeter.greet_all.with_options(queue=queue).delay(["you", "all"])
+        assert greeted.result(timeout=PATIENCE) == ["Hello, you", "Hello, all"]
         assert work.Greeter.kind_of.with_options(queue=queue).delay("1").result(timeout=PATIENCE) == "Greeter 1"
         assert work.Greeter.plain.with_options(queue=queue).delay(1).result(timeout=PATIENCE) == 2
 

@@ -255,6 +255,18 @@ def test_what_was_printed_before_a_crash_is_seen(processes: Processes, queue: st
     assert worker.stdout is not None and worker.stdout.readline() == "the last words\n"
 
 
+def test_lines_that_were_sent_before_a_crash_are_kept(processes: Processes, queue: str) -> None:
+    worker = processes.worker("process_work.py", queue)
+    handle = work.logs_and_dies.with_options(queue=queue).delay()
+    with pytest.raises(RunCrashed, match="ended with exit code 3"):
+        handle.result(timeout=PATIENCE)
+    until(lambda: "ended with exit code 3" in "\n".join(handle.logs()))
+    lines = [line for line in handle.logs() if "exit code" not in line]
+    # The second is on its way when the process is gone, and may get lost; what is printed is not.
+    assert lines in (["sent before"], ["sent before", "a moment before"])
+    assert worker.stdout is not None and worker.stdout.readline() == "the last words\n"
+
+
 def test_a_worker_drains_its_processes(processes: Processes, queue: str, tmp_path: Path) -> None:
     path = tmp_path / "pids"
     worker = processes.start("process_work.py", queue)

@@ -174,7 +174,7 @@ def test_a_crash_that_nobody_looked_at_fails_the_flow() -> None:
         dies.submit("exit")
         return "fine"
 
-    with pytest.raises(TidegateError, match="1 submitted runs failed and nobody asked for their results: .*exit code 3"):
+    with pytest.raises(TidegateError, match="1 submitted run failed and nobody asked for its result: .*exit code 3"):
         outer()
     assert get_run(runs[0]).state.is_failed()
     (child,) = find_runs(parent=runs[0])

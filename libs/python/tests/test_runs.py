@@ -407,21 +407,26 @@ class TestContext:
             return {
                 "task": [task_run.name, task_run.task_name, task_run.parameters, task_run.attempt, task_run.run_count],
                 "more": [task_run.tags, task_run.labels, deployment.name],
-                "flow": [flow_run.id, flow_run.name, flow_run.flow_name, flow_run.attempt],
+                "flow": [flow_run.id, flow_run.name, flow_run.flow_name, flow_run.attempt, flow_run.parameters],
                 "above": [task_run.parent_flow_run_id, task_run.root_flow_run_id, task_run.parent_run_id],
             }
 
+        @task
+        def between() -> Any:
+            return inner(3)["flow"]
+
         @flow(run_name="outer")
-        def outer() -> Any:
+        def outer(path: str) -> Any:
             assert task_run.id is None and flow_run.parent_flow_run_id is None
+            assert between() == [flow_run.id, "outer", "outer", 1, {"path": path}]
             return flow_run.id, inner(3), inner.submit(3).result()
 
-        flow_id, *found = outer()
+        flow_id, *found = outer("a.csv")
         for each in found:
             assert each == {
                 "task": ["inner 3", "inner", {"n": 3}, 1, 1],
                 "more": [["t"], {"k": "v"}, None],
-                "flow": [flow_id, "outer", "outer", 1],
+                "flow": [flow_id, "outer", "outer", 1, {"path": "a.csv"}],
                 "above": [flow_id, flow_id, flow_id],
             }
         assert (flow_run.id, flow_run.name, task_run.parameters, task_run.tags, deployment.id) == (None,) * 5
@@ -543,7 +548,8 @@ class TestMistakes:
             return dependent.id or ""
 
         run = get_run(outer()).run()
-        assert (run.state[0], run.failure and run.failure[0]) == ("FAILED", "UpstreamFailed")
+        assert (run.state[:2], run.failure and run.failure[0]) == (("FAILED", "UpstreamFailed"), "UpstreamFailed")
+        assert run.state[2].endswith(" (double) was cancelled: enough")
 
     def test_errors_are_of_one_tree(self) -> None:
         assert issubclass(WouldDeadlock, TidegateError) and issubclass(tidegate.ParameterError, TidegateError)

@@ -53,8 +53,12 @@ def test_a_served_flow_is_started_by_its_schedule(processes: Processes, name: st
     until(lambda: path.exists() and path.read_text().count("ada") >= 2)
     schedule = get_schedule(f"scheduled-jot/{name}")
     assert isinstance(schedule.schedule, Interval) and schedule.schedule.interval == 1.0
-    run = find_runs(f'deployment = "scheduled-jot/{name}" state = COMPLETED')[0].run()
+    handle = find_runs(f'deployment = "scheduled-jot/{name}" state = COMPLETED')[0]
+    run = handle.run()
     assert "by-the-clock" in run.tags
+    assert (run.schedule, run.fire_at is not None) == ("default", True)
+    of_code, at_of_code = handle.result()
+    assert (of_code, at_of_code) == (run.schedule, pytest.approx(run.fire_at, abs=1e-3)), "the code knows for which time it is"
     assert schedule.last_fire_at is not None and schedule.last_run_id
     delete_schedule(f"scheduled-jot/{name}")
 
@@ -231,6 +235,8 @@ def test_a_past_range_is_made_up_for_once(name: str) -> None:
     done = backfill_schedule(made.name, **days, expected_count=would.count)
     again = backfill_schedule(made.name, **days)
     assert (len(done.run_ids), again.count, again.created_count) == (3, 3, 0)
+    runs = [get_run(run_id).run() for run_id in done.run_ids]
+    assert [(run.schedule, run.fire_at) for run in runs] == [("default", fire.fire_at.timestamp()) for fire in would.fires]
 
 
 def test_what_is_wrong_with_a_schedule_is_told_before_anything_is_changed(name: str) -> None:

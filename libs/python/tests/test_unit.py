@@ -15,7 +15,7 @@ from conftest import PATIENCE
 from tidegate import Future, InvalidArgument, PayloadError, State, TidegateError, WaitTimeout, as_completed, flow, task, wait
 from tidegate import _core, _payload, errors, handles
 from tidegate._interrupt import Control
-from tidegate.errors import Interrupted, RunFailed, _of_ended_run
+from tidegate.errors import Interrupted, RunCancelled, RunCrashed, RunFailed, UpstreamFailed, _of_ended_run
 from tidegate._dependencies import dependencies, resolve
 
 pytestmark = pytest.mark.every_python
@@ -134,8 +134,9 @@ def test_a_state_is_had_without_the_values_of_its_run(monkeypatch: pytest.Monkey
     assert tidegate.get_run("0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b").state.is_completed()
 
 
-def finished(value: object = None, error: Exception | None = None) -> Future:
+def finished(value: object = None, error: Exception | None = None, id: str | None = None) -> Future:
     future = Future("f")
+    future.id = id
     future._finish(value, error)
     return future
 
@@ -147,7 +148,16 @@ def test_futures_tell_their_outcome() -> None:
         finished(error=error).result()
     assert finished(error=error).result(raise_on_failure=False) is error
     assert finished(1).state.is_completed()
-    assert finished(error=error).state == State("FAILED", "ValueError", "no")
+    assert finished(error=error).state == State("FAILED", "Failed", "no")
+    for own, state in (
+        (RunFailed("slow", "r", "TimedOut"), State("FAILED", "TimedOut", "slow")),
+        (UpstreamFailed("not executed", "r", "UpstreamFailed"), State("FAILED", "UpstreamFailed", "not executed")),
+        (RunCrashed("died", "r"), State("CRASHED", "Crashed", "died")),
+        (RunCancelled("enough"), State("CANCELLED", "Cancelled", "enough")),
+    ):
+        assert finished(error=own, id="r").state == state
+        if own.run_id:
+            assert finished(error=own, id="caller").state == State("FAILED", "Failed", str(own)), "it raised another run's error"
     with pytest.raises(WaitTimeout):
         Future("f").result(timeout=0.01)
 
@@ -269,3 +279,11 @@ def test_each_exception_is_of_one_kind() -> None:
     }
     assert set(kinds.values()) | {TidegateError.kind} <= set(_core.error_kinds())
     assert errors._from_core("failed_precondition", "SESSION_LOST", "x").is_run_crashed()
+
+
+def test_a_run_whose_upstream_failed_is_told_by_its_state() -> None:
+    said = "run r-1, whose result it needs, did not complete: ValueError: no"
+    for failure in (None, ("UpstreamFailed", said, "")):
+        error = _of_ended_run("r-2", "sum", ("FAILED", "UpstreamFailed", said), failure)
+        assert isinstance(error, UpstreamFailed) and said in str(error)
+        assert (error.run_id, error.error_type, error.error_message) == ("r-2", "UpstreamFailed", said)

@@ -99,8 +99,16 @@ def test_a_failure_that_nobody_looked_at_fails_the_flow() -> None:
     def careless() -> None:
         fails.submit(1)
 
-    with pytest.raises(TidegateError, match="1 submitted runs failed and nobody asked for their results: fails; "):
+    with pytest.raises(TidegateError, match=r"1 submitted run failed and nobody asked for its result: fails\. "):
         careless()
+
+    @flow
+    def more_careless() -> None:
+        for n in range(12):
+            fails.submit(n)
+
+    with pytest.raises(TidegateError, match=r"12 submitted runs failed .*: (fails, ){9}fails and 2 more\. Ask each .*: no 0$"):
+        more_careless()
 
 
 def test_what_depends_on_a_failure_is_not_executed() -> None:

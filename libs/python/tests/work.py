@@ -112,6 +112,20 @@ def fans_out(n: int) -> int:
     return sum(handle.result() for handle in handles)
 
 
+@task
+def ends_late(path: str) -> None:
+    time.sleep(0.3)  # its flow has returned by then
+    note(path, "late")
+
+
+@flow
+async def leaves_work(path: str) -> str:
+    """Returns while what it has submitted goes on, and does not look at what fails."""
+    ends_late.submit(path)
+    raises.submit("lost")
+    return "left"
+
+
 @flow
 def crashes_once(marker: str) -> list:
     """Starts two children, and kills its process before it has their results."""
@@ -278,7 +292,7 @@ current_queue = sys.argv[1] if len(sys.argv) > 1 else "default"
 if __name__ == "__main__":
     serve(
         add, add_async, pid, say, opaque, third_time, hopeless, raises, hangs, too_slow, sleeps_until_told, computes,
-        fans_out, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
+        fans_out, leaves_work, crashes_once, deaf, counted, fails_at_first, is_killed_midway, fails_midway, fails_midway_here,
         leaves_its_child, asks, asks_async, suspends, suspends_async, holds, holds_async, delays_sticky,
         queues=[current_queue],
         drain_seconds=5,

@@ -71,6 +71,10 @@ class Greeter:
     def greet(self, name: str) -> str:
         return f"{self.word}, {name}"
 
+    @flow
+    def greet_all(self, names: list[str]) -> list[str]:
+        return self.greet.map(names).result()
+
     @task
     @classmethod
     def kind_of(cls, n: int) -> str:
@@ -191,7 +195,7 @@ def deployment_of_flow() -> list[Any]:
 
 if __name__ == "__main__":
     serve(
-        describe, add_exactly, Greeter.greet, Greeter.kind_of, Greeter.plain, asks, asks_async,
+        describe, add_exactly, Greeter.greet, Greeter.greet_all, Greeter.kind_of, Greeter.plain, asks, asks_async,
         takes_number, gives_lock,
         hooked_flow, hooked_task, hooked_async_task, suspends_and_fails_once, deployment_of_flow,
         queues=[current_queue],

@@ -22,7 +22,7 @@ use crate::{
     ends::{DEFAULT_MAX_INLINE, DEFAULT_MAX_PAYLOAD},
     proto,
     retry::Backoff,
-    trace, transfer,
+    slots, trace, transfer,
 };
 
 /// The largest message that is read: above any that the server sends.
@@ -44,6 +44,10 @@ pub(crate) struct Connection {
     pub(crate) options: Options,
     pub(crate) runtime: Handle,
     pub(crate) api: Channel,
+    /// To the api as well, for calls that stay open until slots are there: a server takes so many on one connection, and
+    /// other calls, which are to give slots back, must not wait for them.
+    pub(crate) slots: Channel,
+    pub(crate) slot_lines: slots::Lines,
     reached: AtomicBool,
     max_payload: AtomicUsize,
     max_inline: AtomicUsize,
@@ -72,10 +76,13 @@ struct KnownPeer {
 impl Connection {
     pub(crate) fn new(options: Options, runtime: Handle) -> Result<Self, Error> {
         let api = open(&options.address, KEEPALIVE, &runtime)?;
+        let slots = open(&options.address, KEEPALIVE, &runtime)?;
         Ok(Self {
             options,
             runtime,
             api,
+            slots,
+            slot_lines: slots::Lines::default(),
             reached: AtomicBool::new(false),
             max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
             max_inline: AtomicUsize::new(DEFAULT_MAX_INLINE),

@@ -39,6 +39,10 @@ pub(crate) fn bounded(event: report::Event, max_payload: usize) -> report::Event
             cut_end(&mut crashed.cause, MAX_REASON);
             report::Event::Crashed(crashed)
         }
+        report::Event::UpstreamFailed(mut failed) => {
+            cut_end(&mut failed.cause, MAX_REASON);
+            report::Event::UpstreamFailed(failed)
+        }
         event => event,
     }
 }
@@ -132,7 +136,7 @@ fn cut_start(text: &mut String, max: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload;
+    use crate::{End, payload};
 
     #[test]
     fn a_result_that_is_too_large_is_a_failure_that_says_so() {
@@ -174,6 +178,9 @@ mod tests {
         let event = report::Event::Crashed(report::Crashed { cause: "c".repeat(5_000) });
         let report::Event::Crashed(crashed) = bounded(event, 1_000) else { unreachable!() };
         assert_eq!(crashed.cause.len(), MAX_REASON);
+        let failed = End::UpstreamFailed { run_id: "up".into(), cause: "c".repeat(5_000) };
+        let report::Event::UpstreamFailed(failed) = bounded(failed.into(), 1_000) else { unreachable!() };
+        assert_eq!((failed.upstream_run_id.as_str(), failed.cause.len()), ("up", MAX_REASON));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use tonic_types::StatusExt;
 
 use crate::proto;
 
+/// The state of a run whose upstream did not complete, and the type of its error.
+const UPSTREAM_FAILED: &str = "UpstreamFailed";
+
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -156,7 +159,17 @@ impl Error {
                 return Some(Self::new(ErrorKind::FailedPrecondition, message));
             }
         };
-        let cause = match &run.failure {
+        // A run of a list comes without its failure; its state tells all of this one.
+        let of_upstream = || {
+            let error_type = state.name.clone();
+            (error_type == UPSTREAM_FAILED).then(|| proto::Failure {
+                error_type,
+                message: state.message.clone(),
+                ..proto::Failure::default()
+            })
+        };
+        let failure = run.failure.clone().or_else(of_upstream);
+        let cause = match &failure {
             Some(failure) if kind == ErrorKind::RunFailed && !failure.error_type.is_empty() => {
                 format!("{}: {}", failure.error_type, failure.message)
             }
@@ -164,7 +177,7 @@ impl Error {
             _ => state.message.clone(),
         };
         let mut error = Self::new(kind, format!("run {} ({}) {word}: {cause}", run.id, run.name));
-        error.0.failure.clone_from(&run.failure);
+        error.0.failure = failure;
         Some(error)
     }
 
@@ -296,6 +309,11 @@ impl Error {
     /// The run was cancelled.
     pub fn is_run_cancelled(&self) -> bool {
         self.0.kind == ErrorKind::RunCancelled
+    }
+
+    /// The run was not executed, because one whose result it needs did not complete.
+    pub fn is_upstream_failed(&self) -> bool {
+        self.is_run_failed() && self.failure().is_some_and(|failure| failure.error_type == UPSTREAM_FAILED)
     }
 
     /// The session's lease was lost; its open runs are CRASHED.
@@ -471,5 +489,35 @@ mod tests {
         let error = Error::of_ended_run(&run).unwrap();
         assert!(error.is_run_failed());
         assert_eq!(error.to_string(), "run r-1 (count) failed: ValueError: no lines");
+        assert!(!error.is_upstream_failed());
+    }
+
+    #[test]
+    fn a_run_whose_upstream_failed_is_told_by_its_state() {
+        let mut run = proto::Run {
+            id: "r-2".into(),
+            name: "sum".into(),
+            state: Some(proto::State {
+                r#type: proto::StateType::Failed.into(),
+                name: "UpstreamFailed".into(),
+                message: "run r-1, whose result it needs, did not complete".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let of_list = Error::of_ended_run(&run).unwrap();
+        run.failure = Some(proto::Failure {
+            error_type: "UpstreamFailed".into(),
+            message: "run r-1, whose result it needs, did not complete".into(),
+            ..Default::default()
+        });
+        let whole = Error::of_ended_run(&run).unwrap();
+        for error in [of_list, whole] {
+            assert!(error.is_run_failed() && error.is_upstream_failed(), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                "run r-2 (sum) failed: UpstreamFailed: run r-1, whose result it needs, did not complete"
+            );
+        }
     }
 }

@@ -1,12 +1,16 @@
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -22,6 +26,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the answer may take beyond that.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many of a process may ask for the slots of the same limits at a time, each by a call that stays open: far fewer than
+/// a server takes on one connection. The others wait here, in their order, and a slot that comes free finds enough who ask.
+const MAX_ASKING: usize = 64;
 /// How long the end of a block waits for the server to be told.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,12 +83,23 @@ impl Client {
             let message = "n_slots is 0: a block takes at least one slot of each of its limits";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
+        let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
         let connection = Arc::clone(self.connection());
-        let lease = Lease { connection, owner: new_run_id(), duration: options.lease };
+        let line = connection.slot_lines.join(&limits);
+        let Some(turn) = line.turn(deadline).await else {
+            let message = format!(
+                "the concurrency limits {limits:?} had nothing left for {:?}: {MAX_ASKING} others of this process came first",
+                options.timeout.unwrap_or_default()
+            );
+            return Err(Error::new(ErrorKind::DeadlineExceeded, message));
+        };
+        let lease =
+            Lease { connection: Arc::clone(&connection), owner: new_run_id(), duration: options.lease };
         // Whoever gives up waiting, by dropping this, gives up its place as well.
         let mut place = Place { lease: Some(lease.clone()) };
-        let asked_at = lease.acquire(&limits, &options).await?;
+        let asked_at = lease.acquire(&limits, &options, deadline).await?;
         place.lease = None;
+        drop(turn);
         let (is_lost, lost, released) = (Arc::default(), CancellationToken::new(), CancellationToken::new());
         let held = CancellationToken::new();
         let renewing = renew(lease.clone(), asked_at, held.clone(), Arc::clone(&is_lost), lost.clone());
@@ -119,6 +137,55 @@ impl Slots {
     }
 }
 
+/// The lines of a process, by their limits. One line for all of them would let code that holds slots of one limit, and
+/// needs others, wait for those who wait for it.
+#[derive(Default)]
+pub(crate) struct Lines {
+    by_limits: Mutex<HashMap<Vec<String>, Arc<Semaphore>>>,
+}
+
+impl Lines {
+    fn join<'a>(&'a self, limits: &'a [String]) -> Line<'a> {
+        let mut by_limits = self.by_limits();
+        let turns = by_limits.entry(limits.to_vec()).or_insert_with(|| Arc::new(Semaphore::new(MAX_ASKING)));
+        Line { lines: self, limits, turns: Arc::clone(turns) }
+    }
+
+    fn by_limits(&self) -> MutexGuard<'_, HashMap<Vec<String>, Arc<Semaphore>>> {
+        self.by_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who wants slots of the same limits. The last one to leave takes it away: limits of a template are without number.
+struct Line<'a> {
+    lines: &'a Lines,
+    limits: &'a [String],
+    turns: Arc<Semaphore>,
+}
+
+impl Line<'_> {
+    /// Waits until few enough of those that came first still ask; `None`: until `deadline`, in vain. Dropped, it leaves its
+    /// place to the next.
+    async fn turn(&self, deadline: Option<Instant>) -> Option<SemaphorePermit<'_>> {
+        let turn = self.turns.acquire();
+        let turn = match deadline {
+            Some(deadline) => timeout_at(deadline, turn).await.ok()?,
+            None => turn.await,
+        };
+        Some(turn.expect("nobody closes it"))
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let mut by_limits = self.lines.by_limits();
+        // The map's and ours: nobody else is in it, nor can join meanwhile.
+        if Arc::strong_count(&self.turns) == 2 {
+            by_limits.remove(self.limits);
+        }
+    }
+}
+
 /// The place of who waits for slots.
 struct Place {
     lease: Option<Lease>,
@@ -150,8 +217,12 @@ impl Lease {
     }
 
     /// Asks until it has all. Gives when it asked last, which is before the lease began.
-    async fn acquire(&self, limits: &[String], options: &SlotOptions) -> Result<Instant, Error> {
-        let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
+    async fn acquire(
+        &self,
+        limits: &[String],
+        options: &SlotOptions,
+        deadline: Option<Instant>,
+    ) -> Result<Instant, Error> {
         let mut backoff = Backoff::standard();
         loop {
             let asked_at = Instant::now();
@@ -167,7 +238,8 @@ impl Lease {
                 limits_must_exist: options.must_exist,
             };
             let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let asking = async { self.client().acquire_slots(self.connection.request(request, None)).await };
+            let mut client = ConcurrencyServiceClient::new(self.connection.slots.clone());
+            let asking = async { client.acquire_slots(self.connection.request(request, None)).await };
             let answer = timeout(PATIENCE + TRY_TIMEOUT, asking).await;
             match answer.unwrap_or_else(|_| Err(tonic::Status::unavailable("no answer came in time"))) {
                 Ok(answer) => {

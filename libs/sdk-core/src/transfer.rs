@@ -86,11 +86,15 @@ impl Transfer {
             let report::Event::Completed(completed) = &mut event else { return event };
             let Err(error) = self.offload(completed.result.as_mut()).await else { return event };
             let size = completed.result.as_ref().map_or(0, |result| result.data.len());
-            let is_too_large = size > self.0.max_payload();
-            if is_too_large || error.is_denied() || !patience.wait_after(&error).await {
+            let max_payload = self.0.max_payload();
+            if size > max_payload {
+                let message = ends::too_large("the result has", size, max_payload, "return");
+                return report::Event::Failed(ends::no_value(message));
+            }
+            if error.is_denied() || !patience.wait_after(&error).await {
                 let message = format!("the result cannot be kept: {error}");
                 // Where the value is not at fault, the run's own retries may help.
-                let failure = Failure { non_retryable: is_too_large, ..ends::no_value(message) };
+                let failure = Failure { non_retryable: false, ..ends::no_value(message) };
                 return report::Event::Failed(failure);
             }
             tracing::warn!("a result is not uploaded yet, and is tried again: {error}");

@@ -13,6 +13,7 @@ use tidegate_proto::v1::{
 use tidegate_sdk_core::{
     Client, End, LocalRun, LogLine, Options, Session, Stop, Verdict, new_run_id, wall_clock,
 };
+use tokio::time::Instant;
 use tonic_types::{ErrorDetails, StatusExt};
 
 fn task(name: &str) -> NewRun {
@@ -52,6 +53,58 @@ async fn local_runs_are_reported_in_order_and_again_after_a_break() {
     conn.answer(outcomes).await;
     let (verdict, _) = soon(outcome.verdict()).await.unwrap();
     assert!(matches!(verdict, Verdict::Ended(state) if state.r#type() == StateType::Completed));
+}
+
+#[tokio::test]
+async fn a_session_that_is_told_to_reconnect_does_so_after_the_delay_under_its_id() {
+    const DELAY: Duration = Duration::from_millis(200);
+
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, session_id) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    run.start().await;
+    let started = conn.reports().await;
+    conn.answer(started.iter().map(accepted).collect()).await;
+    let told_at = Instant::now();
+    conn.reconnect(DELAY).await;
+    let outcome = run.finish(End::Completed(None)).await;
+    let unanswered = conn.reports().await; // the stream goes on until there is another
+
+    let (mut next, resumed_id) = fake.session().await;
+    assert!(told_at.elapsed() >= DELAY, "{:?}", told_at.elapsed());
+    assert_eq!(resumed_id, session_id);
+    conn.left().await;
+    assert_eq!(next.reports().await, unanswered);
+    let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
+    next.answer(vec![ReportOutcome { state, ..accepted(&unanswered[0]) }]).await;
+    let (verdict, _) = soon(outcome.verdict()).await.unwrap();
+    assert!(matches!(verdict, Verdict::Ended(state) if state.r#type() == StateType::Completed));
+}
+
+#[tokio::test]
+async fn a_failed_upstream_ends_a_run_that_has_not_started() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let session = client.session().clone();
+    let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);
+    let (mut conn, _) = fake.session().await;
+    fake.accept_creates().await;
+    let mut run = soon(creating.join_all()).await.remove(0);
+    let upstream = new_run_id();
+    let end = End::UpstreamFailed { run_id: upstream.clone(), cause: "ValueError: no".into() };
+    let outcome = run.finish(end).await;
+    let reports = conn.reports().await;
+    let [report] = &reports[..] else { panic!("there is one: {reports:?}") };
+    let Some(Event::UpstreamFailed(failed)) = &report.event else { panic!("{report:?}") };
+    assert_eq!((&*failed.upstream_run_id, &*failed.cause), (&*upstream, "ValueError: no"));
+    let state =
+        State { r#type: StateType::Failed.into(), name: "UpstreamFailed".into(), ..Default::default() };
+    conn.answer(vec![ReportOutcome { state: Some(state.clone()), ..accepted(report) }]).await;
+    assert_eq!(soon(outcome.verdict()).await.unwrap(), (Verdict::Ended(state), 1));
 }
 
 #[tokio::test]

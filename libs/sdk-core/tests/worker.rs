@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -74,6 +74,34 @@ async fn a_report_is_kept_over_a_broken_stream_until_it_is_answered() {
     assert!(matches!(second[0].event, Some(Event::Completed(_))));
     conn.answer(vec![accepted(&second[0])]).await;
     while !conn.heartbeat().await.is_empty() {} // no longer held once it is answered
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_reconnect_does_so_after_the_delay_and_keeps_its_run() {
+    const DELAY: Duration = Duration::from_millis(200);
+
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 1);
+    let mut conn = fake.worker().await;
+    let run_id = new_run_id();
+    conn.assign(assign(&run_id)).await;
+    let mut attempt = soon(attempts.next()).await.unwrap();
+    attempt.start();
+    let started = conn.reports().await;
+    conn.answer(started.iter().map(accepted).collect()).await;
+    let told_at = Instant::now();
+    conn.reconnect(DELAY).await;
+
+    let mut next = fake.worker().await;
+    assert!(told_at.elapsed() >= DELAY, "{:?}", told_at.elapsed());
+    let held = next.heartbeat().await;
+    assert_eq!((held[0].run_id.as_str(), held[0].epoch), (run_id.as_str(), 3));
+    conn.left().await;
+    attempt.finish(End::Completed(None));
+    let completed = next.reports().await;
+    assert!(matches!(completed[0].event, Some(Event::Completed(_))), "{completed:?}");
+    next.answer(completed.iter().map(accepted).collect()).await;
+    while !next.heartbeat().await.is_empty() {}
 }
 
 /// A way to the service that can go silent: what is open then stays open, and nothing passes. New connections are taken.

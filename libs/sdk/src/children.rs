@@ -116,10 +116,13 @@ impl Children {
         if failed.len() > MAX_NAMED {
             names.push_str(&format!(" and {} more", failed.len() - MAX_NAMED));
         }
+        let (n_failed, runs, their) = match failed.len() {
+            1 => (1, "run", "its result"),
+            n_failed => (n_failed, "runs", "their results"),
+        };
         let message = format!(
-            "{} submitted runs failed and nobody asked for their results: {names}; the first: {first}. Await what \
+            "{n_failed} submitted {runs} failed and nobody asked for {their}: {names}; the first: {first}. Await what \
              `submit` gives, or say `on_unawaited_failure = \"ignore\"`",
-            failed.len(),
         );
         Some(Failure {
             error_type: "UnawaitedFailure".into(),

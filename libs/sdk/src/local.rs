@@ -6,7 +6,7 @@ use futures::{
 };
 use opentelemetry::trace::FutureExt as _;
 use tidegate_sdk_core::{
-    self as core, End, Error, ErrorKind, LocalRun, Stop, StopSignal, Verdict, payload,
+    self as core, End, Error, ErrorKind, LocalRun, SlotOptions, Slots, Stop, StopSignal, Verdict, payload,
     proto::{self, Assign, Failure, NewRun, Payload, StateType},
     trace::Span,
 };
@@ -33,6 +33,7 @@ const METADATA_SIZE: usize = 64;
 pub(crate) struct LocalCall<F> {
     pub(crate) client: Client,
     pub(crate) run: NewRun,
+    pub(crate) limits: Vec<String>,
     pub(crate) parent: Option<Context>,
     pub(crate) upstream: Vec<Upstream>,
     pub(crate) function: F,
@@ -95,6 +96,8 @@ pub(crate) fn submit<F: Function>(call: Call<F>) -> RunFuture<F::Output> {
 struct Life<'a, F> {
     client: Client,
     run: NewRun,
+    /// The concurrency limits of which its code is to have a slot each.
+    limits: Vec<String>,
     parent: Option<&'a Context>,
     function: PhantomData<fn() -> F>,
 }
@@ -102,7 +105,7 @@ struct Life<'a, F> {
 impl<F: Function> LocalCall<F> {
     /// The run from its creation to its end, also where another attempt of the parent has had it before.
     async fn live(self, progress: &Progress, abandon: CancellationToken) -> Result<F::Output, Error> {
-        let Self { client, mut run, parent, upstream, function } = self;
+        let Self { client, mut run, limits, parent, upstream, function } = self;
         let caller = stop_of_caller(parent.clone(), abandon).boxed().shared();
         let parent = parent.as_ref();
         let upstream_ended = async {
@@ -114,7 +117,7 @@ impl<F: Function> LocalCall<F> {
         tokio::select! {
             ended = upstream_ended => if let Err(failed) = ended {
                 run.child_call = 0; // a later attempt may find that all is well
-                return upstream_failed::<F>(&client, run, progress, failed.run_id, &failed.error).await;
+                return upstream_failed::<F>(&client, run, progress, failed).await;
             },
             _ = caller.clone() => return Err(never_started::<F>()),
         }
@@ -128,12 +131,13 @@ impl<F: Function> LocalCall<F> {
         }
         let permit = match parent {
             Some(parent) => tokio::select! {
+                biased;
+                _ = caller.clone() => None, // the run is there, and ends as one that its caller went on without
                 permit = Arc::clone(parent.children().permits()).acquire_owned() => permit.ok(),
-                _ = caller.clone() => return Err(never_started::<F>()),
             },
             None => None,
         };
-        let life = Life { client, run, parent, function: PhantomData };
+        let life = Life { client, run, limits, parent, function: PhantomData };
         let ended = life.execute(local, function, caller).await;
         drop(permit);
         ended
@@ -190,16 +194,53 @@ impl<F: Function> Life<'_, F> {
         // The parameters as they were given are for the first attempt.
         let mut function = Some(function);
         let mut attempt = 0;
+        // Some of its code was executed, by whichever attempt.
+        let mut has_begun = false;
         loop {
             attempt += 1;
+            // `None`: its caller is stopped, or went on without it.
+            let slots = if self.limits.is_empty() {
+                caller.clone().now_or_never().is_none().then_some(Ok(None))
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stopped_between_attempts(&mut signal) => {
+                        if !has_begun {
+                            return Err(self.lost(&local).await);
+                        }
+                        let context = self.context(&local, attempt, self.run.traceparent.clone());
+                        return Err(self.stopped(&local, &context).await);
+                    }
+                    _ = caller.clone() => None,
+                    slots = Box::pin(self.slots(local.id())) => Some(slots.map(Some)),
+                }
+            };
             let span = Span::of_run(F::NAME, local.id(), attempt, &self.run.traceparent);
             let context = self.context(&local, attempt, span.traceparent());
             local.start().await;
             let mut code = JoinSet::new();
-            let kept = self.run.parameters.clone();
-            code.spawn(attempt_of(context.clone(), function.take(), kept).with_context(span.context()));
+            let slots = match slots {
+                Some(Ok(slots)) => {
+                    has_begun = true;
+                    let kept = self.run.parameters.clone();
+                    code.spawn(
+                        attempt_of(context.clone(), function.take(), kept).with_context(span.context()),
+                    );
+                    slots
+                }
+                Some(Err(failure)) => {
+                    code.spawn(std::future::ready(Err(failure)));
+                    None
+                }
+                None => {
+                    code.spawn(std::future::pending()); // it is stopped at once, as code would be
+                    None
+                }
+            };
             let ending = supervise(&mut code, &mut signal, &context, caller.clone()).await;
+            let is_lost = slots.as_ref().is_some_and(Slots::is_lost);
             let (end, value) = match value_of(ending) {
+                Ok(_) if is_lost => (Some(End::Failed(self.slots_lost())), None),
                 Ok((value, result)) => (Some(End::Completed(Some(self.bounded(result)))), Some(value)),
                 Err(end) => (end, None),
             };
@@ -212,7 +253,12 @@ impl<F: Function> Life<'_, F> {
             };
             let is_cancelled = end == End::Cancelled;
             let is_orphaned = matches!(end, End::Crashed(_));
-            let outcome = local.finish(end).await;
+            let release = async {
+                if let Some(slots) = slots {
+                    slots.release().await;
+                }
+            };
+            let (outcome, ()) = tokio::join!(local.finish(end), release);
             if is_orphaned {
                 // A crash may be forgiven, but whoever would want the next attempt is gone.
                 let message =
@@ -233,11 +279,7 @@ impl<F: Function> Life<'_, F> {
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = stopped_between_attempts(&mut signal) => {
-                            let error = self.lost(&local).await;
-                            if error.is_run_cancelled() {
-                                call(&context, F::on_cancellation(&context)).await;
-                            }
-                            return Err(error);
+                            return Err(self.stopped(&local, &context).await);
                         }
                         _ = caller.clone() => return Err(never_started::<F>()),
                     }
@@ -246,7 +288,9 @@ impl<F: Function> Life<'_, F> {
                 Ok((Verdict::Ended(state), _)) => {
                     let state_type = state.r#type();
                     if state_type == StateType::Cancelled || is_cancelled {
-                        call(&context, F::on_cancellation(&context)).await;
+                        if has_begun {
+                            call(&context, F::on_cancellation(&context)).await;
+                        }
                     } else if let Some(failure) = &failure {
                         call(&context, F::on_failure(&context, failure)).await;
                     }
@@ -291,6 +335,26 @@ impl<F: Function> Life<'_, F> {
         mark
     }
 
+    /// A slot of each of the limits, for the run `run_id`. They are free again when this is dropped.
+    async fn slots(&self, run_id: &str) -> Result<Slots, Failure> {
+        let options = SlotOptions { run_id: run_id.to_owned(), ..SlotOptions::default() };
+        let slots = self.client.acquire_slots(self.limits.clone(), options).await;
+        slots.map_err(|error| {
+            let message = format!("it has the concurrency limits {:?}: {error}", self.limits);
+            Failure { non_retryable: true, ..plain_failure(&format!("{:?}", error.kind()), message) }
+        })
+    }
+
+    fn slots_lost(&self) -> Failure {
+        let message = format!(
+            "the lease of its slots of the concurrency limits {:?} ended before its code did: no server heard of \
+             this process for {:?}, and others may have had the slots meanwhile",
+            self.limits,
+            SlotOptions::default().lease
+        );
+        plain_failure("SlotsLost", message)
+    }
+
     fn timed_out(&self) -> Failure {
         let limit = self.run.policies.as_ref().and_then(|policies| policies.run_timeout);
         let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
@@ -305,6 +369,15 @@ impl<F: Function> Life<'_, F> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What became of a run that was stopped between two attempts.
+    async fn stopped(&self, local: &LocalRun, context: &Context) -> Error {
+        let error = self.lost(local).await;
+        if error.is_run_cancelled() {
+            call(context, F::on_cancellation(context)).await;
+        }
+        error
     }
 
     /// What became of a run that is no longer this process's.
@@ -337,7 +410,7 @@ async fn attempt_of<F: Function>(
     Ok((value, result))
 }
 
-/// Waits for more than the word of the attempt before, which may be heard late.
+/// Waits for a stop of the run. The word to the attempt before may be heard late.
 async fn stopped_between_attempts(signal: &mut StopSignal) {
     while matches!(signal.next().await, Stop::Go | Stop::TimedOut) {}
 }
@@ -363,20 +436,42 @@ fn never_started<F: Function>() -> Error {
 /// Records a run that is not executed, since what it needs has failed.
 async fn upstream_failed<F: Function>(
     client: &Client,
-    run: NewRun,
+    mut run: NewRun,
     progress: &Progress,
-    upstream_id: String,
-    error: &Error,
+    upstream: UpstreamFailed,
 ) -> Result<F::Output, Error> {
-    let message = format!("not executed: it comes after run {upstream_id}, which did not complete: {error}");
+    let UpstreamFailed { run_id, error } = upstream;
+    let which =
+        run_id.as_ref().map_or_else(|| "one that was never created".to_owned(), |id| format!("run {id}"));
+    let message = format!("not executed: it comes after {which}, which did not complete: {error}");
     let failure = Failure { non_retryable: true, ..plain_failure("UpstreamFailed", message) };
+    // The result of another run would make it one that has completed.
+    run.cache_key.clear();
+    (run.cache_expires_after, run.refresh_cache) = (None, false);
     let mut local = client.core().session().create(run).await?.await?;
     progress.set_run_id(local.id());
-    local.start().await;
-    let (verdict, _) = local.finish(End::Failed(failure.clone())).await.verdict().await?;
+    let end = match run_id {
+        Some(run_id) => End::UpstreamFailed { run_id, cause: cause_of(&error) },
+        None => {
+            local.start().await; // only what has started can fail by itself
+            End::Failed(failure.clone())
+        }
+    };
+    let (verdict, _) = local.finish(end).await.verdict().await?;
     let state = match verdict {
         Verdict::Ended(state) => state,
         Verdict::Retry(_) => proto::State { r#type: StateType::Failed.into(), ..proto::State::default() },
     };
     Err(error_of::<F>(local.id(), state, Some(failure)))
+}
+
+/// How a run ended that did not complete, in one line.
+fn cause_of(error: &Error) -> String {
+    let told = match error.failure() {
+        Some(failure) if !failure.error_type.is_empty() => {
+            format!("{}: {}", failure.error_type, failure.message)
+        }
+        _ => error.message().to_owned(),
+    };
+    told.lines().next().unwrap_or_default().to_owned()
 }

@@ -109,20 +109,21 @@ enum Kind {
 
 /// Which one did not complete, and why.
 pub(crate) struct UpstreamFailed {
-    pub(crate) run_id: String,
+    /// `None`: it was never created.
+    pub(crate) run_id: Option<String>,
     pub(crate) error: Error,
 }
 
 impl Upstream {
     pub(crate) async fn completed(&self) -> Result<(), UpstreamFailed> {
         match &self.0 {
-            Kind::Submitted(progress) => progress.ended().await.map_err(|error| UpstreamFailed {
-                run_id: progress.run_id().unwrap_or_else(|| progress.name.to_owned()),
-                error,
-            }),
+            Kind::Submitted(progress) => {
+                let ended = progress.ended().await;
+                ended.map_err(|error| UpstreamFailed { run_id: progress.run_id(), error })
+            }
             Kind::Started(handle) => {
                 let completed = handle.completed().await.map(drop);
-                completed.map_err(|error| UpstreamFailed { run_id: handle.id().to_owned(), error })
+                completed.map_err(|error| UpstreamFailed { run_id: Some(handle.id().to_owned()), error })
             }
         }
     }

@@ -152,6 +152,7 @@ pub(crate) fn failure_text(end: &Option<End>) -> Option<String> {
     match end {
         Some(End::Failed(failure)) => Some(format!("{}: {}", failure.error_type, failure.message)),
         Some(End::TimedOut) => Some("timed out".into()),
+        Some(End::UpstreamFailed { run_id, .. }) => Some(format!("run {run_id} did not complete")),
         Some(End::Cancelled) => Some("cancelled".into()),
         Some(End::Crashed(cause)) => Some(cause.clone()),
         Some(End::Completed(_) | End::CompletedAs(_) | End::Released) => None,

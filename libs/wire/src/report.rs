@@ -48,9 +48,11 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
             result = payload_from_proto(paused.request.as_ref(), "paused.request", &mut violations);
             Some(parse_paused(paused, &mut violations))
         }
-        Some(v1::report::Event::UpstreamFailed(failed)) => violations
-            .parse("upstream_failed.upstream_run_id", &failed.upstream_run_id)
-            .map(|upstream| Event::UpstreamFailed { upstream }),
+        Some(v1::report::Event::UpstreamFailed(failed)) => {
+            violations.parse("upstream_failed.upstream_run_id", &failed.upstream_run_id).map(|upstream| {
+                Event::UpstreamFailed { upstream, cause: cut(failed.cause, limits::MAX_REASON_SIZE) }
+            })
+        }
     };
     match (run_id, event) {
         (Some(run_id), Some(event)) if violations.is_empty() => {

@@ -1,6 +1,6 @@
 mod words;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tidegate_model::{Namespace, QueueName, RunId, Timestamp, WorkPoolName};
 use tidegate_orchestration::{Failure, Holder, Phase, Rate, Run};
@@ -205,7 +205,14 @@ impl Engine {
         } else {
             None
         };
-        let limits = if is_waiting(&detail.run) { self.slot_facts(&detail.run).await? } else { Vec::new() };
+        let awaited = if is_waiting(&detail.run) {
+            limits_of(&detail.run)
+        } else if is_to_begin(&detail.run, now) {
+            self.inner.leases.awaited_for(&detail.run)
+        } else {
+            BTreeSet::new()
+        };
+        let limits = self.slot_facts(awaited).await?;
         let queue = match queue_of(&detail.run) {
             Some(key) if matches!(detail.run.state.phase, Phase::Scheduled) => {
                 self.store().get_queues(&[key]).await?.into_iter().next()
@@ -223,9 +230,12 @@ impl Engine {
         Ok(explain(Facts { detail, happenings, limits, queue, work_pool, delivery, key, now }))
     }
 
-    async fn slot_facts(&self, run: &Run) -> Result<Vec<SlotFacts>, EngineError> {
+    async fn slot_facts(&self, limits: BTreeSet<LimitKey>) -> Result<Vec<SlotFacts>, EngineError> {
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
         let now = self.clock().now();
-        let keys: Vec<LimitKey> = limits_of(run).into_iter().collect();
+        let keys: Vec<LimitKey> = limits.into_iter().collect();
         let found = self.store().get_limits(&keys, now).await?;
         let mut facts = Vec::with_capacity(keys.len());
         for key in keys {
@@ -247,6 +257,16 @@ impl Engine {
         }
         Ok(facts)
     }
+}
+
+/// True for a local run whose next attempt may begin: its process starts that, once it has the slots for it.
+fn is_to_begin(run: &Run, now: Timestamp) -> bool {
+    let is_due = match run.state.phase {
+        Phase::Pending { .. } => true,
+        Phase::Scheduled => run.due_at <= now,
+        _ => false,
+    };
+    run.is_local() && is_due
 }
 
 fn explain(facts: Facts) -> Explanation {
@@ -276,6 +296,8 @@ fn waits(facts: &Facts) -> Vec<Wait> {
             let concerns = |wait: &Wait| !is_paused || !matches!(wait, Wait::Worker { n_workers: 1.., .. });
             return pauses.into_iter().chain(waits_of_due(facts).into_iter().filter(concerns)).collect();
         }
+        // Only one that its process is to start may wait for slots with a holder.
+        Phase::Pending { .. } if !facts.limits.is_empty() => Wait::Slot { limits: facts.limits.clone() },
         Phase::Pending { holder, start_by } => {
             Wait::Start { holder: holder.clone(), start_by: *start_by, hindrance: lease_of(facts).1 }
         }
@@ -296,12 +318,13 @@ fn waits(facts: &Facts) -> Vec<Wait> {
 fn waits_of_due(facts: &Facts) -> Vec<Wait> {
     let run = &facts.detail.run;
     let mut waits = Vec::new();
-    if is_waiting(run) {
+    if is_waiting(run) || !facts.limits.is_empty() {
         waits.push(Wait::Slot { limits: facts.limits.clone() });
     }
     match &facts.delivery {
         // A local run waits inside its process, which starts it itself.
-        None => waits.push(Wait::Time { until: run.due_at }),
+        None if waits.is_empty() => waits.push(Wait::Time { until: run.due_at }),
+        None => {}
         Some(Err(error)) => waits.push(Wait::Handover { cause: Some(error.to_string()) }),
         Some(Ok(delivery)) => {
             let DeliveryFacts { standing, n_workers, n_free_slots, n_serving } = delivery;

@@ -273,7 +273,9 @@ fn a_run_that_is_held_says_by_whom_and_for_how_long() {
     let local = Draft { placement: Placement::Session(session), ..draft() };
     assert_eq!(
         explained(after(local, &[]), None, None).summary,
-        format!("It waits for a free thread in the process of session {session}.")
+        format!(
+            "It waits for a free thread, or for slots of its concurrency limits, in the process of session {session}."
+        )
     );
 }
 
@@ -333,6 +335,18 @@ fn a_run_that_failed_says_why_it_is_not_retried() {
     assert_eq!(
         failed(averse, raised()),
         format!("{how} Errors of type `ValueError` are in its `never_retry_on`, so it is not retried.")
+    );
+}
+
+#[test]
+fn a_run_whose_upstream_failed_says_which_and_why() {
+    let upstream = RunId::new();
+    let failed = Event::UpstreamFailed { upstream, cause: "ValueError: no".to_owned() };
+    assert_eq!(
+        explained(after(draft(), &[running()[0].clone(), failed]), None, None).summary,
+        format!(
+            "It was not executed: run {upstream}, whose result it needs, did not complete: ValueError: no."
+        )
     );
 }
 

@@ -98,6 +98,13 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
         None => format!("{} `{}`", run.kind, run.name),
     };
     match wait {
+        Wait::Time { until } if run.is_local() && *until <= facts.now => {
+            format!(
+                "Its next attempt was to begin {}: {}.",
+                at(*until, facts.now),
+                until_its_process_starts(run)
+            )
+        }
         Wait::Time { .. } if run.is_local() => {
             format!("It waits in {} for its next attempt, {}.", owner(run), at(run.due_at, facts.now))
         }
@@ -185,7 +192,7 @@ fn sentence(facts: &Facts, wait: &Wait) -> String {
             at(*start_by, facts.now),
             hindered(hindrance),
         ),
-        Wait::Start { .. } => format!("It waits for a free thread in {}.", owner(run)),
+        Wait::Start { .. } => format!("{}.", capital(&until_its_process_starts(run))),
         Wait::Code { holder, deadline, hindrance, .. } => {
             let since = run.started_at.unwrap_or(run.state.at);
             let mut text =
@@ -263,9 +270,7 @@ fn completed(run: &Run) -> String {
 fn failed(facts: &Facts) -> String {
     let run = &facts.detail.run;
     match run.state.name {
-        StateName::UpstreamFailed => {
-            return with_message("It was not executed: what it needs did not complete", run);
-        }
+        StateName::UpstreamFailed => return with_message("It was not executed", run),
         StateName::PauseExpired => return with_message("Nobody resumed it in time", run),
         _ => {}
     }
@@ -355,6 +360,11 @@ fn queue(run: &Run) -> &str {
 fn required(run: &Run) -> String {
     let labels = run.required_labels.iter().map(|(key, value)| format!("`{key}={value}`"));
     labels.collect::<Vec<_>>().join(", ")
+}
+
+/// What a local run may wait for of which the server knows nothing: a process does not ask for the slots of all at once.
+fn until_its_process_starts(run: &Run) -> String {
+    format!("it waits for a free thread, or for slots of its concurrency limits, in {}", owner(run))
 }
 
 /// The process that executes a local run.

@@ -15,8 +15,12 @@ pub(super) fn end(run: &Run, state: State) -> Step {
 }
 
 /// Another attempt would find the upstream as it is, so none is made.
-pub(super) fn fail_by_upstream(run: &Run, upstream: RunId, now: Timestamp) -> Step {
-    let message = format!("run {upstream}, whose result it needs, did not complete");
+pub(super) fn fail_by_upstream(run: &Run, upstream: RunId, cause: &str, now: Timestamp) -> Step {
+    let mut message = format!("run {upstream}, whose result it needs, did not complete");
+    if !cause.is_empty() {
+        message.push_str(": ");
+        message.push_str(cause);
+    }
     end(run, State::new(Phase::Failed, now).described(StateName::UpstreamFailed, message))
 }
 

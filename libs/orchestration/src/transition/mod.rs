@@ -55,8 +55,8 @@ pub fn apply(
         (Phase::Scheduled, Event::Crashed { cause }) if is_local => {
             Ok(retry::redeliver_or_crash(run, cause, now))
         }
-        (Phase::Scheduled, Event::UpstreamFailed { upstream }) if is_local => {
-            Ok(end::fail_by_upstream(run, *upstream, now))
+        (Phase::Scheduled, Event::UpstreamFailed { upstream, cause }) if is_local => {
+            Ok(end::fail_by_upstream(run, *upstream, cause, now))
         }
         // Someone holds it.
         (Phase::Pending { holder, .. }, Event::Started) => Ok(start::start(run, holder.clone(), now)),
@@ -66,8 +66,8 @@ pub fn apply(
         (Phase::Pending { start_by, .. }, Event::TimerFired) if is_time(*start_by, now) && !is_local => {
             Ok(stop_lost(start::release(run, "its worker did not start it in time", now), run))
         }
-        (Phase::Pending { .. } | Phase::Running { .. }, Event::UpstreamFailed { upstream }) => {
-            Ok(end::fail_by_upstream(run, *upstream, now))
+        (Phase::Pending { .. } | Phase::Running { .. }, Event::UpstreamFailed { upstream, cause }) => {
+            Ok(end::fail_by_upstream(run, *upstream, cause, now))
         }
         (Phase::Pending { .. }, Event::Crashed { cause }) => Ok(retry::redeliver_or_crash(run, cause, now)),
         (Phase::Running { deadline, .. }, Event::TimerFired) if is_time(*deadline, now) => {

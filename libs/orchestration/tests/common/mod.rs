@@ -67,7 +67,7 @@ pub fn events() -> Vec<(&'static str, Event)> {
         Event::CompletedAs { message: "3 files are new".into() },
         Event::Failed(Failure::default()),
         Event::TimedOut,
-        Event::UpstreamFailed { upstream: RunId::new() },
+        Event::UpstreamFailed { upstream: RunId::new(), cause: "ValueError: no".into() },
         Event::Paused { key: PAUSE.into(), timeout: None, suspend: false },
         Event::Paused { key: PAUSE.into(), timeout: None, suspend: true },
         Event::Cancelled,

@@ -71,6 +71,9 @@ class Run:
     labels: dict[str, str]
     deployment: str
     deployment_version: int
+    work_pool: str
+    schedule: str
+    fire_at: Optional[float]
     cache_key: str
     concurrency_limits: list[str]
     fairness_key: str

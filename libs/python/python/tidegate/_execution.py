@@ -141,9 +141,12 @@ def check_unseen(function: Function[Any, Any], children: list[Future[Any]]) -> N
         first = failed[0]._error
         names = ", ".join(f"{child.name} ({child.id})" if child.id else child.name for child in failed[:10])
         more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+        what = "1 submitted run failed and nobody asked for its result"
+        if len(failed) > 1:
+            what = f"{len(failed)} submitted runs failed and nobody asked for their results"
         raise TidegateError(
-            f"{len(failed)} submitted runs failed and nobody asked for their results: {names}{more}; "
-            f"the first: {type(first).__name__}: {first}"
+            f"{what}: {names}{more}. Ask each future for its result(), or let `{function.name}` have "
+            f'on_unawaited_failure="ignore". The first failure: {type(first).__name__}: {first}'
         ) from first
 
 

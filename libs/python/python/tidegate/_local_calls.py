@@ -10,26 +10,33 @@ from . import _core, _payload, _shutdown, hooks
 from ._background import async_loop, root_executor
 from ._connection import CLOSE_SECONDS, SLICE_SECONDS, awaited, block, client
 from ._dependencies import Dependency, dependencies, has_failed, resolve, when_ended
-from ._execution import End, Outcome, end_of, execute, execute_async
+from ._execution import End, Outcome, end_of, execute, execute_async, text_of
 from ._interrupt import Control, raise_missed
 from ._lazy import asyncio
 from ._runtime import RunContext, current_run
 from .errors import (
     Interrupted,
+    InvalidArgument,
     PayloadError,
     RunCancelled,
     RunCrashed,
     RunFailed,
+    SlotsLost,
+    TidegateError,
     UpstreamFailed,
+    WouldDeadlock,
     _of_ended_run,
 )
 from .futures import Future
-from .handles import _result
+from .handles import _result, is_in_async_loop
 from .runners import ProcessPoolTaskRunner
 from .states import State
 
 if TYPE_CHECKING:
     from .functions import Function
+
+#: How long the slots of a call are held after this process was heard of last, in seconds.
+SLOTS_LEASE_SECONDS = 30.0
 
 
 def _shown(value: Any) -> str:
@@ -47,8 +54,45 @@ class _Hooks:
         self.arguments = (context, state, outcome)
 
 
-#: What a local run waits for: an operation of the core, a pause in seconds, its code, or its hooks.
-Step = Union[_core.Op, float, tuple[RunContext, Control], _Hooks]
+class _Slots:
+    """A slot of each of the limits of a function, for one attempt of its run `run_id`: first the wait for them, as an
+    :class:`~tidegate._runtime.Answer` that `control` may end, then what it gives. :meth:`release` ends either at once, also
+    where the traceback of an interrupt still knows this.
+    """
+
+    def __init__(self, function: Function[Any, Any], run_id: str, control: Control) -> None:
+        self.control = control
+        self.names = list(function.options.concurrency_limits)
+        #: Others may have had the slots while the code ran.
+        self.is_lost = False
+        self._op: Optional[_core.Op] = client().acquire_slots(
+            self.names, lease=SLOTS_LEASE_SECONDS, timeout=None, run_id=run_id
+        )
+        self._held: Optional[_core.Slots] = None
+
+    def wait(self, seconds: float) -> bool:
+        assert self._op is not None
+        return self._op.wait(seconds)
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        assert self._op is not None
+        self._op.subscribe(callback)
+
+    def result(self) -> None:
+        assert self._op is not None
+        self._held = self._op.result()
+
+    def release(self) -> Optional[_core.Op]:
+        """Gives up what there is; the operation ends when the server knows. The rest goes by itself."""
+        held, self._held, self._op = self._held, None, None
+        if held is None:
+            return None
+        self.is_lost = held.is_lost
+        return held.release()
+
+
+#: What a local run waits for: an operation of the core, a pause in seconds, slots, its code, or its hooks.
+Step = Union[_core.Op, float, _Slots, tuple[RunContext, Control], _Hooks]
 
 
 class LocalCall:
@@ -95,6 +139,12 @@ class LocalCall:
 
     def run(self) -> Any:
         """Takes the steps in this thread."""
+        limits, name = self.function.options.concurrency_limits, self.function.name
+        if limits and is_in_async_loop():
+            raise WouldDeadlock(
+                f"`{name}` has concurrency_limits={list(limits)}, and would wait for its slots in the event loop that executes the "
+                f"async code of this process, which may have them: write `await {name}.submit(…)`, or make it async and await it"
+            )
         try:
             if self.parent is not None:
                 return self._run()
@@ -127,6 +177,9 @@ class LocalCall:
                 elif isinstance(step, _Hooks):
                     answer = None
                     hooks.run_hooks(self.function, *step.arguments)
+                elif isinstance(step, _Slots):
+                    with step.control.thread():
+                        answer = block(step)
                 else:
                     answer = block(step)
             except BaseException as raised:
@@ -163,6 +216,8 @@ class LocalCall:
                 elif isinstance(step, _Hooks):
                     answer = None
                     await hooks.run_hooks_async(self.function, *step.arguments)
+                elif isinstance(step, _Slots):
+                    answer = await step.control.run(awaited(step))
                 else:
                     answer = await awaited(step)
             except BaseException as raised:
@@ -192,6 +247,11 @@ class LocalCall:
             attempt += 1
             control = Control()
             watch = local.on_stop(control.stop)
+            slots: Optional[_Slots] = None
+            refused: Optional[Outcome] = None
+            if function.options.concurrency_limits:
+                slots = _Slots(function, local.id, control)
+                refused = yield from _until_held(slots, function.name)
             traceparent = parent.traceparent if parent is not None else ""
             span = _core.Span(function.name, local.id, attempt, traceparent)
             self._facts = {
@@ -213,13 +273,17 @@ class LocalCall:
             context.parameters = self.arguments
             if self.future is not None:
                 self.future._running = True
-            if self.in_process:
+            if self.in_process and refused is None:
                 self._begin = local.start  # once there is a process: its start takes none of the run's time
-            else:
+            elif refused is None or refused.how == "failed":  # only what has started can fail
                 local.start()
             try:
-                outcome: Outcome = yield context, control
+                if refused is not None and isinstance(refused.error, asyncio.CancelledError):
+                    raise refused.error
+                outcome: Outcome = refused or (yield context, control)
             except asyncio.CancelledError as error:  # by who awaits this call: it is over
+                if slots is not None:
+                    slots.release()
                 given_up = Outcome("failed", error=error)
                 op = local.finish(*end_of(given_up, control, function.name))
                 span.end("cancelled by its caller")
@@ -228,6 +292,9 @@ class LocalCall:
                 raise
             finally:
                 del watch
+                releasing = slots.release() if slots is not None else None
+            if slots is not None and slots.is_lost and outcome.how == "completed":
+                outcome = Outcome("failed", error=_slots_lost(slots, function.name))
             end = end_of(outcome, control, function.name, function.options)
             end = hooks.with_condition(end, function, context, outcome)
             if end.end == "failed" and outcome.error is None:
@@ -254,6 +321,8 @@ class LocalCall:
                 if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
                     yield _Hooks(context, State(*(yield op)[1]), outcome)
                 raise outcome.error  # meant for the run that called this one
+            if releasing is not None:
+                yield releasing  # a process that ends now would keep them until their lease ends
             is_forked = parent is not None and parent._is_elsewhere
             # The end of a whole tree is durable before its caller goes on, and what serves the next call is there. How a
             # forked process will end, nobody knows.
@@ -264,6 +333,8 @@ class LocalCall:
                 yield client().flush_logs(CLOSE_SECONDS)
             verdict, detail, epoch = yield op
             if verdict == "retry":
+                if self.future is not None:
+                    self.future._waits, self.future._running = State("SCHEDULED", "AwaitingRetry"), False
                 yield float(detail)
                 local.begin_again(epoch)
                 continue
@@ -291,6 +362,29 @@ class LocalCall:
         if error is None or not isinstance(error, (RunCancelled, RunFailed)):
             return RunCrashed(f"run {run.id} ({run.name}) is no longer of this process: {message}", run.id)
         return error
+
+
+def _until_held(slots: _Slots, name: str) -> Generator[Step, Any, Optional[Outcome]]:
+    """Waits for slots. None: they are held. Else how the attempt ends, whose code is not executed."""
+    try:
+        yield slots
+    except GeneratorExit:
+        raise
+    except Interrupted as error:
+        return Outcome("stopped", error=error)
+    except BaseException as error:
+        _shutdown.end_others(error)
+        if isinstance(error, InvalidArgument):
+            error = InvalidArgument(f"`{name}` has concurrency_limits={slots.names}: {error}")
+        return Outcome("failed", error=error, is_final=True)
+    return None
+
+
+def _slots_lost(slots: _Slots, name: str) -> SlotsLost:
+    return SlotsLost(
+        f"the lease of the slots of `{name}`, of the concurrency limits {slots.names}, ended before its code did: no server "
+        f"heard of this process for {SLOTS_LEASE_SECONDS:g} s, and others may have had the slots meanwhile"
+    )
 
 
 async def call_async(function: Function[Any, Any], arguments: dict[str, Any]) -> Any:
@@ -386,18 +480,36 @@ def _resolve_arguments(call: LocalCall, needed: list[Dependency]) -> None:
         upstream = dependency.result(raise_on_failure=False)
         if isinstance(upstream, BaseException) and has_failed(dependency):
             how = "was cancelled" if isinstance(upstream, RunCancelled) else "failed"
-            message = (
-                f"not executed: it needs the result of run {dependency.id}, which {how}. Call it again once that run has one "
-                f"(`tidegate run explain {dependency.id}` says why it has none), or pass something else. The cause: {upstream}"
-            )
+            if dependency.id:
+                what = (
+                    f"run {dependency.id}, which {how}. Call it again once that run has one (`tidegate run explain "
+                    f"{dependency.id}` says why it has none), or pass something else"
+                )
+            else:  # its own arguments were wrong, say
+                what = f"a call that {how} before it became a run. Mend that one first"
+            message = f"not executed: it needs the result of {what}. The cause: {upstream}"
             call.arguments = {}
-            call.create(always_new=True)
+            call.create(always_new=True, cached=False)  # the result of another run would make it one that has completed
             assert call._pending is not None
             local: _core.LocalRun = block(call._pending)
-            local.start()
-            block(local.finish("failed", "UpstreamFailed", message, "", b"", True))
+            if dependency.id:
+                block(local.finish("upstream_failed", dependency.id, _cause(upstream)))
+            else:  # the server cannot be told by an id, and names the state as that of any failure
+                local.start()
+                if call.future is not None:
+                    call.future._found = "Failed"
+                block(local.finish("failed", "UpstreamFailed", message, "", b"", True))
             raise UpstreamFailed(message, local.id, "UpstreamFailed", message) from upstream
     call.arguments = call.function.checked(resolve(call.arguments))
+
+
+def _cause(error: BaseException) -> str:
+    """What a run ended with, in one line."""
+    if isinstance(error, RunFailed) and error.error_type:
+        told = ": ".join(filter(None, (error.error_type, error.error_message)))
+    else:
+        told = text_of(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {text_of(error)}"
+    return told.partition("\n")[0]
 
 
 def _pause(seconds: float) -> None:

@@ -122,14 +122,15 @@ class WaitTimeout(TidegateError, TimeoutError):
 
 
 class SlotsLost(TidegateError):
-    """Others may have had the slots of a block before it ended: no server heard of this process for as long as its lease
-    lasts."""
+    """Others may have had the slots of a block, or of a call, before its code ended: no server heard of this process for as
+    long as its lease lasts."""
 
     kind = "failed_precondition"
 
 
 class WouldDeadlock(TidegateError, RuntimeError):
-    """Code of an event loop is to wait for something that only this event loop can do. The message says what to await."""
+    """Code of an event loop is to wait for something that only this event loop can do, or may have to. The message says what
+    to await."""
 
     kind = "failed_precondition"
 
@@ -232,10 +233,12 @@ def _of_ended_run(
     if state_type == "COMPLETED":
         return None
     if state_type == "FAILED":
+        # The type is of one that needed what never became a run, so that it has no state of its own.
+        is_upstream = "UpstreamFailed" in (state_name, failure and failure[0])
+        kind = UpstreamFailed if is_upstream else RunFailed
         if failure is None or state_name == "TimedOut":
-            return RunFailed(f"{what} failed: {message or state_name}", run_id, state_name, message)
+            return kind(f"{what} failed: {message or state_name}", run_id, state_name, message)
         error_type, error_message, traceback = failure
-        kind = UpstreamFailed if error_type == "UpstreamFailed" else RunFailed
         cause = f"{error_type}: {error_message}" if error_type else error_message
         return kind(f"{what} failed: {cause}", run_id, error_type, error_message, traceback)
     if state_type == "CRASHED":

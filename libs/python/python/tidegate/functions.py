@@ -358,6 +358,7 @@ class Function(Generic[P, R_co]):
             expires_at=expires if queued else None,
             cache_key=cache_key,
             cache_expiration=cache_expiration if cache_key else None,
+            # Of what this process executes, it takes the slots itself: see `_local_calls`.
             concurrency_limits=list(options.concurrency_limits) if queued else [],
             fairness_key=options.fairness_key if queued else "",
             required_labels=dict(options.require_labels) if queued else {},

@@ -26,8 +26,17 @@ from typing import (
 from . import _progress
 from ._connection import SLICE_SECONDS, client
 from ._lazy import asyncio
-from .errors import RunCancelled, RunCrashed, TidegateError, WaitTimeout, WouldDeadlock
-from .handles import RunHandle, checked_waits
+from .errors import (
+    RunCancelled,
+    RunCrashed,
+    RunError,
+    RunFailed,
+    TidegateError,
+    UpstreamFailed,
+    WaitTimeout,
+    WouldDeadlock,
+)
+from .handles import RunHandle, check_loop, checked_waits, is_in_async_loop
 from .states import State
 
 if TYPE_CHECKING:
@@ -54,7 +63,9 @@ class Future(Generic[R]):
         self._value: Any = None
         self._error: Optional[BaseException] = None
         self._running = False
-        #: The name of the state that it was found in, where another run or attempt had ended it.
+        #: Where it stands while it does not run.
+        self._waits = State("PENDING", "Pending")
+        #: The name of the state that it has ended in, where neither its value nor its error tells.
         self._found = ""
         #: What its code, which has completed, says of its end.
         self._said = ""
@@ -98,7 +109,7 @@ class Future(Generic[R]):
             )
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._needs_loop and not self._finished.is_set():
-            check_loop(f"the future of `{self.name}`", "future")
+            self._check_loop()
         # In slices, so that an interrupt of this run is noticed.
         while not self._finished.is_set():
             self._check_parent()
@@ -107,6 +118,14 @@ class Future(Generic[R]):
                 return False
             self._finished.wait(left)
         return True
+
+    def _check_loop(self) -> None:
+        """Raises where the calling code holds up the event loop that is to execute what it waits for."""
+        if is_in_async_loop():
+            raise WouldDeadlock(
+                f"the future of `{self.name}` would never end: this code waits for it in the event loop that is to execute it. "
+                "Write `await future` (or `await future.result_async()`) instead of `future.result()`"
+            )
 
     def _check_parent(self) -> None:
         parent = self._parent
@@ -145,15 +164,21 @@ class Future(Generic[R]):
         """Where the run stands now."""
         self._seen = True
         if not self._finished.is_set():
-            return State("RUNNING", "Running") if self._running else State("PENDING", "Pending")
+            return State("RUNNING", "Running") if self._running else self._waits
         error = self._error
         if error is None:
-            return State("COMPLETED", "Completed")
-        if isinstance(error, RunCancelled):
+            return State("COMPLETED", self._found or "Completed", self._said)
+        # Code that lets the error of another run pass has failed, however that run ended.
+        is_own = isinstance(error, RunError) and error.run_id in ("", self.id)
+        if is_own and isinstance(error, RunCancelled):
             return State("CANCELLED", "Cancelled", str(error))
-        if isinstance(error, RunCrashed):
+        if is_own and isinstance(error, RunCrashed):
             return State("CRASHED", "Crashed", str(error))
-        return State("FAILED", type(error).__name__, str(error))
+        if is_own and isinstance(error, UpstreamFailed):
+            return State("FAILED", self._found or "UpstreamFailed", str(error))
+        if is_own and isinstance(error, RunFailed) and error.error_type == "TimedOut":
+            return State("FAILED", "TimedOut", str(error))
+        return State("FAILED", "Failed", str(error))
 
     def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
         """Has `callback` called with this future once it is done, in whatever thread; at once if it is done already."""
@@ -274,6 +299,8 @@ def as_completed(futures: Iterable[Waited], timeout: Optional[float] = None) -> 
     ended: list[Any] = []
     changed = threading.Condition()
     ops = []
+    handles: list[RunHandle[Any]] = [each for each in futures if isinstance(each, RunHandle)]
+    check_loop(handles, "`for each in asyncio.as_completed(handles): await each`", "`as_completed(handles)`")
 
     def note(future: Any) -> None:
         with changed:
@@ -287,7 +314,7 @@ def as_completed(futures: Iterable[Waited], timeout: Optional[float] = None) -> 
             ops.append(op)
         else:
             if future._needs_loop and not future.done():
-                check_loop(f"the future of `{future.name}`", "future")
+                future._check_loop()
             future._seen = True
             future.add_done_callback(note)
     for _ in futures:
@@ -303,18 +330,3 @@ def as_completed(futures: Iterable[Waited], timeout: Optional[float] = None) -> 
 
 def _left(deadline: Optional[float]) -> Optional[float]:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def check_loop(what: str, word: str) -> None:
-    """Raises where the calling code holds up the event loop that is to execute what it waits for."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    from . import _background
-
-    if _background.is_async_loop(loop):
-        raise WouldDeadlock(
-            f"{what} would never end: this code waits for it in the event loop that is to execute it. Write `await {word}` "
-            f"(or `await {word}.result_async()`) instead of `{word}.result()`"
-        )

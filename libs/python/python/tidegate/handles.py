@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Any, Generator, Generic, Iterable, Literal, Optional, TypeVar, Union, overload
+from typing import Any, Generator, Generic, Iterable, Literal, Optional, Sequence, TypeVar, Union, overload
 
 from . import _core, _payload, _progress
 from ._connection import awaited, block, client
 from ._lazy import asyncio
-from .errors import InvalidArgument, TidegateError, WaitTimeout, _of_ended_run
+from .errors import InvalidArgument, TidegateError, WaitTimeout, WouldDeadlock, _of_ended_run
 from .states import State
 
 
@@ -157,7 +157,7 @@ class RunHandle(Generic[R]):
 
     def _wait(self, timeout: Optional[float]) -> _core.Run:
         if self._ended is None:
-            _check_loop(self.id)
+            check_loop([self], "`await handle` (or `await handle.result_async()`)", "`handle.result()`")
             run: _core.Run = block(client().wait(self.id), timeout, f"run {self.id}")
             self._keep(run)
             return run
@@ -207,6 +207,7 @@ def gather(
 ) -> list[Any]:
     """The results of many runs in order, once all have ended: one wait for all of them, also for 10,000."""
     handles = checked_waits("gather", handles, (RunHandle,))
+    check_loop(handles, "`await asyncio.gather(*handles)`", "`gather(handles)`")
     with _progress.shown(_follow(handles)):
         runs = block(client().wait_many([handle.id for handle in handles]), timeout, f"one of {len(handles)} runs")
     return [_result(handle._keep(run), raise_on_failure) for handle, run in zip(handles, runs)]
@@ -226,10 +227,25 @@ def checked_waits(what: str, given: Any, kinds: tuple[type, ...]) -> list[Any]:
     return items
 
 
-def _check_loop(run_id: str) -> None:
-    from .futures import check_loop
+def check_loop(handles: Sequence[RunHandle[Any]], mend: str, written: str) -> None:
+    """Raises where the calling code would wait in the event loop that the async code of this process shares."""
+    if is_in_async_loop() and any(handle._ended is None for handle in handles):
+        what = f"run {handles[0].id}" if len(handles) == 1 else f"{len(handles)} runs"
+        raise WouldDeadlock(
+            f"this code would wait for {what} and hold up the event loop in which other async flows and tasks of this process are "
+            f"executed: write {mend} instead of {written}"
+        )
 
-    check_loop(f"run {run_id}", "handle")
+
+def is_in_async_loop() -> bool:
+    """True for code that runs in the event loop that the async code of this process shares."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    from . import _background
+
+    return _background.is_async_loop(loop)
 
 
 def _follow(handles: list[RunHandle[Any]]) -> Optional[_progress.Group]:

@@ -50,7 +50,7 @@ class Options:
     on_failure: hooks.Hooks = ()
     #: The same when it has crashed for good.
     on_crashed: hooks.Hooks = ()
-    #: The same when it was cancelled while it ran.
+    #: The same when it was cancelled while its code ran; not while it waited, also for slots.
     on_cancellation: hooks.Hooks = ()
     #: The same each time an attempt begins.
     on_running: hooks.Hooks = ()
@@ -113,7 +113,12 @@ class Options:
     #: For `.delay()`: it is CANCELLED as ``Expired`` unless it has started by this time, or before so many seconds have
     #: passed.
     expires: Union[datetime, float, None] = None
-    #: For `.delay()`: the concurrency limits of which it needs a slot each to start; one that is not defined does not bind.
+    #: The concurrency limits of which it needs a slot and a token each to start; one that is not defined does not bind. What
+    #: is called or submitted waits here for them, in one line with queued runs and `concurrency` blocks, and has them while
+    #: its code runs: `timeout_seconds` counts from then, and between attempts they are free. It always waits, whatever the
+    #: limit says of collisions. A call that needs a slot which only its caller has waits for ever, and so does a sync one that
+    #: async code calls directly, where code of that event loop has it; in the event loop in which submitted and queued async
+    #: code is executed, that is a :class:`WouldDeadlock`.
     concurrency_limits: Sequence[str] = ()
     #: For `.delay()`: with whom the run takes turns in its queue, such as a customer: runs of the same priority are served
     #: by key in turn, however many each has. Default: with all runs that have none.

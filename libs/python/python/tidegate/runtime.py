@@ -5,6 +5,7 @@ Each attribute is read when it is asked for. Outside of a run, and where the run
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any, Optional
 
 from . import _core
@@ -47,7 +48,7 @@ class RunView:
 
     @property
     def parameters(self) -> Optional[dict[str, Any]]:
-        """What the code is called with, by name; None for a run of another process."""
+        """What it is called with, by name; None for a run of another process."""
         run = self._run()
         return run.parameters if isinstance(run, RunContext) else None
 
@@ -74,6 +75,20 @@ class RunView:
         """The run's labels."""
         run = self._whole()
         return run.labels if run is not None else None
+
+    @property
+    def schedule(self) -> Optional[str]:
+        """The schedule of its deployment that made it, or None."""
+        run = self._whole()
+        return run.schedule or None if run is not None else None
+
+    @property
+    def scheduled_start_time(self) -> Optional[datetime]:
+        """The time of the schedule that it was made for, whatever jitter, delays and retries came on top; None for a run that
+        no schedule made."""
+        run = self._whole()
+        at = run.fire_at if run is not None else None
+        return datetime.fromtimestamp(at, timezone.utc) if at is not None else None
 
     @property
     def parent_run_id(self) -> Optional[str]:
@@ -108,9 +123,13 @@ class RunView:
             return current
         if self._kind == "task":
             return None
-        parent = current.parent_run_id
+        parent, caller = current.parent_run_id, current._caller
         while parent:
-            run = _peek(parent)
+            run: Any
+            if caller is not None and caller.run_id == parent:
+                run, caller = caller, caller._caller  # of this process, which knows more of it
+            else:
+                run, caller = _peek(parent), None
             if run.kind == self._kind:
                 return run
             parent = run.parent_run_id

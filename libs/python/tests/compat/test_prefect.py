@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 import tidegate.compat.prefect
 from conftest import PATIENCE, Processes, until
 from running import INSTALLED, SCRIPTS, run, runs, states
-from tidegate import get_run
+from tidegate import get_run, get_run_logger
+from tidegate.compat.prefect._logs import disable_run_logger
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -63,6 +65,7 @@ def test_states(processes: Processes) -> None:
         "out of time TimedOut",
         "looked at ValueError('broken')",
         "UpstreamFailed True",
+        "UpstreamFailed True True",
         "broken",
     ]
     (flow,) = runs('flow = "main"')
@@ -118,6 +121,9 @@ def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes
     first = worker(processes)
     task_id, *flow_ids = run(processes, "submitting").split()
     assert [get_run(run_id).state.name for run_id in (task_id, *flow_ids)] == ["Completed"] * 4
+    renamed = runs('run_name = "job*"')
+    assert sorted(run.run_name for run in renamed) == ["job to 9", "job-0", "job-1", "job-2"]
+    assert {run.name for run in renamed} == {"resize"}, "a name that with_options gave is that of the run"
     first.kill()  # results are the server's
     assert run(processes, "attaching", task_id, *flow_ids).splitlines() == [
         "task Completed a.png@100",
@@ -131,6 +137,24 @@ def test_work_for_a_worker_and_its_results_from_any_process(processes: Processes
     ]
     (submitter,) = runs('flow = "submits"')
     assert states(f'parent_run_id = "{submitter.id}"') == {"report": ["COMPLETED", "COMPLETED"]}
+
+
+def test_a_worker_of_tasks_alone_and_what_they_log(processes: Processes) -> None:
+    processes.worker("-m", "tidegate.compat.prefect", str(SCRIPTS / "brewing.py"), "serve")
+    assert run(processes, "brewing", "tea") == "TEA\n"
+    (brewed,) = runs('name = "brews"')
+    until(lambda: get_run(brewed.id).logs() == ["brewing tea"])
+
+
+def test_blocks_without_run_loggers_may_overlap() -> None:
+    logger = get_run_logger()
+    first, second = disable_run_logger(), disable_run_logger()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not logger.isEnabledFor(logging.CRITICAL), "the second has not ended"
+    second.__exit__(None, None, None)
+    assert logger.isEnabledFor(logging.DEBUG)
 
 
 def test_the_web_server_of_a_runner_tells_its_health(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:

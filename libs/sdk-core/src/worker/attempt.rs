@@ -32,6 +32,13 @@ pub enum End {
     Failed(proto::Failure),
     /// Its time was over and it was stopped.
     TimedOut,
+    /// A run whose result it needs did not complete, so its code is not executed. It need not have started.
+    UpstreamFailed {
+        /// That run.
+        run_id: String,
+        /// How that one ended, for people; may be empty.
+        cause: String,
+    },
     /// A cancel was asked and it was stopped.
     Cancelled,
     /// The process that executed it went away, for this cause.
@@ -78,6 +85,9 @@ impl From<End> for report::Event {
             End::CompletedAs(completed) => Self::Completed(*completed),
             End::Failed(failure) => Self::Failed(failure),
             End::TimedOut => Self::TimedOut(report::TimedOut {}),
+            End::UpstreamFailed { run_id, cause } => {
+                Self::UpstreamFailed(report::UpstreamFailed { upstream_run_id: run_id, cause })
+            }
             End::Cancelled => Self::Cancelled(report::Cancelled {}),
             End::Crashed(cause) => Self::Crashed(report::Crashed { cause }),
             End::Released => Self::Released(report::Released {}),

@@ -35,6 +35,11 @@ impl<In, Out> Conn<In, Out> {
         soon(self.responses.send(Ok(message))).await.unwrap();
     }
 
+    /// Waits until the client has left the stream.
+    pub async fn left(mut self) {
+        while matches!(soon(self.requests.message()).await, Ok(Some(_))) {}
+    }
+
     /// Ends the stream as a server that goes away does.
     pub async fn break_off(self) {
         let _ = self.responses.send(Err(Status::unavailable("gone"))).await;
@@ -58,10 +63,15 @@ pub struct Fake {
     pub pauses: mpsc::Receiver<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
     pub resumes: mpsc::Receiver<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
     pub payloads: mpsc::Receiver<PayloadCall>,
+    pub acquires: mpsc::Receiver<(AcquireSlotsRequest, Answer<AcquireSlotsResponse>)>,
+    /// Slots that were given back, which it takes.
+    pub releases: mpsc::Receiver<ReleaseSlotsRequest>,
     /// What it says of where the others are; `None`: nothing, and the call hangs.
     pub endpoints: watch::Sender<Option<GetEndpointsResponse>>,
     /// Who it says that it is.
     pub server_id: watch::Sender<String>,
+    /// What it says that its work pools start.
+    pub pool_type: watch::Sender<WorkPoolType>,
 }
 
 /// A call of PayloadService. One that is dropped fails for a fault that may pass.
@@ -84,8 +94,11 @@ struct Service {
     pauses: mpsc::Sender<(AwaitResumeRequest, Answer<AwaitResumeResponse>)>,
     resumes: mpsc::Sender<(ResumeRunRequest, Answer<ResumeRunResponse>)>,
     payloads: mpsc::Sender<PayloadCall>,
+    acquires: mpsc::Sender<(AcquireSlotsRequest, Answer<AcquireSlotsResponse>)>,
+    releases: mpsc::Sender<ReleaseSlotsRequest>,
     endpoints: watch::Receiver<Option<GetEndpointsResponse>>,
     server_id: watch::Receiver<String>,
+    pool_type: watch::Receiver<WorkPoolType>,
 }
 
 impl Fake {
@@ -101,7 +114,10 @@ impl Fake {
         let (pauses_in, pauses) = mpsc::channel(64);
         let (resumes_in, resumes) = mpsc::channel(64);
         let (payloads_in, payloads) = mpsc::channel(64);
+        let (acquires_in, acquires) = mpsc::channel(512);
+        let (releases_in, releases) = mpsc::channel(512);
         let (server_id, server_id_out) = watch::channel("one".to_owned());
+        let (pool_type, pool_type_out) = watch::channel(WorkPoolType::Process);
         let (endpoints, endpoints_out) = watch::channel(Some(GetEndpointsResponse::default()));
         let service = std::sync::Arc::new(Service {
             creates: creates_in,
@@ -113,8 +129,11 @@ impl Fake {
             pauses: pauses_in,
             resumes: resumes_in,
             payloads: payloads_in,
+            acquires: acquires_in,
+            releases: releases_in,
             endpoints: endpoints_out,
             server_id: server_id_out,
+            pool_type: pool_type_out,
         });
         let server = tonic::transport::Server::builder()
             .add_service(run_service_server::RunServiceServer::from_arc(service.clone()))
@@ -123,6 +142,7 @@ impl Fake {
             .add_service(session_service_server::SessionServiceServer::from_arc(service.clone()))
             .add_service(log_service_server::LogServiceServer::from_arc(service.clone()))
             .add_service(work_pool_service_server::WorkPoolServiceServer::from_arc(service.clone()))
+            .add_service(concurrency_service_server::ConcurrencyServiceServer::from_arc(service.clone()))
             .add_service(payload_service_server::PayloadServiceServer::from_arc(service))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::runtime::Handle::current().spawn(server); // ends with the test's runtime
@@ -137,8 +157,11 @@ impl Fake {
             pauses,
             resumes,
             payloads,
+            acquires,
+            releases,
             endpoints,
             server_id,
+            pool_type,
         }
     }
 
@@ -308,6 +331,11 @@ impl Conn<WorkRequest, WorkResponse> {
         self.say(WorkResponse { message: Some(work_response::Message::Cancels(cancels)) }).await;
     }
 
+    pub async fn reconnect(&self, delay: Duration) {
+        let reconnect = Reconnect { delay: delay.try_into().ok() };
+        self.say(WorkResponse { message: Some(work_response::Message::Reconnect(reconnect)) }).await;
+    }
+
     /// Asks the worker to drain.
     pub async fn drain(&self) {
         let drain = Drain { message: "a test has asked for it".into() };
@@ -326,6 +354,11 @@ impl Conn<WorkRequest, WorkResponse> {
 }
 
 impl Conn<SessionRequest, SessionResponse> {
+    pub async fn reconnect(&self, delay: Duration) {
+        let reconnect = Reconnect { delay: delay.try_into().ok() };
+        self.say(SessionResponse { message: Some(session_response::Message::Reconnect(reconnect)) }).await;
+    }
+
     pub async fn cancel(&self, cancel: Cancel) {
         let cancels = Cancels { cancels: vec![cancel] };
         self.say(SessionResponse { message: Some(session_response::Message::Cancels(cancels)) }).await;
@@ -536,14 +569,15 @@ impl session_service_server::SessionService for Service {
     }
 }
 
-/// Each pool is there, and is one of processes.
+/// Each pool is there, and starts what [`Fake::pool_type`] says.
 #[tonic::async_trait]
 impl work_pool_service_server::WorkPoolService for Service {
     async fn get_work_pool(
         &self,
         request: Request<GetWorkPoolRequest>,
     ) -> Result<Response<GetWorkPoolResponse>, Status> {
-        let spec = WorkPoolSpec { r#type: WorkPoolType::Process.into(), ..Default::default() };
+        let r#type: i32 = (*self.pool_type.borrow()).into();
+        let spec = WorkPoolSpec { r#type, ..Default::default() };
         let name = request.into_inner().name;
         let work_pool = Some(WorkPool { name, spec: Some(spec), ..Default::default() });
         Ok(Response::new(GetWorkPoolResponse { work_pool, ..Default::default() }))
@@ -692,6 +726,61 @@ impl payload_service_server::PayloadService for Service {
         let bytes = self.payload_call(|answer| PayloadCall::Download(request, answer)).await?;
         let message = Ok(DownloadPayloadResponse { chunk: bytes.into() });
         Ok(Response::new(Box::pin(tokio_stream::once(message))))
+    }
+}
+
+#[tonic::async_trait]
+impl concurrency_service_server::ConcurrencyService for Service {
+    async fn put_concurrency_limit(
+        &self,
+        _: Request<PutConcurrencyLimitRequest>,
+    ) -> Result<Response<PutConcurrencyLimitResponse>, Status> {
+        not_asked()
+    }
+
+    async fn get_concurrency_limit(
+        &self,
+        _: Request<GetConcurrencyLimitRequest>,
+    ) -> Result<Response<GetConcurrencyLimitResponse>, Status> {
+        not_asked()
+    }
+
+    async fn list_concurrency_limits(
+        &self,
+        _: Request<ListConcurrencyLimitsRequest>,
+    ) -> Result<Response<ListConcurrencyLimitsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn delete_concurrency_limit(
+        &self,
+        _: Request<DeleteConcurrencyLimitRequest>,
+    ) -> Result<Response<DeleteConcurrencyLimitResponse>, Status> {
+        not_asked()
+    }
+
+    async fn acquire_slots(
+        &self,
+        request: Request<AcquireSlotsRequest>,
+    ) -> Result<Response<AcquireSlotsResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.acquires.send((request.into_inner(), answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone"))).map(Response::new)
+    }
+
+    async fn renew_slots(
+        &self,
+        _: Request<RenewSlotsRequest>,
+    ) -> Result<Response<RenewSlotsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn release_slots(
+        &self,
+        request: Request<ReleaseSlotsRequest>,
+    ) -> Result<Response<ReleaseSlotsResponse>, Status> {
+        let _ = self.releases.send(request.into_inner()).await;
+        Ok(Response::new(ReleaseSlotsResponse {}))
     }
 }
 

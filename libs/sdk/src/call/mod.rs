@@ -21,7 +21,7 @@ use crate::{Client, Upstream, context::client_of_hook};
 /// One by its name ([`Client::task`], [`Context::task`]) is started by [`Call::delay`] with its parameters. One of a
 /// function with
 /// `#[task]` or `#[flow]` has them already: await it to execute it here, [`Call::submit`] it to do so in the background,
-/// `.delay()` it to have a worker execute it. What is said of queues, times, limits and workers holds for `.delay()` alone.
+/// `.delay()` it to have a worker execute it. What is said of queues, times and workers holds for `.delay()` alone.
 ///
 /// [`Context::task`]: crate::Context::task
 #[derive(Clone)]
@@ -72,8 +72,9 @@ impl<F> Call<F> {
         self
     }
 
-    /// It starts once `upstream`, a [`RunFuture`] or [`RunHandle`], has ended. Where that has failed, it is recorded
-    /// as FAILED with the error type `UpstreamFailed`, and not executed.
+    /// It starts once `upstream`, a [`RunFuture`] or [`RunHandle`], has ended. Where that has failed, it is not executed,
+    /// and recorded as FAILED in the state `UpstreamFailed`, which names that run. Its error
+    /// [is so as well](crate::Error::is_upstream_failed).
     ///
     /// [`RunFuture`]: crate::RunFuture
     pub fn wait_for(mut self, upstream: impl Into<Upstream>) -> Self {
@@ -107,7 +108,13 @@ impl<F> Call<F> {
         self
     }
 
-    /// The concurrency limits of which it needs a slot each to start. One that is not defined does not bind.
+    /// The concurrency limits of which it needs a slot and a token each to start. One that is not defined does not bind.
+    ///
+    /// What is executed here waits for them, in one line with queued runs and [`Context::acquire_slots`], and has them while
+    /// its code runs: its run timeout counts from then, and between attempts they are free. It always waits, whatever the
+    /// limit says of collisions. A call that needs a slot which only its caller has waits for ever.
+    ///
+    /// [`Context::acquire_slots`]: crate::Context::acquire_slots
     pub fn concurrency_limits<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.run.concurrency_limits = names.into_iter().map(Into::into).collect();
         self

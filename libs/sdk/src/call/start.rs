@@ -100,7 +100,8 @@ impl<F: Function> Call<F> {
         self
     }
 
-    /// What a local run is made of. What holds for queues alone is left out.
+    /// What a local run is made of. What holds for queues alone is left out. Of its limits this process takes the slots
+    /// itself.
     pub(crate) fn into_local(self) -> Result<LocalCall<F>, Error> {
         let parent =
             Context::current().filter(|_| self.client.is_none() && self.run.parent_run_id.is_empty());
@@ -120,7 +121,8 @@ impl<F: Function> Call<F> {
             ..call.run.clone()
         };
         let run = call.child(run);
-        Ok(LocalCall { client, run, parent, upstream: call.upstream, function: call.function })
+        let limits = call.run.concurrency_limits;
+        Ok(LocalCall { client, run, limits, parent, upstream: call.upstream, function: call.function })
     }
 }
 

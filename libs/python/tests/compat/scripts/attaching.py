@@ -4,7 +4,7 @@ import asyncio
 import sys
 from uuid import UUID
 
-from prefect import get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import wait_for_flow_run

@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
-from prefect import flow, get_client, get_run_logger, serve
+from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.flows import flow, serve
 from prefect.states import Cancelling
 
 

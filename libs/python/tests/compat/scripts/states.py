@@ -1,8 +1,8 @@
 """States as they are asked, given and returned (threads S1, S2)."""
 
-from prefect import State, allow_failure, flow, task
+from prefect import State, allow_failure, flow, get_client, task
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import CancelledRun, FailedRun
+from prefect.exceptions import CancelledRun, FailedRun, UpstreamTaskError
 from prefect.states import Cancelled, Completed, Failed, get_state_exception, get_state_result, raise_state_exception
 
 
@@ -87,6 +87,9 @@ def main():
     print(tolerant.result())
     dependent.wait()
     print(dependent.state.name, dependent.state.is_failed())
+    with get_client(sync_client=True) as client:
+        kept = client.read_task_run(dependent.task_run_id).state
+    print(kept.name, kept.is_failed(), isinstance(get_state_exception(kept), UpstreamTaskError))
     print(broken.submit(return_state=True).result(raise_on_failure=False))
 
 

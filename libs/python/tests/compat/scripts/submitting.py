@@ -23,9 +23,12 @@ if __name__ == "__main__":
     deferred = resize.map(["d.png", "e.png"], width=unmapped(3), deferred=True)
     assert type(deferred[0]) is type(first), "a worker executes them"
     assert deferred.result(timeout=60) == ["d.png@3", "e.png@3"]
-    many = [resize.with_options(retries=0).delay(f"{n}.png", width=n) for n in range(3)]
+    many = [resize.with_options(name=f"job-{n}", retries=0).delay(f"{n}.png", width=n) for n in range(3)]
+    named = resize.with_options(name="job", task_run_name="job to {width}")
+    assert named.delay("f.png", width=9).result(timeout=60) == "f.png@9" and named.task_key == resize.task_key
     run = submit_to_runner(report, {"n": 2, "title": "yearly"})
     wait_for_submitted_runs(timeout=60)
     assert year.delay(datetime(2026, 1, 1)).result(timeout=60) == 2026
-    print(first.result(timeout=60), second.result(timeout=60), [future.result(timeout=60) for future in many], file=sys.stderr)
+    assert [future.result(timeout=60) for future in many] == ["0.png@0", "1.png@1", "2.png@2"]
+    print(first.result(timeout=60), second.result(timeout=60), file=sys.stderr)
     print(first.task_run_id, run.id, *submits())

@@ -15,6 +15,7 @@ from ..._dependencies import dependencies, resolve
 from ..._local_calls import LocalCall, submit
 from ..._runtime import current_run
 from ...futures import Future
+from ...handles import RunHandle
 from ...options import Options
 from . import _options, _own_loop, _states, _transactions
 from ._annotations import allow_failure, plain, quote, unmapped
@@ -217,6 +218,10 @@ class Function(functions.Function[Any, Any]):
     def _future(self, source: Any) -> PrefectFuture[Any]:
         return PrefectFuture(source)
 
+    def as_served(self) -> Any:
+        """The same function under the name that workers know it by."""
+        return self
+
     def in_thread(self) -> Any:
         """The same function, for threads that have no event loop: an async one makes its own."""
         if not self.is_async:
@@ -328,19 +333,40 @@ class Task(Function, functions.Task[Any, Any]):
 
     kind = "task"
 
+    def __init__(self, fn: Callable[..., Any], options: Optional[Options | str] = None, **given: Any) -> None:
+        super().__init__(fn, options, **given)
+        #: What workers know it by: the name that it was made with, also where `with_options` gave it another.
+        self.task_key = self.name
+
     @staticmethod
     def _defaults(fn: Callable[..., Any]) -> Options:
         return Options(validate_parameters=False)  # only flows check what they are called with
 
     @property
-    def task_key(self) -> str:
-        """What workers know it by."""
-        return self.name
-
-    @property
     def tags(self) -> set[str]:
         """Words to find its runs by."""
         return set(self.options.tags)
+
+    def _again(self, options: Options, receiver: Any) -> Any:
+        made: Any = super()._again(options, receiver)
+        made.task_key = self.task_key
+        return made
+
+    def as_served(self) -> Any:
+        """The same function under the name that workers know it by."""
+        if self.name == self.task_key:
+            return self
+        return self._again(replace(self.options, name=self.task_key), self._receiver)
+
+    def _delay(self, calls: list[dict[str, Any]]) -> list[RunHandle[Any]]:
+        """A name that `with_options` gave is that of the runs: workers take what has the name that they serve."""
+        served: Any = self.as_served()
+        if served is self:
+            return super()._delay(calls)
+        if not self.options.run_name:
+            served.options = replace(served.options, run_name=lambda: self.name)  # as it is, whatever braces it has
+        delayed: list[RunHandle[Any]] = served._delay(calls)
+        return delayed
 
     def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Has `fn` called with the transaction when what the task has done is to be undone."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager
 from typing import Iterator
 
-from ..._logging import RunLogHandler
+from ..._logging import RunLogHandler, get_run_logger
 from ..._runtime import current_run
 
 
@@ -38,19 +39,40 @@ def get_logger(name: str = "") -> logging.Logger:
     return logging.getLogger(f"prefect.{name}" if name else "prefect")
 
 
+class _Silence:
+    """The blocks in which no logger of runs writes; those of several threads overlap as they like."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_blocks = 0
+        #: That of the loggers outside of all blocks.
+        self._level = logging.NOTSET
+
+    def enter(self) -> None:
+        get_run_logger()  # the first one sets a level
+        # By the level, which loggers that are made within a block have too.
+        logger = logging.getLogger("tidegate.run")
+        with self._lock:
+            if self._n_blocks == 0:
+                self._level = logger.level
+                logger.setLevel(logging.CRITICAL + 1)
+            self._n_blocks += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._n_blocks -= 1
+            if self._n_blocks == 0:
+                logging.getLogger("tidegate.run").setLevel(self._level)
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def disable_run_logger() -> Iterator[None]:
-    """While the block runs, nothing is written by the loggers of runs."""
-    logger = logging.getLogger("tidegate.run")
-    logger.disabled, was = True, logger.disabled
-    children = [found for name, found in logger.manager.loggerDict.items() if name.startswith("tidegate.run.")]
+    """While the block runs, nothing is written by the loggers of runs, also of those in other threads."""
+    _silence.enter()
     try:
-        for child in children:
-            if isinstance(child, logging.Logger):
-                child.disabled = True
         yield
     finally:
-        logger.disabled = was
-        for child in children:
-            if isinstance(child, logging.Logger):
-                child.disabled = was
+        _silence.leave()

@@ -85,10 +85,13 @@ class _Run:
 
     @property
     def expected_start_time(self) -> Optional[datetime]:
-        """When it was to start."""
-        return _time(self._run.due_at) or self.created
+        """When it was to start: for a schedule's run the time of that, without jitter."""
+        return _time(self._run.fire_at) or self.next_scheduled_start_time
 
-    next_scheduled_start_time = expected_start_time
+    @property
+    def next_scheduled_start_time(self) -> Optional[datetime]:
+        """When it is, or was, due."""
+        return _time(self._run.due_at) or self.created
 
     @property
     def start_time(self) -> Optional[datetime]:

@@ -83,7 +83,8 @@ def serve(
         if isinstance(served, RunnerDeployment):
             served.apply()
             served = served.flow
-        functions.setdefault((served.kind, served.name), served.in_thread())
+        function = served.as_served()
+        functions.setdefault((function.kind, function.name), function.in_thread())
     limit = limit or _DEFAULT_LIMIT
     return serving.serve(*functions.values(), limit=limit, flow_limit=limit, health_address=_health_address(webserver))
 
