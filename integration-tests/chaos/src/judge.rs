@@ -73,9 +73,14 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
         for (rule, text) in of_history(run, history).into_iter().chain(of_executions(history, records)) {
             broken(rule, format!("{key}: {text}"));
         }
-        let (_, unexplained) = extra_executions(history, records, &evidence.faults);
-        for text in unexplained {
-            broken("extra-executions", format!("{key}: {text}"));
+        for Extra { before, after, fault } in extra_executions(history, records, &evidence.faults) {
+            if fault.is_none() {
+                let text = format!(
+                    "{key}: epoch {} was executed again as epoch {}, and no fault explains it",
+                    before.epoch, after.epoch
+                );
+                broken("extra-executions", text);
+            }
         }
     }
     found.extend(limits::judge(evidence));
@@ -160,7 +165,18 @@ fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str,
     broken
 }
 
-/// How many executions a task had that no failure of its own asked for, and those of them that no fault explains.
+/// An execution that no failure of its task asked for.
+#[derive(Debug)]
+pub(crate) struct Extra<'a> {
+    /// Where the execution before it started.
+    pub before: &'a Record,
+    /// Where it started itself.
+    pub after: &'a Record,
+    /// The fault that explains it, by its number.
+    pub fault: Option<usize>,
+}
+
+/// The executions of a task that no failure of its own asked for, each with the fault that explains it, if one does.
 ///
 /// Executions of a task in the order of their epochs, as a worker that was frozen may start what it was given before only
 /// afterwards: each but the first follows another. Where the other one's epoch FAILED in the history, it is a retry.
@@ -175,21 +191,20 @@ fn of_executions(history: &[RunEvent], records: &[Record]) -> Vec<(&'static str,
 ///   executions;
 ///
 /// and that began before the later one started, and was over at most [`LATE`] before the earlier one did.
-pub(crate) fn extra_executions(
+pub(crate) fn extra_executions<'a>(
     history: &[RunEvent],
-    records: &[Record],
+    records: &'a [Record],
     faults: &[Happened],
-) -> (usize, Vec<String>) {
+) -> Vec<Extra<'a>> {
     let mut starts: Vec<&Record> = records.iter().filter(|record| record.what == What::Start).collect();
     starts.sort_by_key(|start| (start.epoch, start.at));
     let mut used = vec![false; faults.len()];
-    let (mut n_extra, mut unexplained) = (0, Vec::new());
+    let mut extras = Vec::new();
     for pair in starts.windows(2) {
         let (before, after) = (pair[0], pair[1]);
         if ended_as(history, before.epoch) == Some(StateType::Failed) {
             continue;
         }
-        n_extra += 1;
         let silences = silences(faults, before.pid);
         let could_take = |idx: usize| {
             ends_its_work(&faults[idx], before.pid)
@@ -200,15 +215,13 @@ pub(crate) fn extra_executions(
             let fault = &faults[*idx];
             !used[*idx] && could_take(*idx) && fault.from <= after.at && fault.until + LATE >= before.at
         };
-        match (0..faults.len()).filter(explains).min_by_key(|idx| faults[*idx].until) {
-            Some(idx) => used[idx] = true,
-            None => unexplained.push(format!(
-                "epoch {} was executed again as epoch {}, and no fault explains it",
-                before.epoch, after.epoch
-            )),
+        let fault = (0..faults.len()).filter(explains).min_by_key(|idx| faults[*idx].until);
+        if let Some(idx) = fault {
+            used[idx] = true;
         }
+        extras.push(Extra { before, after, fault });
     }
-    (n_extra, unexplained)
+    extras
 }
 
 /// The process `pid` went away with what it executed.

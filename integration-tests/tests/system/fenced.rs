@@ -7,6 +7,7 @@ use tidegate_sdk::{
     Client, RunHandle,
     proto::{Payload, RunEvent, StateType, report::Completed, report::Event, report::Started},
 };
+use tokio::time::{Instant, sleep_until};
 
 use crate::raw_worker::RawWorker;
 
@@ -16,6 +17,8 @@ crate::on_both_forms!(
 );
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Twelve leases of `tidegate dev`, fifteen of the separate form: what a machine that was asleep, or a debugger, makes of a worker.
+const FROZEN_FOR: Duration = Duration::from_secs(60);
 
 async fn a_frozen_worker_cannot_complete_its_run_again(suite: &mut Suite) {
     let client = suite.client();
@@ -25,12 +28,14 @@ async fn a_frozen_worker_cannot_complete_its_run_again(suite: &mut Suite) {
     let handle = client.task("first_is_late").queue("frozen").delay(&file.to_str().unwrap()).await.unwrap();
     suite.until_state(&handle, StateType::Running).await;
     first.signal("STOP");
+    let thaws_at = Instant::now() + FROZEN_FOR;
     let second = suite.worker("frozen");
     assert_eq!(within("the second attempt", DEADLINE, handle.result::<u32>()).await.unwrap(), 2);
     second.stop().await;
 
     // The first attempt ends late. That its worker goes on to another run shows that it has said so by then.
     std::fs::write(&file, "").unwrap();
+    sleep_until(thaws_at).await;
     first.signal("CONT");
     let next = client.task("add").queue("frozen").delay(&(1, 1)).await.unwrap();
     within("the next run", DEADLINE, next.result::<i64>()).await.unwrap();

@@ -69,7 +69,8 @@ async fn a_redis_that_forgets_its_scripts_or_dies_with_tasks_in_flight_loses_non
         // are held and some wait when it happens.
         let file = folder.path().join(format!("dies: {dies}"));
         let files = vec![file.to_str().unwrap(); N_SLOTS as usize + 4];
-        let late = client.task("first_is_late").queue("in-flight").delay_many(&files).await.unwrap();
+        let late = client.task("first_is_late").queue("in-flight").priority(1);
+        let late = late.delay_many(&files).await.unwrap();
         suite.until_state(&late[0], StateType::Running).await;
         if dies {
             suite.redis_mut().unwrap().kill_and_restart().await;
