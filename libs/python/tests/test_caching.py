@@ -79,7 +79,7 @@ def test_a_policy_works_for_delayed_calls(server: str, processes: Processes) -> 
 @pytest.mark.usefixtures("server")
 def test_a_result_serves_until_it_expires() -> None:
     lasting, _ = counting(INPUTS, cache_expiration=3600)
-    short, seen = counting(INPUTS, cache_expiration=timedelta(seconds=0.3))
+    short, seen = counting(INPUTS, cache_expiration=timedelta(seconds=1))
     assert (lasting(1), short(1)) == (1, 1)
     until(lambda: short(1) == 2)
     assert lasting(1) == 1 and seen == [1, 1]
