@@ -323,6 +323,23 @@ async fn what_comes_after_a_failure_is_not_executed() {
     suite.stop().await;
 }
 
+#[tokio::test]
+async fn what_is_not_executed_neither_ends_nor_takes_the_run_of_its_key() {
+    let suite = Suite::embedded().await;
+    let client = suite.client();
+    let queued = double(2).queue("nobody").idempotency_key("queued").with_client(&client);
+    let queued = queued.delay().await.unwrap();
+    let failed = half(5).with_client(&client).submit();
+    for key in ["queued", "new"] {
+        let call = double(2).idempotency_key(key).with_client(&client).wait_for(&failed);
+        let error = call.await.unwrap_err();
+        assert!(error.to_string().contains("not executed: it comes after run"), "{key}: {error}");
+    }
+    assert_eq!(state_of(&queued.get().await.unwrap()), StateType::Scheduled);
+    assert_eq!(double(2).idempotency_key("new").with_client(&client).await.unwrap(), 4);
+    suite.stop().await;
+}
+
 #[task]
 async fn never_ends(word: String) -> String {
     let _ends = Ends("never_ends: dropped");

@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many of a process may ask for the slots of the same limits at a time, each by a call that stays open: far fewer than
 /// a server takes on one connection. The others wait here, in their order, and a slot that comes free finds enough who ask.
+/// Of different limits all ask, over a connection that is for nothing else.
 const MAX_ASKING: usize = 64;
 /// How long the end of a block waits for the server to be told.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);

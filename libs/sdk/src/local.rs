@@ -445,8 +445,9 @@ async fn upstream_failed<F: Function>(
         run_id.as_ref().map_or_else(|| "one that was never created".to_owned(), |id| format!("run {id}"));
     let message = format!("not executed: it comes after {which}, which did not complete: {error}");
     let failure = Failure { non_retryable: true, ..plain_failure("UpstreamFailed", message) };
-    // The result of another run would make it one that has completed.
+    // The result of another run would make it one that has completed, and the run of its key may be under way elsewhere.
     run.cache_key.clear();
+    run.idempotency_key.clear();
     (run.cache_expires_after, run.refresh_cache) = (None, false);
     let mut local = client.core().session().create(run).await?.await?;
     progress.set_run_id(local.id());
