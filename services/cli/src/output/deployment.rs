@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use tidegate_proto::v1::{
     CollisionPolicy, Deployment, DeploymentSpec, DeploymentVersion, ParentPolicy, Policies, RetryPolicy,
+    RunKind,
 };
 
 use super::{
@@ -53,7 +54,10 @@ pub fn deployment_detail(deployment: &Deployment) -> String {
         ("tags", printable(&spec.tags.join(", "))),
         ("labels", printable(&pairs(&spec.labels).join(", "))),
         ("at most", bound(&spec)),
-        ("policies", spec.policies.as_ref().map(policies_text).unwrap_or_default()),
+        (
+            "policies",
+            spec.policies.as_ref().map(|policies| policies_text(policies, RunKind::Flow)).unwrap_or_default(),
+        ),
         ("defaults", printable(&spec.parameters)),
         ("schema", if spec.parameter_schema.is_empty() { String::new() } else { is_enforced.to_owned() }),
         ("created", time_text(deployment.created_at)),
@@ -165,10 +169,9 @@ fn spec_json(spec: &DeploymentSpec) -> Value {
 }
 
 /// What a run has where nobody says otherwise, as [`policies_text`] would tell it: of a run the server gives all policies.
-const DEFAULT_POLICIES: [(&str, &str); 8] = [
+const DEFAULT_POLICIES: [(&str, &str); 7] = [
     ("backoff_factor", "1.0"),
     ("cancel_grace", "30s"),
-    ("late_after", "0s"),
     ("max_crashes", "3"),
     ("max_retries", "0"),
     ("max_retry_delay", "3600s"),
@@ -176,9 +179,10 @@ const DEFAULT_POLICIES: [(&str, &str); 8] = [
     ("start_timeout", "30s"),
 ];
 
-/// What policies say that is not left as it is for all: `max_retries=3, run_timeout=90s`.
-pub(super) fn policies_text(policies: &Policies) -> String {
+/// What policies of a run of this kind say that is not left as it is for all: `max_retries=3, run_timeout=90s`.
+pub(super) fn policies_text(policies: &Policies, kind: RunKind) -> String {
     let all = policies_json(policies);
+    let late_after = ("late_after", if kind == RunKind::Flow { "15s" } else { "0s" });
     let text = |(key, value): (&String, &Value)| {
         let text = match value {
             Value::Null => return None,
@@ -193,7 +197,8 @@ pub(super) fn policies_text(policies: &Policies) -> String {
             Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
             other => other.to_string(),
         };
-        let is_default = DEFAULT_POLICIES.contains(&(key.as_str(), text.as_str()));
+        let said = (key.as_str(), text.as_str());
+        let is_default = said == late_after || DEFAULT_POLICIES.contains(&said);
         (!is_default).then(|| printable(&format!("{key}={text}")))
     };
     all.as_object().into_iter().flatten().filter_map(text).collect::<Vec<_>>().join(", ")

@@ -43,7 +43,10 @@ pub fn run_detail(run: &Run, history: &[RunEvent], now: Timestamp) -> String {
         ("cache key", printable(&run.cache_key)),
         ("parent", run.parent_run_id.clone()),
         ("root", if run.root_run_id == run.id { String::new() } else { run.root_run_id.clone() }),
-        ("policies", run.policies.as_ref().map(policies_text).unwrap_or_default()),
+        (
+            "policies",
+            run.policies.as_ref().map(|policies| policies_text(policies, run.kind())).unwrap_or_default(),
+        ),
         ("created", time_text(run.created_at)),
         ("due", time_text(run.due_at)),
         ("expires", time_text(run.expires_at)),

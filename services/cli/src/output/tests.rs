@@ -209,7 +209,7 @@ fn what_a_run_is_bound_to_and_waits_for_is_shown() {
 fn policies_that_are_as_they_are_for_all_are_not_shown() {
     let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     // As the server gives them of a run that was started without any.
-    let filled = |max_retries| Policies {
+    let filled = |max_retries, late_after| Policies {
         retry: Some(RetryPolicy {
             max_retries,
             backoff_factor: 1.0,
@@ -223,12 +223,16 @@ fn policies_that_are_as_they_are_for_all_are_not_shown() {
         parent: ParentPolicy::Cancel.into(),
         parent_on_failure: ParentPolicy::Cancel.into(),
         parent_on_crash: ParentPolicy::Cancel.into(),
-        late_after: span(0),
+        late_after: span(late_after),
     };
-    let detail = |policies| run_detail(&Run { policies, ..flow() }, &[], now());
-    assert_eq!(detail(Some(filled(0))), detail(None));
-    let retried = detail(Some(filled(2)));
-    assert!(retried.contains("\npolicies    max_retries=2\n"), "{retried}");
+    for (kind, late_after) in [(RunKind::Flow, 15), (RunKind::Task, 0)] {
+        let run = |policies| Run { policies, kind: kind.into(), ..flow() };
+        let detail = |policies| run_detail(&run(policies), &[], now());
+        assert_eq!(detail(Some(filled(0, late_after))), detail(None));
+        let retried = detail(Some(filled(2, late_after)));
+        assert!(retried.contains("\npolicies    max_retries=2\n"), "{retried}");
+        assert!(detail(Some(filled(0, 60))).contains("\npolicies    late_after=60s\n"));
+    }
 }
 
 #[test]
