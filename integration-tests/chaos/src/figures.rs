@@ -34,9 +34,29 @@ struct Cost {
     recoveries: Vec<Duration>,
     /// Of each execution that a fault took away, as [`until_next_start`] tells it.
     restarts: Vec<Duration>,
-    /// Of all tasks that were accepted around a fault, the longest wait for the first start. It is not cut where the next
-    /// fault comes, so what several faults in a row cost counts for each of them.
-    longest_wait: Duration,
+    /// The longest wait for the first start. It is not cut where the next fault comes, so what several faults in a row cost
+    /// counts for each of them.
+    longest_wait: Longest,
+}
+
+/// Of all tasks that were accepted around a fault, the longest wait. Those that need a slot or a label are kept apart:
+/// they wait for each other, or for one worker, after the others are through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Longest {
+    any_worker: Duration,
+    limited: Duration,
+    labelled: Duration,
+}
+
+impl Longest {
+    fn note(&mut self, wait: &Wait) {
+        let longest = match wait.needs {
+            Needs::AnyWorker => &mut self.any_worker,
+            Needs::Slot => &mut self.limited,
+            Needs::Label => &mut self.labelled,
+        };
+        *longest = wait.lasts().max(*longest);
+    }
 }
 
 /// All figures as text. The load lasted from `start` to `end`; no fault came before `calm_end`.
@@ -72,20 +92,23 @@ pub(crate) fn tell(evidence: &Evidence, rate: f64, start: Time, calm_end: Time, 
         text,
         "recovery          in seconds, with leases of {LEASE:?}: until the rate of finishes is back; from the fault to \
          the next\n                  start of each task that it took from its worker; the longest wait for a first start \
-         around it"
+         around it,\n                  of tasks that any worker takes, that need a slot of a limit, and that need a label"
     );
-    text.push_str("                                    |  finishes back |       executed again  | longest\n");
-    text.push_str("    fault                    faults |  median    max |  tasks  median    max |    wait\n");
+    text.push_str(
+        "                                    |  finishes back |       executed again  |     longest wait\n",
+    );
+    text.push_str("    fault                    faults |  median    max |  tasks  median    max |   any  limit  label\n");
     for (kind, mut cost) in costs(evidence, &waits, &extras, rate, end) {
         let n_faults = cost.recoveries.len();
         let (median, max) = median_and_max(&mut cost.recoveries);
         let n_restarts = cost.restarts.len();
         let (next_median, next_max) = median_and_max(&mut cost.restarts);
-        let longest_wait = seconds_of(cost.longest_wait);
+        let Longest { any_worker, limited, labelled } = cost.longest_wait;
+        let [any_worker, limited, labelled] = [any_worker, limited, labelled].map(seconds_of);
         let _ = writeln!(
             text,
             "    {kind:26} {n_faults:4} | {median:>7} {max:>6} | {n_restarts:6} {next_median:>7} {next_max:>6} | \
-             {longest_wait:>7}"
+             {any_worker:>5} {limited:>6} {labelled:>6}"
         );
     }
     text
@@ -116,8 +139,7 @@ fn costs(
         let cost = by_kind.entry(fault.fault.kind()).or_default();
         cost.recoveries.push(recovery(&ends, fault, next.min(end), rate));
         let around = fault.from.saturating_sub(AROUND)..=fault.until + AROUND;
-        let longest = waits.iter().filter(|wait| around.contains(&wait.from)).map(Wait::lasts).max();
-        cost.longest_wait = cost.longest_wait.max(longest.unwrap_or_default());
+        waits.iter().filter(|wait| around.contains(&wait.from)).for_each(|wait| cost.longest_wait.note(wait));
     }
     for extra in extras.iter().flatten() {
         let Some(fault) = extra.fault.map(|idx| &evidence.faults[idx]) else { continue };
@@ -170,6 +192,25 @@ fn recovery(ends: &[Time], fault: &Happened, next: Time, rate: f64) -> Duration 
 struct Wait {
     from: Time,
     until: Time,
+    needs: Needs,
+}
+
+/// What a task needs before it starts, but for a free worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    AnyWorker,
+    Slot,
+    Label,
+}
+
+impl Needs {
+    fn of(run: &Run) -> Self {
+        match (run.concurrency_limits.is_empty(), run.required_worker_labels.is_empty()) {
+            (true, true) => Self::AnyWorker,
+            (false, _) => Self::Slot,
+            (true, false) => Self::Label,
+        }
+    }
 }
 
 impl Wait {
@@ -188,7 +229,7 @@ fn waits(evidence: &Evidence) -> Vec<Wait> {
     let of_run = |run: &Run| {
         let (from, until) = (Evidence::created_at(run)?, *first_starts.get(run.id.as_str())?);
         let is_delayed = run.due_at != run.created_at;
-        (!is_delayed).then_some(Wait { from, until })
+        (!is_delayed).then_some(Wait { from, until, needs: Needs::of(run) })
     };
     evidence.runs.values().filter_map(of_run).collect()
 }
@@ -285,7 +326,36 @@ mod tests {
             assert_eq!(costs.keys().collect::<Vec<_>>(), [&kind], "{case}");
             let restarts: Vec<Duration> = restart_s.map(Duration::from_secs).into_iter().collect();
             assert_eq!(costs[&kind].restarts, restarts, "{case}");
-            assert_eq!(costs[&kind].longest_wait, Duration::from_secs(longest_wait_s), "{case}");
+            let any_worker = Duration::from_secs(longest_wait_s);
+            assert_eq!(costs[&kind].longest_wait, Longest { any_worker, ..Default::default() }, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_slot_or_for_one_worker_is_told_apart() {
+        let evidence = |run: Run| {
+            let created_at = Some(prost_types::Timestamp { seconds: 100, nanos: 0 });
+            let run = Run { id: RUN.into(), created_at, due_at: created_at, ..run };
+            let records = vec![record(What::Start, 1, 7, 130)];
+            Evidence {
+                runs: [(RUN.to_owned(), run)].into(),
+                records: [("task-1".to_owned(), records)].into(),
+                faults: vec![wipe(100)],
+                ..Default::default()
+            }
+        };
+        let limited = Run { concurrency_limits: vec!["chaos".into()], ..Default::default() };
+        let labels = [("gpu".to_owned(), "true".to_owned())].into();
+        let labelled = Run { required_worker_labels: labels, ..Default::default() };
+        let waited = Duration::from_secs(30);
+        for (run, expected) in [
+            (Run::default(), Longest { any_worker: waited, ..Default::default() }),
+            (limited, Longest { limited: waited, ..Default::default() }),
+            (labelled, Longest { labelled: waited, ..Default::default() }),
+        ] {
+            let evidence = evidence(run);
+            let costs = costs(&evidence, &waits(&evidence), &[], 100.0, Duration::from_secs(140));
+            assert_eq!(costs.values().map(|cost| cost.longest_wait).collect::<Vec<_>>(), [expected]);
         }
     }
 }
