@@ -145,7 +145,8 @@ pub(crate) fn complete(run: Known) -> Operation {
 }
 
 pub(crate) fn report(run: Known, event: Event, result: Option<Payload>) -> Operation {
-    Operation::Report { namespace: Namespace::default(), run_id: run.id, epoch: run.epoch, event, result }
+    let (namespace, run_id, epoch) = (Namespace::default(), run.id, run.epoch);
+    Operation::Report { namespace, run_id, epoch, event, happened_at: None, result }
 }
 
 fn payload() -> Payload {

@@ -77,7 +77,8 @@ impl RawWorker {
     }
 
     pub(crate) async fn report(&mut self, assign: &Assign, event: Event) -> ReportOutcome {
-        let report = Report { run_id: assign.run_id.clone(), epoch: assign.epoch, event: Some(event) };
+        let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
+        let report = Report { run_id, epoch, event: Some(event), age: None };
         send(&self.requests, work_request::Message::Reports(Reports { reports: vec![report] })).await;
         loop {
             if let work_response::Message::Outcomes(mut outcomes) = self.next().await {

@@ -5,7 +5,7 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_model::{Epoch, Namespace, Payload, RunId, Timestamp};
-use tidegate_orchestration::{Event, Failure, Holder, Run, StateName, StateType, Step, apply};
+use tidegate_orchestration::{Event, Failure, Holder, Moment, Run, StateName, StateType, Step, apply};
 use tidegate_store::{CacheEntry, EventRow, InputKind, RunInput, RunStore, RunTx, StoreError};
 
 use crate::{
@@ -48,6 +48,8 @@ pub enum Operation {
         epoch: Epoch,
         /// What happened.
         event: Event,
+        /// When, by the engine's clock, as far as its holder says; `None`: as it is applied.
+        happened_at: Option<Timestamp>,
         /// What the code returned; for a pause, what it asks for.
         result: Option<Payload>,
     },
@@ -104,6 +106,15 @@ impl Operation {
             Self::Report { result: payload, .. } | Self::Resume { input: payload, .. } => payload.as_ref(),
             Self::Claim { .. } | Self::Cancel { .. } | Self::Pause { .. } | Self::Retry { .. } => None,
         }
+    }
+
+    /// When it is judged, and when that happened which it tells.
+    const fn moment(&self, now: Timestamp) -> Moment {
+        let happened_at = match self {
+            Self::Report { happened_at: Some(happened_at), .. } => *happened_at,
+            _ => now,
+        };
+        Moment { now, happened_at }
     }
 
     pub(crate) const fn namespace(&self) -> &Namespace {
@@ -346,7 +357,7 @@ impl Changes {
                 (None, Event::RetryRequested { reason: reason.clone(), actor: ask.actor.clone() })
             }
         };
-        let mut step = apply(run, epoch, &event, now, rand::random())?;
+        let mut step = apply(run, epoch, &event, operation.moment(now), rand::random())?;
         if is_start(operation, &step)
             && let Some(name) = self.queues.paused(run)
         {

@@ -131,6 +131,7 @@ fn crash(run: &Run, question: &LeaseQuestion) -> Operation {
         run_id: run.id,
         epoch: question.epoch,
         event: Event::Crashed { cause: format!("lease lost: {holder} did not renew it") },
+        happened_at: None,
         result: None,
     }
 }

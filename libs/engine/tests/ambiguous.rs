@@ -185,7 +185,7 @@ impl Storm {
 
     async fn report(&self, replica: usize, run: &Run, event: Event, result: Option<Payload>) -> Run {
         let (namespace, run_id, epoch) = (Namespace::default(), run.id, run.epoch);
-        let report = Operation::Report { namespace, run_id, epoch, event, result };
+        let report = Operation::Report { namespace, run_id, epoch, event, happened_at: None, result };
         let answer = self.operate(replica, report).await;
         let operated = answer.outcome.expect("a report under the current epoch is accepted");
         assert!(operated.changed || answer.is_repeat, "the first report is the one that counts");

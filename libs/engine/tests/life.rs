@@ -102,6 +102,35 @@ async fn a_failure_is_tried_again_after_its_delay_and_keeps_the_last_error() {
 }
 
 #[tokio::test]
+async fn the_way_of_a_report_is_no_part_of_the_delay_of_a_retry() {
+    let fixture = Fixture::new().await;
+    let mut create = task();
+    create.draft.policies.retry.max_retries = 2;
+    create.draft.policies.retry.delays = vec![Duration::from_secs(10)];
+    let run = fixture.create(create).await.expect("is created").run;
+    let claimed_at = fixture.clock.now();
+    let claimed = fixture.claim(&run, "w").await.expect("is claimed").run;
+    fixture.advance(5);
+    // It began 3 s after the claim, and failed 1 s later.
+    let seconds = Duration::from_secs;
+    let running = fixture.report_late(&claimed, Event::Started, seconds(2)).await.expect("is started").run;
+    assert_eq!(running.started_at, Some(claimed_at + seconds(3)));
+    let waiting = fixture.report_late(&running, failed(), seconds(1)).await.expect("is reported").run;
+    assert_eq!(waiting.due_at, claimed_at + seconds(4 + 10));
+    assert_eq!(fixture.get(&run).await.due_at, waiting.due_at, "as it is stored");
+    assert_eq!(waiting.state.at, claimed_at + seconds(5));
+    fixture.advance(8);
+    let early = fixture.claim(&waiting, "w").await.expect_err("1 s is left");
+    assert!(matches!(early, EngineError::Rejected(Rejection::NotDue { .. })), "{early:?}");
+    fixture.advance(1);
+    let running = fixture.start(&waiting).await;
+    // A holder that is wrong by a day does not get a retry before the attempt.
+    fixture.advance(1);
+    let waiting = fixture.report_late(&running, failed(), seconds(86_400)).await.expect("is reported").run;
+    assert_eq!(waiting.due_at, claimed_at + seconds(14 + 10));
+}
+
+#[tokio::test]
 async fn timers_fire_for_starts_runs_and_cancels() {
     let fixture = Fixture::new().await;
     let mut create = task();

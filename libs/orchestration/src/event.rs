@@ -1,8 +1,33 @@
 use std::time::Duration;
 
-use tidegate_model::{RunId, SessionId};
+use tidegate_model::{RunId, SessionId, Timestamp};
 
 use crate::{Failure, Holder, Lack};
+
+/// When an event is applied, and when it happened: what a holder reports takes its time to come here. From a
+/// [`Timestamp`]: it happens as it is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When it is applied. The states that it leads to have this time.
+    pub now: Timestamp,
+    /// When it happened, as far as the holder says. A holder may be wrong, so nothing that counts from it begins before
+    /// the run was where it could happen, or after `now`.
+    pub happened_at: Timestamp,
+}
+
+impl Moment {
+    /// When it happened to a run to which it could not happen before `earliest`.
+    pub(crate) fn happened_since(self, earliest: Timestamp) -> Timestamp {
+        // The clock may have been set back since `earliest`, so `now` has the last word.
+        self.happened_at.max(earliest).min(self.now)
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(now: Timestamp) -> Self {
+        Self { now, happened_at: now }
+    }
+}
 
 /// What happens to a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ mod transition;
 
 pub use collision::{Collision, Lack};
 pub use create::{Draft, create};
-pub use event::Event;
+pub use event::{Event, Moment};
 pub use line::{LAPSES_COUNT_FOR, Line, RESERVED_FOR};
 pub use policy::{CrashPolicy, ParentPolicies, ParentPolicy, Policies, RetryPolicy};
 pub use rate::{Arrival, Rate};

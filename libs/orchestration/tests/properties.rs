@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{NOW, fresh_run, is_request, worker};
 use proptest::prelude::*;
-use tidegate_model::{Epoch, RunId, SessionId};
-use tidegate_orchestration::{Event, Failure, Lack, Run, StateType, Step, apply};
+use tidegate_model::{Epoch, RunId, SessionId, Timestamp};
+use tidegate_orchestration::{Event, Failure, Lack, Moment, Run, StateName, StateType, Step, apply};
 use uuid::Uuid;
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -50,9 +50,14 @@ fn reopens(event: &Event) -> bool {
     matches!(event, Event::RetryRequested { .. } | Event::Adopted { .. })
 }
 
-/// An event, how far behind the run's epoch it is, and how long after the one before it comes.
-fn any_move() -> impl Strategy<Value = (Event, u64, u64)> {
-    (any_event(), prop_oneof![4 => Just(0_u64), 1 => 1..3_u64], 0..100_u64)
+/// The delay of every retry.
+const DELAY: Duration = Duration::from_secs(20);
+
+/// An event, how far behind the run's epoch it is, how long after the one before it comes, and how many seconds before that
+/// it is said to have happened.
+fn any_move() -> impl Strategy<Value = (Event, u64, u64, i64)> {
+    let age = prop_oneof![3 => Just(0_i64), 1 => -50..300_i64];
+    (any_event(), prop_oneof![4 => Just(0_u64), 1 => 1..3_u64], 0..100_u64, age)
 }
 
 /// P2: an older epoch changes nothing, unless it repeats what it did: then it changes nothing either.
@@ -91,6 +96,22 @@ fn fences_the_holder(run: &Run, step: &Step) -> bool {
     !is_taken_away || step.run.epoch > run.epoch
 }
 
+/// Whatever a holder says of when it happened: an attempt starts while the run is its holder's, and a retry is delayed from
+/// a moment of the attempt, and is not due before its failure is known.
+fn counts_within_the_attempt(run: &Run, event: &Event, step: &Step, now: Timestamp) -> bool {
+    let is_within = |earliest: Timestamp, time: Timestamp| (earliest.min(now)..=now).contains(&time);
+    let is_delayed = !step.transitions.is_empty()
+        && step.run.state.name == StateName::AwaitingRetry
+        && !matches!(event, Event::RetryRequested { .. });
+    let starts = step.run.attempt > run.attempt;
+    (!starts || step.run.started_at.is_some_and(|started_at| is_within(run.state.at, started_at)))
+        && (!is_delayed
+            || run
+                .started_at
+                .is_some_and(|at| step.run.due_at == now || is_within(at, step.run.due_at - DELAY)))
+        && (!is_delayed || step.run.due_at >= now)
+}
+
 /// What a pause leaves in the row is there while it lasts, and no longer.
 fn knows_its_pause(run: &Run) -> bool {
     run.state.state_type() == StateType::Paused || run.pause_key.is_none()
@@ -108,18 +129,21 @@ proptest! {
         jitter in 0.0..1.0_f64,
     ) {
         let mut run = fresh_run(is_local, max_retries, max_crashes);
+        run.policies.retry.delays = vec![DELAY];
         let mut now = NOW;
         let (mut n_completions, mut n_reopened) = (0, 0);
-        for (event, n_behind, seconds) in moves {
+        for (event, n_behind, seconds, age) in moves {
             now = now + Duration::from_secs(seconds);
+            let happened_at = Timestamp::from_micros(now.as_micros() - age * 1_000_000);
             let epoch = (!is_request(&event)).then(|| Epoch(run.epoch.0.saturating_sub(n_behind)));
-            let outcome = apply(&run, epoch, &event, now, jitter);
+            let outcome = apply(&run, epoch, &event, Moment { now, happened_at }, jitter);
             prop_assert!(is_fenced(&run, epoch, &outcome), "{run:?} {event:?}");
             let Ok(step) = outcome else { continue };
             prop_assert!(is_gapless(&run, &step));
             prop_assert!(stays_terminal(&run, &event, &step), "{run:?} {event:?}");
             prop_assert!(leaves_cancelling_by_cancelled(&run, &step));
             prop_assert!(fences_the_holder(&run, &step), "{run:?} {event:?}");
+            prop_assert!(counts_within_the_attempt(&run, &event, &step, now), "{run:?} {event:?} {step:?}");
             prop_assert!(knows_its_pause(&step.run));
             prop_assert!(step.run.epoch >= run.epoch, "an epoch only grows");
             prop_assert!(step.run.attempt >= run.attempt);

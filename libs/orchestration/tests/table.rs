@@ -8,10 +8,10 @@ use common::{
     NOW, PAUSE, draft, events, local_phases, local_run, phase, phases, queued_run,
     table::{self, Row, TABLE, VARIANTS, Variant},
 };
-use tidegate_model::{RunId, SessionId, limits};
+use tidegate_model::{RunId, SessionId, Timestamp, limits};
 use tidegate_orchestration::{
-    Draft, Effect, Event, Holder, Lack, Phase, Placement, Rejection, Run, StateName, StateType, Step, apply,
-    create,
+    Draft, Effect, Event, Failure, Holder, Lack, Moment, Phase, Placement, Rejection, Run,
+    SILENT_HOLDER_GRACE, StateName, StateType, Step, apply, create,
 };
 
 /// What an event does to a run in a state: the states entered, or a word for why none is.
@@ -95,7 +95,7 @@ fn a_failure_with_a_retry_left_waits_for_its_delay_and_then_is_final() {
     let mut run = queued_run(phase("RUNNING"));
     run.policies.retry.max_retries = 1;
     run.policies.retry.delays = vec![Duration::from_secs(7)];
-    let failed = Event::Failed(tidegate_orchestration::Failure {
+    let failed = Event::Failed(Failure {
         error_type: "ValueError".into(),
         message: "no".into(),
         ..Default::default()
@@ -115,6 +115,62 @@ fn a_failure_with_a_retry_left_waits_for_its_delay_and_then_is_final() {
     assert_eq!(outcome(&run, &failed), "FAILED/Failed");
 }
 
+/// Of what came late: when it is said to have happened, and as when it counts.
+fn takes_it_as(earliest: Timestamp) -> [(&'static str, Timestamp, Timestamp); 4] {
+    let before = |seconds| NOW - Duration::from_secs(seconds);
+    [
+        ("on its way", before(2), before(2)),
+        ("just now", NOW, NOW),
+        ("before it could", before(86_400), earliest),
+        ("in time to come", NOW + Duration::from_secs(5), NOW),
+    ]
+}
+
+#[test]
+fn the_delay_of_a_retry_counts_from_the_failure() {
+    const DELAY: Duration = Duration::from_secs(7);
+    let session = SessionId::new();
+    let local = Phase::Running { holder: Holder::Session(session), deadline: None };
+    let paused = queued_run(phase("PAUSED"));
+    for mut run in [queued_run(phase("RUNNING")), paused, local_run(session, local)] {
+        let started_at = NOW - Duration::from_secs(60);
+        run.started_at = Some(started_at);
+        run.policies.retry.max_retries = 1;
+        run.policies.retry.delays = vec![DELAY];
+        for event in [Event::Failed(Failure::default()), Event::TimedOut] {
+            for (when, happened_at, counts_as) in takes_it_as(started_at) {
+                let step = apply(&run, Some(run.epoch), &event, Moment { now: NOW, happened_at }, 0.5);
+                let step = step.expect("is allowed");
+                assert_eq!(step.run.state.name, StateName::AwaitingRetry);
+                assert_eq!(step.run.due_at, (counts_as + DELAY).max(NOW), "{event:?} {when}: {run:?}");
+                assert!(step.transitions.iter().all(|state| state.at == NOW), "the states are of now");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_attempt_starts_when_its_holder_says_but_not_before_it_has_the_run() {
+    let session = SessionId::new();
+    let held_since = NOW - Duration::from_secs(60);
+    let retried = local_run(session, Phase::Scheduled);
+    for mut run in [queued_run(phase("PENDING")), retried] {
+        run.state.at = held_since;
+        run.policies.run_timeout = Some(Duration::from_secs(10));
+        for (when, happened_at, counts_as) in takes_it_as(held_since) {
+            let step = apply(&run, Some(run.epoch), &Event::Started, Moment { now: NOW, happened_at }, 0.5);
+            let started = step.expect("is allowed").run;
+            assert_eq!(started.started_at, Some(counts_as), "{when}: {run:?}");
+            assert_eq!(started.state.at, NOW, "the state is of now");
+            let whole = Duration::from_secs(10) + SILENT_HOLDER_GRACE;
+            assert_eq!(started.timer_at(), Some(NOW + whole), "the way costs nothing of the run timeout");
+        }
+        run.state.at = NOW + Duration::from_secs(60);
+        let step = take(&run, &Event::Started);
+        assert_eq!(step.run.started_at, Some(NOW), "the clock was set back since");
+    }
+}
+
 #[test]
 fn what_the_code_says_of_its_end_is_the_message_of_the_state() {
     let said = Event::CompletedAs { message: "3 files are new".into() };
@@ -129,7 +185,7 @@ fn what_the_code_says_of_its_end_is_the_message_of_the_state() {
 fn a_failure_that_cannot_pass_is_not_retried() {
     let mut run = queued_run(phase("RUNNING"));
     run.policies.retry.max_retries = 5;
-    let failure = tidegate_orchestration::Failure { non_retryable: true, ..Default::default() };
+    let failure = Failure { non_retryable: true, ..Default::default() };
     assert_eq!(outcome(&run, &Event::Failed(failure)), "FAILED/Failed");
 }
 
@@ -347,9 +403,8 @@ fn lists_of_error_types_hold_for_failures_and_timeouts() {
     let mut run = queued_run(phase("RUNNING"));
     run.policies.retry.max_retries = 5;
     run.policies.retry.retry_on = vec!["Busy".into()];
-    let failed = |error_type: &str| {
-        Event::Failed(tidegate_orchestration::Failure { error_type: error_type.into(), ..Default::default() })
-    };
+    let failed =
+        |error_type: &str| Event::Failed(Failure { error_type: error_type.into(), ..Default::default() });
     assert_eq!(outcome(&run, &failed("Busy")), "FAILED/Failed SCHEDULED/AwaitingRetry");
     assert_eq!(outcome(&run, &failed("ValueError")), "FAILED/Failed");
     assert_eq!(outcome(&run, &Event::TimedOut), "FAILED/TimedOut");

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_pause_ends_nothing_while_its_epoch_holds() {
         let paused = report::Event::Paused(report::Paused { key: "approve".into(), ..Default::default() });
-        let report = Report { run_id: "r".into(), epoch: 3, event: Some(paused) };
+        let report = Report { run_id: "r".into(), epoch: 3, event: Some(paused), age: None };
         let outcome = |state: StateType, current_epoch, accepted| ReportOutcome {
             accepted,
             current_epoch,

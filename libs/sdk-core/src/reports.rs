@@ -45,7 +45,9 @@ struct OfRun {
 #[derive(Debug)]
 struct Entry {
     seq: u64,
+    /// Without its age, which is another each time it is sent.
     report: Report,
+    happened_at: Instant,
     reply: Option<oneshot::Sender<ReportOutcome>>,
 }
 
@@ -73,7 +75,13 @@ impl Reports {
         !self.ready.is_empty()
     }
 
-    pub(crate) fn push(&mut self, report: Report, reply: Option<oneshot::Sender<ReportOutcome>>) {
+    /// Takes in what is to be reported: what happened at `happened_at`.
+    pub(crate) fn push(
+        &mut self,
+        report: Report,
+        happened_at: Instant,
+        reply: Option<oneshot::Sender<ReportOutcome>>,
+    ) {
         let run_id = report.run_id.clone();
         let of_run = self.runs.entry(run_id.clone()).or_insert_with(|| OfRun {
             entries: VecDeque::new(),
@@ -83,7 +91,7 @@ impl Reports {
             faulty_since: None,
         });
         self.n_pushed += 1;
-        of_run.entries.push_back(Entry { seq: self.n_pushed, report, reply });
+        of_run.entries.push_back(Entry { seq: self.n_pushed, report, happened_at, reply });
         self.n_entries += 1;
         let waits = self.later.iter().any(|(_, later)| *later == run_id);
         if !waits && !self.ready.contains_last(&run_id) {
@@ -91,8 +99,9 @@ impl Reports {
         }
     }
 
-    /// Up to `max` reports to send now.
+    /// Up to `max` reports to send now, each with how long ago it happened.
     pub(crate) fn take(&mut self, max: usize) -> Vec<Report> {
+        let now = Instant::now();
         let mut batch = Vec::new();
         let mut n_bytes = 0;
         while let Some(run_id) = self.ready.front() {
@@ -106,7 +115,8 @@ impl Reports {
                 if is_full && !batch.is_empty() {
                     return batch;
                 }
-                batch.push(entry.report.clone());
+                let age = now.saturating_duration_since(entry.happened_at).try_into().ok();
+                batch.push(Report { age, ..entry.report.clone() });
                 of_run.n_sent += 1;
             }
             self.ready.pop_front();
@@ -225,12 +235,22 @@ mod tests {
 
     fn started(run: &str) -> Report {
         let event = Some(report::Event::Started(report::Started {}));
-        Report { run_id: run.into(), epoch: 1, event }
+        Report { run_id: run.into(), epoch: 1, event, age: None }
     }
 
     fn completed(run: &str) -> Report {
         let event = Some(report::Event::Completed(report::Completed::default()));
-        Report { run_id: run.into(), epoch: 1, event }
+        Report { run_id: run.into(), epoch: 1, event, age: None }
+    }
+
+    /// It happens now.
+    fn push(reports: &mut Reports, report: Report) {
+        reports.push(report, Instant::now(), None);
+    }
+
+    /// What is sent, without its age.
+    fn take(reports: &mut Reports, max: usize) -> Vec<Report> {
+        reports.take(max).into_iter().map(|report| Report { age: None, ..report }).collect()
     }
 
     fn accepted(run: &str) -> ReportOutcome {
@@ -244,13 +264,13 @@ mod tests {
     #[test]
     fn reports_are_kept_until_answered_and_sent_again_in_order() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
-        reports.push(started("a"), None);
-        reports.push(completed("a"), None);
-        assert_eq!(reports.take(10), [started("a"), completed("a")]);
-        assert!(reports.take(10).is_empty());
+        push(&mut reports, started("a"));
+        push(&mut reports, completed("a"));
+        assert_eq!(take(&mut reports, 10), [started("a"), completed("a")]);
+        assert!(take(&mut reports, 10).is_empty());
         assert_eq!(reports.answer(&accepted("a")).unwrap().0, started("a"));
         reports.resend_all();
-        assert_eq!(reports.take(10), [completed("a")]);
+        assert_eq!(take(&mut reports, 10), [completed("a")]);
         assert_eq!(reports.answer(&accepted("a")).unwrap().0, completed("a"));
         assert!(reports.is_empty());
     }
@@ -258,41 +278,41 @@ mod tests {
     #[test]
     fn a_fault_that_may_pass_repeats_the_report_and_all_after_it() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
-        reports.push(started("a"), None);
-        reports.push(completed("a"), None);
-        assert_eq!(reports.take(10).len(), 2);
+        push(&mut reports, started("a"));
+        push(&mut reports, completed("a"));
+        assert_eq!(take(&mut reports, 10).len(), 2);
         assert!(reports.answer(&refused("a", "OVERLOADED")).is_none());
         // The end had been refused because the start was missing; that answer counts for nothing.
         assert!(reports.answer(&refused("a", "TRANSITION_NOT_ALLOWED")).is_none());
-        assert!(reports.take(10).is_empty(), "not before its time");
+        assert!(take(&mut reports, 10).is_empty(), "not before its time");
         reports.repeat_due(reports.next_repeat().unwrap());
-        assert_eq!(reports.take(10), [started("a"), completed("a")]);
+        assert_eq!(take(&mut reports, 10), [started("a"), completed("a")]);
     }
 
     #[test]
     fn a_service_that_drains_gets_the_report_again() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
-        reports.push(completed("a"), None);
-        reports.take(10);
+        push(&mut reports, completed("a"));
+        take(&mut reports, 10);
         assert!(reports.answer(&refused("a", "DRAINING")).is_none());
         reports.repeat_due(reports.next_repeat().unwrap());
-        assert_eq!(reports.take(10), [completed("a")]);
+        assert_eq!(take(&mut reports, 10), [completed("a")]);
     }
 
     #[test]
     fn a_fault_of_the_server_is_given_some_time() {
         for reason in ["INTERNAL", ""] {
             let mut reports = Reports::new(Duration::from_secs(3_600));
-            reports.push(completed("a"), None);
-            reports.take(10);
+            push(&mut reports, completed("a"));
+            take(&mut reports, 10);
             assert!(reports.answer(&refused("a", reason)).is_none());
             reports.repeat_due(reports.next_repeat().unwrap());
-            assert_eq!(reports.take(10), [completed("a")]);
+            assert_eq!(take(&mut reports, 10), [completed("a")]);
             assert_eq!(reports.answer(&accepted("a")).unwrap().0, completed("a"));
 
             let mut reports = Reports::new(Duration::ZERO);
-            reports.push(completed("a"), None);
-            reports.take(10);
+            push(&mut reports, completed("a"));
+            take(&mut reports, 10);
             assert_eq!(reports.answer(&refused("a", reason)).unwrap().0, completed("a"));
         }
     }
@@ -300,12 +320,12 @@ mod tests {
     #[test]
     fn an_answer_to_an_earlier_epoch_settles_nothing() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
-        reports.push(completed("a"), None);
-        reports.take(10);
+        push(&mut reports, completed("a"));
+        take(&mut reports, 10);
         reports.forget("a"); // it was delivered again, under the next epoch
         let next = Report { epoch: 2, ..completed("a") };
-        reports.push(next.clone(), None);
-        reports.take(10);
+        push(&mut reports, next.clone());
+        take(&mut reports, 10);
         assert!(reports.answer(&refused("a", "STALE_EPOCH")).is_none());
         let answer = ReportOutcome { epoch: 2, ..accepted("a") };
         assert_eq!(reports.answer(&answer).unwrap().0, next);
@@ -316,17 +336,17 @@ mod tests {
         let mut reports = Reports::new(Duration::from_secs(3_600));
         let of_epoch_2 = |outcome: ReportOutcome| ReportOutcome { epoch: 2, ..outcome };
         let next = Report { epoch: 2, ..completed("a") };
-        reports.push(completed("a"), None); // by code of the attempt before
-        reports.push(next.clone(), None);
-        assert_eq!(reports.take(10).len(), 2);
+        push(&mut reports, completed("a")); // by code of the attempt before
+        push(&mut reports, next.clone());
+        assert_eq!(take(&mut reports, 10).len(), 2);
         assert!(reports.answer(&refused("a", "DEPENDENCY_UNAVAILABLE")).is_none());
         assert!(reports.answer(&of_epoch_2(refused("a", "DEPENDENCY_UNAVAILABLE"))).is_none());
         reports.repeat_due(reports.next_repeat().unwrap());
-        assert_eq!(reports.take(10), [completed("a"), next.clone()]);
+        assert_eq!(take(&mut reports, 10), [completed("a"), next.clone()]);
         assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")).unwrap().0, completed("a"));
         assert!(reports.answer(&of_epoch_2(refused("a", "OVERLOADED"))).is_none(), "it is repeated");
         reports.repeat_due(reports.next_repeat().unwrap());
-        assert_eq!(reports.take(10), std::slice::from_ref(&next));
+        assert_eq!(take(&mut reports, 10), std::slice::from_ref(&next));
         assert_eq!(reports.answer(&of_epoch_2(accepted("a"))).unwrap().0, next);
         assert!(reports.is_empty());
     }
@@ -336,14 +356,14 @@ mod tests {
         let mut reports = Reports::new(Duration::from_secs(3_600));
         let runs: Vec<String> = (0..50).map(|n| format!("run-{n}")).collect();
         for run in &runs[..25] {
-            reports.push(completed(run), None);
+            push(&mut reports, completed(run));
         }
-        reports.take(25);
+        take(&mut reports, 25);
         for run in &runs[25..] {
-            reports.push(completed(run), None);
+            push(&mut reports, completed(run));
         }
         reports.resend_all();
-        let again: Vec<String> = reports.take(1_000).into_iter().map(|report| report.run_id).collect();
+        let again: Vec<String> = take(&mut reports, 1_000).into_iter().map(|report| report.run_id).collect();
         assert_eq!(again, runs);
         assert_eq!(reports.len(), 50);
     }
@@ -352,18 +372,41 @@ mod tests {
     fn a_batch_has_at_most_as_many_as_the_service_takes() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
         for run in ["a", "b", "c"] {
-            reports.push(completed(run), None);
+            push(&mut reports, completed(run));
         }
-        assert_eq!(reports.take(2), [completed("a"), completed("b")]);
-        assert_eq!(reports.take(2), [completed("c")]);
+        assert_eq!(take(&mut reports, 2), [completed("a"), completed("b")]);
+        assert_eq!(take(&mut reports, 2), [completed("c")]);
     }
 
     #[test]
     fn a_final_refusal_settles_the_report() {
         let mut reports = Reports::new(Duration::from_secs(3_600));
-        reports.push(completed("a"), None);
-        reports.take(10);
+        push(&mut reports, completed("a"));
+        take(&mut reports, 10);
         assert_eq!(reports.answer(&refused("a", "STALE_EPOCH")).unwrap().0, completed("a"));
         assert!(reports.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_is_older_each_time_it_is_sent() {
+        let mut reports = Reports::new(Duration::from_secs(3_600));
+        let ages = |reports: &mut Reports| -> Vec<Duration> {
+            let sent = reports.take(10).into_iter();
+            sent.map(|report| report.age.and_then(|age| age.try_into().ok()).expect("is told")).collect()
+        };
+        let ms = Duration::from_millis;
+        reports.push(started("a"), Instant::now(), None);
+        tokio::time::advance(ms(20)).await;
+        reports.push(completed("a"), Instant::now() - ms(5), None); // it has waited in a queue before it came here
+        assert_eq!(ages(&mut reports), [ms(20), ms(5)]);
+        tokio::time::advance(ms(100)).await;
+        reports.resend_all();
+        assert_eq!(ages(&mut reports), [ms(120), ms(105)], "on a new stream");
+        assert!(reports.answer(&accepted("a")).is_some_and(|(report, _)| report == started("a")));
+        assert!(reports.answer(&refused("a", "OVERLOADED")).is_none());
+        let repeat_at = reports.next_repeat().expect("is repeated");
+        tokio::time::advance(repeat_at - Instant::now()).await;
+        reports.repeat_due(Instant::now());
+        assert!(ages(&mut reports)[0] > ms(105), "after a fault that may pass");
     }
 }

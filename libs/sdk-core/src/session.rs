@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 pub use local_run::{LocalRun, Verdict};
@@ -62,10 +62,12 @@ enum Command {
     Adopt { asked: String, found: String, epoch: u64, reply: oneshot::Sender<bool> },
     /// Nobody executes the run any more. If it has not ended, it is reported as crashed.
     Abandon { run_id: String, epoch: u64 },
-    /// A report of a run of the session `session_id`, with the room that its result takes until it is uploaded.
+    /// A report of a run of the session `session_id`, of what happened at `happened_at`, with the room that its result takes
+    /// until it is uploaded.
     Report {
         session_id: String,
         report: proto::Report,
+        happened_at: Instant,
         room: Option<UploadRoom>,
         reply: oneshot::Sender<proto::ReportOutcome>,
     },

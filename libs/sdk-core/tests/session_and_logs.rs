@@ -6,7 +6,7 @@ mod fake;
 
 use std::time::Duration;
 
-use fake::{Event, Fake, accepted, soon};
+use fake::{Event, Fake, accepted, assert_repeated, soon};
 use tidegate_proto::v1::{
     self as proto, Cancel, CancelCause, IngestLogsResponse, NewRun, ReportOutcome, State, StateType,
 };
@@ -47,7 +47,7 @@ async fn local_runs_are_reported_in_order_and_again_after_a_break() {
     let (mut conn, resumed_id) = fake.session().await;
     assert_eq!(resumed_id, session_id);
     let second = conn.reports().await;
-    assert_eq!(first, second);
+    assert_repeated(&first, &second);
     let mut outcomes: Vec<_> = second.iter().map(accepted).collect();
     outcomes[1].state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
     conn.answer(outcomes).await;
@@ -78,7 +78,7 @@ async fn a_session_that_is_told_to_reconnect_does_so_after_the_delay_under_its_i
     assert!(told_at.elapsed() >= DELAY, "{:?}", told_at.elapsed());
     assert_eq!(resumed_id, session_id);
     conn.left().await;
-    assert_eq!(next.reports().await, unanswered);
+    assert_repeated(&unanswered, &next.reports().await);
     let state = Some(State { r#type: StateType::Completed.into(), ..Default::default() });
     next.answer(vec![ReportOutcome { state, ..accepted(&unanswered[0]) }]).await;
     let (verdict, _) = soon(outcome.verdict()).await.unwrap();

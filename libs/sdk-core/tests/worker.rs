@@ -6,7 +6,7 @@ mod fake;
 
 use std::{net::SocketAddr, time::Duration};
 
-use fake::{Event, Fake, accepted, soon};
+use fake::{Event, Fake, accepted, assert_repeated, soon};
 use tidegate_proto::v1::{self as proto, Assign, Cancel, CancelCause, Function, RunKind};
 use tidegate_sdk_core::{Attempts, End, HealthListener, Stop, Worker, WorkerOptions, new_run_id};
 use tokio::{
@@ -70,7 +70,7 @@ async fn a_report_is_kept_over_a_broken_stream_until_it_is_answered() {
         "still held, and said so at once"
     );
     let second = conn.reports().await;
-    assert_eq!(first, second);
+    assert_repeated(&first, &second);
     assert!(matches!(second[0].event, Some(Event::Completed(_))));
     conn.answer(vec![accepted(&second[0])]).await;
     while !conn.heartbeat().await.is_empty() {} // no longer held once it is answered
@@ -248,7 +248,7 @@ async fn a_report_that_meets_a_fault_of_the_server_is_repeated() {
     let completed = conn.reports().await;
     let reason = "INTERNAL".into();
     conn.answer(vec![proto::ReportOutcome { accepted: false, reason, ..accepted(&completed[0]) }]).await;
-    assert_eq!(conn.reports().await, completed);
+    assert_repeated(&completed, &conn.reports().await);
     conn.answer(vec![accepted(&completed[0])]).await;
     while !conn.heartbeat().await.is_empty() {}
 }
@@ -450,6 +450,34 @@ async fn an_assignment_that_comes_twice_is_executed_once() {
     let first = soon(attempts.next()).await.unwrap();
     let second = soon(attempts.next()).await.unwrap();
     assert_eq!((&first.assign().run_id, &second.assign().run_id), (&twice, &other));
+}
+
+#[tokio::test]
+async fn an_assignment_that_comes_again_after_its_end_is_not_executed() {
+    let mut fake = Fake::start().await;
+    let (_worker, mut attempts) = start(&fake, 3);
+    let mut conn = fake.worker().await;
+    let (again, other) = (new_run_id(), new_run_id());
+    conn.assign(assign(&again)).await;
+    let mut first = soon(attempts.next()).await.unwrap();
+    first.start();
+    first.finish(End::Completed(None));
+    let mut n_answered = 0;
+    while n_answered < 2 {
+        let reports = conn.reports().await;
+        n_answered += reports.len();
+        conn.answer(reports.iter().map(accepted).collect()).await;
+    }
+    // The answers come before it on the stream, so the worker has forgotten the run by then.
+    conn.assign(assign(&again)).await;
+    conn.assign(assign(&other)).await;
+    assert_eq!(soon(attempts.next()).await.unwrap().assign().run_id, other);
+    conn.assign(proto::Assign { epoch: assign(&again).epoch + 1, ..assign(&again) }).await;
+    assert_eq!(
+        soon(attempts.next()).await.unwrap().assign().run_id,
+        again,
+        "another epoch is another attempt"
+    );
 }
 
 #[tokio::test]

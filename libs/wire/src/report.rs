@@ -4,7 +4,10 @@ use tidegate_model::{Epoch, FieldViolation, Payload, RunId, limits};
 use tidegate_orchestration::{Event, Failure};
 use tidegate_proto::v1;
 
-use crate::{Violations, parse::cut, payload_from_proto, policies::span};
+use crate::{Violations, duration_from_proto, parse::cut, payload_from_proto, policies::span};
+
+/// What is older counts as that.
+const MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// A valid report.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +18,8 @@ pub struct ParsedReport {
     pub epoch: Epoch,
     /// What happened.
     pub event: Event,
+    /// How long before the report came here that was, as far as its holder says.
+    pub age: Duration,
     /// What the code returned; for a pause, what it asks for.
     pub result: Option<Payload>,
 }
@@ -23,6 +28,7 @@ pub struct ParsedReport {
 pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolation>> {
     let mut violations = Violations::default();
     let run_id = violations.parse("run_id", &report.run_id);
+    let age = parse_age(report.age.as_ref(), &mut violations);
     let mut result = None;
     let event = match report.event {
         None => {
@@ -56,10 +62,20 @@ pub fn parse_report(report: v1::Report) -> Result<ParsedReport, Vec<FieldViolati
     };
     match (run_id, event) {
         (Some(run_id), Some(event)) if violations.is_empty() => {
-            Ok(ParsedReport { run_id, epoch: Epoch(report.epoch), event, result })
+            Ok(ParsedReport { run_id, epoch: Epoch(report.epoch), event, age, result })
         }
         _ => Err(violations.into_vec()),
     }
+}
+
+/// A span that is too long is cut: a report is not lost for it.
+fn parse_age(age: Option<&prost_types::Duration>, violations: &mut Violations) -> Duration {
+    let Some(age) = age else { return Duration::ZERO };
+    let parsed = duration_from_proto(age);
+    if parsed.is_none() {
+        violations.add("age", format!("{}.{:09} s is negative, or no duration", age.seconds, age.nanos));
+    }
+    parsed.unwrap_or_default().min(MAX_AGE)
 }
 
 fn parse_paused(paused: v1::report::Paused, violations: &mut Violations) -> Event {
@@ -94,5 +110,33 @@ pub fn failure_to_proto(failure: &Failure) -> v1::Failure {
         message: failure.message.clone(),
         traceback: failure.traceback.clone(),
         non_retryable: failure.non_retryable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(age: Option<prost_types::Duration>) -> v1::Report {
+        v1::Report {
+            run_id: RunId::new().to_string(),
+            epoch: 3,
+            event: Some(v1::report::Event::Started(v1::report::Started {})),
+            age,
+        }
+    }
+
+    #[test]
+    fn a_report_says_how_old_it_is() {
+        let age = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        let parsed = |age| parse_report(started(age)).map(|report| report.age);
+        assert_eq!(parsed(None), Ok(Duration::ZERO), "just now");
+        assert_eq!(parsed(age(2, 5_000)), Ok(Duration::new(2, 5_000)));
+        assert_eq!(parsed(age(i64::MAX, 999_999_999)), Ok(MAX_AGE), "cut");
+        for wrong in [age(-1, 0), age(0, -1), age(0, 1_000_000_000)] {
+            let violations = parsed(wrong).expect_err("is none");
+            assert_eq!(violations.len(), 1, "{violations:?}");
+            assert_eq!(violations[0].field, "age");
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 use tidegate_engine::{Engine, EngineError, Operated, Operation};
-use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceError as _};
+use tidegate_model::{Epoch, FieldViolation, Namespace, Reason, RunId, ServiceError as _, Timestamp};
 use tidegate_orchestration::{Run, StateType};
 use tidegate_payload::Payloads;
 use tidegate_proto::v1;
@@ -84,9 +84,11 @@ fn submit(
     namespace: Namespace,
     report: ParsedReport,
 ) -> impl Future<Output = Result<Operated, EngineError>> + Send + use<> {
+    // By the engine's clock, and now: what waits from here on is no part of what the holder knows of.
+    let happened_at = engine.clock().now() - report.age;
     let queued = match order.place(report.run_id, is_large(report.result.as_ref())) {
         Some(place) => Err((engine.clone(), payloads.clone(), place, namespace, report)),
-        None => Ok(engine.operate(operation(namespace, report))),
+        None => Ok(engine.operate(operation(namespace, report, happened_at))),
     };
     async move {
         match queued {
@@ -98,7 +100,7 @@ fn submit(
                     None => true,
                 };
                 let answer = if is_next {
-                    operate_late(&engine, &payloads, namespace, report).await
+                    operate_late(&engine, &payloads, namespace, report, happened_at).await
                 } else {
                     // The one before it comes again, and then this one.
                     Err(StoreError::Unavailable("the report before this one was not taken".into()).into())
@@ -120,9 +122,10 @@ async fn operate_late(
     payloads: &Payloads,
     namespace: Namespace,
     mut report: ParsedReport,
+    happened_at: Timestamp,
 ) -> Result<Operated, EngineError> {
     report.result = offload(payloads, &namespace, report.result, None).await?;
-    engine.operate(operation(namespace, report)).await
+    engine.operate(operation(namespace, report, happened_at)).await
 }
 
 struct Answered {
@@ -132,12 +135,13 @@ struct Answered {
     result: Result<Result<Operated, EngineError>, Vec<FieldViolation>>,
 }
 
-fn operation(namespace: Namespace, report: ParsedReport) -> Operation {
+fn operation(namespace: Namespace, report: ParsedReport, happened_at: Timestamp) -> Operation {
     Operation::Report {
         namespace,
         run_id: report.run_id,
         epoch: report.epoch,
         event: report.event,
+        happened_at: Some(happened_at),
         result: report.result,
     }
 }

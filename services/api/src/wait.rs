@@ -195,7 +195,8 @@ mod tests {
             let epoch = engine.operate(claim).await.expect("is claimed").run.epoch;
             for event in [Event::Started, Event::Completed] {
                 let namespace = namespace.clone();
-                let report = Operation::Report { namespace, run_id, epoch, event, result: None };
+                let report =
+                    Operation::Report { namespace, run_id, epoch, event, happened_at: None, result: None };
                 engine.operate(report).await.expect("is accepted");
             }
             ids.push(run_id);

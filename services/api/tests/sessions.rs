@@ -129,6 +129,28 @@ async fn a_retry_is_the_servers_verdict_and_the_process_carries_it_out() {
     assert_eq!(outcomes[1].attempt, 2);
 }
 
+/// Its process says that the attempt is an hour old: it counts as old as the run is.
+#[tokio::test]
+async fn the_age_of_a_failure_is_no_part_of_the_delay_before_the_retry() {
+    let api = Api::start().await;
+    let mut session = Session::open(&api).await;
+    let hour = prost_types::Duration { seconds: 3_600, nanos: 0 };
+    let retry = v1::RetryPolicy { max_retries: 1, delays: vec![hour], ..Default::default() };
+    let policies = v1::Policies { retry: Some(retry), ..Default::default() };
+    let run = api.created(v1::NewRun { policies: Some(policies), ..local() }).await;
+    let failed = v1::report::Event::Failed(v1::Failure::default());
+    let aged = |event, age| v1::Report { age: Some(age), ..report(&run.id, 1, event) };
+    let wrong = prost_types::Duration { seconds: -1, nanos: 0 };
+    let outcomes =
+        session.report(vec![aged(started(), hour), aged(failed.clone(), wrong), aged(failed, hour)]).await;
+    assert_eq!(outcomes[1].reason, "INVALID_FIELD");
+    assert!(outcomes[1].message.starts_with("age: "), "{outcomes:?}");
+    assert_eq!(state_name(&outcomes[2]), "AwaitingRetry");
+    let time = |time: Option<prost_types::Timestamp>| timestamp_from_proto(&time.expect("is told"));
+    let created_at = time(run.created_at).expect("is a time");
+    assert_eq!(time(outcomes[2].due_at), Some(created_at + Duration::from_secs(3_600)));
+}
+
 #[tokio::test]
 async fn a_cancel_reaches_the_process() {
     let api = Api::start().await;

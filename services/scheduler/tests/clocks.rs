@@ -176,6 +176,7 @@ async fn create(engine: &Engine, draft: Draft) -> Run {
 
 async fn start(engine: &Engine, run: Run) -> Run {
     let Run { namespace, id: run_id, epoch, .. } = run;
-    let report = Operation::Report { namespace, run_id, epoch, event: Event::Started, result: None };
+    let event = Event::Started;
+    let report = Operation::Report { namespace, run_id, epoch, event, happened_at: None, result: None };
     engine.operate(report).await.unwrap().run
 }

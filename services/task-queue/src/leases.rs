@@ -67,6 +67,7 @@ async fn judge(shared: &Shared, expired: &[Lease]) -> bool {
                 run_id: lease.held.run_id.to_string(),
                 epoch: lease.held.epoch.0,
                 event: Some(Event::Crashed(Crashed { cause })),
+                age: None,
             }),
         }
     };

@@ -4,6 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use prost::Message;
@@ -14,9 +15,11 @@ use tidegate_proto::{
     v1::{Report, ReportOutcome, StateType, report::Event},
 };
 use tidegate_service_kit::{CancellationToken, pulse};
+use tidegate_wire::{duration_from_proto, duration_to_proto};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 use tonic::Status;
 use tracing::{Instrument, info_span};
@@ -47,6 +50,7 @@ pub(crate) struct Reports {
 /// A report that waits for api.
 pub(crate) struct Pending {
     report: HolderReport,
+    received_at: Instant,
     held: Held,
     size: usize,
     /// Api puts its value into object storage before it answers, which may take long.
@@ -102,7 +106,8 @@ impl Reports {
             self.large_bytes.fetch_add(size, Ordering::Relaxed);
         }
         let report = HolderReport { namespace: stream.namespace.to_string(), report: Some(report) };
-        room.send(Pending { report, held, size, is_large, from: Some(Arc::clone(stream)) });
+        let (received_at, from) = (Instant::now(), Some(Arc::clone(stream)));
+        room.send(Pending { report, received_at, held, size, is_large, from });
     }
 
     /// One of any size finds room.
@@ -135,17 +140,30 @@ impl Reports {
 
     fn send_release(&self, room: mpsc::Permit<'_, Pending>, namespace: &Namespace, held: Held) {
         let event = Some(Event::Released(tidegate_proto::v1::report::Released {}));
-        let report = Report { run_id: held.run_id.to_string(), epoch: held.epoch.0, event };
+        let report = Report { run_id: held.run_id.to_string(), epoch: held.epoch.0, event, age: None };
         let size = report.encoded_len();
         self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let report = HolderReport { namespace: namespace.to_string(), report: Some(report) };
-        room.send(Pending { report, held, size, is_large: false, from: None });
+        room.send(Pending { report, received_at: Instant::now(), held, size, is_large: false, from: None });
     }
 
     fn lane(&self, run_id: RunId) -> &mpsc::Sender<Pending> {
         // The last byte of a UUIDv7 is random; its first ones are a time.
         let lane = usize::from(run_id.as_uuid().as_bytes()[15]) % self.lanes.len();
         &self.lanes[lane]
+    }
+}
+
+impl Pending {
+    /// As it is to be sent now: older by how long it has waited here. What is no age is left for api to refuse.
+    fn aged(&self) -> HolderReport {
+        let mut aged = self.report.clone();
+        if let Some(report) = &mut aged.report
+            && let Some(age) = report.age.as_ref().map_or(Some(Duration::ZERO), duration_from_proto)
+        {
+            report.age = Some(duration_to_proto(age + self.received_at.elapsed()));
+        }
+        aged
     }
 }
 
@@ -317,7 +335,7 @@ fn next_batch(waiting: &mut Vec<Pending>) -> Vec<Pending> {
 /// Gives back, in order, what is to be sent again.
 async fn send(shared: &Shared, batch: Vec<Pending>) -> Vec<Pending> {
     metrics::histogram!(names::REPORT_BATCH_SIZE).record(batch.len() as f64);
-    let reports: Vec<_> = batch.iter().map(|pending| pending.report.clone()).collect();
+    let reports: Vec<_> = batch.iter().map(Pending::aged).collect();
     let outcomes = shared.engine.report(&reports).await;
     let mut again = Vec::new();
     let mut over = Vec::new();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use support::{Suite, Worker, cancelled, completed, completed_large, config, start_with, started};
 use tidegate_model::RunId;
@@ -66,6 +66,7 @@ async fn a_large_result_comes_after_the_start_of_its_run() {
         run_id: assign.run_id.clone(),
         epoch: assign.epoch,
         event: Some(event),
+        age: None,
     };
     let reports = assigns.iter().flat_map(|assign| [of(assign, started()), of(assign, completed_large())]);
     worker.say(work_request::Message::Reports(Reports { reports: reports.collect() })).await;
@@ -93,5 +94,22 @@ async fn large_results_leave_room_to_others() {
     for assign in &assigns[..5] {
         suite.api.until(id(assign), |run| run.history == ["started", "completed"]).await;
     }
+    suite.end().await;
+}
+
+#[tokio::test]
+async fn what_a_report_waits_here_is_added_to_its_age() {
+    const TOLD: Duration = Duration::from_secs(5);
+    let mut suite = start_with(one_lane()).await;
+    let (mut worker, assigns) = working(&mut suite, 1).await;
+    let n_before = suite.api.until_ages(1).await.len();
+    suite.api.set_down(true);
+    worker.report_late(&assigns[0], completed(), TOLD.try_into().ok()).await;
+    suite.api.until_ages(n_before + 2).await;
+    suite.api.set_down(false);
+    assert!(worker.outcome().await.accepted);
+    let ages = suite.api.until_ages(n_before + 3).await;
+    let mut sent = ages[n_before..].windows(2);
+    assert!(ages[n_before] > TOLD && sent.all(|pair| pair[0] < pair[1]), "{ages:?}");
     suite.end().await;
 }

@@ -263,10 +263,17 @@ impl Fixture {
         event: Event,
         result: Option<Payload>,
     ) -> Result<Operated, EngineError> {
-        let namespace = Namespace::default();
-        self.engine
-            .operate(Operation::Report { namespace, run_id: run.id, epoch: run.epoch, event, result })
-            .await
+        let (namespace, run_id, epoch) = (Namespace::default(), run.id, run.epoch);
+        let report = Operation::Report { namespace, run_id, epoch, event, happened_at: None, result };
+        self.engine.operate(report).await
+    }
+
+    /// Of what happened so long ago.
+    pub async fn report_late(&self, run: &Run, event: Event, age: Duration) -> Result<Operated, EngineError> {
+        let (namespace, run_id, epoch) = (Namespace::default(), run.id, run.epoch);
+        let happened_at = Some(self.clock.now() - age);
+        let report = Operation::Report { namespace, run_id, epoch, event, happened_at, result: None };
+        self.engine.operate(report).await
     }
 
     /// Claims and starts.

@@ -75,7 +75,7 @@ fn claim(run: &Run) -> Operation {
 
 fn report(run: &Run, event: Event) -> Operation {
     let (namespace, run_id, epoch) = (run.namespace.clone(), run.id, run.epoch);
-    Operation::Report { namespace, run_id, epoch, event, result: None }
+    Operation::Report { namespace, run_id, epoch, event, happened_at: None, result: None }
 }
 
 /// Many lanes of two replicas claim for two limits at once, and give back at once, in three rounds.

@@ -10,7 +10,7 @@ use tidegate_model::{Epoch, Timestamp};
 
 pub(crate) use end::cached;
 
-use crate::{Effect, Event, Phase, Rejection, Run, State, StateName, Step};
+use crate::{Effect, Event, Moment, Phase, Rejection, Run, State, StateName, Step};
 
 /// How much longer than its run timeout a run may be RUNNING: its worker stops it at the timeout, and the
 /// scheduler only where the worker says nothing.
@@ -18,15 +18,18 @@ pub const SILENT_HOLDER_GRACE: Duration = Duration::from_secs(5);
 
 /// Decides what `event` does to `run`. Equal inputs give equal steps.
 ///
-/// `epoch` is what the event bears; a request bears none. `jitter` is drawn evenly from 0 to 1 by the
-/// caller and used for the delay of a retry.
+/// `epoch` is what the event bears; a request bears none. `at` is the time by which it is judged, or a [`Moment`] for what
+/// happened before that: an attempt counts as started, and a retry is delayed, from then. `jitter` is drawn evenly from 0
+/// to 1 by the caller and used for the delay of a retry.
 pub fn apply(
     run: &Run,
     epoch: Option<Epoch>,
     event: &Event,
-    now: Timestamp,
+    at: impl Into<Moment>,
     jitter: f64,
 ) -> Result<Step, Rejection> {
+    let at = at.into();
+    let now = at.now;
     if let Some(epoch) = epoch
         && epoch != run.epoch
     {
@@ -51,7 +54,7 @@ pub fn apply(
             Ok(start::expire_or_be_late(run, now))
         }
         // A local one waits in its process for a retry; nobody else would start it.
-        (Phase::Scheduled, Event::Started) if is_local => start::start_local_retry(run, now),
+        (Phase::Scheduled, Event::Started) if is_local => start::start_local_retry(run, at),
         (Phase::Scheduled, Event::Crashed { cause }) if is_local => {
             Ok(retry::redeliver_or_crash(run, cause, now))
         }
@@ -59,7 +62,7 @@ pub fn apply(
             Ok(end::fail_by_upstream(run, *upstream, cause, now))
         }
         // Someone holds it.
-        (Phase::Pending { holder, .. }, Event::Started) => Ok(start::start(run, holder.clone(), now)),
+        (Phase::Pending { holder, .. }, Event::Started) => Ok(start::start(run, holder.clone(), at)),
         (Phase::Pending { .. }, Event::Released) if !is_local => {
             Ok(start::release(run, "given back before it was started", now))
         }
@@ -71,7 +74,7 @@ pub fn apply(
         }
         (Phase::Pending { .. }, Event::Crashed { cause }) => Ok(retry::redeliver_or_crash(run, cause, now)),
         (Phase::Running { deadline, .. }, Event::TimerFired) if is_time(*deadline, now) => {
-            Ok(stop_lost(take_away(retry::time_out(run, now, jitter), run), run))
+            Ok(stop_lost(take_away(retry::time_out(run, at, jitter), run), run))
         }
         (Phase::Running { holder, .. }, Event::Paused { key, timeout, suspend }) => {
             pause::pause(run, holder, key, *timeout, *suspend, now)
@@ -88,10 +91,10 @@ pub fn apply(
             Ok(end::end(run, state))
         }
         (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::Failed(failure)) => {
-            Ok(retry::retry_or_fail(run, failure, now, jitter))
+            Ok(retry::retry_or_fail(run, failure, at, jitter))
         }
         (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::TimedOut) => {
-            Ok(retry::time_out(run, now, jitter))
+            Ok(retry::time_out(run, at, jitter))
         }
         (Phase::Running { .. } | Phase::Paused { holder: Some(_), .. }, Event::Crashed { cause }) => {
             Ok(retry::redeliver_or_crash(run, cause, now))

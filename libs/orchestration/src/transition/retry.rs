@@ -1,23 +1,25 @@
 use tidegate_model::Timestamp;
 
 use super::{end, enter, push, take_away};
-use crate::{Effect, Failure, Phase, Rejection, Run, State, StateName, Step};
+use crate::{Effect, Failure, Moment, Phase, Rejection, Run, State, StateName, Step};
 
-pub(super) fn retry_or_fail(run: &Run, failure: &Failure, now: Timestamp, jitter: f64) -> Step {
-    let failed = State::new(Phase::Failed, now).described(StateName::Failed, summary(failure));
-    fail(run, failed, run.policies.retry.takes(failure), now, jitter)
+pub(super) fn retry_or_fail(run: &Run, failure: &Failure, at: Moment, jitter: f64) -> Step {
+    let failed = State::new(Phase::Failed, at.now).described(StateName::Failed, summary(failure));
+    fail(run, failed, run.policies.retry.takes(failure), at, jitter)
 }
 
 /// A timeout counts as an error of the type `TimedOut`.
-pub(super) fn time_out(run: &Run, now: Timestamp, jitter: f64) -> Step {
+pub(super) fn time_out(run: &Run, at: Moment, jitter: f64) -> Step {
     let timeout = run.policies.run_timeout.unwrap_or_default();
-    let failed = State::new(Phase::Failed, now)
+    let failed = State::new(Phase::Failed, at.now)
         .described(StateName::TimedOut, format!("took longer than its run timeout of {timeout:?}"));
     let is_retryable = run.policies.retry.takes_type(StateName::TimedOut.as_str());
-    fail(run, failed, is_retryable, now, jitter)
+    fail(run, failed, is_retryable, at, jitter)
 }
 
-fn fail(run: &Run, failed: State, is_retryable: bool, now: Timestamp, jitter: f64) -> Step {
+/// The delay counts from the failure: on its way here a part of it has passed. It is due no earlier than now, so that it is
+/// late, and has waited, from when somebody could take it.
+fn fail(run: &Run, failed: State, is_retryable: bool, at: Moment, jitter: f64) -> Step {
     let retry = &run.policies.retry;
     if !is_retryable || run.retries >= retry.max_retries {
         return end::end(run, failed);
@@ -25,9 +27,10 @@ fn fail(run: &Run, failed: State, is_retryable: bool, now: Timestamp, jitter: f6
     let delay = retry.delay(run.retries, jitter);
     let message = format!("retry {} of {} in {delay:?}", run.retries + 1, retry.max_retries);
     let mut step = enter(run, failed);
-    push(&mut step, State::new(Phase::Scheduled, now).described(StateName::AwaitingRetry, message));
+    push(&mut step, State::new(Phase::Scheduled, at.now).described(StateName::AwaitingRetry, message));
     step.run.retries += 1;
-    step.run.due_at = now + delay;
+    let failed_at = at.happened_since(run.started_at.unwrap_or(run.state.at));
+    step.run.due_at = (failed_at + delay).max(at.now);
     if !run.is_local() {
         step.effects.push(Effect::Enqueue);
     }

@@ -1,7 +1,9 @@
 use tidegate_model::{SessionId, Timestamp};
 
 use super::{SILENT_HOLDER_GRACE, cancel, end, enter, push, stop_lost, take_away, unchanged};
-use crate::{Effect, Holder, Lack, Phase, Placement, Rejection, Run, State, StateName, StateType, Step};
+use crate::{
+    Effect, Holder, Lack, Moment, Phase, Placement, Rejection, Run, State, StateName, StateType, Step,
+};
 
 /// A run that is claimed too late is given up instead.
 pub(super) fn claim(run: &Run, holder: &Holder, now: Timestamp) -> Result<Step, Rejection> {
@@ -57,18 +59,19 @@ fn expire(run: &Run, now: Timestamp) -> Step {
 }
 
 /// The delay was kept by the process; that clocks differ a little is no reason to refuse its work.
-pub(super) fn start_local_retry(run: &Run, now: Timestamp) -> Result<Step, Rejection> {
+pub(super) fn start_local_retry(run: &Run, at: Moment) -> Result<Step, Rejection> {
     let Placement::Session(session) = run.placement else {
         return Err(Rejection::NotAllowed { from: StateType::Scheduled, event: "started" });
     };
-    Ok(start(run, Holder::Session(session), now))
+    Ok(start(run, Holder::Session(session), at))
 }
 
-pub(super) fn start(run: &Run, holder: Holder, now: Timestamp) -> Step {
+/// It started when its holder says, but not before it was the holder's. The holder is given the whole run timeout from now.
+pub(super) fn start(run: &Run, holder: Holder, at: Moment) -> Step {
     let attempt = run.attempt + 1;
-    let mut step = enter(run, running(run, holder, attempt, now));
+    let mut step = enter(run, running(run, holder, attempt, at.now));
     step.run.attempt = attempt;
-    step.run.started_at = Some(now);
+    step.run.started_at = Some(at.happened_since(run.state.at));
     step
 }
 

@@ -210,7 +210,7 @@ impl Actor {
     fn on_outcome(&mut self, outcome: &ReportOutcome) {
         let Some((report, reply)) = self.reports.answer(outcome) else { return };
         if let Some(next) = ends::follow_up(&report, outcome) {
-            self.reports.push(next, reply);
+            self.reports.push(next, Instant::now(), reply);
             return;
         }
         if let Some(reply) = reply {
@@ -255,7 +255,7 @@ impl Actor {
         open.stop.send(Stop::Lost { message: fault.to_owned() });
         let cause = format!("the server did not take a report of its process: {fault}");
         let event = Some(report::Event::Crashed(report::Crashed { cause }));
-        self.reports.push(proto::Report { event, ..report.clone() }, None);
+        self.reports.push(proto::Report { event, ..report.clone() }, Instant::now(), None);
         true
     }
 
@@ -272,7 +272,7 @@ impl Actor {
         let epoch = epoch.max(open.epoch());
         let cause = "its process dropped the run before it had ended".to_owned();
         let event = Some(report::Event::Crashed(report::Crashed { cause }));
-        self.reports.push(proto::Report { run_id, epoch, event }, None);
+        self.reports.push(proto::Report { run_id, epoch, event, age: None }, Instant::now(), None);
     }
 
     fn on_cancel(&self, cancel: proto::Cancel) {
@@ -314,15 +314,18 @@ impl Actor {
                 let _ = reply.send(is_ours); // who asked may have gone
             }
             Command::Abandon { run_id, epoch } => self.abandon(run_id, epoch),
-            Command::Report { session_id, report, room, reply } if session_id == self.session_id => {
-                self.report(report, room, reply);
+            Command::Report { session_id, report, happened_at, room, reply }
+                if session_id == self.session_id =>
+            {
+                self.report((report, happened_at), room, reply);
             }
             Command::Report { .. } => {} // of a lost session; the dropped reply says so
             Command::Uploaded { session_id, report, reply } => {
                 self.n_uploads -= 1;
                 if session_id == self.session_id {
                     self.set_uploading(&report, false);
-                    self.push(report, reply);
+                    // Whatever came of the upload, the attempt has ended only now.
+                    self.push(report, Instant::now(), reply);
                 }
             }
             Command::Lost { session_id } if session_id == self.session_id => self.lose(link),
@@ -335,14 +338,14 @@ impl Actor {
     /// reports it has waited for its room: were the inbox shut instead, no upload could come back.
     fn report(
         &mut self,
-        report: proto::Report,
+        (report, happened_at): (proto::Report, Instant),
         room: Option<UploadRoom>,
         reply: oneshot::Sender<ReportOutcome>,
     ) {
         let is_large = matches!(&report.event, Some(report::Event::Completed(completed))
             if self.transfer.is_large(completed.result.as_ref()));
         let Some(commands) = self.commands.upgrade().filter(|_| is_large) else {
-            return self.push(report, reply);
+            return self.push(report, happened_at, reply);
         };
         self.set_uploading(&report, true);
         self.n_uploads += 1;
@@ -365,10 +368,10 @@ impl Actor {
         }
     }
 
-    fn push(&mut self, report: proto::Report, reply: oneshot::Sender<ReportOutcome>) {
+    fn push(&mut self, report: proto::Report, happened_at: Instant, reply: oneshot::Sender<ReportOutcome>) {
         let max_payload = self.connection.max_payload();
         let event = report.event.map(|event| ends::bounded(event, max_payload));
-        self.reports.push(proto::Report { event, ..report }, Some(reply));
+        self.reports.push(proto::Report { event, ..report }, happened_at, Some(reply));
     }
 
     fn next_message(&mut self) -> Option<session_request::Message> {

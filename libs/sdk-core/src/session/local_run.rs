@@ -1,7 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::Command;
 use crate::{
@@ -106,8 +109,9 @@ impl LocalRun {
         let of = (self.id.clone(), self.epoch);
         let (run_id, epoch) = of.clone();
         let reporting = Arc::new(move |event, reply| {
-            let report = Report { run_id: run_id.clone(), epoch, event: Some(event) };
-            let command = Command::Report { session_id: session_id.clone(), report, room: None, reply };
+            let report = Report { run_id: run_id.clone(), epoch, event: Some(event), age: None };
+            let (session_id, happened_at) = (session_id.clone(), Instant::now());
+            let command = Command::Report { session_id, report, happened_at, room: None, reply };
             let commands = commands.clone();
             let sending = async move {
                 let _ = commands.send(command).await; // a closed session drops the reply
@@ -158,9 +162,11 @@ impl LocalRun {
         room: Option<UploadRoom>,
     ) -> oneshot::Receiver<ReportOutcome> {
         let (reply, answer) = oneshot::channel();
-        let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event) };
+        let report = Report { run_id: self.id.clone(), epoch: self.epoch, event: Some(event), age: None };
+        // Before the wait for a place in the queue.
+        let (session_id, happened_at) = (self.session_id.clone(), Instant::now());
         // A closed session drops the reply, which the receiver sees.
-        let command = Command::Report { session_id: self.session_id.clone(), report, room, reply };
+        let command = Command::Report { session_id, report, happened_at, room, reply };
         let _ = self.commands.send(command).await;
         answer
     }

@@ -6,7 +6,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Attempt, Hindrance, WorkerHealth, WorkerOptions, WorkerStatus, dial};
+use super::{Attempt, Hindrance, WorkerHealth, WorkerOptions, WorkerStatus, dial, taken::Taken};
 use crate::{
     Error, ErrorKind, clock,
     connection::Connection,
@@ -42,6 +42,8 @@ pub(super) struct Command {
     pub(super) kind: RunKind,
     /// What is reported. `None`: nothing is, because someone else reports what became of the run.
     pub(super) event: Option<report::Event>,
+    /// When that happened.
+    pub(super) happened_at: Instant,
     pub(super) ends: bool,
     /// Who waits for the answer.
     pub(super) reply: Option<oneshot::Sender<ReportOutcome>>,
@@ -106,6 +108,7 @@ pub(super) struct Actor {
     /// It executes this one run for a worker of a pool, and ends with it.
     executes: Option<proto::HeldRun>,
     held: HashMap<String, Held>,
+    taken: Taken,
     reports: Reports,
     /// Slots whose attempts have not ended.
     busy: Slots,
@@ -152,6 +155,7 @@ impl Actor {
             serves,
             executes: None,
             held: HashMap::new(),
+            taken: Taken::default(),
             busy: Slots::default(),
             outstanding: Slots::default(),
             heartbeat_due: false,
@@ -356,8 +360,8 @@ impl Actor {
         let outstanding = self.outstanding.of(kind);
         *outstanding = outstanding.saturating_sub(1);
         let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
-        if self.held.get(&run_id).is_some_and(|held| held.epoch == epoch) {
-            return; // delivered twice: the epoch makes the second a no-op
+        if !self.taken.note(&run_id, epoch) {
+            return; // delivered twice: the epoch makes the second a no-op, also where the first has ended by now
         }
         *self.busy.of(kind) += 1;
         let is_served = self.does_serve(&assign);
@@ -416,7 +420,8 @@ impl Actor {
         };
         held.started |= matches!(event, report::Event::Started(_));
         let event = Some(ends::bounded(event, self.connection.max_payload()));
-        self.reports.push(Report { run_id: command.run_id, epoch: command.epoch, event }, command.reply);
+        let report = Report { run_id: command.run_id, epoch: command.epoch, event, age: None };
+        self.reports.push(report, command.happened_at, command.reply);
     }
 
     /// The command comes back with a reference in the place of the result; until then its slot is taken.
@@ -427,7 +432,9 @@ impl Actor {
                 Some(event) => Some(transfer.offload_event(event).await),
                 None => None,
             };
-            let _ = commands.send(Command { event, ..command }); // the worker may have ended after its grace
+            // Whatever comes of it, the attempt has ended only now.
+            let happened_at = Instant::now();
+            let _ = commands.send(Command { event, happened_at, ..command }); // or the worker has ended after its grace
         });
     }
 
@@ -449,7 +456,7 @@ impl Actor {
             return;
         }
         if let Some(next) = ends::follow_up(&report, outcome) {
-            self.reports.push(next, None);
+            self.reports.push(next, Instant::now(), None);
             return;
         }
         if is_start && ends::is_cancelling(outcome) {
@@ -573,8 +580,8 @@ impl Actor {
             } else {
                 report::Event::Released(report::Released {})
             };
-            let report = Report { run_id: run_id.clone(), epoch: held.epoch, event: Some(event) };
-            self.reports.push(report, None);
+            let report = Report { run_id: run_id.clone(), epoch: held.epoch, event: Some(event), age: None };
+            self.reports.push(report, Instant::now(), None);
         }
         self.busy = Slots::default();
     }

@@ -150,9 +150,15 @@ impl Attempt {
         let (run_id, epoch, kind) = (assign.run_id.clone(), assign.epoch, assign.kind());
         let (of, reporter) = ((run_id.clone(), epoch), commands.clone());
         let reporting = Arc::new(move |event, reply| {
-            let reply = Some(reply);
-            let command =
-                Command { run_id: run_id.clone(), epoch, kind, event: Some(event), ends: false, reply };
+            let command = Command {
+                run_id: run_id.clone(),
+                epoch,
+                kind,
+                event: Some(event),
+                happened_at: Instant::now(),
+                ends: false,
+                reply: Some(reply),
+            };
             let _ = reporter.send(command); // a worker that has ended drops the reply
             std::future::ready(()).boxed()
         });
@@ -307,6 +313,7 @@ impl Attempt {
             epoch: self.assign.epoch,
             kind: self.assign.kind(),
             event,
+            happened_at: Instant::now(),
             ends,
             reply,
         };

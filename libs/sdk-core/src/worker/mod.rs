@@ -6,6 +6,7 @@ mod dial;
 mod executor;
 mod health;
 mod hindrance;
+mod taken;
 
 use std::{collections::BTreeMap, time::Duration};
 

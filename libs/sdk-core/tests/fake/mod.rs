@@ -392,6 +392,18 @@ pub fn accepted(report: &Report) -> ReportOutcome {
     }
 }
 
+/// The same reports, sent once more: each is older than it was.
+pub fn assert_repeated(before: &[Report], again: &[Report]) {
+    let ageless = |reports: &[Report]| -> Vec<Report> {
+        reports.iter().map(|report| Report { age: None, ..report.clone() }).collect()
+    };
+    assert_eq!(ageless(before), ageless(again));
+    let age = |report: &Report| Duration::try_from(report.age.expect("is told")).expect("is a span");
+    for (before, again) in before.iter().zip(again) {
+        assert!(age(before) < age(again), "{before:?} {again:?}");
+    }
+}
+
 pub fn ended(run_id: &str) -> Run {
     let state = State { r#type: StateType::Completed.into(), ..Default::default() };
     Run { id: run_id.into(), state: Some(state), ..Default::default() }

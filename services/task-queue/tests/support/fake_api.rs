@@ -20,7 +20,7 @@ use tidegate_proto::{
     },
     v1::{Assign, ReportOutcome, RunKind, State, StateType, report::Event},
 };
-use tidegate_wire::{duration_to_proto, timestamp_to_proto};
+use tidegate_wire::{duration_from_proto, duration_to_proto, timestamp_to_proto};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -40,6 +40,8 @@ pub struct FakeApi {
     n_early_claims: AtomicUsize,
     /// How much its clock is behind that of the others.
     behind: Mutex<Duration>,
+    /// How old each report was said to be that came here, also while this is down.
+    ages: watch::Sender<Vec<Duration>>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +148,13 @@ impl FakeApi {
 
     pub fn hold_up_claims(&self, hold: bool) {
         self.claims_held_up.send_replace(hold);
+    }
+
+    /// How old the reports were said to be that came here, also while this is down, once there are so many.
+    pub async fn until_ages(&self, n_reports: usize) -> Vec<Duration> {
+        let mut ages = self.ages.subscribe();
+        let waiting = ages.wait_for(|ages| ages.len() >= n_reports);
+        tokio::time::timeout(super::PATIENCE, waiting).await.expect("reports in time").unwrap().clone()
     }
 
     /// While true batches with a large result are not answered, as where object storage is silent.
@@ -295,8 +304,10 @@ impl RunEngineService for FakeApi {
         &self,
         request: Request<ReportRunsRequest>,
     ) -> Result<Response<ReportRunsResponse>, Status> {
-        self.check_up()?;
         let reports = request.into_inner().reports;
+        let age = |report: &HolderReport| duration_from_proto(report.report.as_ref()?.age.as_ref()?);
+        self.ages.send_modify(|ages| ages.extend(reports.iter().filter_map(age)));
+        self.check_up()?;
         if reports.iter().any(is_large) {
             self.large_held_up.subscribe().wait_for(|held_up| !held_up).await.unwrap();
         }

@@ -342,7 +342,13 @@ impl Worker {
     }
 
     pub async fn report(&self, assign: &Assign, event: Event) {
-        let report = Report { run_id: assign.run_id.clone(), epoch: assign.epoch, event: Some(event) };
+        self.report_late(assign, event, None).await;
+    }
+
+    /// Of what happened so long ago.
+    pub async fn report_late(&self, assign: &Assign, event: Event, age: Option<prost_types::Duration>) {
+        let (run_id, epoch) = (assign.run_id.clone(), assign.epoch);
+        let report = Report { run_id, epoch, event: Some(event), age };
         self.say(work_request::Message::Reports(Reports { reports: vec![report] })).await;
     }
 
