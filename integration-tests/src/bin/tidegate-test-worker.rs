@@ -1,8 +1,8 @@
 //! A worker for the tests: a process of its own that serves the tasks and flows below until SIGTERM, or until it is drained.
 //!
 //! `tidegate-test-worker serve QUEUE [TASK_SLOTS [KEY=VALUE…]]`, the last its labels; TIDEGATE_ADDRESS says where.
-//! `tidegate-test-worker hesitate QUEUE TASK_SLOTS`: a worker that starts the first run of `whoami` that it gets, and no other;
-//! the one that it has started ends a moment after SIGTERM.
+//! `tidegate-test-worker hesitate QUEUE TASK_SLOTS [N_STARTED]`: a worker that starts so many of the runs of `whoami` that it
+//! gets, the first ones, and no others; 1 by default. Those that it has started end a moment after SIGTERM.
 //! `tidegate-test-worker call QUEUE`: a caller instead: delays a flow, prints its id, waits for its result and prints that.
 
 use std::{collections::BTreeMap, io::Write as _, pin::pin, time::Duration};
@@ -28,11 +28,17 @@ async fn main() -> anyhow::Result<()> {
     let queue = args.next().context("the second argument is the queue")?;
     let task_slots =
         args.next().map_or(Ok(16), |slots| slots.parse()).context("the third is a number of slots")?;
-    let label = |label: String| label.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let labels = args.map(label).collect::<Option<_>>().context("a label has the form KEY=VALUE")?;
     match role.as_str() {
-        "serve" => serve(queue, task_slots, labels).await,
-        "hesitate" => hesitate(queue, task_slots).await,
+        "serve" => {
+            let label =
+                |label: String| label.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let labels = args.map(label).collect::<Option<_>>().context("a label has the form KEY=VALUE")?;
+            serve(queue, task_slots, labels).await
+        }
+        "hesitate" => {
+            let n_started = args.next().map_or(Ok(1), |n_started| n_started.parse());
+            hesitate(queue, task_slots, n_started.context("the fourth is a number of runs")?).await
+        }
         "call" => call(queue).await,
         other => bail!("`{other}` is none of `serve`, `hesitate` and `call`"),
     }
@@ -99,7 +105,7 @@ async fn serve(queue: String, task_slots: u32, labels: BTreeMap<String, String>)
     Ok(())
 }
 
-async fn hesitate(queue: String, task_slots: u32) -> anyhow::Result<()> {
+async fn hesitate(queue: String, task_slots: u32, n_started: u32) -> anyhow::Result<()> {
     let client = Client::connect_from_env()?;
     let options = WorkerOptions {
         name: String::new(),
@@ -114,14 +120,20 @@ async fn hesitate(queue: String, task_slots: u32) -> anyhow::Result<()> {
     let (worker, mut attempts) = core::Worker::start(client.core(), options)?;
     let mut terminated = signal(SignalKind::terminate())?;
     println!("ready");
-    let mut first = attempts.next().await.context("no run came")?;
-    first.start();
+    let mut started = Vec::new();
+    for _ in 0..n_started {
+        let mut attempt = attempts.next().await.context("no run came")?;
+        attempt.start();
+        started.push(attempt);
+    }
     terminated.recv().await;
     worker.drain();
     while attempts.next().await.is_some() {}
     tokio::time::sleep(Duration::from_millis(300)).await;
     let pid = std::process::id().to_string();
-    first.finish(End::Completed(Some(payload::json(pid.into_bytes()))));
+    for attempt in started {
+        attempt.finish(End::Completed(Some(payload::json(pid.clone().into_bytes()))));
+    }
     worker.stopped().await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod cancel;
+mod drain;
 mod engine;
 mod idle;
 mod lists;
@@ -35,6 +36,12 @@ const BENCHES: &[Bench] = &[
         name: "cancel",
         about: "the cancel of a tree of which a tenth runs on live workers, through the services and their delivery",
         run: |settings| Box::pin(cancel::run(settings)),
+    },
+    Bench {
+        name: "drain",
+        about: "SIGTERM to a worker: how soon what it was given and has not begun begins elsewhere, which is to be within 1 s, and \
+                what becomes of the rest",
+        run: |settings| Box::pin(drain::run(settings)),
     },
     Bench {
         name: "backlog",

@@ -76,8 +76,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let n_delayed = settings.n_runs(500);
     println!(
         "{} rounds of {n_delayed} tasks with a delay of 0.1 s to 5 s: from when each is due until the code begins (the \
-         bound is called when it is due), of which issue 4 allows 50 ms; the same for the second attempt of those whose \
-         first has failed",
+         bound is called when it is due), for which 50 ms are allowed; the same for the second attempt of those whose first \
+         fails as it begins, due by so long after that",
         settings.rounds
     );
     let (mut first, mut second) = (Vec::new(), Vec::new());
