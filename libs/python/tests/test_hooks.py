@@ -15,9 +15,9 @@ import pytest
 import work_authoring as work
 from conftest import PATIENCE, Processes
 from test_end_to_end import lines_of, until
-from tidegate import _dual, hooks
-from tidegate import InvalidArgument, RunCancelled, RunCrashed, RunFailed, flow, get_run, get_run_logger, task
-from tidegate._connection import block, client
+from tidegate import _dual, _local_calls, hooks
+from tidegate import InvalidArgument, RunCancelled, RunCrashed, RunFailed, TidegateError, flow, get_run, get_run_logger, task
+from tidegate._connection import awaited, block, client
 from tidegate._interrupt import Control
 
 STATES = ["on_completion", "on_failure", "on_crashed", "on_cancellation", "on_running"]
@@ -306,6 +306,133 @@ class TestOfLocalRuns:
         with pytest.raises(RunFailed):
             endless.with_options(timeout_seconds=0.2)()
         assert seen == [("CANCELLED", "Cancelled", "RunCancelled"), ("FAILED", "TimedOut", "RunFailed")]
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_a_cancel_between_two_attempts_is_heard(self, is_async: bool) -> None:
+        hooked: list[Any] = []
+
+        def notes(run: Any, state: Any, exception: Any) -> None:
+            hooked.append((run.id, state, type(exception)))
+
+        is_hooked = task(retries=1, retry_delay_seconds=3_600, on_cancellation=notes, on_failure=notes, on_crashed=notes)
+
+        @is_hooked
+        def fails_first() -> None:
+            raise ValueError("not yet")
+
+        @is_hooked
+        async def fails_first_async() -> None:
+            raise ValueError("not yet")
+
+        @flow
+        def outer() -> None:
+            future = (fails_first_async if is_async else fails_first).submit()
+            until(lambda: future.state[:2] == ("SCHEDULED", "AwaitingRetry"))
+            handle = get_run(str(future.id))
+            handle.cancel("enough")
+            with pytest.raises(RunCancelled):
+                future.result(timeout=PATIENCE)
+            assert future.state.type == handle.state.type == "CANCELLED"
+            assert hooked == [(handle.id, handle.state, RunCancelled)]
+            assert handle.run().attempt == 1
+
+        outer()
+        assert len(hooked) == 1
+
+    def test_a_call_that_is_given_up_between_two_attempts_has_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+
+        @task(retries=2, retry_delay_seconds=3_600, on_failure=lambda run: seen.append(get_run(run.id).state.type))
+        async def fails_first() -> None:
+            raise ValueError("not yet")
+
+        async def gives_up() -> None:
+            is_delayed = asyncio.Event()
+
+            class Noted(_local_calls._Delay):
+                def __init__(self, seconds: float, control: Control) -> None:
+                    super().__init__(seconds, control)
+                    is_delayed.set()
+
+            monkeypatch.setattr(_local_calls, "_Delay", Noted)
+            call = asyncio.ensure_future(fails_first())
+            await asyncio.wait_for(is_delayed.wait(), PATIENCE)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+        asyncio.run(gives_up())
+        assert seen == ["FAILED"]
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_a_timeout_does_not_end_the_delay_after_it(self, is_async: bool) -> None:
+        begun: list[int] = []
+        is_limited = task(
+            timeout_seconds=1, retries=1, retry_delay_seconds=0.3, on_running=lambda run: begun.append(run.attempt)
+        )
+
+        @is_limited
+        def endless_at_first() -> str:
+            while len(begun) < 2:
+                pass
+            return "done"
+
+        @is_limited
+        async def endless_at_first_async() -> str:
+            while len(begun) < 2:
+                await asyncio.sleep(0)
+            return "done"
+
+        value = asyncio.run(endless_at_first_async()) if is_async else endless_at_first()
+        assert (value, begun) == ("done", [1, 2])
+
+    @pytest.mark.parametrize(("said", "hooked"), [("its end", 1), ("retry", 0), ("refused", 0)])
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_what_has_stopped_a_caller_comes_through_whatever_is_said_of_its_call(
+        self, monkeypatch: pytest.MonkeyPatch, is_async: bool, said: str, hooked: int
+    ) -> None:
+        """Where the server has ended an attempt itself, as it heard nothing for too long, a late report leads to its retry, or
+        is refused. The server is made to say so here."""
+        end = "FAILED" if is_async else "CRASHED"
+        seen: list[str] = []
+        is_hooked = task(on_failure=lambda state: seen.append(state.type), on_crashed=lambda state: seen.append(state.type))
+
+        def instead(answer: Any) -> Any:
+            if said == "its end" or not isinstance(answer, tuple) or answer[0] != "ended" or answer[1][0] != end:
+                return answer
+            if said == "refused":
+                raise TidegateError("STALE_EPOCH")
+            return ("retry", 3_600.0, answer[2])
+
+        async def awaited_instead(op: Any) -> Any:
+            return instead(await awaited(op))
+
+        monkeypatch.setattr(_local_calls, "block", lambda op: instead(block(op)))
+        monkeypatch.setattr(_local_calls, "awaited", awaited_instead)
+
+        @is_hooked
+        def endless() -> None:
+            while True:
+                pass
+
+        @flow(timeout_seconds=0.3)
+        def outer() -> None:
+            endless()
+
+        @is_hooked
+        async def endless_async() -> None:
+            await asyncio.Event().wait()
+
+        async def gives_up() -> None:
+            await asyncio.wait_for(endless_async(), 0.2)
+
+        if is_async:
+            with pytest.raises(asyncio.TimeoutError):
+                asyncio.run(gives_up())
+        else:
+            with pytest.raises(RunFailed, match="did not end within 0.3 s"):
+                outer()
+        assert seen == [end] * hooked
 
     @pytest.mark.parametrize("is_async", [False, True])
     def test_a_condition_decides_on_retries(self, is_async: bool) -> None:

@@ -446,8 +446,9 @@ def test_code_in_a_process_of_its_own_has_slots(one: str) -> None:
     assert shown(one)["used_slots"] == 0
 
 
-def test_a_retry_that_waits_for_its_slots_tells_so_and_can_be_cancelled(one: str) -> None:
-    begun: list[int] = []
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_retry_that_waits_for_its_slots_tells_so_and_can_be_cancelled(one: str, kind: str) -> None:
+    begun: list[str] = []
     hooked: list[Any] = []
     between = concurrency(one, timeout=PATIENCE)
 
@@ -455,17 +456,24 @@ def test_a_retry_that_waits_for_its_slots_tells_so_and_can_be_cancelled(one: str
         between.__enter__()
         return True
 
-    def notes(_: Any, run: Any, state: Any) -> None:
-        hooked.append(run)
+    def notes(run: Any, state: Any, exception: Any) -> None:
+        hooked.append((run.id, run.attempt, state, type(exception)))
 
-    @task(concurrency_limits=[one], retries=1, retry_condition_fn=takes_it, on_cancellation=notes)
+    is_hooked = task(concurrency_limits=[one], retries=1, retry_condition_fn=takes_it, on_cancellation=notes)
+
+    @is_hooked
     def fails_first() -> None:
-        begun.append(1)
+        begun.append("sync")
+        raise ValueError("once")
+
+    @is_hooked
+    async def fails_first_async() -> None:
+        begun.append("async")
         raise ValueError("once")
 
     @flow
     def outer() -> None:
-        future = fails_first.submit()
+        future = (fails_first_async if kind == "async" else fails_first).submit()
         until(lambda: future.state[:2] == ("SCHEDULED", "AwaitingRetry"))
         handle = get_run(str(future.id))
         assert handle.state[:2] == future.state[:2]
@@ -473,10 +481,11 @@ def test_a_retry_that_waits_for_its_slots_tells_so_and_can_be_cancelled(one: str
         with pytest.raises(RunCancelled):
             future.result(timeout=PATIENCE)
         assert future.state.type == handle.state.type == "CANCELLED"
+        assert hooked == [(handle.id, 2, handle.state, RunCancelled)]
 
     outer()
     between.__exit__(None, None, None)
-    assert (begun, hooked, shown(one)["used_slots"]) == ([1], [], 0), "no code of it ran that was cancelled"
+    assert (begun, shown(one)["used_slots"]) == ([kind], 0), "the second attempt was not executed"
 
 
 def test_a_sync_call_may_not_wait_for_slots_in_the_event_loop_of_async_code(one: str) -> None:

@@ -91,8 +91,16 @@ class _Slots:
         return held.release()
 
 
-#: What a local run waits for: an operation of the core, a pause in seconds, slots, its code, or its hooks.
-Step = Union[_core.Op, float, _Slots, tuple[RunContext, Control], _Hooks]
+class _Delay:
+    """The time until a further attempt may begin, in seconds, which `control` may end."""
+
+    def __init__(self, seconds: float, control: Control) -> None:
+        self.seconds = seconds
+        self.control = control
+
+
+#: What a local run waits for: an operation of the core, a delay, slots, its code, or its hooks.
+Step = Union[_core.Op, _Delay, _Slots, tuple[RunContext, Control], _Hooks]
 
 
 class LocalCall:
@@ -171,9 +179,10 @@ class LocalCall:
                     answer = local.execute(self.function, self.arguments, self._facts, self._begin, *step)
                 elif isinstance(step, tuple):
                     answer = execute(self.function, self.arguments, *step)
-                elif isinstance(step, (float, int)):
+                elif isinstance(step, _Delay):
                     answer = None
-                    _pause(step)
+                    with step.control.thread():
+                        _pause(step.seconds)
                 elif isinstance(step, _Hooks):
                     answer = None
                     hooks.run_hooks(self.function, *step.arguments)
@@ -210,9 +219,8 @@ class LocalCall:
                     answer = await local.execute_async(self.function, self.arguments, self._facts, self._begin, *step)
                 elif isinstance(step, tuple):
                     answer = await execute_async(self.function, self.arguments, *step)
-                elif isinstance(step, (float, int)):
-                    answer = None
-                    await asyncio.sleep(step)
+                elif isinstance(step, _Delay):
+                    answer = await step.control.run(asyncio.sleep(step.seconds))
                 elif isinstance(step, _Hooks):
                     answer = None
                     await hooks.run_hooks_async(self.function, *step.arguments)
@@ -243,15 +251,21 @@ class LocalCall:
                 self.future._found, self.future._said = found.state[1], found.state[2]
             return _result(found, True)
         attempt = 0
+        # Before the next attempt; None before the first.
+        delay: Optional[float] = None
+        # Some of its code was executed, by an attempt of this call.
+        has_begun = False
         while True:
             attempt += 1
             control = Control()
             watch = local.on_stop(control.stop)
             slots: Optional[_Slots] = None
             refused: Optional[Outcome] = None
-            if function.options.concurrency_limits:
+            if delay is not None:
+                refused = yield from _until_over(_Delay(delay, control), function.name)
+            if function.options.concurrency_limits and refused is None:
                 slots = _Slots(function, local.id, control)
-                refused = yield from _until_held(slots, function.name)
+                refused = yield from _until_over(slots, function.name)
             traceparent = parent.traceparent if parent is not None else ""
             span = _core.Span(function.name, local.id, attempt, traceparent)
             self._facts = {
@@ -272,7 +286,7 @@ class LocalCall:
             context = RunContext(**self._facts, pauser=local.pauser())
             context.parameters = self.arguments
             if self.future is not None:
-                self.future._running = True
+                self.future._running = refused is None
             if self.in_process and refused is None:
                 self._begin = local.start  # once there is a process: its start takes none of the run's time
             elif refused is None or refused.how == "failed":  # only what has started can fail
@@ -280,6 +294,7 @@ class LocalCall:
             try:
                 if refused is not None and isinstance(refused.error, asyncio.CancelledError):
                     raise refused.error
+                has_begun = has_begun or (refused is None and control.stopped is None)
                 outcome: Outcome = refused or (yield context, control)
             except asyncio.CancelledError as error:  # by who awaits this call: it is over
                 if slots is not None:
@@ -288,7 +303,7 @@ class LocalCall:
                 op = local.finish(*end_of(given_up, control, function.name))
                 span.end("cancelled by its caller")
                 if hooks.has_hooks(function, "FAILED"):
-                    yield _Hooks(context, State(*(yield op)[1]), given_up)
+                    yield from _end_hooks_without_caller(context, op, given_up, has_begun)
                 raise
             finally:
                 del watch
@@ -306,7 +321,11 @@ class LocalCall:
                 self.future._said = end.second
             span.end(None if end.end == "completed" else f"{end.end}: {end.first} {end.second}".strip(": "))
             if control.stopped is not None and control.stopped[0] == "lost":
-                raise self._lost_error((yield client().peek_run(local.id)), control.stopped[1])
+                run: _core.Run = yield client().peek_run(local.id)
+                state = State(*run.state)
+                if state.is_cancelled():  # at once, as it waited for this attempt: its process has nothing to report
+                    yield from _end_hooks(context, state, outcome, has_begun)
+                raise self._lost_error(run, control.stopped[1])
             room = local.make_room(len(end.data))
             if room is not None:  # many large results are on their way to object storage
                 try:
@@ -319,7 +338,7 @@ class LocalCall:
             if outcome.how == "stopped" and control.stopped is None:
                 assert outcome.error is not None
                 if hooks.has_hooks(function, "CRASHED", "CANCELLED"):
-                    yield _Hooks(context, State(*(yield op)[1]), outcome)
+                    yield from _end_hooks_without_caller(context, op, outcome, has_begun)
                 raise outcome.error  # meant for the run that called this one
             if releasing is not None:
                 yield releasing  # a process that ends now would keep them until their lease ends
@@ -335,10 +354,11 @@ class LocalCall:
             if verdict == "retry":
                 if self.future is not None:
                     self.future._waits, self.future._running = State("SCHEDULED", "AwaitingRetry"), False
-                yield float(detail)
+                # Before the delay, which a timeout of this attempt does not end; what does is reported under this epoch.
                 local.begin_again(epoch)
+                delay = float(detail)
                 continue
-            yield _Hooks(context, State(*detail), outcome)
+            yield from _end_hooks(context, State(*detail), outcome, has_begun)
             if end.end == "completed":
                 return outcome.value
             raise self._error(local.id, outcome, control, end)
@@ -364,20 +384,38 @@ class LocalCall:
         return error
 
 
-def _until_held(slots: _Slots, name: str) -> Generator[Step, Any, Optional[Outcome]]:
-    """Waits for slots. None: they are held. Else how the attempt ends, whose code is not executed."""
+def _until_over(step: Union[_Delay, _Slots], name: str) -> Generator[Step, Any, Optional[Outcome]]:
+    """Waits before an attempt. None: that is over. Else how the attempt ends, whose code is not executed."""
     try:
-        yield slots
+        yield step
     except GeneratorExit:
         raise
     except Interrupted as error:
         return Outcome("stopped", error=error)
     except BaseException as error:
         _shutdown.end_others(error)
-        if isinstance(error, InvalidArgument):
-            error = InvalidArgument(f"`{name}` has concurrency_limits={slots.names}: {error}")
+        if isinstance(error, InvalidArgument) and isinstance(step, _Slots):
+            error = InvalidArgument(f"`{name}` has concurrency_limits={step.names}: {error}")
         return Outcome("failed", error=error, is_final=True)
     return None
+
+
+def _end_hooks(context: RunContext, state: State, outcome: Outcome, has_begun: bool) -> Generator[Step, Any, None]:
+    """Has the hooks of an end called. A cancel has none where no code was executed."""
+    if has_begun or not state.is_cancelled():
+        yield _Hooks(context, state, outcome)
+
+
+def _end_hooks_without_caller(
+    context: RunContext, op: _core.Op, outcome: Outcome, has_begun: bool
+) -> Generator[Step, Any, None]:
+    """As :func:`_end_hooks`, for a run whose caller was stopped, or does not await it any more; `op` tells of its end."""
+    try:
+        verdict, detail, _ = yield op
+    except TidegateError:
+        return  # the run is no longer of this process; its caller is told what has stopped it
+    if verdict == "ended":  # else there would be another attempt, which nobody wants: the core ends the run
+        yield from _end_hooks(context, State(*detail), outcome, has_begun)
 
 
 def _slots_lost(slots: _Slots, name: str) -> SlotsLost:
