@@ -156,10 +156,19 @@ def test_the_programs_take_what_they_are_given(release: Release, tmp_path: Path)
         assert run(service, "--check-config", env=env | {"TIDEGATE__NO_SUCH": "1"}).returncode == 64
 
 
-def test_configuration_reaches_the_program_as_it_was_written(tmp_path: Path) -> None:
-    config = {"engine": {"lanes": 3, "lane_capacity": 2_000_000}, "payload": {"presigned_requests": False}}
-    release = Release(values_of(LEAST, api={"config": config}))
-    shown = tomllib.loads(run("api", "--print-config", env=release.env("api", URLS, tmp_path)).stdout)
+@pytest.mark.parametrize(
+    ("service", "config"),
+    [
+        ("api", {"engine": {"lanes": 3, "lane_capacity": 2_000_000}, "payload": {"presigned_requests": False}}),
+        ("scheduler", {"webhooks": {"private_addresses": True, "hosts": ["hooks.tools", "*.example.com", "192.0.2.1"]}}),
+        ("scheduler", {"webhooks": {"allow_http": True, "hosts": []}}),
+    ],
+)
+def test_configuration_reaches_the_program_as_it_was_written(
+    service: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    release = Release(values_of(LEAST, **{service: {"config": config}}))
+    shown = tomllib.loads(run(service, "--print-config", env=release.env(service, URLS, tmp_path)).stdout)
     for section, keys in config.items():
         assert keys.items() <= shown[section].items()
 
@@ -245,6 +254,7 @@ def test_a_worker_of_a_cluster_may_start_jobs_and_nothing_else() -> None:
         ({"api": {"config": {"listen": "[::]:1"}}}, r"api.config.listen: the chart sets this itself"),
         ({"api": {"config": {"postgres": {"url": "x"}}}}, r"api.config.postgres.url: the chart sets this itself"),
         ({"taskQueue": {"config": {"lease": [1]}}}, "taskQueue.config.lease is a list: no service has such a key"),
+        ({"api": {"config": {"webhooks": {"hosts": ["a"]}}}}, "api.config.webhooks.hosts is a list: no service has such"),
         ({"workers": [{"name": "a"}]}, "'/workers/0'.*missing property 'pool'"),
         ({"workers": [{"name": "a", "pool": "b", "type": "vm"}]}, "'/workers/0/type'.*'process'.*'kubernetes'"),
         ({"ingress": {"enabled": True}}, "ingress.host is empty: clients have to know a name"),
@@ -343,6 +353,8 @@ def test_who_may_call_whom(release: Release) -> None:
     assert components["task-queue"] == components["log-ingest"] == {"api", "scheduler"} | own
     assert components["scheduler"] == {"api"}
     for service in SERVICES:
+        # What it reaches is not held back: webhooks go to the outside.
+        assert policies[service]["policyTypes"] == ["Ingress"] and "egress" not in policies[service]
         for rule in policies[service]["ingress"]:
             assert [port["port"] for port in rule["ports"]] == [release.container(service)["ports"][0]["name"]]
 

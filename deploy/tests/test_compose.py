@@ -129,6 +129,19 @@ def test_one_port_is_published_and_only_to_this_machine(compose: dict[str, Any])
     assert ports == {"api": ["127.0.0.1:4400:4400"]}
 
 
+def test_webhooks_go_to_this_machine_unless_told_otherwise() -> None:
+    def webhooks(**variables: str) -> dict[str, Any]:
+        env = interpolated(SECRETS | variables)["services"]["scheduler"]["environment"]
+        shown = run("scheduler", "--print-config", env=env)
+        assert shown.returncode == 0, shown.stderr
+        return tomllib.loads(shown.stdout)["webhooks"]
+
+    anywhere = {"private_addresses": True, "allow_http": True, "hosts": []}
+    assert webhooks() == anywhere
+    off = {"TIDEGATE_WEBHOOKS_PRIVATE_ADDRESSES": "false", "TIDEGATE_WEBHOOKS_ALLOW_HTTP": "false"}
+    assert webhooks(**off) == anywhere | {"private_addresses": False, "allow_http": False}
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_there_is_no_password_but_yours(secret: str) -> None:
     with pytest.raises(LookupError, match="set it to letters and digits"):

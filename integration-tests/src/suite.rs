@@ -158,6 +158,9 @@ impl Suite {
                     set("POSTGRES__URL", database_url),
                     set("OBJECT_STORAGE__URL", &payloads_url),
                     set("DELIVERY_ADDRESS", &url(&task_queue)),
+                    // Those of tests go to this machine.
+                    set("WEBHOOKS__PRIVATE_ADDRESSES", "true"),
+                    set("WEBHOOKS__ALLOW_HTTP", "true"),
                 ],
             ),
             ("log-ingest", &log_ingest, vec![set("POSTGRES__URL", database_url)]),

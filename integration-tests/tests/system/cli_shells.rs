@@ -73,6 +73,7 @@ async fn whatever_names_a_thing_is_completed() {
         &["deploy", file][..],
         &["pool", "create", "site"],
         &["variable", "set", "api_url", "x", "--tag", "web"],
+        &["automation", "set", "page-me", "--state", "CRASHED", "--webhook", "https://a.example"],
         &["concurrency", "set", "database", "2"],
         &["run", "cancel", "--tree", run.id(), "--yes"],
     ] {
@@ -83,7 +84,7 @@ async fn whatever_names_a_thing_is_completed() {
     let cancel = format!("run cancel --tree {}", &id[..30]);
     let artifacts = format!("artifact ls --run {}", &id[..30]);
     let deploy = format!("deploy {file} etl/");
-    let lines: [(&str, &str); 18] = [
+    let lines: [(&str, &str); 19] = [
         ("deployment get etl/n", "etl/nightly"),
         ("schedule get etl/nightly ", "evening\nmorning"),
         ("schedule pause etl/nightly m", "morning"),
@@ -96,6 +97,7 @@ async fn whatever_names_a_thing_is_completed() {
         ("config set ad", "address"),
         ("variable set ap", "api_url"),
         ("variable ls --tag ", "web"),
+        ("automation pause p", "page-me"),
         ("concurrency set da", "database"),
         ("run find --key k --flow su", "survey"),
         ("run find --key k --deployment e", "etl/nightly"),

@@ -182,3 +182,76 @@ async fn a_run_of_a_deployment_is_started_with_all_that_is_said_and_followed_to_
     refused(&wrong, 2, "image");
     suite.stop().await;
 }
+
+#[tokio::test]
+async fn an_automation_is_set_shown_paused_resumed_and_deleted() {
+    let suite = Suite::embedded().await;
+    let (client, at) = (suite.client(), suite.address());
+    let folder = tempfile::tempdir().unwrap();
+    let headers = folder.path().join("headers");
+    std::fs::write(&headers, "Authorization: Bearer abc\n").unwrap();
+    let headers = headers.to_str().unwrap();
+    let automation = async |args: &[&str]| told(at, &[&["automation"], args].concat()).await;
+    let failing = async |args: &[&str]| tidegate(at, &[&["automation"], args].concat()).await;
+    let hook = ["--webhook", "https://hooks.example.com/page"];
+    let of_nobody = ["--filter", "queue = nobody"];
+
+    let set = ["set", "page-me", "--state", "crashed", "--state-name", "Late", "--header-file", headers];
+    let set = [&set[..], &hook, &of_nobody].concat();
+    let made = automation(&[&set[..], &["--timeout", "2s", "--description", "wakes Ada"]].concat()).await;
+    assert_eq!(
+        made["trigger"],
+        json!({ "states": ["CRASHED"], "state_names": ["Late"], "filter": "queue = nobody", "each_attempt": false })
+    );
+    assert_eq!(made["webhook"]["url"], "https://hooks.example.com/page");
+    assert_eq!(made["webhook"]["timeout_seconds"], 2.0);
+    assert!(made["webhook"]["headers"][0].as_str().unwrap().eq_ignore_ascii_case("authorization"), "{made}");
+    assert_eq!(automation(&["get", "page-me"]).await, made);
+    let shown = failing(&["get", "page-me"]).await.stdout;
+    assert!(shown.contains("wakes Ada") && !shown.contains("abc"), "{shown}");
+
+    refused(&failing(&set).await, 1, "`page-me`");
+    refused(&failing(&[&["set", "page-me"][..], &hook].concat()).await, 2, "--state");
+    refused(&failing(&["set", "a", "--state", "CRASHED", "--webhook", "ftp://a.example"]).await, 2, "url");
+    let wrong = ["set", "a", "--state", "CRASHED", "--filter", "nmae = x"];
+    refused(&failing(&[&wrong[..], &hook].concat()).await, 2, "filter");
+    refused(&failing(&["get", "page-mee"]).await, 3, "did you mean `page-me`?");
+    refused(&failing(&["firings", "page-mee"]).await, 3, "did you mean `page-me`?");
+
+    assert_eq!(automation(&["pause", "page-me"]).await["is_paused"], true);
+    let etag = automation(&["get", "page-me"]).await["etag"].as_str().unwrap().to_owned();
+    let other = [&["set", "page-me", "--state", "FAILED", "--each-attempt", "--etag", &etag][..], &hook];
+    let changed = automation(&[&other.concat()[..], &of_nobody].concat()).await;
+    assert_eq!((&changed["is_paused"], &changed["webhook"]["headers"]), (&json!(true), &json!([])));
+    refused(&failing(&other.concat()).await, 1, "etag");
+    assert_eq!(automation(&["resume", "page-me"]).await["is_paused"], false);
+    let names = async |filter: &str| failing(&["ls", "--filter", filter, "-o", "name"]).await.stdout;
+    assert_eq!(names("trigger.states = FAILED").await, "page-me\n");
+    assert_eq!(names("trigger.states = CRASHED").await, "");
+
+    // Nobody listens there: what it is to do is tried, and waits for the next try.
+    let unheard = ["set", "unheard", "--state", "SCHEDULED", "--webhook", "http://127.0.0.1:1/"];
+    automation(&[&unheard[..], &["--filter", "queue = unheard"]].concat()).await;
+    assert_eq!(automation(&["firings", "unheard"]).await, json!([]));
+    let run = client.task("refuse").queue("unheard").delay(&"not today").await.unwrap();
+    let firing = eventually("it was tried", DEADLINE, async || {
+        let firings = automation(&["firings", "unheard"]).await;
+        firings[0]["last_error"].as_str().filter(|error| !error.is_empty())?;
+        Some(firings[0].clone())
+    })
+    .await;
+    assert_eq!((&firing["run_id"], &firing["state"]["type"]), (&json!(run.id()), &json!("SCHEDULED")));
+    assert_eq!(automation(&["get", "unheard"]).await["last_error"], firing["last_error"]);
+    assert!(failing(&["firings", "unheard"]).await.stdout.contains(run.id()));
+    assert_eq!(automation(&["firings", "unheard", "--filter", "state.type = CRASHED"]).await, json!([]));
+
+    for name in ["page-me", "unheard"] {
+        assert_eq!(automation(&["delete", name]).await, json!({ "deleted": name }));
+        refused(&failing(&["delete", name]).await, 3, &format!("`{name}`"));
+        assert_eq!(failing(&["delete", name, "--allow-missing"]).await.code, Some(0));
+        for verb in ["pause", "resume", "get", "firings"] {
+            refused(&failing(&[verb, name]).await, 3, &format!("`{name}`"));
+        }
+    }
+    suite.stop().await;
+}

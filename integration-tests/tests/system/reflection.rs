@@ -38,6 +38,7 @@ async fn lists_and_calls(address: &str, services: &[&str]) {
             "tidegate.v1.QueueService" => ("ListQueues", "{}", "{"),
             "tidegate.v1.ArtifactService" => ("ListArtifacts", "{}", "{"),
             "tidegate.v1.VariableService" => ("ListVariables", "{}", "{"),
+            "tidegate.v1.AutomationService" => ("ListAutomations", "{}", "{"),
             "tidegate.v1.SystemService" => ("GetVersion", "{}", "\"version\""),
             "tidegate.v1.SessionService" => (
                 "Session",
@@ -70,6 +71,7 @@ const API: &[&str] = &[
     "tidegate.v1.QueueService",
     "tidegate.v1.ArtifactService",
     "tidegate.v1.VariableService",
+    "tidegate.v1.AutomationService",
     "tidegate.v1.SystemService",
     "tidegate.internal.v1.RunEngineService",
 ];

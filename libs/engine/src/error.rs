@@ -397,6 +397,32 @@ pub enum EngineError {
         /// How many it may have.
         most: u64,
     },
+    /// There is no such automation in this namespace.
+    #[error("there is no automation `{name}` in this namespace")]
+    AutomationNotFound {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// There is an automation of this name, and it was not to be replaced.
+    #[error("automation `{name}` exists: set `overwrite` to replace it")]
+    AutomationExists {
+        /// The name.
+        name: String,
+    },
+    /// The automation was changed since the caller has seen it.
+    #[error("etag: automation `{name}` was changed since: read it anew, and decide again")]
+    AutomationChanged {
+        /// The name.
+        name: String,
+    },
+    /// The namespace has as many automations as it may have.
+    #[error(
+        "the namespace has {most} automations, which is the most: delete some, or have one do what several do"
+    )]
+    TooManyAutomations {
+        /// How many it may have.
+        most: u64,
+    },
     /// The queue of requests is full.
     #[error("too many requests are waiting for the store; come back a little later")]
     Overloaded,
@@ -478,6 +504,7 @@ impl ServiceError for EngineError {
             | Self::BulkOperationNotFound { .. }
             | Self::ArtifactNotFound { .. }
             | Self::VariableNotFound { .. }
+            | Self::AutomationNotFound { .. }
             | Self::ParentNotFound { .. } => ErrorCode::NotFound,
             Self::BulkOperationIdUsed { .. }
             | Self::DeploymentExists { .. }
@@ -498,6 +525,8 @@ impl ServiceError for EngineError {
             | Self::OpenBelow { .. }
             | Self::TooManyArtifacts { .. }
             | Self::VariableChanged { .. }
+            | Self::AutomationChanged { .. }
+            | Self::TooManyAutomations { .. }
             | Self::TooManyDeployments { .. }
             | Self::TooManyWorkPools { .. }
             | Self::WorkPoolInUse { .. }
@@ -512,7 +541,8 @@ impl ServiceError for EngineError {
             | Self::IdReused { .. }
             | Self::LeaseOwnerUsed { .. }
             | Self::ArtifactIdUsed { .. }
-            | Self::VariableExists { .. } => ErrorCode::AlreadyExists,
+            | Self::VariableExists { .. }
+            | Self::AutomationExists { .. } => ErrorCode::AlreadyExists,
             Self::PayloadNotFound { .. } => ErrorCode::NotFound,
             Self::PayloadDiffers { .. } => ErrorCode::FailedPrecondition,
             Self::Overloaded | Self::TooManyWait { .. } | Self::TooManyOfNamespaceWait { .. } => {
@@ -581,6 +611,10 @@ impl ServiceError for EngineError {
             Self::VariableExists { .. } => Reason::VariableExists,
             Self::VariableChanged { .. } => Reason::EtagMismatch,
             Self::TooManyVariables { .. } => Reason::TooManyVariables,
+            Self::AutomationNotFound { .. } => Reason::AutomationNotFound,
+            Self::AutomationExists { .. } => Reason::AutomationExists,
+            Self::AutomationChanged { .. } => Reason::EtagMismatch,
+            Self::TooManyAutomations { .. } => Reason::TooManyAutomations,
             Self::TooManyDeployments { .. } => Reason::TooManyDeployments,
             Self::LeaseLost { .. } => Reason::LeaseLost,
             Self::PayloadNotFound { .. } => Reason::PayloadNotFound,
@@ -668,6 +702,9 @@ impl ServiceError for EngineError {
             Self::VariableNotFound { name }
             | Self::VariableExists { name }
             | Self::VariableChanged { name } => vec![("variable", name.clone())],
+            Self::AutomationNotFound { name }
+            | Self::AutomationExists { name }
+            | Self::AutomationChanged { name } => vec![("automation", name.clone())],
             Self::Rejected(Rejection::StaleEpoch { current }) => vec![("epoch", current.to_string())],
             Self::Rejected(Rejection::NotAllowed { from: state, .. }) => vec![("state", state.to_string())],
             Self::Rejected(Rejection::ParentEnded { parent, state }) => {

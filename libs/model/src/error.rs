@@ -70,6 +70,9 @@ pub enum Reason {
     VariableNotFound,
     VariableExists,
     TooManyVariables,
+    AutomationNotFound,
+    AutomationExists,
+    TooManyAutomations,
 }
 
 impl Reason {
@@ -116,6 +119,9 @@ impl Reason {
             Self::VariableNotFound => "VARIABLE_NOT_FOUND",
             Self::VariableExists => "VARIABLE_EXISTS",
             Self::TooManyVariables => "TOO_MANY_VARIABLES",
+            Self::AutomationNotFound => "AUTOMATION_NOT_FOUND",
+            Self::AutomationExists => "AUTOMATION_EXISTS",
+            Self::TooManyAutomations => "TOO_MANY_AUTOMATIONS",
         }
     }
 }

@@ -107,6 +107,10 @@ uuid_v7! {
     /// Names a variable as one change has left it.
     VariableRevision
 }
+uuid_v7! {
+    /// Names an automation as one change has left it.
+    AutomationRevision
+}
 
 /// The fencing token of a run: it only grows and is never reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,11 +12,12 @@ mod worker;
 pub use clock::{Clock, SystemClock};
 pub use error::{ErrorCode, FieldViolation, Reason, ServiceError};
 pub use id::{
-    ArtifactId, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, ScheduleId, SessionId, VariableRevision,
+    ArtifactId, AutomationRevision, BulkOperationId, Epoch, InvalidId, ObjectId, RunId, ScheduleId,
+    SessionId, VariableRevision,
 };
 pub use name::{
-    ArtifactKey, DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace, QueueName, RunKind,
-    ScheduleName, VariableName, WorkPoolName, WorkerId,
+    ArtifactKey, AutomationName, DeploymentName, FairnessKey, FunctionName, InvalidName, Namespace,
+    QueueName, RunKind, ScheduleName, VariableName, WorkPoolName, WorkerId,
 };
 pub use payload::{ObjectRef, Payload};
 pub use time::Timestamp;

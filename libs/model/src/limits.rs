@@ -122,6 +122,38 @@ pub const MAX_VARIABLE_SIZE: usize = 64 << 10;
 pub const MAX_VARIABLE_DESCRIPTION_SIZE: usize = 1 << 10;
 /// Variables that are given at once: all of them together fit into a message.
 pub const MAX_LISTED_VARIABLES: usize = 50;
+/// Automations of one namespace.
+pub const MAX_AUTOMATIONS: u64 = 100;
+/// Bytes of an automation's description.
+pub const MAX_AUTOMATION_DESCRIPTION_SIZE: usize = 1 << 10;
+/// Names of states of one trigger.
+pub const MAX_TRIGGER_STATE_NAMES: usize = 50;
+/// Automations of one page, as many as a namespace may have.
+pub const MAX_LISTED_AUTOMATIONS: usize = 100;
+/// Bytes of the URL of a webhook.
+pub const MAX_WEBHOOK_URL_SIZE: usize = 2 << 10;
+/// Headers of a webhook.
+pub const MAX_WEBHOOK_HEADERS: usize = 20;
+/// Bytes of the name of a webhook's header.
+pub const MAX_WEBHOOK_HEADER_NAME_SIZE: usize = 128;
+/// Bytes of the value of a webhook's header.
+pub const MAX_WEBHOOK_HEADER_VALUE_SIZE: usize = 4 << 10;
+/// Bytes of the key that signs a webhook.
+pub const WEBHOOK_SECRET_SIZES: std::ops::RangeInclusive<usize> = 24..=64;
+/// How long a webhook's answer must be allowed to take.
+pub const MIN_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a webhook's answer may take.
+pub const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take where the automation does not say.
+pub const DEFAULT_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Firings of one automation, those that were given up among them: with more it is paused.
+pub const MAX_FIRINGS: usize = 100_000;
+/// How long a firing is tried again after its event.
+pub const FIRING_TRIED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How long a firing that was given up is shown.
+pub const GIVEN_UP_FIRINGS_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// Bytes of what a firing fails of that are kept.
+pub const MAX_FIRING_ERROR_SIZE: usize = 1 << 10;
 /// Bytes of a cache key.
 pub const MAX_CACHE_KEY_SIZE: usize = 512;
 /// How long a result may serve other runs.

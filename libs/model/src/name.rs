@@ -133,6 +133,10 @@ name! {
     /// The name of a variable: 1 to 128 characters of `[a-z0-9_-]`.
     VariableName, "variable name", is_variable, VARIABLE_RULE
 }
+name! {
+    /// The name of an automation: 1 to 128 characters of `[A-Za-z0-9._-]`.
+    AutomationName, "automation name", is_word, WORD_RULE
+}
 
 impl Default for Namespace {
     fn default() -> Self {

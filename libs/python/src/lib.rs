@@ -5,6 +5,7 @@
 //! the lock released. So a busy interpreter delays no heartbeat.
 
 mod artifact;
+mod automations;
 mod callbacks;
 mod client;
 mod codecs;
@@ -29,6 +30,7 @@ mod _core {
     #[pymodule_export]
     use crate::{
         artifact::Artifact,
+        automations::Automations,
         callbacks::next_callbacks,
         client::Client,
         codecs::Codecs,

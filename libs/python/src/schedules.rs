@@ -264,11 +264,11 @@ fn instant(micros: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: micros.div_euclid(MICROS), nanos }
 }
 
-fn micros_of(time: prost_types::Timestamp) -> i64 {
+pub(crate) fn micros_of(time: prost_types::Timestamp) -> i64 {
     time.seconds.saturating_mul(MICROS).saturating_add(i64::from(time.nanos) / 1_000)
 }
 
-fn micros(time: Option<prost_types::Timestamp>) -> i64 {
+pub(crate) fn micros(time: Option<prost_types::Timestamp>) -> i64 {
     micros_of(time.unwrap_or_default())
 }
 

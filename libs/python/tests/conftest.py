@@ -63,17 +63,22 @@ class Processes:
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Runs `python arguments…`."""
+    def start(self, *arguments: str, own_group: bool = False) -> subprocess.Popen[str]:
+        """Runs `python arguments…`, with `own_group` in a process group of its id."""
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=HERE,
+            start_new_session=own_group,
         )
         self._started.append(process)
         return process
 
-    def worker(self, *arguments: str) -> subprocess.Popen[str]:
+    def worker(self, *arguments: str, own_group: bool = False) -> subprocess.Popen[str]:
         """As `start`, and waits until the worker says that it serves."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, own_group=own_group)
         assert process.stderr is not None
         lines = []
         for line in process.stderr:

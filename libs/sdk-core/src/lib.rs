@@ -7,6 +7,7 @@
 //! **Invariant:** no task of this crate ever waits for user code.
 
 mod artifacts;
+mod automations;
 mod child_calls;
 mod client;
 mod clock;

@@ -57,6 +57,7 @@ pub mod __private;
 extern crate self as tidegate_sdk;
 
 mod artifact;
+mod automation;
 mod call;
 mod children;
 mod client;
@@ -79,6 +80,7 @@ mod wait;
 mod worker;
 
 pub use artifact::Artifact;
+pub use automation::{Automation, Webhook};
 pub use call::{ByName, Call, delay_all};
 pub use client::Client;
 pub use context::{Context, Level, spawn};

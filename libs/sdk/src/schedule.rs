@@ -287,7 +287,7 @@ pub(crate) fn object<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Str
     }
 }
 
-fn span(span: Duration) -> prost_types::Duration {
+pub(crate) fn span(span: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),

@@ -2,6 +2,7 @@
 //! any size is one prepared statement and one round trip.
 
 mod artifacts;
+mod automations;
 mod bulk;
 mod deployments;
 mod error;

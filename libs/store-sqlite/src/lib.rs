@@ -2,6 +2,7 @@
 //! (WAL). One process uses a file at a time; a second one would work, but would not be told of commits.
 
 mod artifacts;
+mod automations;
 mod bulk;
 mod deployments;
 mod error;

@@ -217,13 +217,10 @@ impl RunTx for SqliteTx {
         if events.is_empty() {
             return Ok(());
         }
-        query(queries::APPEND_EVENTS.sql())
-            .bind(row::events(events))
-            .execute(&mut *self.tx)
-            .await
-            .map_err(store_error)?;
+        let rows = row::events(events);
+        query(queries::APPEND_EVENTS.sql()).bind(&rows).execute(&mut *self.tx).await.map_err(store_error)?;
         self.appended_events = true;
-        Ok(())
+        self.set_off(&rows).await
     }
 
     async fn put_results(&mut self, results: &[(RunId, Payload)]) -> Result<(), StoreError> {

@@ -16,8 +16,8 @@ use tidegate_orchestration::{
 };
 
 use crate::{
-    BulkTarget, Comparison, Field, Filter, KeyReservation, LimitSettings, ListQuery, OrderBy, StoreError,
-    Value, VersionedKey,
+    BulkTarget, Comparison, Field, Filter, FiringOutcome, KeyReservation, LimitSettings, ListQuery, OrderBy,
+    StoreError, Value, VersionedKey,
 };
 
 /// A statement of an adapter, from one of its query files. It remembers whether it was ever used, so that a
@@ -225,6 +225,19 @@ pub fn bulk_target(filter: Option<String>, tree: Option<RunId>) -> Result<BulkTa
         (Some(filter), None) => Ok(BulkTarget::Filter(filter)),
         (None, Some(run_id)) => Ok(BulkTarget::Tree(run_id)),
         _ => Err(unreadable("filter", "both or none of filter and tree_run_id")),
+    }
+}
+
+/// What has become of a firing, as columns: how it ended, what it failed of, and when it is due again or was given up.
+pub fn firing_outcome_columns(
+    outcome: &FiringOutcome,
+    now: Timestamp,
+) -> (&'static str, &str, Option<Timestamp>) {
+    match outcome {
+        FiringOutcome::Succeeded => ("succeeded", "", None),
+        FiringOutcome::Dropped => ("dropped", "", None),
+        FiringOutcome::Failed { error, due_at } => ("failed", error, Some(*due_at)),
+        FiringOutcome::GivenUp { error } => ("given_up", error, Some(now)),
     }
 }
 

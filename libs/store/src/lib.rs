@@ -3,6 +3,7 @@
 
 pub mod adapter;
 mod artifacts;
+mod automations;
 mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -21,6 +22,10 @@ mod work_pools;
 
 pub use artifacts::{
     Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, ArtifactType, VersionedKey,
+};
+pub use automations::{
+    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, Firing, FiringKey,
+    FiringOutcome, FiringQuery, Trigger,
 };
 pub use bulk::{Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Selection};
 pub use deployments::{Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion};

@@ -9,9 +9,10 @@ use tidegate_orchestration::{Failure, Holder, Run, StateName, StateType};
 use tokio::sync::watch;
 
 use crate::{
-    ArtifactRows, ArtifactTx, BulkOperation, BulkPlace, DeploymentRows, DeploymentTx, Filter, LimitRows,
-    ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx, ScheduleRows, ScheduleTx, Selection, SlotTx,
-    StoreError, VariableRows, VariableTx, WorkPoolRows, WorkPoolTx,
+    ArtifactRows, ArtifactTx, AutomationRows, AutomationTx, BulkOperation, BulkPlace, DeploymentRows,
+    DeploymentTx, Filter, LimitRows, ObjectRow, ObjectRows, Order, Position, QueueRows, QueueTx,
+    ScheduleRows, ScheduleTx, Selection, SlotTx, StoreError, VariableRows, VariableTx, WorkPoolRows,
+    WorkPoolTx,
 };
 
 /// A run to be inserted, with what belongs to it.
@@ -323,6 +324,7 @@ pub trait RunStore:
     + ScheduleRows
     + ArtifactRows
     + VariableRows
+    + AutomationRows
     + Send
     + Sync
     + 'static
@@ -510,7 +512,7 @@ pub trait RunStore:
 /// One transaction over runs. Locks are taken in id order, so that two batches cannot deadlock.
 #[async_trait]
 pub trait RunTx:
-    SlotTx + QueueTx + DeploymentTx + WorkPoolTx + ScheduleTx + ArtifactTx + VariableTx + Send
+    SlotTx + QueueTx + DeploymentTx + WorkPoolTx + ScheduleTx + ArtifactTx + VariableTx + AutomationTx + Send
 {
     /// Locks the runs that exist of these ids for a change, and reads them. Skips nothing.
     async fn lock_runs(&mut self, ids: &[RunId]) -> Result<Vec<Run>, StoreError>;
@@ -567,7 +569,8 @@ pub trait RunTx:
     /// `NewRun::enqueued_at`).
     async fn update_runs(&mut self, runs: &[(Run, Option<Timestamp>)]) -> Result<(), StoreError>;
 
-    /// Appends events. A number that the run has already is an error: P7.
+    /// Appends events, and the firings of the automations that they set off. A number that the run has already is an
+    /// error: P7.
     async fn append_events(&mut self, events: &[EventRow]) -> Result<(), StoreError>;
 
     /// Stores results; one that is there is replaced.

@@ -11,6 +11,7 @@ mod run;
 mod schedule;
 mod time;
 mod violations;
+mod webhook;
 mod worker;
 
 pub use deployment::{JSON, check_spec, for_deployment, merge, on_collision};
@@ -22,9 +23,11 @@ pub use parse::{
 pub use payload::{payload_from_proto, payload_to_proto, reference_to_proto, sha256};
 pub use report::{ParsedReport, failure_from_proto, failure_to_proto, parse_report, pause_timeout};
 pub use run::{
-    kind_from_proto, kind_to_proto, run_to_proto, state_parts_to_proto, state_to_proto, state_type_to_proto,
+    kind_from_proto, kind_to_proto, run_to_proto, state_parts_to_proto, state_to_proto,
+    state_type_from_proto, state_type_to_proto,
 };
 pub use schedule::check_schedule;
 pub use time::{duration_from_proto, duration_to_proto, timestamp_from_proto, timestamp_to_proto};
 pub use violations::Violations;
+pub use webhook::{SECRET_PREFIX, check_webhook, signing_key};
 pub use worker::{worker_from_proto, worker_to_proto};

@@ -96,6 +96,12 @@ pub const fn state_type_to_proto(state_type: StateType) -> v1::StateType {
     }
 }
 
+/// A state's type. `None`: unspecified, or a number that is none.
+pub fn state_type_from_proto(state_type: i32) -> Option<StateType> {
+    let is_it = |known: &StateType| i32::from(state_type_to_proto(*known)) == state_type;
+    StateType::ALL.iter().copied().find(is_it)
+}
+
 /// A kind.
 pub const fn kind_to_proto(kind: RunKind) -> v1::RunKind {
     match kind {

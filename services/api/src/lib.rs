@@ -3,6 +3,7 @@
 
 mod actor;
 mod artifact_service;
+mod automation_service;
 mod bulk_service;
 mod concurrency_service;
 mod config;
@@ -42,7 +43,7 @@ use tidegate_payload::{ObjectStorage, Payloads};
 use tidegate_proto::{
     internal::run_engine_service_server::RunEngineServiceServer,
     v1::{
-        artifact_service_server::ArtifactServiceServer,
+        artifact_service_server::ArtifactServiceServer, automation_service_server::AutomationServiceServer,
         bulk_operation_service_server::BulkOperationServiceServer,
         concurrency_service_server::ConcurrencyServiceServer,
         deployment_service_server::DeploymentServiceServer, payload_service_server::PayloadServiceServer,
@@ -140,6 +141,7 @@ pub async fn start_with_clock(
     let schedule_service = schedule_service::Service::new(engine.clone());
     let artifact_service = artifact_service::Service::new(engine.clone(), payloads.clone());
     let variable_service = variable_service::Service::new(engine.clone());
+    let automation_service = automation_service::Service::new(engine.clone());
     let engine_service = engine_service::Service::new(engine, payloads.clone());
     let system_service =
         system_service::Service::new(config.endpoints.clone(), store, clock, payloads.max_size(), diagnosis);
@@ -167,6 +169,7 @@ pub async fn start_with_clock(
         ArtifactServiceServer::new(artifact_service).max_decoding_message_size(limits::MAX_MESSAGE_SIZE),
     );
     grpc.add(VariableServiceServer::new(variable_service));
+    grpc.add(AutomationServiceServer::new(automation_service));
     grpc.add(BulkOperationServiceServer::new(bulk_service));
     grpc.add(SystemServiceServer::new(system_service));
     grpc.add(

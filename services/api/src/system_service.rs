@@ -121,6 +121,14 @@ impl SystemService for Service {
             max_deployment_description_size_bytes: size(limits::MAX_DESCRIPTION_SIZE),
             max_entrypoint_size_bytes: size(limits::MAX_ENTRYPOINT_SIZE),
             max_version_label_size_bytes: size(limits::MAX_VERSION_LABEL_SIZE),
+            max_automations: number(limits::MAX_AUTOMATIONS),
+            max_automation_description_size_bytes: size(limits::MAX_AUTOMATION_DESCRIPTION_SIZE),
+            max_trigger_state_names: size(limits::MAX_TRIGGER_STATE_NAMES),
+            max_webhook_url_size_bytes: size(limits::MAX_WEBHOOK_URL_SIZE),
+            max_webhook_headers: size(limits::MAX_WEBHOOK_HEADERS),
+            max_webhook_header_name_size_bytes: size(limits::MAX_WEBHOOK_HEADER_NAME_SIZE),
+            max_webhook_header_value_size_bytes: size(limits::MAX_WEBHOOK_HEADER_VALUE_SIZE),
+            max_webhook_timeout: Some(duration_to_proto(limits::MAX_WEBHOOK_TIMEOUT)),
         }))
     }
 }

@@ -1,10 +1,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    artifact::ArtifactArgs, bulk::BulkArgs, completion::CompletionArgs, concurrency::ConcurrencyArgs,
-    config::ConfigArgs, demo::worker::DemoWorkerArgs, deploy::DeployArgs, deployment::DeploymentArgs,
-    dev::DevArgs, doctor::DoctorArgs, man::ManArgs, pool::PoolArgs, queue::QueueArgs, run::RunArgs,
-    schedule::ScheduleArgs, server::ServerArgs, variable::VariableArgs, worker::WorkerArgs,
+    artifact::ArtifactArgs, automation::AutomationArgs, bulk::BulkArgs, completion::CompletionArgs,
+    concurrency::ConcurrencyArgs, config::ConfigArgs, demo::worker::DemoWorkerArgs, deploy::DeployArgs,
+    deployment::DeploymentArgs, dev::DevArgs, doctor::DoctorArgs, man::ManArgs, pool::PoolArgs,
+    queue::QueueArgs, run::RunArgs, schedule::ScheduleArgs, server::ServerArgs, variable::VariableArgs,
+    worker::WorkerArgs,
 };
 
 /// Runs other people's work and never loses it.
@@ -35,6 +36,8 @@ pub enum Command {
     Artifact(ArtifactArgs),
     /// List, set, show and delete named values that runs share
     Variable(VariableArgs),
+    /// List, set, show, pause, resume and delete what the server does when something happens to a run
+    Automation(AutomationArgs),
     /// List, show and stop what is done to many runs at once
     Bulk(BulkArgs),
     /// Take runs of a work pool, and start each as a job; list, show and drain workers

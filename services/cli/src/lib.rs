@@ -1,9 +1,9 @@
 //! The `tidegate` command.
 //!
-//! The nouns (`tidegate run …`, `deployment`, `schedule`, `queue`, `pool`, `concurrency`, `artifact`, `variable`, `bulk`)
-//! ask a server through the public API and show the answer; `tidegate deploy` brings deployments to what a file says.
-//! `tidegate dev` is all four services in one process, `tidegate server NAME` one of them, and `tidegate worker start` a
-//! worker of a pool. Nothing here can do what a client could not.
+//! The nouns (`tidegate run …`, `deployment`, `schedule`, `queue`, `pool`, `concurrency`, `artifact`, `variable`,
+//! `automation`, `bulk`) ask a server through the public API and show the answer; `tidegate deploy` brings deployments to
+//! what a file says. `tidegate dev` is all four services in one process, `tidegate server NAME` one of them, and
+//! `tidegate worker start` a worker of a pool. Nothing here can do what a client could not.
 //!
 //! A noun is a file, with its arguments beside what they do. It asks by [`ask`], answers by a [`printer`], and takes what
 //! it is not told from the environment or a profile ([`config`]).
@@ -14,6 +14,7 @@
 mod args;
 mod artifact;
 mod ask;
+mod automation;
 mod bulk;
 mod common;
 mod completion;
@@ -73,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Schedule(args) => schedule::main(args),
         args::Command::Artifact(args) => artifact::main(args),
         args::Command::Variable(args) => variable::main(args),
+        args::Command::Automation(args) => automation::main(args),
         args::Command::Bulk(args) => bulk::main(args),
         args::Command::Worker(args) => worker::main(args),
         args::Command::Config(args) => config::main(args),

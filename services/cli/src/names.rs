@@ -101,6 +101,11 @@ pub async fn variable_tags(client: &Client) -> Result<Names, Error> {
     Ok(tags.into_iter().map(alone).collect())
 }
 
+/// Automations, each with its description.
+pub async fn automations(client: &Client) -> Result<Names, Error> {
+    Ok(client.automations().await?.into_iter().map(|it| (it.name, it.description)).collect())
+}
+
 /// Artifacts by their keys, or by their ids where they have none.
 pub async fn artifacts(client: &Client) -> Result<Names, Error> {
     let name = |it: Artifact| alone(if it.key.is_empty() { it.id } else { it.key });

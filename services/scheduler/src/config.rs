@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_model::limits;
 use tidegate_payload::ObjectStorageConfig;
 use tidegate_service_kit::{HumanDuration, PostgresConfig, ServiceConfig};
+use tidegate_webhook::{Allowed, HostPattern};
 
 /// The scheduler's configuration. Each key is explained in `config.default.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +17,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub object_storage: ObjectStorageConfig,
     pub sweeps: SweepsConfig,
+    pub webhooks: WebhooksConfig,
     pub retention: RetentionConfig,
 }
 
@@ -58,6 +60,23 @@ impl RetentionConfig {
     }
 }
 
+/// Section `webhooks`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "explained in config.default.toml")]
+pub struct WebhooksConfig {
+    pub private_addresses: bool,
+    pub allow_http: bool,
+    pub hosts: Vec<HostPattern>,
+}
+
+impl WebhooksConfig {
+    pub(crate) fn allowed(&self) -> Allowed {
+        let Self { private_addresses, allow_http: http, hosts } = self.clone();
+        Allowed { private_addresses, http, hosts }
+    }
+}
+
 /// Section `sweeps`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +91,7 @@ pub struct SweepsConfig {
     pub sessions_after: HumanDuration,
     pub cascades_interval: HumanDuration,
     pub slots_interval: HumanDuration,
+    pub automations_interval: HumanDuration,
     pub bulk_operations_interval: HumanDuration,
     pub leases_interval: HumanDuration,
     pub leases_after: HumanDuration,
@@ -100,6 +120,7 @@ impl ServiceConfig for Config {
             ("sessions_interval", *sweeps.sessions_interval),
             ("cascades_interval", *sweeps.cascades_interval),
             ("slots_interval", *sweeps.slots_interval),
+            ("automations_interval", *sweeps.automations_interval),
             ("bulk_operations_interval", *sweeps.bulk_operations_interval),
             ("leases_interval", *sweeps.leases_interval),
             ("purge_interval", *sweeps.purge_interval),
@@ -173,5 +194,14 @@ mod tests {
         assert!(faults("59m", "7d")[0].contains("retention.runs_after is 3540s"));
         assert!(faults("30d", "36h")[0].contains("whole days"));
         assert!(faults("101d", "1d")[0].contains("more than 100 partitions"));
+    }
+
+    #[test]
+    fn webhooks_go_to_the_public_internet_alone_unless_it_is_said_otherwise() {
+        let defaults = tidegate_service_kit::config::defaults::<Config>().webhooks;
+        assert_eq!(defaults.allowed(), Allowed::default());
+        let hosts = vec!["*.example.com".parse().expect("a host")];
+        let told = WebhooksConfig { private_addresses: true, allow_http: true, hosts: hosts.clone() };
+        assert_eq!(told.allowed(), Allowed { private_addresses: true, http: true, hosts });
     }
 }

@@ -2,6 +2,7 @@
 //! It holds no state of its own, so two replicas are as safe as one: sweeps skip rows that another has locked.
 
 mod amnesty;
+pub mod automations;
 mod config;
 mod fires;
 mod metrics;
@@ -10,19 +11,20 @@ mod sweep;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use tidegate_deploy::Scheduled;
 use tidegate_dispatch::GrpcDispatch;
 use tidegate_engine::{Engine, EngineError, Options};
-use tidegate_model::{Clock, SystemClock, Timestamp};
+use tidegate_model::{Clock, SystemClock, Timestamp, limits};
 use tidegate_payload::{ObjectStorage, Options as PayloadOptions, Payloads};
 use tidegate_service_kit::{SharedClock, Supervisor, pulse};
-use tidegate_store::{Maintained, RunStore};
+use tidegate_store::{AutomationKey, Maintained, RunStore};
 use tonic::transport::Channel;
 
 use amnesty::Amnesty;
 use sweep::OnStop;
 
-pub use config::{Config, RetentionConfig, SweepsConfig};
+pub use config::{Config, RetentionConfig, SweepsConfig, WebhooksConfig};
 
 /// Sessions are kept this long after their end, so that a process that comes back late is told.
 const SESSION_RETENTION: Duration = Duration::from_secs(86_400);
@@ -76,6 +78,8 @@ pub async fn start_with_clock(
     };
     let timetables = Arc::new(Scheduled::default());
     fires::spawn(tasks, engine.clone(), timetables, *sweeps.schedules_interval, batch);
+    let webhooks = tidegate_webhook::Client::new(config.webhooks.allowed()).context("set up webhooks")?;
+    automations::spawn(tasks, engine.clone(), webhooks, *sweeps.automations_interval);
     let reconcile_after = *sweeps.reconcile_after;
     spawn_sweep(
         "due-runs",
@@ -143,6 +147,12 @@ pub async fn start_with_clock(
         }),
     );
     spawn_sweep(
+        "firings",
+        *sweeps.purge_interval,
+        OnStop::Finish,
+        Box::new(move |engine| Box::pin(bound_firings(engine, batch))),
+    );
+    spawn_sweep(
         "purge",
         *sweeps.purge_interval,
         OnStop::Cut,
@@ -177,6 +187,19 @@ type Turn = Box<
         + Send
         + Sync,
 >;
+
+/// Gives how many firings were forgotten.
+async fn bound_firings(engine: Engine, batch: usize) -> Result<usize, EngineError> {
+    // It counts the firings of each automation.
+    pulse::rest(LONG_TURN);
+    for AutomationKey { namespace, name } in engine.pause_crowded_automations().await? {
+        tracing::warn!(
+            %namespace, automation.name = %name,
+            "automation {name} was paused: more than {} firings wait or were given up", limits::MAX_FIRINGS
+        );
+    }
+    engine.purge_firings(batch).await
+}
 
 async fn enqueue_due(engine: Engine, reconcile_after: Duration, batch: usize) -> Result<usize, EngineError> {
     match lost_before(&engine, reconcile_after).await {

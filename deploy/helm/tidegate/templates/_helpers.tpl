@@ -23,6 +23,7 @@ api:
   - grpc.reflection.v1.ServerReflection
   - grpc.reflection.v1alpha.ServerReflection
   - tidegate.v1.ArtifactService
+  - tidegate.v1.AutomationService
   - tidegate.v1.BulkOperationService
   - tidegate.v1.ConcurrencyService
   - tidegate.v1.DeploymentService
@@ -88,10 +89,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- add .Values.shutdown.announceSeconds .Values.shutdown.graceSeconds 10 -}}
 {{- end -}}
 
-{{- /* Keys of a configuration as variables: {engine: {lanes: 2}} becomes TIDEGATE__ENGINE__LANES. */ -}}
+{{- /* Keys of a configuration as variables: {engine: {lanes: 2}} becomes TIDEGATE__ENGINE__LANES. Lists are written as the
+       programs read them from the environment: ["a","b"]. */ -}}
 {{- define "tidegate.configEnv" -}}
 {{- $own := .own -}}
 {{- $at := .at -}}
+{{- $lists := list "scheduler.webhooks.hosts" -}}
 {{- range $key, $value := .config -}}
 {{- $path := ternary $key (printf "%s.%s" $at $key) (eq $at "") -}}
 {{- if kindIs "map" $value -}}
@@ -100,11 +103,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if has $path $own -}}
 {{- fail (printf "%s.config.%s: the chart sets this itself, from other values; leave it out" $.values $path) -}}
 {{- end -}}
-{{- if kindIs "slice" $value -}}
+{{- $isList := kindIs "slice" $value -}}
+{{- if and $isList (not (has (printf "%s.%s" $.values $path) $lists)) -}}
 {{- fail (printf "%s.config.%s is a list: no service has such a key" $.values $path) -}}
 {{- end }}
 - name: TIDEGATE__{{ $path | upper | replace "." "__" }}
-  value: {{ if kindIs "float64" $value }}{{ ternary (printf "%d" (int64 $value)) (toString $value) (eq $value (float64 (int64 $value))) | quote }}{{ else }}{{ $value | toString | quote }}{{ end }}
+  value: {{ if $isList }}{{ toJson $value | quote }}{{ else if kindIs "float64" $value }}{{ ternary (printf "%d" (int64 $value)) (toString $value) (eq $value (float64 (int64 $value))) | quote }}{{ else }}{{ $value | toString | quote }}{{ end }}
 {{- end -}}
 {{- end -}}
 {{- end -}}

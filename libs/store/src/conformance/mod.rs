@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 pub mod artifacts;
+pub mod automations;
 pub mod bulk;
 pub mod cache;
 pub mod deletes;
 pub mod deployments;
 pub mod events;
+pub mod firings;
 pub mod fixture;
 pub mod inputs;
 pub mod keys;
@@ -205,6 +207,22 @@ macro_rules! run_store_conformance {
             variables::variables_are_set_changed_and_deleted,
             variables::variables_are_listed_by_name,
             variables::a_locked_variable_makes_the_second_wait,
+            automations::automations_are_set_changed_and_deleted,
+            automations::automations_are_listed_by_name,
+            automations::a_locked_automation_makes_the_second_wait,
+            automations::an_event_sets_off_what_waits_for_it,
+            firings::an_event_sets_an_automation_off_once,
+            firings::due_firings_are_taken_once_until_they_are_due_again,
+            firings::few_firings_are_taken_of_each_automation,
+            firings::what_becomes_of_a_firing_is_kept,
+            firings::firings_that_were_given_up_are_purged,
+            firings::an_automation_with_too_many_firings_is_paused,
+            firings::firings_are_cleared_by_and_by,
+            firings::a_firing_that_was_taken_again_is_anothers,
+            firings::batches_of_finished_firings_do_not_cross,
+            firings::firings_go_with_their_automation,
+            firings::a_firing_without_its_automation_is_deleted,
+            firings::firings_are_listed_by_run,
         }
     };
     (@cases $fixture:ty, $statements:expr, $($module:ident :: $case:ident,)*) => {

@@ -3,17 +3,18 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_model::{
-    ArtifactId, DeploymentName, Namespace, ObjectId, QueueName, RunId, ScheduleId, Timestamp, VariableName,
-    WorkPoolName,
+    ArtifactId, AutomationName, DeploymentName, Namespace, ObjectId, QueueName, RunId, ScheduleId, Timestamp,
+    VariableName, WorkPoolName,
 };
 use tidegate_orchestration::{Arrival, Line};
 use tidegate_store::{
-    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, Awaited, ConcurrencyLimit, Deployment,
-    DeploymentKey, DeploymentTx, HandOut, Holders, Judged, LeaseWait, LimitKey, LimitRows, LimitSettings,
-    LimitUse, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, Schedule, ScheduleKey,
-    ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait, StoreError, Variable,
-    VariableKey, VariableQuery, VariableRows, VariableTx, VersionedKey, WorkPool, WorkPoolKey, WorkPoolRows,
-    WorkPoolTx,
+    Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, Automation, AutomationKey,
+    AutomationRows, AutomationTx, Awaited, ConcurrencyLimit, Deployment, DeploymentKey, DeploymentTx, Firing,
+    FiringKey, FiringOutcome, FiringQuery, HandOut, Holders, Judged, LeaseWait, LimitKey, LimitRows,
+    LimitSettings, LimitUse, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, Schedule,
+    ScheduleKey, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait,
+    StoreError, Variable, VariableKey, VariableQuery, VariableRows, VariableTx, VersionedKey, WorkPool,
+    WorkPoolKey, WorkPoolRows, WorkPoolTx,
 };
 
 use super::{FaultyStore, tx::FaultyTx};
@@ -242,5 +243,36 @@ forward! {
         fn insert_variable(&mut self, variable: &Variable) -> Result<bool, StoreError>;
         fn update_variable(&mut self, variable: &Variable) -> Result<(), StoreError>;
         fn delete_variable(&mut self, key: &VariableKey) -> Result<(), StoreError>;
+    }
+}
+
+forward! {
+    impl AutomationRows for FaultyStore {
+        fn get_automation(&self, key: &AutomationKey) -> Result<Option<Automation>, StoreError>;
+        fn list_automations(
+            &self, namespace: &Namespace, after: Option<&AutomationName>, limit: usize
+        ) -> Result<Vec<Automation>, StoreError>;
+        fn list_firings(
+            &self, key: &AutomationKey, after: Option<(RunId, u64)>, limit: usize
+        ) -> Result<Vec<Firing>, StoreError>;
+    }
+}
+
+forward! {
+    impl AutomationTx for FaultyTx {
+        fn lock_automation(&mut self, key: &AutomationKey) -> Result<Option<Automation>, StoreError>;
+        fn count_automations(&mut self, namespace: &Namespace, limit: u64) -> Result<u64, StoreError>;
+        fn insert_automation(&mut self, automation: &Automation) -> Result<bool, StoreError>;
+        fn update_automation(&mut self, automation: &Automation) -> Result<(), StoreError>;
+        fn clear_firings(&mut self, key: &AutomationKey, limit: usize) -> Result<usize, StoreError>;
+        fn delete_automation(&mut self, key: &AutomationKey) -> Result<(), StoreError>;
+        fn take_firings(&mut self, query: &FiringQuery) -> Result<Vec<Firing>, StoreError>;
+        fn finish_firings(
+            &mut self, finished: &[(FiringKey, u32, FiringOutcome)], now: Timestamp
+        ) -> Result<(), StoreError>;
+        fn pause_crowded(&mut self, most: usize, error: &str) -> Result<Vec<AutomationKey>, StoreError>;
+        fn purge_firings(
+            &mut self, given_up_before: Timestamp, limit: usize
+        ) -> Result<usize, StoreError>;
     }
 }

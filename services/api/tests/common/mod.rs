@@ -9,6 +9,7 @@ use tidegate_proto::{
     internal::{self, run_engine_service_client::RunEngineServiceClient},
     v1::{
         self, artifact_service_client::ArtifactServiceClient,
+        automation_service_client::AutomationServiceClient,
         bulk_operation_service_client::BulkOperationServiceClient,
         concurrency_service_client::ConcurrencyServiceClient,
         deployment_service_client::DeploymentServiceClient, payload_service_client::PayloadServiceClient,
@@ -38,6 +39,7 @@ pub struct Api {
     pub schedules: ScheduleServiceClient<Channel>,
     pub artifacts: ArtifactServiceClient<Channel>,
     pub variables: VariableServiceClient<Channel>,
+    pub automations: AutomationServiceClient<Channel>,
     pub work_pools: WorkPoolServiceClient<Channel>,
     tasks: Supervisor,
 }
@@ -96,6 +98,7 @@ impl Api {
             schedules: ScheduleServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel.clone()),
             variables: VariableServiceClient::new(channel.clone()),
+            automations: AutomationServiceClient::new(channel.clone()),
             work_pools: WorkPoolServiceClient::new(channel),
             tasks,
         }
@@ -192,7 +195,7 @@ pub fn payload(data: &'static [u8]) -> v1::Payload {
 }
 
 pub fn report(run_id: &str, epoch: u64, event: v1::report::Event) -> v1::Report {
-    v1::Report { run_id: run_id.to_owned(), epoch, event: Some(event) }
+    v1::Report { run_id: run_id.to_owned(), epoch, event: Some(event), age: None }
 }
 
 /// The machine-readable cause of an error.

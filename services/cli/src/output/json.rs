@@ -171,7 +171,7 @@ pub fn tree_json(tree: &RunTree) -> Value {
     value
 }
 
-fn state_json(state: &State) -> Value {
+pub(super) fn state_json(state: &State) -> Value {
     json!({
         "type": state_word(state.r#type()),
         "name": state.name,

@@ -2,6 +2,7 @@
 //! that snapshots hold them.
 
 mod artifact;
+mod automation;
 mod bulk;
 mod concurrency;
 mod cut;
@@ -22,6 +23,7 @@ mod variable;
 mod worker;
 
 pub use artifact::{artifact_detail, artifact_json, artifact_table};
+pub use automation::{automation_detail, automation_json, automation_table, firing_json, firing_table};
 pub use bulk::{bulk_json, bulk_table, bulk_text, progress_text};
 pub use concurrency::{limit_detail, limit_json, limit_table, slot_json};
 pub use cut::cut;

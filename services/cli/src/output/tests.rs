@@ -535,3 +535,58 @@ fn variables() {
     insta::assert_snapshot!(variable_table(&[variable.clone(), long]));
     insta::assert_snapshot!(format!("{:#}", variable_json(&variable)));
 }
+
+#[test]
+fn automations() {
+    use tidegate_proto::v1::{Automation, Firing, RunTrigger, Webhook, automation::Action};
+
+    let trigger = RunTrigger {
+        states: vec![StateType::Failed.into(), StateType::Crashed.into()],
+        state_names: vec!["Late".into()],
+        filter: "tags:\"nightly\"".into(),
+        each_attempt: true,
+    };
+    let webhook = Webhook {
+        url: "https://hooks.example.com/page".into(),
+        headers: [("Authorization".into(), String::new()), ("X-Team".into(), String::new())].into(),
+        signing_secret: "whsec_".into(),
+        timeout: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+    };
+    let page_me = Automation {
+        name: "page-me".into(),
+        description: "wakes\u{1b} Ada".into(),
+        trigger: Some(trigger),
+        action: Some(Action::Webhook(webhook)),
+        is_paused: true,
+        n_succeeded: 7,
+        n_given_up: 1,
+        last_error: "the server answered 503".into(),
+        last_succeeded_at: at(5),
+        etag: "0190b6a4-7d3c-7e1f-8a2b-3c4d5e6f7a8b".into(),
+        created_at: at(1),
+        updated_at: at(9),
+    };
+    let plain = Automation {
+        name: "plain".into(),
+        trigger: Some(RunTrigger { states: vec![StateType::Completed.into()], ..RunTrigger::default() }),
+        action: Some(Action::Webhook(Webhook { url: "https://a.example".into(), ..Webhook::default() })),
+        ..Automation::default()
+    };
+    insta::assert_snapshot!(automation_table(&[page_me.clone(), plain.clone()]));
+    insta::assert_snapshot!(automation_detail(&page_me));
+    insta::assert_snapshot!(automation_detail(&plain));
+    insta::assert_snapshot!(format!("{:#}", automation_json(&page_me)));
+    let due = Firing {
+        run_id: id(1),
+        event_seq: 4,
+        state: state(StateType::Crashed, "Crashed", "lease lost", 2),
+        n_tries: 2,
+        last_error: "the server answered 503".into(),
+        due_at: at(30),
+        given_up_at: None,
+    };
+    let late = state(StateType::Scheduled, "Late", "", 3);
+    let given_up = Firing { run_id: id(2), state: late, due_at: None, given_up_at: at(40), ..due.clone() };
+    insta::assert_snapshot!(firing_table(&[due.clone(), given_up]));
+    insta::assert_snapshot!(format!("{:#}", firing_json(&due)));
+}

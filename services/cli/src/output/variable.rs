@@ -25,7 +25,8 @@ pub fn variable_table(variables: &[Variable]) -> String {
     table.text()
 }
 
-fn short(text: &str) -> String {
+/// As much of a text as a table shows.
+pub(super) fn short(text: &str) -> String {
     let mut shown: String = text.chars().take(MAX_SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');

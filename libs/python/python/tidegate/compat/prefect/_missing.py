@@ -9,7 +9,7 @@ _INSTEAD = {
     "prefect.Flow.visualize": "look at a run of it: `tidegate run tree`",
     "prefect.agent": _SERVE,
     "prefect.assets": "say what was made in an artifact (`prefect.artifacts`)",
-    "prefect.automations": "use hooks, such as `on_failure`",
+    "prefect.automations": "use `tidegate.automations`, or hooks, such as `on_failure`",
     "prefect.blocks": "read secrets and settings from the environment, and other values from `prefect.variables`",
     "prefect.cli": "use the command `tidegate`",
     "prefect.client.schemas.actions": "use the methods of the client, or `flow.to_deployment`",

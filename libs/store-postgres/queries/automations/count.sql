@@ -1,0 +1,7 @@
+SELECT count(*)
+FROM (
+    SELECT
+    FROM automations
+    WHERE namespace = $1
+    LIMIT $2
+) AS counted

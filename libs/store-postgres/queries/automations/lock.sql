@@ -1,0 +1,4 @@
+FROM automations
+WHERE automations.namespace = $1
+    AND automations.name = $2
+FOR UPDATE

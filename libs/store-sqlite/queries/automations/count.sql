@@ -1,0 +1,7 @@
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM automations
+    WHERE namespace = ?1
+    LIMIT ?2
+)

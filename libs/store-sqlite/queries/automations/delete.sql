@@ -1,0 +1,3 @@
+DELETE FROM automations
+WHERE namespace = ?1
+    AND name = ?2

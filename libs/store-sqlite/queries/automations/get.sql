@@ -1,0 +1,3 @@
+FROM automations
+WHERE automations.namespace = ?1
+    AND automations.name = ?2
