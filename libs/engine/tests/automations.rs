@@ -533,7 +533,11 @@ async fn what_becomes_of_a_firing_is_kept() {
         let second = take_one(&fixture).await;
         assert_eq!((first.firing.n_tries, second.firing.n_tries), (1, 2));
         finish(&fixture, &first, FiringOutcome::Succeeded).await;
-        assert_eq!(listed(&fixture, "a").await, [second.firing.clone()], "who was too late changes nothing");
+        assert_eq!(
+            listed(&fixture, "a").await,
+            std::slice::from_ref(&second.firing),
+            "who was too late changes nothing"
+        );
         finish(&fixture, &second, FiringOutcome::GivenUp { error: String::new() }).await;
         let shown = listed(&fixture, "a").await;
         let [given_up] = &shown[..] else { panic!("it is one: {shown:?}") };

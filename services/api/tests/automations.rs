@@ -119,7 +119,7 @@ async fn secrets_are_kept_and_not_given_back() {
     assert_eq!(made.action, Some(Action::Webhook(shown)));
     let list = v1::ListAutomationsRequest::default();
     let listed = api.automations.clone().list_automations(list).await.expect("lists").into_inner();
-    assert_eq!(listed.automations, [made.clone()]);
+    assert_eq!(listed.automations, std::slice::from_ref(&made));
     assert_eq!(get(&api, "page-me").await.expect("is there"), made);
 
     let Some(Action::Webhook(given_back)) = made.action else { panic!("it has a webhook") };
@@ -181,7 +181,7 @@ async fn what_was_set_off_is_listed_by_run_and_event() {
     let states = [v1::StateType::Scheduled, v1::StateType::Completed];
     let trigger = v1::RunTrigger { filter: "kind = task".into(), ..on(&states) };
     set(&api, set_to(trigger, webhook())).await.expect("is set");
-    let mut runs = vec![api.created(task()).await, api.created(task()).await];
+    let mut runs = [api.created(task()).await, api.created(task()).await];
     runs.sort_by(|one, other| one.id.cmp(&other.id));
     api.complete(&runs[0], b"1").await;
 
@@ -289,7 +289,8 @@ async fn each_field_takes_what_is_at_its_published_bound_and_no_more() {
     let header =
         |name: String, value: String| on_crash(v1::Webhook { headers: [(name, value)].into(), ..webhook() });
     let most_time = limits.max_webhook_timeout.expect("is told");
-    let requests: [(u32, &str, &dyn Fn(usize) -> v1::SetAutomationRequest); 6] = [
+    type Sized<'a> = &'a dyn Fn(usize) -> v1::SetAutomationRequest;
+    let requests: [(u32, &str, Sized<'_>); 6] = [
         (limits.max_automation_description_size_bytes, "description", &|size| v1::SetAutomationRequest {
             description: "d".repeat(size),
             ..on_crash(webhook())
