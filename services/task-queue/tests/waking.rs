@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use support::{PATIENCE, Suite, Worker, config, observed::Observed, start_on};
 use tidegate_delivery::{Delivery as _, Entry, EntryId, Function, QueueId, Requirements};
 use tidegate_delivery_memory::MemoryDelivery;
-use tidegate_model::{Clock, Epoch, Namespace, QueueName, RunId, SystemClock};
+use tidegate_model::{Clock, Epoch, Namespace, QueueName, RunId, SystemClock, Timestamp};
 use tidegate_proto::v1::RunKind;
 use tidegate_service_kit::{HumanDuration, Supervisor};
 use tonic_health::pb::{
@@ -30,7 +30,7 @@ async fn start(poll: Duration, wrap: fn(Arc<MemoryDelivery>) -> Arc<Observed>) -
 
 /// As another replica puts it there: what is enqueued here is known here.
 async fn enqueue_elsewhere(suite: &Suite, name: &str) -> RunId {
-    let run_id = suite.api.create(RunKind::Task, name);
+    let run_id = suite.api.create_due(RunKind::Task, name, just_ready());
     let queue = QueueId { namespace: Namespace::default(), queue: QueueName::default() };
     let function = Function::Task(name.parse().unwrap());
     let id = EntryId {
@@ -41,11 +41,16 @@ async fn enqueue_elsewhere(suite: &Suite, name: &str) -> RunId {
         run_id,
         epoch: Epoch(0),
     };
-    let now = SystemClock.now();
-    // Times are kept in milliseconds and rounded up: one that has just come would be looked at again in less than one.
-    let due_at = now - Duration::from_millis(2);
-    suite.delivery.enqueue(&[Entry { id, priority: 0, due_at, prefers: None }], now).await.unwrap();
+    let due_at = suite.api.get(run_id).due_at;
+    let entry = Entry { id, priority: 0, due_at, prefers: None };
+    suite.delivery.enqueue(&[entry], SystemClock.now()).await.unwrap();
     run_id
+}
+
+/// Times are kept in milliseconds and rounded up: what is due only now is ready in up to one. Until then it would be looked
+/// at again, and what is ready already would come before it.
+fn just_ready() -> Timestamp {
+    SystemClock.now() - Duration::from_millis(2)
 }
 
 /// Lets all go on that can, in this thread: what was woken twice has looked twice.
@@ -112,7 +117,11 @@ async fn what_wakes_a_waiting_credit_is_not_served_ahead_of_older_work() {
     seen.set_hangs(true);
     worker.credits(1, 0).await;
     seen.until_takes(1).await;
-    let (older, newer) = (suite.task("f").await, suite.task("f").await);
+    // The look that hangs has the time of its beginning: what is delayed until after it would not be seen by it.
+    let [older, newer] = [(); 2].map(|()| suite.api.create_due(RunKind::Task, "f", just_ready()));
+    for run_id in [older, newer] {
+        suite.enqueue_again(run_id, RunKind::Task, "f", 0).await;
+    }
     seen.set_hangs(false);
     let [assign] = worker.assigned().await.try_into().unwrap();
     assert_eq!(assign.run_id, older.to_string());
