@@ -19,8 +19,9 @@ use crate::{
 pub(crate) const TASK: &str = "chaos_task";
 /// Tasks at once.
 const SLOTS: u32 = 64;
-/// Above the longest work of the load, so that an orderly stop interrupts no task.
-pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(6);
+/// Above the longest work of the load, so that an orderly stop interrupts no task; and above what Postgres needs to come back
+/// after a kill on a machine that is full, so that it loses no report.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
 /// What some workers have, and some tasks require.
 pub(crate) const LABEL: (&str, &str) = ("chaos", "even");
