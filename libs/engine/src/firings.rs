@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use tidegate_model::{RunId, limits};
 use tidegate_orchestration::Run;
 use tidegate_store::{
-    Automation, AutomationKey, Filter, Firing, FiringKey, FiringOutcome, FiringQuery, StoreError,
+    Automation, AutomationKey, Filter, FilteredFiring, Firing, FiringKey, FiringOutcome, FiringQuery,
+    StoreError,
 };
 
 use crate::{Engine, EngineError, commit::commit, lane::with_retries};
@@ -33,8 +34,14 @@ pub struct TakenFirings {
 /// A firing, how often it was taken, and what has become of it.
 type Finished = (FiringKey, u32, FiringOutcome);
 
-/// An automation that is not paused.
-struct Active {
+/// What is needed to judge firings.
+struct Facts {
+    automations: HashMap<AutomationKey, Known>,
+    runs: HashMap<RunId, Run>,
+}
+
+/// An automation that is there.
+struct Known {
     automation: Automation,
     /// That of its trigger, or what is wrong with that.
     filter: Result<Filter, String>,
@@ -52,9 +59,26 @@ impl Engine {
         Ok(self.store().list_firings(key, after, limit).await?)
     }
 
-    /// Takes firings that are due, with what it needs to carry them out. The filter of the trigger is asked before the
-    /// first try, and a firing whose run does not match, or is gone, is dropped here. So what is to be carried out may be
-    /// less than `limit`, or nothing, though more are due.
+    /// Asks the filters of their triggers about up to `limit` firings, and drops those whose run does not match, or whose
+    /// run or automation is gone; the others may be taken from then on. Gives how many there were.
+    pub async fn filter_firings(&self, limit: usize) -> Result<usize, EngineError> {
+        let firings = with_retries(|| self.store().firings_to_filter(limit)).await?;
+        if firings.is_empty() {
+            return Ok(0);
+        }
+        let facts = self.facts(&firings).await?;
+        let filtered = |firing: &Firing| FilteredFiring {
+            key: firing.key.clone(),
+            at: firing.at,
+            is_kept: facts.is_kept(firing),
+        };
+        let filtered: Vec<FilteredFiring> = firings.iter().map(filtered).collect();
+        with_retries(|| self.try_filter_firings(&filtered)).await?;
+        Ok(filtered.len())
+    }
+
+    /// Takes firings that are due, with what it needs to carry them out. One whose run is gone is dropped here. So what is to
+    /// be carried out may be less than `limit`, or nothing, though more are due.
     pub async fn take_firings(&self, query: &FiringQuery) -> Result<TakenFirings, EngineError> {
         // A commit that goes unanswered leaves some that nobody carries out now: they are due again at `until`.
         let firings = with_retries(|| self.try_take_firings(query)).await?;
@@ -100,6 +124,13 @@ impl Engine {
         Ok(paused)
     }
 
+    async fn try_filter_firings(&self, filtered: &[FilteredFiring]) -> Result<(), StoreError> {
+        let store = &**self.store();
+        let mut tx = store.begin().await?;
+        tx.filter_firings(filtered).await?;
+        commit(store, tx, &[]).await
+    }
+
     async fn try_take_firings(&self, query: &FiringQuery) -> Result<Vec<Firing>, StoreError> {
         let store = &**self.store();
         let mut tx = store.begin().await?;
@@ -129,66 +160,64 @@ impl Engine {
         if firings.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let automations = self.active_automations(&firings).await?;
-        let run_ids: BTreeSet<RunId> = firings.iter().map(|firing| firing.key.run_id).collect();
-        let run_ids: Vec<RunId> = run_ids.into_iter().collect();
-        let runs = with_retries(|| self.store().get_runs(None, &run_ids)).await?;
-        let runs: HashMap<RunId, Run> = runs.into_iter().map(|run| (run.id, run)).collect();
+        let facts = self.facts(&firings).await?;
         let (mut taken, mut finished) = (Vec::new(), Vec::new());
         for firing in firings {
             // One that was paused or deleted meanwhile: its firings wait, or have gone with it.
-            let Some(Active { automation, filter }) = automations.get(&firing.key.automation) else {
+            let Some(Known { automation, filter }) = facts.automation(&firing) else { continue };
+            if automation.is_paused {
                 continue;
-            };
-            // An id that was used again elsewhere is another tenant's run.
-            let namespace = &firing.key.automation.namespace;
-            let run = runs.get(&firing.key.run_id).filter(|run| run.namespace == *namespace);
-            match outcome_before(&firing, run, filter) {
-                Ok(run) => {
-                    taken.push(TakenFiring { firing, automation: automation.clone(), run: run.clone() });
-                }
-                Err(outcome) => finished.push((firing.key, firing.n_tries, outcome)),
             }
+            let outcome = match (facts.run(&firing), filter) {
+                (None, _) => FiringOutcome::Dropped,
+                // It was right when it was set: this program reads filters in another way. One that was tried was kept by a
+                // program that could read it.
+                (Some(_), Err(error)) if firing.last_error.is_empty() => {
+                    FiringOutcome::GivenUp { error: error.clone() }
+                }
+                (Some(run), _) => {
+                    taken.push(TakenFiring { firing, automation: automation.clone(), run: run.clone() });
+                    continue;
+                }
+            };
+            finished.push((firing.key, firing.n_tries, outcome));
         }
         Ok((taken, finished))
     }
 
-    /// The automations of firings, but for those that are gone or paused.
-    async fn active_automations(
-        &self,
-        firings: &[Firing],
-    ) -> Result<HashMap<AutomationKey, Active>, EngineError> {
+    async fn facts(&self, firings: &[Firing]) -> Result<Facts, EngineError> {
         let keys: BTreeSet<&AutomationKey> = firings.iter().map(|firing| &firing.key.automation).collect();
         let now = self.clock().now();
         let mut automations = HashMap::new();
         for key in keys {
-            let found = with_retries(|| self.store().get_automation(key)).await?;
-            if let Some(automation) = found.filter(|automation| !automation.is_paused) {
+            if let Some(automation) = with_retries(|| self.store().get_automation(key)).await? {
                 let filter = tidegate_filter::parse(&automation.trigger.filter, now)
                     .map_err(|error| format!("filter: {error}: set the automation anew"));
-                automations.insert(key.clone(), Active { automation, filter });
+                automations.insert(key.clone(), Known { automation, filter });
             }
         }
-        Ok(automations)
+        let run_ids: BTreeSet<RunId> = firings.iter().map(|firing| firing.key.run_id).collect();
+        let run_ids: Vec<RunId> = run_ids.into_iter().collect();
+        let runs = with_retries(|| self.store().get_runs(None, &run_ids)).await?;
+        Ok(Facts { automations, runs: runs.into_iter().map(|run| (run.id, run)).collect() })
     }
 }
 
-/// The run of a firing that is to be carried out, or what becomes of it without that. A try of which nobody has told how it
-/// ended does not count: its process may have gone away before the filter was asked.
-fn outcome_before<'a>(
-    firing: &Firing,
-    run: Option<&'a Run>,
-    filter: &Result<Filter, String>,
-) -> Result<&'a Run, FiringOutcome> {
-    let Some(run) = run else { return Err(FiringOutcome::Dropped) };
-    if !firing.last_error.is_empty() {
-        return Ok(run);
+impl Facts {
+    fn automation(&self, firing: &Firing) -> Option<&Known> {
+        self.automations.get(&firing.key.automation)
     }
-    match filter {
-        Ok(filter) if filter.matches(run) => Ok(run),
-        Ok(_) => Err(FiringOutcome::Dropped),
-        // It was right when it was set: this program reads filters in another way.
-        Err(error) => Err(FiringOutcome::GivenUp { error: error.clone() }),
+
+    fn run(&self, firing: &Firing) -> Option<&Run> {
+        // An id that was used again elsewhere is another tenant's run.
+        let namespace = &firing.key.automation.namespace;
+        self.runs.get(&firing.key.run_id).filter(|run| run.namespace == *namespace)
+    }
+
+    fn is_kept(&self, firing: &Firing) -> bool {
+        let (Some(known), Some(run)) = (self.automation(firing), self.run(firing)) else { return false };
+        // One that cannot be read is told by whoever takes the firing.
+        known.filter.as_ref().map_or(true, |filter| filter.matches(run))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Generated messages, clients and servers of `proto/`. Nothing here is written by hand; the comments of
-//! the `.proto` files are the documentation.
+//! Generated messages, clients and servers of `proto/`. Nothing here is written by hand but how
+//! messages with secrets are printed; the comments of the `.proto` files are the documentation.
 #![allow(missing_docs, clippy::all)]
 
 pub mod tidegate {
@@ -13,6 +13,8 @@ pub mod tidegate {
         }
     }
 }
+
+mod redacted;
 
 pub use tidegate::{internal::v1 as internal, v1};
 

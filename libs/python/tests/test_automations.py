@@ -137,7 +137,7 @@ def test_of_runs_that_crash_those_with_the_tag_are_told(
     for handle in (with_tag, without_tag):
         with pytest.raises(RunCrashed):
             handle.result(timeout=PATIENCE)
-    # Both have set it off, as the filter is asked when it is carried out: once there is nothing left, both were decided on.
+    # Both have set it off, as the filter is asked later: once there is nothing left, both were decided on.
     until(lambda: web.told and not Automation.firings(name))
     assert {told.run_id for told in web.told} == {with_tag.id}
     assert tag in web.told[0].content["data"]["run"]["tags"]

@@ -57,7 +57,7 @@ impl Automation {
     }
 
     /// Only by runs for which this holds, in the language of [`Client::runs`]: `tags:"nightly" AND kind = "flow"`. It is asked
-    /// of the run as it is a moment later, when the webhook is about to be called first.
+    /// once, of the run as it is a moment later.
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
         self.trigger.filter = filter.into();
         self

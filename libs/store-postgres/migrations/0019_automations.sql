@@ -34,6 +34,7 @@ CREATE TABLE automation_firings (
     attempt bigint NOT NULL,
     n_tries bigint NOT NULL,
     ended boolean NOT NULL,
+    is_filtered boolean NOT NULL, -- the filter was asked, or there is none: nobody takes it before
     namespace text COLLATE "C" NOT NULL,
     automation text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
@@ -53,6 +54,8 @@ WITH (
 
 -- automation_firings/take.sql
 CREATE INDEX automation_firings_by_due ON automation_firings (namespace, automation, due_at, run_id, seq)
-    WHERE given_up_at IS NULL;
+    WHERE given_up_at IS NULL AND is_filtered;
+-- automation_firings/to_filter.sql
+CREATE INDEX automation_firings_to_filter ON automation_firings (due_at, run_id, seq) WHERE NOT is_filtered;
 -- automation_firings/purge.sql
 CREATE INDEX automation_firings_by_given_up ON automation_firings (given_up_at) WHERE given_up_at IS NOT NULL;

@@ -5,8 +5,8 @@ use sqlx::{postgres::PgRow, query};
 use tidegate_model::{AutomationName, AutomationRevision, Namespace, RunId, Timestamp};
 use tidegate_orchestration::{StateName, StateType};
 use tidegate_store::{
-    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, Firing, FiringKey,
-    FiringOutcome, FiringQuery, StoreError, Trigger, adapter,
+    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, FilteredFiring, Firing,
+    FiringKey, FiringOutcome, FiringQuery, StoreError, Trigger, adapter,
 };
 use uuid::Uuid;
 
@@ -58,6 +58,15 @@ impl AutomationRows for PgStore {
             .bind(key.name.as_str())
             .bind(run)
             .bind(adapter::signed(seq))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(firing).collect()
+    }
+
+    async fn firings_to_filter(&self, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        let rows = query(queries::FIRINGS_TO_FILTER.sql())
             .bind(adapter::limit(limit))
             .fetch_all(&self.pool)
             .await
@@ -148,6 +157,20 @@ impl AutomationTx for PgTx {
         query(queries::DELETE_AUTOMATION.sql())
             .bind(key.namespace.as_str())
             .bind(key.name.as_str())
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    async fn filter_firings(&mut self, filtered: &[FilteredFiring]) -> Result<(), StoreError> {
+        query(queries::FILTER_FIRINGS.sql())
+            .bind(each!(filtered, firing => firing.key.automation.namespace.as_str()))
+            .bind(each!(filtered, firing => firing.key.automation.name.as_str()))
+            .bind(each!(filtered, firing => firing.key.run_id.as_uuid()))
+            .bind(each!(filtered, firing => adapter::signed(firing.key.seq)))
+            .bind(each!(filtered, firing => firing.at.as_micros()))
+            .bind(each!(filtered, firing => firing.is_kept))
             .execute(&mut *self.tx)
             .await
             .map_err(store_error)?;

@@ -186,6 +186,8 @@ statements! {
     DELETE_AUTOMATION = "automations/delete.sql";
     PAUSE_CROWDED_AUTOMATIONS = "automations/pause_crowded.sql";
     LIST_FIRINGS = "automation_firings/list.sql" after "automation_firings/columns.sql";
+    FIRINGS_TO_FILTER = "automation_firings/to_filter.sql" after "automation_firings/columns.sql";
+    FILTER_FIRINGS = "automation_firings/filter.sql";
     TAKE_FIRINGS = "automation_firings/take.sql";
     FINISH_FIRINGS = "automation_firings/finish.sql";
     CLEAR_FIRINGS = "automation_firings/clear.sql";

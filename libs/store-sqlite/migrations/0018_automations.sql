@@ -35,6 +35,7 @@ CREATE TABLE automation_firings (
     occurred_at INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     ended INTEGER NOT NULL,
+    is_filtered INTEGER NOT NULL, -- the filter was asked, or there is none: nobody takes it before
     n_tries INTEGER NOT NULL,
     last_error TEXT NOT NULL, -- '': no try has failed
     due_at INTEGER NOT NULL, -- when it is to be taken; of one that is being carried out: when that counts as lost
@@ -45,6 +46,8 @@ CREATE TABLE automation_firings (
 
 -- automation_firings/due.sql
 CREATE INDEX automation_firings_by_due ON automation_firings (namespace, automation, due_at, run_id, seq)
-    WHERE given_up_at IS NULL;
+    WHERE given_up_at IS NULL AND is_filtered;
+-- automation_firings/to_filter.sql
+CREATE INDEX automation_firings_to_filter ON automation_firings (due_at, run_id, seq) WHERE NOT is_filtered;
 -- automation_firings/purge.sql
 CREATE INDEX automation_firings_by_given_up ON automation_firings (given_up_at) WHERE given_up_at IS NOT NULL;

@@ -6,8 +6,8 @@ use sqlx::{query, sqlite::SqliteRow};
 use tidegate_model::{AutomationName, AutomationRevision, Namespace, RunId, Timestamp};
 use tidegate_orchestration::{StateName, StateType};
 use tidegate_store::{
-    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, Firing, FiringKey,
-    FiringOutcome, FiringQuery, StoreError, Trigger, adapter,
+    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, FilteredFiring, Firing,
+    FiringKey, FiringOutcome, FiringQuery, StoreError, Trigger, adapter,
 };
 use uuid::Uuid;
 
@@ -54,6 +54,15 @@ impl AutomationRows for SqliteStore {
             .bind(key.name.as_str())
             .bind(run)
             .bind(adapter::signed(seq))
+            .bind(adapter::limit(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(firing).collect()
+    }
+
+    async fn firings_to_filter(&self, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        let rows = query(queries::FIRINGS_TO_FILTER.sql())
             .bind(adapter::limit(limit))
             .fetch_all(&self.readers)
             .await
@@ -149,6 +158,19 @@ impl AutomationTx for SqliteTx {
                 .execute(&mut *self.tx)
                 .await
                 .map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn filter_firings(&mut self, filtered: &[FilteredFiring]) -> Result<(), StoreError> {
+        let row = |firing: &FilteredFiring| {
+            let mut columns = key_columns(&firing.key);
+            columns.extend([Json::from(firing.at.as_micros()), Json::from(firing.is_kept)]);
+            Json::Array(columns)
+        };
+        let rows = Json::from_iter(filtered.iter().map(row)).to_string();
+        for statement in [&queries::DELETE_FILTERED_FIRINGS, &queries::KEEP_FILTERED_FIRINGS] {
+            query(statement.sql()).bind(&rows).execute(&mut *self.tx).await.map_err(store_error)?;
         }
         Ok(())
     }

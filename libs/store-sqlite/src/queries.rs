@@ -177,6 +177,9 @@ statements! {
     NOTE_FINISHED = "automations/note_finished.sql";
     INSERT_FIRINGS = "automation_firings/insert.sql";
     LIST_FIRINGS = "automation_firings/list.sql" after "automation_firings/columns.sql";
+    FIRINGS_TO_FILTER = "automation_firings/to_filter.sql" after "automation_firings/columns.sql";
+    DELETE_FILTERED_FIRINGS = "automation_firings/delete_filtered.sql";
+    KEEP_FILTERED_FIRINGS = "automation_firings/keep_filtered.sql";
     DUE_FIRINGS = "automation_firings/due.sql" after "automation_firings/columns.sql";
     TAKE_FIRINGS = "automation_firings/take.sql";
     DELETE_FINISHED_FIRINGS = "automation_firings/delete_finished.sql";

@@ -122,6 +122,17 @@ pub struct Firing {
     pub is_given_up: bool,
 }
 
+/// What the filter says of a firing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilteredFiring {
+    /// Which.
+    pub key: FiringKey,
+    /// When its event was. Another time: another run with the same id has set the automation off since.
+    pub at: Timestamp,
+    /// True: it is to be carried out.
+    pub is_kept: bool,
+}
+
 /// Which firings may be taken.
 #[derive(Clone, Debug)]
 pub struct FiringQuery {
@@ -181,11 +192,15 @@ pub trait AutomationRows: Send + Sync {
         after: Option<(RunId, u64)>,
         limit: usize,
     ) -> Result<Vec<Firing>, StoreError>;
+
+    /// Up to `limit` firings, of all automations, of which the filter is still to be asked: those of the oldest events.
+    async fn firings_to_filter(&self, limit: usize) -> Result<Vec<Firing>, StoreError>;
 }
 
 /// What a transaction does to automations. That an event sets one off is done by `RunTx::append_events`, in the same
 /// transaction: there is a firing then, due at once, for each automation of the namespace that is not paused and whose
-/// trigger has the type or the name of the state, and `each_attempt` or an event that is no end of an attempt alone.
+/// trigger has the type or the name of the state, and `each_attempt` or an event that is no end of an attempt alone. Where the
+/// trigger has a filter, nobody takes the firing before [`AutomationTx::filter_firings`] keeps it.
 #[async_trait]
 pub trait AutomationTx: Send {
     /// Locks an automation for a change, and reads it.
@@ -205,6 +220,11 @@ pub trait AutomationTx: Send {
 
     /// Takes a locked automation away, with its firings.
     async fn delete_automation(&mut self, key: &AutomationKey) -> Result<(), StoreError>;
+
+    /// Keeps firings of which the filter was still to be asked, so that they may be taken, or deletes them; leaving out rows
+    /// that another transaction has locked. Each is given once. One that is gone, or that somebody has kept already, is
+    /// left alone.
+    async fn filter_firings(&mut self, filtered: &[FilteredFiring]) -> Result<(), StoreError>;
 
     /// Takes firings, those that are due longest first, leaving out rows that another transaction has locked: each counts
     /// as tried once more, and is due again at `until`. A firing of an automation that is gone is deleted instead.

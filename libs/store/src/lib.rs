@@ -24,8 +24,8 @@ pub use artifacts::{
     Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, ArtifactType, VersionedKey,
 };
 pub use automations::{
-    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, Firing, FiringKey,
-    FiringOutcome, FiringQuery, Trigger,
+    Automation, AutomationKey, AutomationRecord, AutomationRows, AutomationTx, FilteredFiring, Firing,
+    FiringKey, FiringOutcome, FiringQuery, Trigger,
 };
 pub use bulk::{Among, BulkAction, BulkOperation, BulkPlace, BulkState, BulkTarget, Selection};
 pub use deployments::{Deployment, DeploymentKey, DeploymentRows, DeploymentTx, DeploymentVersion};

@@ -16,7 +16,10 @@ use tidegate_store_sqlite::SqliteStore;
 use tidegate_testkit::{ManualClock, WebRequest, WebServer};
 use tidegate_webhook::{Allowed, Client};
 use tidegate_wire::duration_to_proto;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -43,9 +46,20 @@ impl Bench {
     /// Starts a replica of the scheduler that has so long to stop.
     fn replica(&self, allowed: Allowed, grace: Duration) -> Supervisor {
         let tasks = Supervisor::with_grace(grace);
-        let engine = engine_on(&self.store, &self.clock, &tasks);
-        automations::spawn(&tasks, engine, Client::new(allowed).unwrap(), POLL);
+        self.spawn(&tasks, allowed, POLL);
         tasks
+    }
+
+    /// One that looks by itself once.
+    fn scheduler_without_poll(&self) -> Supervisor {
+        let tasks = Supervisor::with_grace(PATIENCE);
+        self.spawn(&tasks, anywhere(), 100 * PATIENCE);
+        tasks
+    }
+
+    fn spawn(&self, tasks: &Supervisor, allowed: Allowed, poll: Duration) {
+        let engine = engine_on(&self.store, &self.clock, tasks);
+        automations::spawn(tasks, engine, Client::new(allowed).unwrap(), poll);
     }
 
     /// One whose webhooks may go to this machine.
@@ -196,14 +210,30 @@ async fn what_set_it_off_is_told_once_and_what_does_not_match_never() {
 async fn a_commit_has_it_told_long_before_the_next_look() {
     let (bench, server) = (Bench::new().await, WebServer::start().await);
     bench.tell("page-me", &server, "").await;
-    let tasks = Supervisor::with_grace(PATIENCE);
-    let engine = engine_on(&bench.store, &bench.clock, &tasks);
-    automations::spawn(&tasks, engine, Client::new(anywhere()).unwrap(), 100 * PATIENCE);
+    let _scheduler = bench.scheduler_without_poll();
     // The first look may have found the first of them.
     for n in 1..=3 {
         bench.crash("nightly").await;
         server.until_seen(n).await;
     }
+}
+
+/// Filters are asked of a thousand at once.
+#[tokio::test]
+async fn many_that_do_not_match_hold_up_none_that_does() {
+    let (bench, server) = (Arc::new(Bench::new().await), WebServer::start().await);
+    let key = bench.tell("page-me", &server, r#"tags:"nightly""#).await;
+    let mut crashes = JoinSet::new();
+    for _ in 0..1_000 {
+        let bench = Arc::clone(&bench);
+        crashes.spawn(async move { bench.crash("daily").await });
+    }
+    crashes.join_all().await;
+    let nightly = bench.crash("nightly").await;
+    let _scheduler = bench.scheduler_without_poll();
+    let seen = server.until_seen(1).await;
+    assert!(ids(&seen)[0].contains(&nightly.to_string()), "{seen:?}");
+    assert_eq!(bench.done(&key).await.record.n_succeeded, 1);
 }
 
 #[tokio::test]

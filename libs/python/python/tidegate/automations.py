@@ -158,7 +158,7 @@ class Automation:
         :param state: by a run that enters a state of this type, or of one of these: ``"CRASHED"``, ``["FAILED", "CRASHED"]``.
         :param state_name: also by one of this name, or of one of these: ``"Late"``, ``"TimedOut"``, ``"Expired"``.
         :param filter: only by runs for which this holds, in the language of `tidegate run ls --filter`: ``'tags:"nightly"'``. It is asked
-            of the run as it is a moment later, when the action is carried out first.
+            once, of the run as it is a moment later.
         :param each_attempt: also by the end of an attempt that is followed by another one. Default: ``COMPLETED``, ``FAILED``,
             ``CRASHED`` and ``CANCELLED`` set it off where the run has come to its end.
         :param description: what it is for.

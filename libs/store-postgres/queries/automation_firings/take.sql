@@ -5,6 +5,7 @@ WITH RECURSIVE awaited AS (
         SELECT firings.namespace, firings.automation
         FROM automation_firings AS firings
         WHERE firings.given_up_at IS NULL
+            AND firings.is_filtered
         ORDER BY firings.namespace, firings.automation
         LIMIT 1
     )
@@ -15,6 +16,7 @@ WITH RECURSIVE awaited AS (
         SELECT firings.namespace, firings.automation
         FROM automation_firings AS firings
         WHERE firings.given_up_at IS NULL
+            AND firings.is_filtered
             AND (firings.namespace, firings.automation) > (awaited.namespace, awaited.automation)
         ORDER BY firings.namespace, firings.automation
         LIMIT 1
@@ -28,6 +30,7 @@ WITH RECURSIVE awaited AS (
         WHERE firings.namespace = awaited.namespace
             AND firings.automation = awaited.automation
             AND firings.given_up_at IS NULL
+            AND firings.is_filtered
         LIMIT $4
         FOR UPDATE SKIP LOCKED
     ) AS strays
@@ -56,6 +59,7 @@ WITH RECURSIVE awaited AS (
         WHERE firings.namespace = awaited.namespace
             AND firings.automation = awaited.automation
             AND firings.given_up_at IS NULL
+            AND firings.is_filtered
             AND firings.due_at <= $1
         ORDER BY firings.due_at, firings.run_id, firings.seq
         LIMIT $4
@@ -70,7 +74,9 @@ WITH RECURSIVE awaited AS (
     ORDER BY firsts.due_at, firsts.run_id, firsts.seq
     LIMIT $3
 ), held AS MATERIALIZED ( -- as they are by now, found by the primary key alone: no other index fits
-    SELECT firings.namespace, firings.automation, firings.run_id, firings.seq, firings.due_at, firings.given_up_at
+    SELECT
+        firings.namespace, firings.automation, firings.run_id, firings.seq, firings.due_at, firings.given_up_at,
+        firings.is_filtered
     FROM due
     JOIN automation_firings AS firings
         ON firings.namespace = due.namespace
@@ -88,6 +94,7 @@ WITH RECURSIVE awaited AS (
         AND firings.run_id = held.run_id
         AND firings.seq = held.seq
         AND held.given_up_at IS NULL
+        AND held.is_filtered
         AND held.due_at <= $1
     RETURNING firings.*, held.due_at AS was_due_at
 )

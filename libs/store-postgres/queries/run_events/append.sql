@@ -7,10 +7,11 @@
 --
 -- What the events set off is written with them. Where no automation may be set off, the events are not looked at for it:
 -- the first condition is asked once. OFFSET 0 has the automations found for each event, and not the events for each
--- automation. A firing that is there already was left by an earlier run with this id, which was deleted.
+-- automation. A firing that is there already was left by an earlier run with this id, which was deleted; who still carries that
+-- one out knows it by its number of tries.
 WITH fired AS (
     INSERT INTO automation_firings (
-        run_id, seq, occurred_at, due_at, attempt, n_tries, ended, namespace, automation, state, state_name,
+        run_id, seq, occurred_at, due_at, attempt, n_tries, ended, is_filtered, namespace, automation, state, state_name,
         message, last_error
     )
     SELECT
@@ -21,6 +22,7 @@ WITH fired AS (
         event.attempt,
         0,
         event.ended,
+        set_off.filter = '',
         event.namespace,
         set_off.name,
         event.state,
@@ -44,7 +46,7 @@ WITH fired AS (
         ) AS event (run_id, seq, occurred_at, attempt, ended, namespace, state, state_name, message)
     ) AS event
     CROSS JOIN LATERAL (
-        SELECT automations.name
+        SELECT automations.name, automations.filter
         FROM automations
         WHERE automations.namespace = event.namespace
             AND NOT automations.is_paused
@@ -57,7 +59,18 @@ WITH fired AS (
         OFFSET 0
     ) AS set_off
     WHERE EXISTS (SELECT FROM automations WHERE NOT automations.is_paused)
-    ON CONFLICT (namespace, automation, run_id, seq) DO NOTHING
+    ON CONFLICT (namespace, automation, run_id, seq) DO UPDATE
+    SET occurred_at = excluded.occurred_at,
+        due_at = excluded.due_at,
+        given_up_at = NULL,
+        attempt = excluded.attempt,
+        n_tries = automation_firings.n_tries + 1,
+        ended = excluded.ended,
+        is_filtered = excluded.is_filtered,
+        state = excluded.state,
+        state_name = excluded.state_name,
+        message = excluded.message,
+        last_error = excluded.last_error
 )
 INSERT INTO run_events (
     run_id, root_id, seq, occurred_at, attempt, epoch, ended, namespace, kind, name, state, state_name, message,

@@ -8,6 +8,7 @@ WHERE NOT automations.is_paused
         WHERE firsts.namespace = automations.namespace
             AND firsts.automation = automations.name
             AND firsts.given_up_at IS NULL
+            AND firsts.is_filtered
             AND firsts.due_at <= ?1
         ORDER BY firsts.due_at, firsts.run_id, firsts.seq
         LIMIT ?3

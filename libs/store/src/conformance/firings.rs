@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::{automations::*, fixture::*};
 use crate::{
-    Automation, AutomationKey, AutomationRecord, EventRow, Firing, FiringKey, FiringOutcome, FiringQuery,
-    RunStore, StoreError,
+    Automation, AutomationKey, AutomationRecord, EventRow, FilteredFiring, Firing, FiringKey, FiringOutcome,
+    FiringQuery, RunStore, StoreError,
 };
 
 async fn delete_automation(store: &Arc<dyn RunStore>, key: &AutomationKey) {
@@ -17,6 +17,15 @@ async fn delete_automation(store: &Arc<dyn RunStore>, key: &AutomationKey) {
     assert!(tx.lock_automation(key).await.unwrap().is_some());
     tx.delete_automation(key).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// Deletes a run and makes one with its id.
+async fn make_again(store: &Arc<dyn RunStore>, run: &Run) {
+    let mut tx = store.begin().await.unwrap();
+    tx.lock_runs(&[run.id]).await.unwrap();
+    assert_eq!(tx.delete_runs(&[run.id]).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    insert(store, &[run]).await;
 }
 
 async fn record(store: &Arc<dyn RunStore>, name: &str) -> AutomationRecord {
@@ -59,7 +68,8 @@ fn given_up(error: &str) -> FiringOutcome {
     FiringOutcome::GivenUp { error: error.to_owned() }
 }
 
-/// An event that is refused sets nothing off, and neither does that of another run with the same id while there is a firing.
+/// An event that is refused sets nothing off. That of another run with the same id replaces what the first one has left, and
+/// whoever still carries that out says nothing of the new one.
 pub async fn an_event_sets_an_automation_off_once(store: Arc<dyn RunStore>) {
     insert_automations(&store, &[&automation("a")]).await;
     let run = entered(&queued(), Phase::Crashed, after(1));
@@ -72,13 +82,72 @@ pub async fn an_event_sets_an_automation_off_once(store: Arc<dyn RunStore>) {
     let first = take(&store, &asked(after(1))).await;
     assert_eq!(first.len(), 1);
 
-    let mut tx = store.begin().await.unwrap();
-    tx.lock_runs(&[run.id]).await.unwrap();
-    assert_eq!(tx.delete_runs(&[run.id]).await.unwrap(), 1);
-    tx.commit().await.unwrap();
-    insert(&store, &[&run]).await;
-    append(&store, &[event(&run, 1)]).await;
-    assert_eq!(listed(&store, &key("a")).await, first);
+    make_again(&store, &run).await;
+    let crash = event(&entered(&run, Phase::Crashed, after(5)), 1);
+    append(&store, from_ref(&crash)).await;
+    let anew = Firing { n_tries: 2, ..firing(&key("a"), &crash) };
+    assert_eq!(listed(&store, &key("a")).await, from_ref(&anew));
+    finish(&store, &[(anew.key.clone(), 1, FiringOutcome::Succeeded)], after(6)).await;
+    assert_eq!(listed(&store, &key("a")).await, from_ref(&anew));
+    finish(&store, &[(anew.key.clone(), 2, given_up("no"))], after(6)).await;
+
+    make_again(&store, &run).await;
+    append(&store, from_ref(&crash)).await;
+    assert_eq!(
+        taken(&take(&store, &asked(after(7))).await),
+        [("a", run.id)],
+        "though the first was given up"
+    );
+
+    let mut filtered = automation("a");
+    "tags:nightly".clone_into(&mut filtered.trigger.filter);
+    update_automation(&store, &filtered).await;
+    make_again(&store, &run).await;
+    append(&store, from_ref(&crash)).await;
+    assert_eq!(take(&store, &asked(after(999))).await, [], "the filter is to be asked of the new one");
+    assert_eq!(store.firings_to_filter(9).await.unwrap().len(), 1);
+}
+
+/// Where there is a filter, nobody takes them before it was asked; those that it keeps are taken then, the others are gone.
+pub async fn the_filter_comes_before_a_firing_is_taken(store: Arc<dyn RunStore>) {
+    let mut filtered = automation("a");
+    "tags:nightly".clone_into(&mut filtered.trigger.filter);
+    let foreign = Automation { trigger: filtered.trigger.clone(), ..foreign("a") };
+    insert_automations(&store, &[&filtered, &automation("b"), &foreign]).await;
+    let events = crashes(&store, 3).await;
+    let other = crash(&Run { namespace: elsewhere(), ..queued() }, after(9));
+    append(&store, from_ref(&other)).await;
+    assert!(taken(&take(&store, &asked(after(9))).await).iter().all(|(name, _)| *name == "b"));
+
+    let all: Vec<Firing> = events
+        .iter()
+        .map(|event| firing(&filtered.key, event))
+        .chain([firing(&foreign.key, &other)])
+        .collect();
+    assert_eq!(store.firings_to_filter(9).await.unwrap(), all, "the oldest come first");
+    assert_eq!(store.firings_to_filter(2).await.unwrap(), all[..2]);
+    let said = |firing: &Firing, is_kept| FilteredFiring { key: firing.key.clone(), at: firing.at, is_kept };
+    let filter = async |filtered: &[FilteredFiring]| {
+        let mut tx = store.begin().await.unwrap();
+        tx.filter_firings(filtered).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let unknown = Firing { key: FiringKey { seq: 9, ..all[0].key.clone() }, ..all[0].clone() };
+    filter(&[said(&all[0], true), said(&all[1], false), said(&unknown, true)]).await;
+    assert_eq!(store.firings_to_filter(9).await.unwrap(), all[2..]);
+    assert_eq!(listed(&store, &filtered.key).await, [all[0].clone(), all[2].clone()]);
+    assert_eq!(taken(&take(&store, &asked(after(9))).await), [("a", all[0].key.run_id)]);
+
+    // As of another run that had the id before.
+    let earlier = Firing { at: after(2), ..all[2].clone() };
+    for is_kept in [true, false] {
+        filter(&[said(&earlier, is_kept)]).await;
+        assert_eq!(store.firings_to_filter(9).await.unwrap(), all[2..]);
+    }
+    filter(&[said(&all[0], false), said(&all[2], false), said(&all[3], true)]).await;
+    assert_eq!(listed(&store, &filtered.key).await.len(), 1, "who asks again takes none away that was kept");
+    assert_eq!(store.firings_to_filter(9).await.unwrap(), []);
+    assert_eq!(taken(&take(&store, &asked(after(9))).await), [("a", other.run_id)]);
 }
 
 /// Those that are due come by their time, each to one who asks, and again where nobody has said what became of it.

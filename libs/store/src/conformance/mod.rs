@@ -212,6 +212,7 @@ macro_rules! run_store_conformance {
             automations::a_locked_automation_makes_the_second_wait,
             automations::an_event_sets_off_what_waits_for_it,
             firings::an_event_sets_an_automation_off_once,
+            firings::the_filter_comes_before_a_firing_is_taken,
             firings::due_firings_are_taken_once_until_they_are_due_again,
             firings::few_firings_are_taken_of_each_automation,
             firings::what_becomes_of_a_firing_is_kept,

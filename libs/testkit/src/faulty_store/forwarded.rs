@@ -9,10 +9,10 @@ use tidegate_model::{
 use tidegate_orchestration::{Arrival, Line};
 use tidegate_store::{
     Artifact, ArtifactName, ArtifactQuery, ArtifactRows, ArtifactTx, Automation, AutomationKey,
-    AutomationRows, AutomationTx, Awaited, ConcurrencyLimit, Deployment, DeploymentKey, DeploymentTx, Firing,
-    FiringKey, FiringOutcome, FiringQuery, HandOut, Holders, Judged, LeaseWait, LimitKey, LimitRows,
-    LimitSettings, LimitUse, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx, Schedule,
-    ScheduleKey, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait,
+    AutomationRows, AutomationTx, Awaited, ConcurrencyLimit, Deployment, DeploymentKey, DeploymentTx,
+    FilteredFiring, Firing, FiringKey, FiringOutcome, FiringQuery, HandOut, Holders, Judged, LeaseWait,
+    LimitKey, LimitRows, LimitSettings, LimitUse, ObjectRow, ObjectRows, Queue, QueueKey, QueueRows, QueueTx,
+    Schedule, ScheduleKey, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx, Slot, SlotTx, SlotWait,
     StoreError, Variable, VariableKey, VariableQuery, VariableRows, VariableTx, VersionedKey, WorkPool,
     WorkPoolKey, WorkPoolRows, WorkPoolTx,
 };
@@ -255,6 +255,7 @@ forward! {
         fn list_firings(
             &self, key: &AutomationKey, after: Option<(RunId, u64)>, limit: usize
         ) -> Result<Vec<Firing>, StoreError>;
+        fn firings_to_filter(&self, limit: usize) -> Result<Vec<Firing>, StoreError>;
     }
 }
 
@@ -266,6 +267,7 @@ forward! {
         fn update_automation(&mut self, automation: &Automation) -> Result<(), StoreError>;
         fn clear_firings(&mut self, key: &AutomationKey, limit: usize) -> Result<usize, StoreError>;
         fn delete_automation(&mut self, key: &AutomationKey) -> Result<(), StoreError>;
+        fn filter_firings(&mut self, filtered: &[FilteredFiring]) -> Result<(), StoreError>;
         fn take_firings(&mut self, query: &FiringQuery) -> Result<Vec<Firing>, StoreError>;
         fn finish_firings(
             &mut self, finished: &[(FiringKey, u32, FiringOutcome)], now: Timestamp

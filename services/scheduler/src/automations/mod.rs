@@ -31,6 +31,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// statement that goes through the automations there are, and ten of them a second are nothing beside the commits that
 /// had each of them come.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Of how many firings the filters are asked at once: many more than there are places, since most may not match.
+const FILTERED_AT_ONCE: usize = 1_000;
 /// A web server that takes longer gets few places, as one that fails does: else a few such had all of them.
 const SLOW: Duration = Duration::from_secs(5);
 /// How long a stop waits for firings that are just being taken: cut off, they would have to wait for the end of the lease.
@@ -92,49 +94,60 @@ impl Work {
                     looked_at = Instant::now();
                     look_at = looked_at + poll;
                     pulse::rest(LONG_TURN);
-                    self.look(stop).await;
+                    if self.look(stop).await {
+                        look_at = Instant::now();
+                    }
                 }
             }
         }
         self.drain(grace).await;
     }
 
-    /// Takes firings as long as there are any and places for them.
-    async fn look(&mut self, stop: &CancellationToken) {
+    /// Asks filters, and takes firings as long as there are any and places for them. True: more filters are to be asked.
+    async fn look(&mut self, stop: &CancellationToken) -> bool {
         self.places.forget_old(self.engine.clock().now());
         self.keep().await;
         // The store is away: what cannot be kept is not to become more.
         if !self.finished.is_empty() {
-            return;
+            return false;
         }
         let started = Instant::now();
         let mut n_taken = 0;
         let looked = async {
-            for room_of in [Places::for_well as fn(&Places) -> Option<Room>, Places::for_failing] {
-                while !stop.is_cancelled()
-                    && let Some(room) = room_of(&self.places)
-                {
-                    let TakenFirings { taken, any_due } = take(&self.engine, room, stop).await?;
-                    if !any_due {
-                        break;
-                    }
-                    n_taken += taken.len();
-                    for firing in taken {
-                        self.begin(firing);
-                    }
-                    // What has ended meanwhile is not to be taken again, however many there are whose filter says no.
-                    self.note_others();
-                    self.keep().await;
-                }
-            }
-            Ok::<(), EngineError>(())
+            // What cannot be filtered holds up none that is to be carried out. Broken off, it is done again by another.
+            let filtered = stop.run_until_cancelled(self.engine.filter_firings(FILTERED_AT_ONCE)).await;
+            self.take_all(&mut n_taken, stop).await?;
+            Ok::<bool, EngineError>(filtered.transpose()? == Some(FILTERED_AT_ONCE))
         };
         let looked = looked.instrument(tracing::debug_span!("sweep", sweep.name = NAME)).await;
         ::metrics::histogram!(metrics::SWEEP_SECONDS, "sweep" => NAME).record(started.elapsed());
         ::metrics::counter!(metrics::SWEEP_ROWS, "sweep" => NAME).increment(n_taken as u64);
-        if let Err(error) = looked {
+        looked.unwrap_or_else(|error| {
             failed(&error);
+            false
+        })
+    }
+
+    /// Adds to `n_taken` how many there were.
+    async fn take_all(&mut self, n_taken: &mut usize, stop: &CancellationToken) -> Result<(), EngineError> {
+        for room_of in [Places::for_well as fn(&Places) -> Option<Room>, Places::for_failing] {
+            while !stop.is_cancelled()
+                && let Some(room) = room_of(&self.places)
+            {
+                let TakenFirings { taken, any_due } = take(&self.engine, room, stop).await?;
+                if !any_due {
+                    break;
+                }
+                *n_taken += taken.len();
+                for firing in taken {
+                    self.begin(firing);
+                }
+                // What has ended meanwhile is not to be taken again.
+                self.note_others();
+                self.keep().await;
+            }
         }
+        Ok(())
     }
 
     fn begin(&mut self, taken: TakenFiring) {
