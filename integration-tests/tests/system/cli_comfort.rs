@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tidegate_integration_tests::{Ended, Process, Suite, free_port, program, within};
+use tidegate_integration_tests::{Ended, Process, Suite, eventually, free_port, program, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
@@ -132,10 +132,17 @@ async fn a_shell_is_offered_commands_and_names_of_things() {
         ended.stdout
     };
     assert!(offered(at, &["que"]).await.starts_with("queue\t"), "a noun");
-    let names = offered(at, &["queue", "get", "gpu"]).await;
-    assert_eq!(names.lines().collect::<Vec<_>>(), ["gpu", "gpu-night"]);
-    let named = offered("http://127.0.0.1:1", &["queue", "--address", at, "get", "oth"]).await;
-    assert_eq!(named.trim_end(), "other", "the server is the one of the line");
+    // A server that does not answer at once has nothing offered.
+    eventually("names are offered", DEADLINE, async || {
+        let names = offered(at, &["queue", "get", "gpu"]).await;
+        names.lines().eq(["gpu", "gpu-night"]).then_some(())
+    })
+    .await;
+    eventually("the server is the one of the line", DEADLINE, async || {
+        let named = offered("http://127.0.0.1:1", &["queue", "--address", at, "get", "oth"]).await;
+        (named.trim_end() == "other").then_some(())
+    })
+    .await;
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     assert_eq!(offered(&nowhere, &["queue", "get", "gpu"]).await.trim_end(), "", "silence without a server");
     suite.stop().await;

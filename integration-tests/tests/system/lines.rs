@@ -19,16 +19,15 @@ const DEADLINE: Duration = Duration::from_secs(180);
 const N_MANY: usize = 1_000;
 const N_OTHERS: usize = 3;
 const N_FEW: usize = 5;
-const N_SLOTS: usize = 2;
 
 /// Judged by the order in which tasks start: by when the others are through, the large one has had a turn in each round.
 async fn one_customer_with_many_tasks_keeps_no_other_from_a_limit(suite: &Suite) {
     let client = suite.client();
-    client.core().put_concurrency_limit("fair", N_SLOTS as u32).await.unwrap();
+    client.core().put_concurrency_limit("fair", 1).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("starts").to_str().unwrap().to_owned();
     let worker = suite.worker("fair-limit");
-    let mut holders = Holders::of(&client, folder.path(), "fair", "fair-limit", N_SLOTS).await;
+    let mut holders = Holders::of(&client, folder.path(), "fair", "fair-limit", 1).await;
     let note = |customer: &str, n: usize| {
         let calls: Vec<_> = (0..n).map(|_| (path.clone(), customer.to_owned())).collect();
         let call =
@@ -46,7 +45,7 @@ async fn one_customer_with_many_tasks_keeps_no_other_from_a_limit(suite: &Suite)
     for run in &few {
         within("the end of a run", DEADLINE, run.wait()).await.unwrap();
     }
-    crate::routing::were_in_turn(&path, N_OTHERS, N_FEW, N_SLOTS);
+    crate::routing::were_in_turn(&path, N_OTHERS, N_FEW);
     worker.stop().await;
 }
 

@@ -73,11 +73,12 @@ async fn a_time_that_comes_while_a_run_is_held_does_as_the_policy_says(suite: &S
         let deployment = format!("etl/{name}");
         deploy(suite, &deployment, "overlap", script).await;
         let cron = CronTimetable { expression: "* * * * * *".to_owned(), day_and: false };
+        // Two times; the first is still to come when the schedule is made.
+        let start_at = in_seconds(5);
         let spec = ScheduleSpec {
             timetable: Some(Timetable::Cron(cron)),
-            // Two times.
-            start_at: in_seconds(2),
-            end_at: in_seconds(4),
+            start_at,
+            end_at: start_at.map(|at| prost_types::Timestamp { seconds: at.seconds + 2, ..at }),
             catch_up: CatchUpPolicy::All.into(),
             overlap: overlap.into(),
             ..Default::default()

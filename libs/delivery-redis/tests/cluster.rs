@@ -5,7 +5,6 @@
 mod support;
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::{Arc, Weak},
     time::Duration,
@@ -32,9 +31,8 @@ struct Node {
 impl Node {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         // It cannot know whether the port of the bus, by default 10,000 above, is free.
-        let bus_port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let (port, bus_port) = (support::free_port(), support::free_port());
         let process = Command::new("redis-server")
             .args([
                 "--bind",
@@ -61,7 +59,7 @@ impl Node {
 
     /// Takes all slots, where that is still to be done. An error: it is not ready.
     async fn take_slots(&self) -> redis::RedisResult<()> {
-        let mut connection = redis::Client::open(&*self.url)?.get_multiplexed_async_connection().await?;
+        let mut connection = support::connect(&self.url).await?;
         let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await?;
         if info.contains("cluster_slots_assigned:0") {
             let all = redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(N_SLOTS - 1).to_owned();

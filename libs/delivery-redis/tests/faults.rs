@@ -63,8 +63,7 @@ async fn proxy(listener: TcpListener, mut target: watch::Receiver<Option<String>
 async fn forgotten_scripts_are_loaded_again() {
     let options = support::options();
     let delivery = RedisDelivery::connect(&options).await.unwrap();
-    let client = redis::Client::open(options.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = support::connect(&options.url).await.unwrap();
     for _ in 0..3 {
         let entry = entry();
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut connection).await.unwrap();
@@ -198,8 +197,7 @@ fn key(options: &RedisOptions, like: &Entry, part: &str) -> String {
 async fn turns_that_are_gone_are_made_again() {
     let options = support::options();
     let delivery = RedisDelivery::connect(&options).await.unwrap();
-    let client = redis::Client::open(options.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = support::connect(&options.url).await.unwrap();
     let mut entries = Vec::new();
     for fairness_key in ["a", "b", "a", "b", "lost"] {
         let mut entry = entry();
@@ -228,8 +226,7 @@ async fn turns_that_are_gone_are_made_again() {
 async fn what_is_no_entry_is_dropped() {
     let options = support::options();
     let delivery = RedisDelivery::connect(&options).await.unwrap();
-    let client = redis::Client::open(options.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = support::connect(&options.url).await.unwrap();
     let entry = entry();
     delivery.enqueue(std::slice::from_ref(&entry), NOW).await.unwrap();
     for part in ["ready:task:f", "delayed:task:f"] {

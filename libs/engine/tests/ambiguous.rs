@@ -29,8 +29,8 @@ const N_RUNS: usize = 1_200;
 const N_AT_ONCE: usize = 150;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_is_true_on_sqlite_when_one_commit_in_a_hundred_breaks_off() {
-    storm_on_sqlite(0.01).await;
+async fn every_answer_is_true_on_sqlite_when_one_commit_in_fifty_breaks_off() {
+    storm_on_sqlite(0.02).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,8 +39,8 @@ async fn every_answer_is_true_on_sqlite_when_one_commit_in_five_breaks_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_is_true_on_postgres_when_one_commit_in_a_hundred_breaks_off() {
-    storm_on_postgres(0.01).await;
+async fn every_answer_is_true_on_postgres_when_one_commit_in_fifty_breaks_off() {
+    storm_on_postgres(0.02).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +55,7 @@ async fn every_answer_is_true_when_connections_to_postgres_are_cut_after_the_com
     let truth: Arc<dyn RunStore> = Arc::new(connect(database.url()).await);
     let (login, rest) = database.url().rsplit_once('@').expect("the URL names a user");
     let (server, name) = rest.split_once('/').expect("the URL names a database");
-    let proxy = PostgresProxy::start(server.to_owned(), 0.01).await;
+    let proxy = PostgresProxy::start(server.to_owned(), 0.02).await;
     let cut = connect(&format!("{login}@{}/{name}", proxy.address())).await;
     storm(Arc::new(cut), truth).await;
     eprintln!("{} of {} commits were cut", proxy.n_cuts(), proxy.n_commits());

@@ -104,6 +104,7 @@ def test_a_run_that_died_with_its_worker_is_told_to_a_webhook(
     worker = processes.worker("work_authoring.py", queue, own_group=True)
     handle = work_authoring.hooked_flow.with_options(queue=queue, max_crashes=0).delay(str(path), "hang")
     begun = json.loads(until(lambda: lines_of(path))[0])
+    until(lambda: handle.state.is_running())
     os.killpg(worker.pid, signal.SIGKILL)
     until(lambda: not is_alive(begun["pid"]))
 

@@ -86,7 +86,7 @@ def test_the_work_of_a_killed_worker_is_delivered_again(processes: Processes, qu
     marker = tmp_path / "marker"
     worker = processes.worker("work.py", queue)
     handle = work.hangs.with_options(queue=queue).delay(str(marker))
-    until(lambda: lines_of(marker))
+    until(lambda: lines_of(marker) and handle.state.is_running())
     worker.send_signal(signal.SIGKILL)
     processes.worker("work.py", queue)
     handle.result(timeout=PATIENCE)

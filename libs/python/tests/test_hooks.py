@@ -231,13 +231,18 @@ class TestOfLocalRuns:
             await asyncio.sleep(0)
             seen.append((state.type, get_run(run.id).state.type))
 
-        @task(on_failure=ended)
-        async def endless() -> None:
-            await asyncio.Event().wait()
-
         async def gives_up() -> None:
+            begun = asyncio.Event()
+
+            @task(on_failure=ended)
+            async def endless() -> None:
+                begun.set()
+                await asyncio.Event().wait()
+
+            call = asyncio.ensure_future(endless())
+            await begun.wait()
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(endless(), 0.2)
+                await asyncio.wait_for(call, 0.01)
 
         asyncio.run(gives_up())
         assert seen == [("FAILED", "FAILED")]
@@ -415,22 +420,27 @@ class TestOfLocalRuns:
             while True:
                 pass
 
-        @flow(timeout_seconds=0.3)
+        @flow(timeout_seconds=2)
         def outer() -> None:
             endless()
 
-        @is_hooked
-        async def endless_async() -> None:
-            await asyncio.Event().wait()
-
         async def gives_up() -> None:
-            await asyncio.wait_for(endless_async(), 0.2)
+            begun = asyncio.Event()
+
+            @is_hooked
+            async def endless_async() -> None:
+                begun.set()
+                await asyncio.Event().wait()
+
+            call = asyncio.ensure_future(endless_async())
+            await begun.wait()
+            await asyncio.wait_for(call, 0.01)
 
         if is_async:
             with pytest.raises(asyncio.TimeoutError):
                 asyncio.run(gives_up())
         else:
-            with pytest.raises(RunFailed, match="did not end within 0.3 s"):
+            with pytest.raises(RunFailed, match="did not end within 2 s"):
                 outer()
         assert seen == [end] * hooked
 

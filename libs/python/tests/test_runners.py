@@ -249,6 +249,7 @@ def test_nothing_survives_a_flow_that_is_out_of_time(tmp_path: Path) -> None:
     def outer() -> None:
         computes.with_options(execution="process", cancel_grace_seconds=1)(str(path))
 
+    pid.with_options(execution="process")()  # so that a process is there: one may take longer to start than there is
     with pytest.raises(RunFailed, match="did not end within 2 s"):
         outer()
     until(lambda: not any(map(is_alive, pids_of(path))))

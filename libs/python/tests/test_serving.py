@@ -121,7 +121,7 @@ def test_a_backlog_of_flows_is_few_processes(
     worker = processes.start("-m", "tidegate", "serve", target, "--queue", queue)
     handles = [work.waits_for_file.with_options(queue=queue).delay(str(path)) for _ in range(15)]
     until(lambda: path.exists() and len(path.read_text().splitlines()) == 10)
-    assert [handle.state.type for handle in handles].count("RUNNING") == 10
+    until(lambda: [handle.state.type for handle in handles].count("RUNNING") == 10)
     Path(f"{path}.go").touch()
     assert [handle.result(timeout=PATIENCE) for handle in handles] == ["went on"] * 15
     assert len(set(path.read_text().splitlines())) == 15 and worker.poll() is None

@@ -25,10 +25,10 @@ def n_threads_of_timers() -> int:
 def test_timers_are_called_in_their_order_unless_they_are_cancelled() -> None:
     called: list[int] = []
     last = threading.Event()
-    timers = [_timer.after(seconds / 100, lambda n=seconds: called.append(n)) for seconds in (3, 1, 4, 2)]  # type: ignore[misc]
+    timers = [_timer.after(seconds / 4, lambda n=seconds: called.append(n)) for seconds in (3, 1, 4, 2)]  # type: ignore[misc]
     timers[2].cancel()
     timers[2].cancel()
-    _timer.after(0.05, last.set)
+    _timer.after(1.25, last.set)
     assert last.wait(PATIENCE)
     assert called == [1, 2, 3]
 

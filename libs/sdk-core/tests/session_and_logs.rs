@@ -452,7 +452,7 @@ async fn large_results_wait_until_those_before_them_are_uploaded() {
 async fn a_run_whose_report_meets_a_fault_for_long_is_crashed() {
     let mut fake = Fake::start().await;
     let mut options = Options::new(&fake.address, "test").unwrap();
-    options.call_deadline = Duration::from_secs(2);
+    options.call_deadline = Duration::from_secs(5);
     let client = Client::new(options).unwrap();
     let session = client.session().clone();
     let creating = tokio::task::JoinSet::from_iter([async move { create(&session, "count").await }]);

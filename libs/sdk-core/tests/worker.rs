@@ -315,7 +315,7 @@ async fn probes_are_told_of_a_stream_that_is_lost_for_longer_than_a_lease() {
     let attempt = soon(attempts.next()).await.unwrap();
     conn.break_off().await;
     until_told(address, UNAVAILABLE, "the stream to the server has been lost for longer than a lease").await;
-    let _conn = fake.worker().await;
+    let mut conn = fake.worker().await;
     until_told(address, "200 OK", "takes runs").await;
     worker.drain();
     until_told(address, UNAVAILABLE, "takes no more runs").await;
@@ -323,6 +323,9 @@ async fn probes_are_told_of_a_stream_that_is_lost_for_longer_than_a_lease() {
     let taken = HealthListener::bind(&client, address).unwrap_err();
     assert!(taken.is_invalid_argument() && taken.message().contains("a port that is free"), "{taken}");
     drop(attempt);
+    let released = conn.reports().await;
+    conn.answer(released.iter().map(accepted).collect()).await;
+    drop(conn);
     let _ = soon(worker.stopped()).await;
     until_told(address, UNAVAILABLE, "has ended").await;
     drop(worker);

@@ -243,7 +243,7 @@ fn state(r#type: StateType) -> Option<State> {
 async fn code_that_waits_goes_on_with_what_it_is_resumed_with_and_its_clock_stands_meanwhile() {
     let mut fake = Fake::start().await;
     let (mut conn, _stop, _working) = start(&mut fake).await;
-    let run_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let run_timeout = Some(prost_types::Duration { seconds: 4, nanos: 0 });
     conn.assign(Assign { run_timeout, ..assign("asks", "false") }).await;
     let report = paused(&mut conn).await;
     conn.answer(vec![ReportOutcome { state: state(StateType::Paused), ..accepted(&report) }]).await;
@@ -253,7 +253,7 @@ async fn code_that_waits_goes_on_with_what_it_is_resumed_with_and_its_clock_stan
     drop(answer);
     let (_, answer) = soon(fake.pauses.recv()).await.unwrap();
     // Longer than the run timeout: heartbeats tell the time here.
-    for _ in 0..25 {
+    for _ in 0..90 {
         assert_eq!(conn.heartbeat().await.len(), 1);
     }
     let input = Some(payload::json("\"Ada\"".to_owned()));

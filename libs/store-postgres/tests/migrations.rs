@@ -71,7 +71,7 @@ async fn each_migration_runs_while_the_version_before_it_serves() {
     for version in 2..=newest {
         let database = Database::create().await;
         migrate_to(version - 1, &database).await;
-        let options = PgOptions { lock_timeout: Duration::from_secs(2), ..PgOptions::default() };
+        let options = PgOptions { lock_timeout: Duration::from_secs(10), ..PgOptions::default() };
         let store = connect_unmigrated(&database, &options).await;
         let (served, mut n_served) = watch::channel(0);
         let migrating = async {

@@ -22,7 +22,7 @@ async fn open(database: &Database) -> Arc<dyn RunStore> {
 }
 
 async fn refused(url: &str) -> OpenError {
-    let options = PgOptions { acquire_timeout: Duration::from_secs(2), ..PgOptions::default() };
+    let options = PgOptions { acquire_timeout: Duration::from_secs(5), ..PgOptions::default() };
     PgStore::connect(url, &options).await.expect_err("the database cannot be used")
 }
 

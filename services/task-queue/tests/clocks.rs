@@ -5,7 +5,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use support::{LEASE, PATIENCE, Worker, config, hello, start, start_on, started};
+use support::{KEPT_LEASE, PATIENCE, Worker, config, hello, leased_for, start, start_on, started};
 use tidegate_model::{Clock, SystemClock, Timestamp};
 use tidegate_proto::v1::{RunKind, StateType};
 use tidegate_service_kit::Supervisor;
@@ -19,7 +19,7 @@ impl Clock for Skewed {
     }
 }
 
-const DELAY: Duration = Duration::from_millis(500);
+const DELAY: Duration = Duration::from_secs(2);
 /// What is claimed ahead of its time, because clocks are compared by messages that take time.
 const MAX_EARLY_CLAIMS: usize = 10;
 
@@ -61,7 +61,8 @@ async fn a_run_that_is_due_here_and_not_yet_by_the_clock_of_api_comes_when_it_is
 #[tokio::test]
 async fn replicas_whose_clocks_differ_agree_on_which_lease_is_lost() {
     let tasks = Supervisor::with_grace(PATIENCE);
-    let mut suite = start_on(config(), |state| state, Arc::new(Skewed(300)), tasks).await;
+    let config = leased_for(KEPT_LEASE);
+    let mut suite = start_on(config, |state| state, Arc::new(Skewed(300)), tasks).await;
     let other = suite.replica_with_clock(Arc::new(Skewed(-300))).await;
     suite.until_judging().await; // and so does the other, which began with it
     let mut here = suite.worker("here", &["f"]).await;
@@ -75,11 +76,11 @@ async fn replicas_whose_clocks_differ_agree_on_which_lease_is_lost() {
         held.push((run_id, assign));
     }
     // Both workers say that they live for two leases.
-    let until = tokio::time::Instant::now() + 2 * LEASE;
+    let until = tokio::time::Instant::now() + 2 * KEPT_LEASE;
     while tokio::time::Instant::now() < until {
         here.heartbeat(&[&held[0].1]).await;
         there.heartbeat(&[&held[1].1]).await;
-        tokio::time::sleep(LEASE / 10).await;
+        tokio::time::sleep(KEPT_LEASE / 10).await;
     }
     for (run_id, _) in &held {
         assert_eq!(suite.api.get(*run_id).history, ["started"]);
@@ -90,7 +91,7 @@ async fn replicas_whose_clocks_differ_agree_on_which_lease_is_lost() {
     let lost = async {
         loop {
             here.heartbeat(&[&held[0].1]).await;
-            tokio::time::sleep(LEASE / 10).await;
+            tokio::time::sleep(KEPT_LEASE / 10).await;
         }
     };
     tokio::select! {

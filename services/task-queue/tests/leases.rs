@@ -3,7 +3,10 @@
 
 mod support;
 
-use support::{LEASE, PATIENCE, Worker, cancelled, completed, config, hello, start, start_with, started};
+use support::{
+    KEPT_LEASE, LEASE, PATIENCE, Worker, cancelled, completed, config, hello, leased_for, start, start_with,
+    started,
+};
 use tidegate_model::RunId;
 use tidegate_proto::{
     internal::GetGenerationRequest,
@@ -15,7 +18,7 @@ use tonic::Code;
 
 #[tokio::test]
 async fn a_lost_lease_is_reported_once_and_the_run_goes_elsewhere() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(LEASE)).await;
     let mut worker = suite.worker("silent", &["f"]).await;
     worker.credits(1, 0).await;
     let run_id = suite.task("f").await;
@@ -41,15 +44,15 @@ async fn a_lost_lease_is_reported_once_and_the_run_goes_elsewhere() {
 
 #[tokio::test]
 async fn heartbeats_keep_a_lease() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
     let mut worker = suite.worker("w", &["f"]).await;
     worker.credits(1, 0).await;
     let run_id = suite.task("f").await;
     let [assign] = worker.assigned().await.try_into().unwrap();
     worker.settle(&assign, started()).await;
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval(LEASE / 5);
-    while begun.elapsed() < LEASE * 2 {
+    let mut ticks = tokio::time::interval(KEPT_LEASE / 10);
+    while begun.elapsed() < KEPT_LEASE * 2 {
         ticks.tick().await;
         worker.heartbeat(&[&assign]).await;
     }
@@ -61,13 +64,13 @@ async fn heartbeats_keep_a_lease() {
 /// An assignment can be lost on its way, by a proxy that took it and died.
 #[tokio::test]
 async fn what_a_worker_never_lists_starts_elsewhere_at_no_cost() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
     let mut worker = suite.worker("w", &["f", "g"]).await;
     worker.credits(2, 0).await;
     let (lost, listed) = (suite.task("f").await, suite.task("g").await);
     let assigned = worker.assigned_n(2).await;
     let listed = assigned.iter().find(|assign| assign.run_id == listed.to_string()).unwrap();
-    let mut ticks = tokio::time::interval(LEASE / 5);
+    let mut ticks = tokio::time::interval(KEPT_LEASE / 20);
     while suite.api.get(lost).state != StateType::Scheduled {
         ticks.tick().await;
         worker.heartbeat(&[listed]).await;
@@ -84,7 +87,7 @@ async fn what_a_worker_never_lists_starts_elsewhere_at_no_cost() {
 
 #[tokio::test]
 async fn a_worker_that_reconnects_in_time_keeps_its_runs() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
     suite.until_judging().await;
     let mut worker = suite.worker("w", &["f"]).await;
     worker.credits(1, 0).await;
@@ -187,7 +190,7 @@ async fn a_cancelled_run_that_waits_is_not_delivered() {
 
 #[tokio::test]
 async fn after_a_wipe_workers_announce_what_they_hold_before_leases_are_judged() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
     suite.until_judging().await;
     let born_at =
         suite.deliveries.get_generation(GetGenerationRequest {}).await.unwrap().into_inner().born_at;
@@ -231,7 +234,7 @@ async fn after_a_wipe_workers_announce_what_they_hold_before_leases_are_judged()
 
 #[tokio::test]
 async fn reports_are_kept_while_api_is_down() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
     let mut worker = suite.worker("w", &["f"]).await;
     worker.credits(1, 0).await;
     let run_id = suite.task("f").await;
@@ -241,8 +244,8 @@ async fn reports_are_kept_while_api_is_down() {
     worker.report(&assign, completed()).await;
     // The stream goes on meanwhile: heartbeats renew the lease for longer than it lasts.
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval(LEASE / 5);
-    while begun.elapsed() < LEASE + LEASE / 2 {
+    let mut ticks = tokio::time::interval(KEPT_LEASE / 10);
+    while begun.elapsed() < KEPT_LEASE + KEPT_LEASE / 2 {
         ticks.tick().await;
         worker.heartbeat(&[&assign]).await;
     }

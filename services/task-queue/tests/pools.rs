@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Suite, Worker, hello, start};
+use support::{KEPT_LEASE, Suite, Worker, hello, leased_for, start, start_with};
 use tidegate_model::RunId;
 use tidegate_proto::{
     internal::{
@@ -12,6 +12,7 @@ use tidegate_proto::{
     },
     v1::{Assign, CancelCause, Function, HeldRun, Hello, RunKind, work_request::Message},
 };
+use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -192,7 +193,8 @@ async fn a_stop_reaches_the_worker_and_the_process_that_executes() {
 
 #[tokio::test]
 async fn the_process_alone_keeps_the_lease() {
-    let mut suite = start().await;
+    let mut suite = start_with(leased_for(KEPT_LEASE)).await;
+    suite.until_judging().await;
     let mut worker = pool_worker(&suite, "w", &["default"]).await;
     worker.credits(0, 1).await;
     let run = delivery(&suite, "default", "f", POOL);
@@ -201,8 +203,12 @@ async fn the_process_alone_keeps_the_lease() {
     suite.until_leased(&assign).await;
     let mut process = process(&suite, "p", &assign).await;
     drop(worker);
-    suite.until_judging().await;
-    process.heartbeat(&[&assign]).await;
+    let begun = Instant::now();
+    let mut ticks = tokio::time::interval(KEPT_LEASE / 10);
+    while begun.elapsed() < KEPT_LEASE + KEPT_LEASE / 2 {
+        ticks.tick().await;
+        process.heartbeat(&[&assign]).await;
+    }
     let outcome = process.settle(&assign, support::started()).await;
     assert!(outcome.accepted, "{outcome:?}");
     // Also where it is not listed: what has begun is not given back.

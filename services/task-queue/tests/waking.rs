@@ -19,8 +19,6 @@ use tonic_health::pb::{
 async fn start(poll: Duration, wrap: fn(Arc<MemoryDelivery>) -> Arc<Observed>) -> (Suite, Arc<Observed>) {
     let mut config = config();
     config.assign.poll_interval = HumanDuration::new(poll);
-    // These workers send no heartbeats, and one that is silent for a lease gets nothing.
-    config.lease.duration = HumanDuration::new(6 * PATIENCE);
     let mut seen = None;
     let wrap = |state| Arc::clone(seen.insert(wrap(state)));
     let tasks = Supervisor::with_grace_and_patience(PATIENCE, Duration::from_secs(1));

@@ -3,14 +3,13 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::{PATIENCE, Replica, Suite, Worker, config, hello, start, start_with};
 use tidegate_proto::{
     internal::{DrainWorkerRequest, ListWorkersRequest, delivery_service_client::DeliveryServiceClient},
     v1::{self, Assign, Heartbeat, HeldRun, Hello, WorkerEnd, work_request, work_response},
 };
 use tidegate_service_kit::HumanDuration;
+use tidegate_task_queue::Config;
 use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 
@@ -51,9 +50,10 @@ fn pooled(id: &str) -> Hello {
 }
 
 async fn two_replicas() -> (Suite, Replica) {
-    // Longer than any test: what they hold is not to be judged.
-    let mut config = config();
-    config.lease.duration = HumanDuration::new(Duration::from_secs(60));
+    two_replicas_with(config()).await
+}
+
+async fn two_replicas_with(config: Config) -> (Suite, Replica) {
     let suite = start_with(config).await;
     let other = suite.replica().await;
     (suite, other)
@@ -200,7 +200,9 @@ async fn how_a_worker_has_ended_is_told() {
 
 #[tokio::test]
 async fn a_worker_that_is_sent_to_another_replica_has_not_ended() {
-    let (mut suite, other) = two_replicas().await;
+    let mut config = config();
+    config.drain.streams = HumanDuration::new(PATIENCE);
+    let (mut suite, other) = two_replicas_with(config).await;
     let mut worker = Worker::open_at(&other.channel, hello("w", &["f"])).await;
     worker.credits(1, 0).await;
     suite.task("f").await;
@@ -213,10 +215,12 @@ async fn a_worker_that_is_sent_to_another_replica_has_not_ended() {
     other.tasks.finished(PATIENCE).await.unwrap();
     let [told] = list(&suite.deliveries).await.try_into().unwrap();
     assert!(told.is_live, "{told:?}");
-    let worker = Worker::open(&suite, hello("w", &["f"])).await;
+    let mut worker = Worker::open(&suite, hello("w", &["f"])).await;
     worker.heartbeat(&[&held]).await;
     let told = until(&suite.deliveries, "w", |worker| worker.n_runs == 1).await;
     assert!(told.is_live);
+    worker.half_close();
+    worker.end().await.unwrap();
     suite.end().await;
 }
 

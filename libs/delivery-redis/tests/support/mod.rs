@@ -8,8 +8,8 @@
 
 mod server;
 
-use redis::AsyncCommands;
-pub use server::Server;
+use redis::{AsyncCommands, AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection};
+pub use server::{Server, free_port};
 use tidegate_delivery_redis::RedisOptions;
 
 /// A state that nothing else uses.
@@ -20,9 +20,14 @@ pub fn options() -> RedisOptions {
     RedisOptions { url, prefix: format!("test-{}", uuid::Uuid::now_v7()) }
 }
 
-async fn keys(options: &RedisOptions) -> (redis::aio::MultiplexedConnection, Vec<String>) {
-    let client = redis::Client::open(options.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+/// A connection that waits as long as a busy machine needs.
+pub async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
+    let patient = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&patient).await
+}
+
+async fn keys(options: &RedisOptions) -> (MultiplexedConnection, Vec<String>) {
+    let mut connection = connect(&options.url).await.unwrap();
     let keys: Vec<String> = connection.keys(format!("*{}*", options.prefix)).await.unwrap();
     (connection, keys)
 }

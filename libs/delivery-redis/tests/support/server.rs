@@ -67,7 +67,7 @@ impl Server {
     }
 
     pub async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
-        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+        super::connect(&self.url()).await
     }
 
     async fn until_up(&self) {
@@ -91,7 +91,7 @@ impl Drop for Server {
 }
 
 /// Below the ports that the system gives to outgoing connections: one of those could take it while the server is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const RANGE: std::ops::Range<u16> = 20_000..32_000;
     static N_CALLS: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -31,8 +31,10 @@ use tonic::{Status, Streaming, transport::Channel};
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The lease in tests: long enough for a busy machine, short enough to wait for.
+/// Where the end of a lease is waited for.
 pub const LEASE: Duration = Duration::from_millis(1_500);
+/// Where a lease is to be kept: a busy machine may hold up a heartbeat by seconds.
+pub const KEPT_LEASE: Duration = Duration::from_secs(5);
 
 pub struct Suite {
     pub api: Arc<FakeApi>,
@@ -55,7 +57,8 @@ pub struct Replica {
 
 pub fn config() -> Config {
     let mut config = Config::default();
-    config.lease.duration = HumanDuration::new(LEASE);
+    // Longer than any test: most workers here send no heartbeats, and one that is silent for a lease gets nothing.
+    config.lease.duration = HumanDuration::new(6 * PATIENCE);
     config.lease.heartbeat_interval = HumanDuration::new(LEASE / 5);
     config.lease.sweep_interval = HumanDuration::new(Duration::from_millis(20));
     // Far away, so that a test that passes has not waited for the poll.
@@ -64,6 +67,13 @@ pub fn config() -> Config {
     config.drain.spread = HumanDuration::new(Duration::ZERO);
     // Most tests leave their workers behind.
     config.drain.streams = HumanDuration::new(Duration::from_millis(20));
+    config
+}
+
+/// The same with a lease whose end a test may see.
+pub fn leased_for(lease: Duration) -> Config {
+    let mut config = config();
+    config.lease.duration = HumanDuration::new(lease);
     config
 }
 

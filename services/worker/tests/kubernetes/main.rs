@@ -154,7 +154,7 @@ async fn what_ends_a_pod_is_told() {
 async fn a_pod_without_a_node_says_so_from_the_start_and_is_given_up_in_time() {
     let (cluster, mut lab) = lab(&[]).await;
     lab.start().await;
-    let run_id = lab.assign(job_with("pod_start_timeout_seconds", json!(1))).await;
+    let run_id = lab.assign(job_with("pod_start_timeout_seconds", json!(5))).await;
     let pod = cluster.pod(&run_id).await;
     let message = "0/3 nodes are available: 3 Insufficient cpu.";
     let condition =
@@ -162,7 +162,7 @@ async fn a_pod_without_a_node_says_so_from_the_start_and_is_given_up_in_time() {
     cluster.tell(&pod, json!({"phase": "Pending", "conditions": [condition]}));
     assert_eq!(lab.note().await, format!("the job has not begun: Unschedulable: {message}"));
     let cause = lab.crash().await;
-    assert_eq!(cause, format!("Unschedulable: {message} (after 1 s, `pod_start_timeout_seconds`)"));
+    assert_eq!(cause, format!("Unschedulable: {message} (after 5 s, `pod_start_timeout_seconds`)"));
     cluster.until_no_job().await;
 }
 
