@@ -28,6 +28,9 @@ use crate::{
 
 /// Runs that are handed over at a time.
 const BATCH: usize = tidegate_model::limits::MAX_BATCH_SIZE;
+/// How long a rate is kept that has all its tokens. Longer than a claim may wait for the store: it is judged by the time of its
+/// beginning, when they may not have been there yet.
+const RATES_KEPT: Duration = Duration::from_secs(60);
 /// Limits that are seen to at a time, so that a template with many values does not keep all others waiting.
 const N_LIMITS: usize = 100;
 /// Runs that cannot use a slot and are passed over for one limit in a turn: all others wait for that meanwhile.
@@ -211,12 +214,12 @@ impl Engine {
         }
     }
 
-    /// Forgets rates that have all their tokens again, and who waits for a lease and is not heard of, up to `limit` of
-    /// each. Gives how many of one of them at most.
+    /// Forgets rates that have had all their tokens for a minute, and who waits for a lease and is not heard of, up to `limit`
+    /// of each. Gives how many of one of them at most.
     pub async fn purge_limits(&self, limit: usize) -> Result<usize, EngineError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let n_waits = store.purge_lease_waits(now, limit).await?;
-        Ok(n_waits.max(store.purge_rates(now, limit).await?))
+        Ok(n_waits.max(store.purge_rates(now - RATES_KEPT, limit).await?))
     }
 
     /// Frees up to `limit` slots whose lease has ended, or whose run nobody holds: there is none of these, as a run gives

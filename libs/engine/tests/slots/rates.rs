@@ -1,6 +1,6 @@
 //! Rates: how many start in a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidegate_engine::QueueAsk;
 use tidegate_model::{Clock as _, Namespace};
@@ -53,8 +53,28 @@ async fn a_rate_lets_so_many_start_and_hands_over_the_next_with_each_token() {
     fixture.engine.put_limit(key("api"), rated(rate(1_000, 1))).await.expect("is raised");
     fixture.clock.advance(Duration::from_millis(100));
     until_handed_over(&fixture, &runs[5]).await;
-    fixture.advance(60);
+    fixture.advance(59);
+    assert_eq!(fixture.engine.purge_limits(10).await.expect("sweeps"), 0);
+    fixture.advance(2);
     assert_eq!(fixture.engine.purge_limits(10).await.expect("sweeps"), 1);
+}
+
+/// A claim that has waited for the store is judged by the time of its beginning, whatever was swept meanwhile.
+#[tokio::test]
+async fn a_claim_that_began_before_its_token_was_there_is_not_granted_after_a_sweep() {
+    let fixture = Fixture::new().await;
+    let sweeps = Fixture::over(Arc::clone(fixture.engine.store()));
+    fixture.engine.put_limit(key("api"), rated(rate(2, 10))).await.expect("is defined");
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(created(&fixture, &["api"]).await);
+    }
+    for run in &runs[..2] {
+        assert!(claimed(&fixture, run).await.is_granted());
+    }
+    sweeps.advance(30);
+    assert_eq!(sweeps.engine.purge_limits(10).await.expect("sweeps"), 0);
+    assert!(claimed(&fixture, &runs[2]).await.is_waiting());
 }
 
 #[tokio::test]
