@@ -573,7 +573,8 @@ mod tests {
         let mut evidence = crashed_once();
         evidence.faults = vec![fault(restart, 101, Some(7))];
         assert_eq!(broken(&evidence), ["extra-executions"]);
-        evidence.faults = vec![long(restart, 101, Some(7))];
+        let cut_off = fault(restart, 101, Some(7));
+        evidence.faults = vec![Happened { until: cut_off.from + DRAIN_GRACE, ..cut_off }];
         assert_eq!(broken(&evidence), [""; 0]);
     }
 
