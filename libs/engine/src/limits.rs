@@ -28,8 +28,9 @@ use crate::{
 
 /// Runs that are handed over at a time.
 const BATCH: usize = tidegate_model::limits::MAX_BATCH_SIZE;
-/// How long a rate is kept that has all its tokens. Longer than a claim may wait for the store: it is judged by the time of its
-/// beginning, when they may not have been there yet.
+/// How long a rate is kept that has all its tokens. Longer than a claim may wait for the store before it reads the rate (a
+/// connection and two statements, with the usual timeouts): it is judged by the time of its beginning, when the tokens may not
+/// have been there yet.
 const RATES_KEPT: Duration = Duration::from_secs(60);
 /// Limits that are seen to at a time, so that a template with many values does not keep all others waiting.
 const N_LIMITS: usize = 100;

@@ -58,9 +58,9 @@ struct RunFacts<'a> {
     ended_at: Option<String>,
 }
 
-/// Names what is told, the same in every try: one event of a run, told for one automation. So does that of a later run, if
-/// that was given the id of one that was deleted. A full stop would part what is
-/// signed, so those of a name become `~`, which no name has.
+/// Names what is told, the same in every try: one event of a run, told for one automation. Events of a run that was given the
+/// id of a deleted one have the names of that one's. A full stop would part what is signed, so those of a name become `~`,
+/// which no name has.
 pub(super) fn message_id(key: &FiringKey) -> String {
     let automation = key.automation.name.as_str().replace('.', "~");
     format!("msg_{}_{}_{automation}", key.run_id, key.seq)
