@@ -8,6 +8,7 @@
 //! become a replica is left for where the address leads by then. A client speaks to one server: to a cluster of several nodes it
 //! does not find its way.
 
+mod answers;
 mod codec;
 mod connection;
 mod delivery;

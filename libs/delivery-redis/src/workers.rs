@@ -7,8 +7,9 @@ use tidegate_delivery::{DrainHint, Error, WorkerNews, WorkerQuery, WorkerTerms};
 use tidegate_model::{Namespace, Timestamp, Worker, WorkerEnd, WorkerId, limits};
 
 use crate::{
+    answers::read_next,
     codec,
-    delivery::{RedisDelivery, duration_millis, read_next},
+    delivery::{RedisDelivery, duration_millis},
 };
 
 /// How many workers one call of a script is told of, so that Redis is never busy for long.

@@ -14,6 +14,7 @@ pub mod log;
 mod objects;
 mod order;
 mod queues;
+mod run_rows;
 mod run_store;
 mod schedules;
 mod slots;
@@ -34,11 +35,11 @@ pub use filter::{Comparison, Field, Filter, Value};
 pub use objects::{Judged, ObjectRow, ObjectRows, ObjectState};
 pub use order::{Order, OrderBy, Position};
 pub use queues::{Queue, QueueKey, QueuePause, QueueRows, QueueTx};
-pub use run_store::{
+pub use run_rows::{
     Below, CacheEntry, Count, CountQuery, EventRow, FeedCursor, FeedEvent, InputKind, InputQuery, KeyOwner,
-    KeyReservation, KeyUse, ListQuery, Maintained, NewRun, RunDetail, RunInput, RunStore, RunTx, Session,
-    Sweep,
+    KeyReservation, KeyUse, ListQuery, Maintained, NewRun, RunDetail, RunInput, Session, Sweep,
 };
+pub use run_store::{RunStore, RunTx};
 pub use schedules::{
     Schedule, ScheduleKey, SchedulePause, ScheduleProgress, ScheduleQuery, ScheduleRows, ScheduleTx,
 };
